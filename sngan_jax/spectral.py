@@ -1,0 +1,192 @@
+"""Spectral normalisation on arrays: power iteration, the largest singular value, W / σ(W).
+
+Nothing here knows Flax. Miyato, Kataoka, Koyama, Yoshida, "Spectral Normalization for Generative
+Adversarial Networks", ICLR 2018 (arXiv 1802.05957): section 2 and Algorithm 1; equation numbers
+are that paper's.
+
+A weight of any shape becomes a matrix whose rows are its outputs by a *layout*: a string with one
+letter for each axis of the weight,
+
+    o  output          i  input          s  spatial position in a convolution's window
+    b  block: every index along such an axis is a matrix of its own, and the whole is
+       block-diagonal (locally connected layers, batch dimensions)
+
+so a `Dense` kernel is 'io', a two-dimensional `Conv` kernel 'ssio'. The paper reshapes a
+convolution's kernel to d_out rows of d_in·h·w numbers (section 2.1); so does 'ssio'.
+"""
+
+import jax.numpy as jnp
+from jax import lax
+
+
+def iteration_dtype(dtype):
+    """The dtype in which σ is computed for a weight of `dtype`: float32, or float64 for float64.
+
+    Raises:
+      TypeError: if `dtype` is not a real floating dtype.
+    """
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(
+            f"a weight of dtype {jnp.dtype(dtype).name} has no spectral normalisation here: "
+            "use a real floating dtype such as float32 or bfloat16"
+        )
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+def matricize(weight, layout, rows="o"):
+    """The weight as the matrix (rows, rest), or (blocks, rows, rest) if the layout has a 'b'.
+
+    Args:
+      weight: array with one axis for each letter of `layout`.
+      layout: letters of 'o', 'i', 's', 'b', see the module's text.
+      rows: the letter whose axes become the rows: 'o' is the paper's reshape, 'i' the second one
+        of bidirectional spectral normalisation (Lin, Sekar, Fanti, NeurIPS 2021).
+
+    Returns:
+      array of shape (rows, rest) or (blocks, rows, rest) and of the weight's dtype; the columns
+      keep the order of the remaining axes.
+
+    Raises:
+      ValueError: if the layout does not fit the weight.
+    """
+    if len(layout) != weight.ndim or set(layout) - set("osib") or rows not in layout:
+        raise ValueError(
+            f"the layout {layout!r} does not describe a weight of shape {tuple(weight.shape)}: "
+            f"give one letter of 'o', 'i', 's', 'b' for each axis, and at least one {rows!r}"
+        )
+    blocks = [axis for axis, letter in enumerate(layout) if letter == "b"]
+    first = [axis for axis, letter in enumerate(layout) if letter == rows]
+    rest = [axis for axis, letter in enumerate(layout) if letter not in ("b", rows)]
+    sizes = [_size(weight, axes) for axes in (blocks, first, rest)]
+    if blocks + rest + first == list(range(weight.ndim)):
+        # The usual layout: a reshape and a transpose that the compiler folds into the product.
+        matrix = weight.reshape(sizes[0], sizes[2], sizes[1]).swapaxes(1, 2)
+    else:
+        matrix = weight.transpose(blocks + first + rest).reshape(sizes)
+    return matrix if blocks else matrix[0]
+
+
+def unit(x, fallback):
+    """x / ‖x‖₂, or `fallback` where x is zero; no square overflows or underflows.
+
+    Args:
+      x: array of any shape; its norm is taken over all of it.
+      fallback: array of x's shape. Keeping the previous vector there, a power iteration that met
+        W = 0 goes on when W is no longer zero.
+    """
+    largest = jnp.max(jnp.abs(x))
+    scaled = x / jnp.where(largest > 0, largest, 1)
+    length = jnp.sqrt(jnp.sum(jnp.square(scaled)))
+    return jnp.where(largest > 0, scaled / jnp.where(largest > 0, length, 1), fallback)
+
+
+def power_iteration(matrix, u, v, steps=1):
+    """`steps` rounds of power iteration, and σ with its gradient (Algorithm 1, equations 9-12).
+
+    One round is v ← Wᵀu / ‖Wᵀu‖ and then u ← Wv / ‖Wv‖ (equations 19, 20). The last product Wv also
+    gives σ = uᵀWv, so a forward pass costs two products of a matrix and a vector a round, and one
+    without a round. u and v are constants for differentiation: dσ/dW = u vᵀ.
+
+    Args:
+      matrix: float array (rows, columns), the paper's W.
+      u: float array (rows,), a unit vector: the estimate of the left singular vector.
+      v: float array (columns,): that of the right one.
+      steps: rounds, 0 or more; 0 evaluates σ with u and v as they are.
+
+    Returns:
+      (σ, u, v): a scalar and the vectors after the rounds.
+
+    Raises:
+      ValueError: if `steps` is negative or the shapes do not fit together.
+    """
+    _check_vectors(matrix, u, v, steps)
+    return operator_power_iteration(
+        lambda x: _matvec(matrix, x), lambda y: _matvec(lax.stop_gradient(matrix).T, y), u, v, steps
+    )
+
+
+def operator_power_iteration(apply, transpose, u, v, steps=1):
+    """`power_iteration` for a linear map given by two functions.
+
+    Args:
+      apply: x of v's shape → array of u's shape, linear; σ is differentiated through it.
+      transpose: its transpose, y of u's shape → array of v's shape.
+      u, v: float arrays of any shape, of norm one.
+      steps: rounds, 0 or more.
+
+    Returns:
+      (σ, u, v), as `power_iteration`.
+    """
+    u, v = lax.stop_gradient((u, v))
+    if steps > 1:
+
+        def step(_, vectors):
+            u, v = vectors
+            v = unit(transpose(u), v)
+            return unit(lax.stop_gradient(apply(v)), u), v
+
+        u, v = lax.fori_loop(0, steps - 1, step, (u, v))
+    if steps:
+        v = lax.stop_gradient(unit(transpose(u), v))
+    image = apply(v)
+    if steps:
+        u = unit(lax.stop_gradient(image), u)
+    return jnp.sum(u * image), u, v
+
+
+def spectral_norm(matrix, u, v):
+    """σ = uᵀWv with the vectors as they are: one product, no iteration (equation 21).
+
+    Args and errors as `power_iteration`; the result is a scalar of the matrix' dtype, the largest
+    singular value once u and v have converged, and a lower bound of it before.
+    """
+    return power_iteration(matrix, u, v, steps=0)[0]
+
+
+def divide(weight, sigma, lipschitz=1.0, cap=False):
+    """K·W/σ (equation 8 with K = 1), safe for every σ.
+
+    The result and its derivatives of any order are those of K·W/σ, without forming 1/σ², which
+    float32 cannot hold for σ = 1e-30: with s a constant equal to σ, W/σ = (W/s) / (σ/s).
+    Where σ = 0 (below 1.2e-38 in float32), W is only multiplied by K, so that W = 0 gives 0 and
+    finite gradients.
+
+    Args:
+      weight: array.
+      sigma: array that broadcasts against it.
+      lipschitz: K > 0.
+      cap: divide only where σ > K, so W / max(1, σ/K) (Gouk, Frank, Pfahringer, Cree,
+        "Regularisation of neural networks by enforcing Lipschitz continuity", 2018, equation 9).
+
+    Returns:
+      array of the weight's shape and dtype.
+    """
+    constant = lax.stop_gradient(sigma)
+    scale = jnp.where(constant == 0, 1, constant)
+    relative = jnp.where(constant == 0, 1, sigma / scale)
+    divided = weight / scale / relative * lipschitz
+    if cap:
+        divided = jnp.where(sigma > lipschitz, divided, weight)
+    return divided
+
+
+def _matvec(matrix, vector):
+    # Full float32 on accelerators too, whose default products are in fewer bits.
+    return jnp.matmul(matrix, vector, precision=lax.Precision.HIGHEST)
+
+
+def _size(weight, axes):
+    size = 1
+    for axis in axes:
+        size *= weight.shape[axis]
+    return size
+
+
+def _check_vectors(matrix, u, v, steps):
+    if steps < 0:
+        raise ValueError(f"steps is {steps}: the number of power steps must be 0 or more")
+    if matrix.ndim != 2 or u.shape != matrix.shape[:1] or v.shape != matrix.shape[1:]:
+        raise ValueError(
+            f"a matrix of shape {tuple(matrix.shape)}, u of {tuple(u.shape)} and v of "
+            f"{tuple(v.shape)} do not fit: expected (rows, columns), (rows,) and (columns,)"
+        )
