@@ -1,0 +1,136 @@
+"""Data sets that are arrays in files: NumPy's .npz and MNIST's IDX."""
+
+import gzip
+import math
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from sngan_jax.data.image_set import DataError, checked_labels
+
+# Deflate expands by 1032 at most: a header that promises more is wrong, and nothing is allocated.
+_MAX_DEFLATE_RATIO = 1032
+
+
+def read_npz(file: str, split: str) -> tuple[np.ndarray, np.ndarray | None, int]:
+    """Reads `images` and, if there, `labels`; or else, as Keras names them, `x_train`, `y_train`...
+
+    Args:
+      file: path of an .npz file, compressed or not; pickled objects are refused.
+      split: 'train'; also 'test' for a file with `x_test`.
+
+    Returns:
+      images (any dtype and shape: `fit` checks them), labels int32 (n,) or None, num_classes.
+
+    Raises:
+      DataError: no such file, not an .npz, corrupt, no suitable arrays, or labels that do not fit.
+    """
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise DataError(f"npz:{file}: there is no such file")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise DataError(
+                    f"npz:{file} holds a single array: save it by np.savez with the key 'images'"
+                )
+            keys = _npz_keys(archive.files, file, split)
+            images, labels = (archive[key] if key else None for key in keys)
+    except DataError:
+        raise
+    except (ValueError, OSError, EOFError, KeyError, SyntaxError, RuntimeError, MemoryError,
+            zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
+        raise DataError(f"npz:{file} is no readable .npz file: {_one_line(error)}") from error
+    if labels is None or images.ndim == 0:
+        return images, None, 0
+    return images, *checked_labels(labels, len(images), f"'{keys[1]}' of npz:{file}")
+
+
+def _npz_keys(found: list[str], file: str, split: str) -> tuple[str, str | None]:
+    """The keys of the images and of the labels (None where there are none)."""
+    keras = sorted(key for key in found if key.startswith("x_"))
+    if "images" in found and not keras:
+        if split != "train":
+            raise DataError(f"npz:{file} has no split '{split}': 'images' is all 'train'")
+        return "images", "labels" if "labels" in found else None
+    if "images" in found:
+        raise DataError(f"npz:{file} has both 'images' and {keras}: keep one or the other")
+    if f"x_{split}" in keras:
+        return f"x_{split}", f"y_{split}" if f"y_{split}" in found else None
+    if keras:
+        splits = ", ".join(f"'{key[2:]}'" for key in keras)
+        raise DataError(f"npz:{file} has no split '{split}': there are {splits}")
+    raise DataError(
+        f"npz:{file} has no array 'images' but {sorted(found)}: save it by "
+        "np.savez(file, images=..., labels=...)"
+    )
+
+
+def read_idx(folder: str, split: str) -> tuple[np.ndarray, np.ndarray | None, int]:
+    """Reads MNIST's files, such as train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz.
+
+    Each may be plain or gzipped (plain goes first), and `.idx3` may stand for `-idx3`. The labels
+    may be missing. Format: http://yann.lecun.com/exdb/mnist.
+
+    Args:
+      folder: the folder that holds the files.
+      split: 'train', or 'test' for the files that begin with t10k.
+
+    Returns:
+      images uint8 (n, height, width), labels int32 (n,) or None, num_classes.
+
+    Raises:
+      DataError: no such folder, file or split; a corrupt file; numbers that do not agree.
+    """
+    prefix = {"train": "train", "test": "t10k"}.get(split)
+    if prefix is None:
+        raise DataError(f"idx:{folder} has no split '{split}': there are 'train' and 'test'")
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        raise DataError(f"idx:{folder}: there is no such folder")
+    images_file = _find_idx(root, f"{prefix}-images", "idx3-ubyte")
+    if images_file is None:
+        raise DataError(
+            f"idx:{folder} has no {prefix}-images-idx3-ubyte or {prefix}-images-idx3-ubyte.gz"
+        )
+    images = _read_idx_file(images_file, ndim=3)
+    labels_file = _find_idx(root, f"{prefix}-labels", "idx1-ubyte")
+    if labels_file is None or not len(images):
+        return images, None, 0
+    labels = _read_idx_file(labels_file, ndim=1)
+    return images, *checked_labels(labels, len(images), f"the labels in {labels_file}")
+
+
+def _find_idx(root: Path, stem: str, suffix: str) -> Path | None:
+    names = [f"{stem}{mark}{suffix}{end}" for end in ("", ".gz") for mark in "-."]
+    return next((root / name for name in names if (root / name).is_file()), None)
+
+
+def _read_idx_file(path: Path, ndim: int) -> np.ndarray:
+    """One IDX file: two zero bytes, 0x08 for uint8, ndim, big-endian uint32 sizes, the bytes."""
+    zipped = path.suffix == ".gz"
+    try:
+        with gzip.open(path) if zipped else path.open("rb") as file:
+            header = file.read(4 + 4 * ndim)
+            if header[:4] != bytes([0, 0, 8, ndim]) or len(header) < 4 + 4 * ndim:
+                raise DataError(
+                    f"{path} is no IDX file of {ndim}-dimensional uint8 data: it begins with "
+                    f"'{header[:4].hex(' ')}' instead of '00 00 08 {ndim:02x}' and {ndim} sizes"
+                )
+            shape = tuple(int(size) for size in np.frombuffer(header[4:], ">u4"))
+            size = math.prod(shape)
+            most = path.stat().st_size * (_MAX_DEFLATE_RATIO if zipped else 1)
+            # One byte more than promised, to notice a file that is too long.
+            content = file.read(size + 1) if size <= most else b""
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read: {_one_line(error)}") from error
+    if len(content) != size:
+        problem = "ends too early" if len(content) < size else "is too long"
+        raise DataError(f"{path} {problem}: its header promises {shape} bytes; fetch it again")
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

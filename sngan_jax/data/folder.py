@@ -1,0 +1,156 @@
+"""A folder of PNG and JPEG files as a data set."""
+
+import contextlib
+import os
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from sngan_jax.data.fit import fit_one
+from sngan_jax.data.image_set import DataError
+
+_SUFFIXES = (".png", ".jpg", ".jpeg")
+# Only these decoders: Pillow would call an external program for some others (Ghostscript for EPS).
+_FORMATS = ("PNG", "JPEG")
+_GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")
+_SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
+
+
+def read_folder(
+    folder: str, split: str, image_size: int, channels: int | None
+) -> tuple[np.ndarray, np.ndarray | None, int]:
+    """Reads every PNG and JPEG below a folder, in sorted order.
+
+    With sub-folders that hold images, each is a class, numbered in sorted order, whatever lies
+    deeper belongs to it; with none, the set is unlabelled. Names that begin with a dot are skipped,
+    and so are other kinds of files. EXIF orientation is applied.
+
+    Args:
+      folder: the path.
+      split: 'train', which is everything.
+      image_size: side in pixels to crop (centre) and resize each image to.
+      channels: 1, 3, or None for 1 if all the files are grey and 3 otherwise.
+
+    Returns:
+      images uint8 (n, image_size, image_size, channels), labels int32 (n,) or None, num_classes.
+
+    Raises:
+      DataError: no such folder, no images, images both beside and in class folders, a class without
+        images, sub-folders that are splits, or an image that cannot be read (the first is named).
+    """
+    if split != "train":
+        raise DataError(
+            f"folder:{folder} has no split '{split}': all of a folder is 'train', so name "
+            "the folder of that split instead"
+        )
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        raise DataError(f"folder:{folder}: there is no such folder")
+    files, labels, num_classes = _list_files(root, folder)
+
+    # Threads, because Pillow releases the GIL while it decodes. Its warnings are about odd metadata
+    # and about decompression bombs, which `_opened` refuses.
+    with ThreadPoolExecutor(os.cpu_count()) as pool, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            if channels is None:
+                channels = 1 if all(pool.map(_is_grey, files)) else 3
+            images = np.empty((len(files), image_size, image_size, channels), np.uint8)
+
+            def read(i: int) -> None:
+                images[i] = fit_one(_decode(files[i]), image_size, channels)
+
+            for _ in pool.map(read, range(len(files))):
+                pass
+        except DataError:
+            pool.shutdown(cancel_futures=True)  # or else all the other files would be read first
+            raise
+    return images, labels, num_classes
+
+
+def _list_files(root: Path, folder: str) -> tuple[list[Path], np.ndarray | None, int]:
+    """The image files in order, with their labels (None if flat) and the number of classes."""
+    flat = [path for path in _visible(root) if path.is_file() and _is_image(path)]
+    deep = {
+        child.name: _images_below(child) for child in _visible(root) if child.is_dir()
+    }
+    labelled = [name for name, files in deep.items() if files]
+    if flat and labelled:
+        raise DataError(
+            f"folder:{folder} holds images (such as {flat[0].name}) beside folders of images (such "
+            f"as {labelled[0]}): move all into class folders, or all out of them"
+        )
+    if flat:
+        return flat, None, 0
+    if not labelled:
+        raise DataError(f"folder:{folder} holds no PNG or JPEG image, nor do its sub-folders")
+    if {name.lower() for name in deep} <= _SPLITS:
+        raise DataError(
+            f"folder:{folder} holds {', '.join(deep)}, which look like splits and not like "
+            f"classes: use folder:{os.path.join(folder, labelled[0])}"
+        )
+    for name, files in deep.items():
+        if not files:
+            raise DataError(
+                f"folder:{folder} has the class folder {name} without a PNG or JPEG image: "
+                "remove it or fill it"
+            )
+    labels = np.repeat(np.arange(len(deep), dtype=np.int32), [len(f) for f in deep.values()])
+    return [file for files in deep.values() for file in files], labels, len(deep)
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _images_below(folder: Path) -> list[Path]:
+    files = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files += [Path(parent, name) for name in names if _is_image(Path(name))]
+    return sorted(files)
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The open image; whatever goes wrong while it is used becomes a DataError with its name."""
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            limit = Image.MAX_IMAGE_PIXELS
+            if limit is not None and image.width * image.height > limit:
+                raise Image.DecompressionBombError(
+                    f"{image.width} x {image.height} pixels are more than Pillow's limit of {limit}"
+                )
+            yield image
+    except Exception as error:  # on corrupt files Pillow raises almost anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(
+            f"cannot read the image {path}: {reason}; repair it or remove it"
+        ) from error
+
+
+def _is_grey(path: Path) -> bool:
+    with _opened(path) as image:  # reads the header only
+        return image.mode in _GREY_MODES
+
+
+def _decode(path: Path) -> np.ndarray:
+    """The file as uint8 (height, width, channels): 1 grey, 3 RGB, 4 RGBA."""
+    with _opened(path) as image:
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I"):  # 16-bit grey
+            wide = np.asarray(upright).astype(np.uint32)
+            return np.minimum((wide + 128) // 257, 255).astype(np.uint8)[..., None]
+        if upright.mode in ("LA", "PA", "RGBA") or "transparency" in upright.info:
+            return np.asarray(upright.convert("RGBA"))
+        if upright.mode in _GREY_MODES:
+            return np.asarray(upright.convert("L"))[..., None]
+        return np.asarray(upright.convert("RGB"))  # RGB, palette, CMYK, YCbCr

@@ -1,0 +1,84 @@
+"""What every source returns: a set of equally large uint8 images with optional class labels."""
+
+import dataclasses
+import hashlib
+
+import numpy as np
+
+from sngan_jax.errors import UserError
+
+
+class DataError(UserError):
+    """Data that cannot be used, in one sentence: what was found, what is needed, the cure."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images of one size in memory.
+
+    Attributes:
+      images: uint8 (n, height, width, channels), values 0..255, channels 1 or 3.
+      labels: int32 (n,) with values 0..num_classes - 1, or None for an unlabelled set.
+      num_classes: the number of classes, 0 for an unlabelled set.
+      name: the spec that the set was loaded from, such as 'digits' or 'tfds:cifar10'.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray | None
+    num_classes: int
+    name: str
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def fingerprint(self) -> str:
+        """The first 16 hex digits of the SHA-256 of shape, images and labels, whatever the name."""
+        digest = hashlib.sha256(repr(self.images.shape).encode())
+        digest.update(np.ascontiguousarray(self.images))
+        if self.labels is not None:
+            digest.update(np.ascontiguousarray(self.labels, dtype="<i4"))
+        return digest.hexdigest()[:16]
+
+
+def check_batch(image_set: ImageSet, batch_size: int) -> None:
+    """Raises DataError if the set has fewer images than one batch draws."""
+    if len(image_set) < batch_size:
+        raise DataError(
+            f"data set '{image_set.name}' has {len(image_set)} images, fewer than the batch of "
+            f"{batch_size}: take a smaller batch or a larger data set"
+        )
+
+
+def check_fits(image_set: ImageSet, limit_bytes: int) -> None:
+    """Raises DataError if the images need more than `limit_bytes` of a device's memory."""
+    if image_set.images.nbytes > limit_bytes:
+        raise DataError(
+            f"data set '{image_set.name}' needs {image_set.images.nbytes / 2**20:.0f} MiB "
+            f"on the device, more than the {limit_bytes / 2**20:.0f} MiB allowed: "
+            "take a smaller image size or fewer images, or raise the limit"
+        )
+
+
+def checked_labels(labels: np.ndarray, count: int, where: str) -> tuple[np.ndarray, int]:
+    """Labels as int32 (count,), and the number of classes (the largest label + 1).
+
+    Args:
+      labels: integers of shape (count,) or (count, 1), not negative.
+      count: the number of images that they belong to.
+      where: what the sentences call the labels, such as "'labels' of x.npz".
+
+    Raises:
+      DataError: the labels are of another type, shape, number or range.
+    """
+    if labels.dtype.kind not in "iu":
+        raise DataError(f"{where} are {labels.dtype}: class numbers must be integers")
+    if labels.shape not in ((count,), (count, 1)):
+        raise DataError(
+            f"{where} have the shape {labels.shape}, but there are {count} images: "
+            f"the shape must be ({count},)"
+        )
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= 2**31 - 1:
+        bad = low if low < 0 else high
+        raise DataError(f"{where} hold the class {bad}: classes must be numbered from 0 on")
+    return labels.reshape(count).astype(np.int32), high + 1

@@ -1,0 +1,183 @@
+"""The order of the examples and their scaling, as pure functions for use inside a compiled step.
+
+A data set that fits lives on the device as uint8. Which of its images an iteration sees is a
+function of (key, batch number) alone, so nothing about the input needs saving, and any number of
+devices draws the same global batch.
+
+Keys must be of a threefry implementation (JAX's default): under `vmap`, RBG keys do not give each
+example randomness of its own.
+"""
+
+import jax
+import jax.numpy as jnp
+
+_ROUNDS = 8
+
+
+def epoch_permutation(
+    key: jax.Array, epoch: jax.Array | int, position: jax.Array, n: int
+) -> jax.Array:
+    """The place in the data set of each position of an epoch: a random bijection on [0, n).
+
+    Stateless, at constant cost per position, where shuffling all n would cost a sort per epoch: a
+    Feistel network on the smallest power of two that is not below n, applied again to whatever
+    falls outside [0, n) until nothing does (cycle walking; Black & Rogaway 2002, "Ciphers with
+    arbitrary finite domains").
+
+    Args:
+      key: a key; may be traced.
+      epoch: integers 0 <= epoch < 2**32 that broadcast with `position`; may be traced.
+      position: integers in [0, n), of any shape; may be traced.
+      n: number of images, 1 <= n < 2**31, static.
+
+    Returns:
+      int32, the broadcast shape of epoch and position, values in [0, n).
+
+    Raises:
+      ValueError: n is out of range.
+    """
+    if not 1 <= n < 2**31:
+        raise ValueError(f"n is {n}: a data set has at least 1 and fewer than 2**31 images")
+    epoch, position = jnp.broadcast_arrays(jnp.asarray(epoch, jnp.uint32), jnp.asarray(position))
+    round_keys = jnp.vectorize(
+        lambda e: jax.random.bits(jax.random.fold_in(key, e), (_ROUNDS,), jnp.uint32),
+        signature="()->(r)",
+    )(epoch)
+    bits = max((n - 1).bit_length(), 8)  # narrower networks are visibly not uniform
+
+    def walk(carry):
+        place, outside = carry
+        place = jnp.where(outside, _feistel(place, round_keys, bits), place)
+        return place, place >= n
+
+    everywhere = jnp.ones(position.shape, bool)
+    place, _ = jax.lax.while_loop(
+        lambda carry: jnp.any(carry[1]), walk, (position.astype(jnp.uint32), everywhere)
+    )
+    return place.astype(jnp.int32)
+
+
+def batch_indices(
+    key: jax.Array,
+    batch_number: jax.Array | int,
+    *,
+    batch_size: int,
+    n: int,
+    start: jax.Array | int = 0,
+    count: int | None = None,
+) -> jax.Array:
+    """The images of a batch, or of one device's share of it.
+
+    The stream of examples is the concatenation of all epochs; each epoch is a fresh permutation in
+    which every image occurs once, and batches run across the borders. Exact for every batch number:
+    no product is formed that could overflow.
+
+    Args:
+      key: the key of the data order, the same in the whole run.
+      batch_number: int32 scalar, 0 <= batch_number < 2**31; may be traced.
+      batch_size: images in the global batch, static.
+      n: images in the data set, static.
+      start: first entry wanted, such as `lax.axis_index(...) * count`; may be traced.
+      count: number of entries wanted, static; None for all from 0.
+
+    Returns:
+      int32 (count,), values in [0, n): `batch_indices(...)[start : start + count]`.
+
+    Raises:
+      ValueError: batch_size or n is out of range.
+    """
+    if not 1 <= batch_size < 2**31:
+        raise ValueError(f"batch_size is {batch_size}: it must be positive and below 2**31")
+    epoch, position = _times_divmod(jnp.asarray(batch_number).astype(jnp.uint32), batch_size, n)
+    entries = jnp.asarray(start).astype(jnp.uint32) + jnp.arange(
+        batch_size if count is None else count, dtype=jnp.uint32
+    )
+    position += entries  # both are below 2**31
+    return epoch_permutation(key, epoch + position // n, position % n, n)
+
+
+def example_keys(key: jax.Array, start: jax.Array | int, count: int) -> jax.Array:
+    """Keys for the entries start .. start + count - 1 of a global batch, an array of `count` keys.
+
+    Give the position in the *global* batch, so that the randomness belongs to the example and not
+    to the device that works on it: `example_keys(key, axis_index * count, count)`.
+    """
+    positions = jnp.asarray(start, jnp.uint32) + jnp.arange(count, dtype=jnp.uint32)
+    return jax.vmap(lambda position: jax.random.fold_in(key, position))(positions)
+
+
+def dequantize(images: jax.Array, keys: jax.Array) -> jax.Array:
+    """x / 128 - 1 + U(0, 1/128): the paper's scaling, with fresh uniform noise for every value.
+
+    Source: the authors' code, pfnet-research/sngan_projection, datasets/cifar10.py.
+
+    Args:
+      images: uint8 (n, height, width, channels).
+      keys: n keys, one per example, from `example_keys`.
+
+    Returns:
+      float32 of the same shape in [-1, 1).
+    """
+    # 16 random bits, so that the sum is exact in float32 and no value leaves its bin.
+    noise = jax.vmap(lambda key: jax.random.bits(key, images.shape[1:], jnp.uint16))(keys)
+    return (images.astype(jnp.float32) + noise.astype(jnp.float32) * 2.0**-16) / 128 - 1
+
+
+def scale(images: jax.Array) -> jax.Array:
+    """(x + 1/2) / 128 - 1: the mean of `dequantize`, for uint8 images of any shape.
+
+    Returns:
+      float32 of the same shape in (-1, 1).
+    """
+    return (images.astype(jnp.float32) + 0.5) / 128 - 1
+
+
+def to_uint8(images: jax.Array) -> jax.Array:
+    """floor(128 (x + 1)), clipped to 0..255: the exact inverse of `dequantize` and of `scale`.
+
+    The authors save samples by trunc(127.5 x + 127.5) instead, which does not quite undo their own
+    scaling: bright images come out darker by up to one level.
+
+    Args:
+      images: floats of any shape, nominally in [-1, 1]; others are clipped.
+
+    Returns:
+      uint8 of the same shape.
+    """
+    levels = jnp.floor((images.astype(jnp.float32) + 1) * 128)
+    return jnp.clip(levels, 0, 255).astype(jnp.uint8)
+
+
+def _feistel(x: jax.Array, round_keys: jax.Array, bits: int) -> jax.Array:
+    """A keyed bijection on [0, 2**bits); round_keys is uint32 (*x.shape, rounds)."""
+    low_bits = bits // 2
+    for i in range(_ROUNDS):
+        high_bits = bits - low_bits
+        high, low = x >> low_bits, x & (2**low_bits - 1)
+        high ^= _mix(low ^ round_keys[..., i]) >> (32 - high_bits)
+        # Swapping the halves swaps their widths too, where `bits` is odd.
+        x = (low << high_bits) | high
+        low_bits = high_bits
+    return x
+
+
+def _mix(x: jax.Array) -> jax.Array:
+    """The finalizer of MurmurHash3: every bit of a uint32 spreads over all the others."""
+    x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
+    x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
+    return x ^ (x >> 16)
+
+
+def _times_divmod(a: jax.Array, factor: int, n: int) -> tuple[jax.Array, jax.Array]:
+    """divmod(a * factor, n) for a uint32 `a`, without the product: by doubling and adding.
+
+    The quotient is modulo 2**32; n and the factor are below 2**31.
+    """
+    quotient_of_a, rest_of_a = a // n, a % n
+    quotient, rest = jnp.zeros_like(a), jnp.zeros_like(a)
+    for bit in bin(factor)[2:]:
+        quotient, rest = 2 * quotient + (2 * rest) // n, (2 * rest) % n
+        if bit == "1":
+            rest += rest_of_a
+            quotient, rest = quotient + quotient_of_a + rest // n, rest % n
+    return quotient, rest

@@ -1,0 +1,236 @@
+"""Data sets that TensorFlow Datasets has prepared on disk, read without TensorFlow if possible."""
+
+import contextlib
+import importlib.util
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from sngan_jax.data.fit import fit_one
+from sngan_jax.data.image_set import DataError, checked_labels
+
+_NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[^/:]+))?(:(?P<version>\d+\.\d+\.\d+))?")
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
+_READ_AT_ONCE = 256
+
+
+def read_tfds(
+    spec: str, split: str, image_size: int, channels: int | None, data_dir: str | None
+) -> tuple[np.ndarray, np.ndarray | None, int]:
+    """Reads one split of a prepared data set: ArrayRecord directly, TFRecord through TensorFlow.
+
+    The folder is opened as it lies there: no builder's code runs, nothing is downloaded, prepared
+    or asked for over the network.
+
+    Args:
+      spec: 'name', 'name/config', 'name:1.0.0' or 'name/config:1.0.0'; without a version the
+        newest one on disk.
+      split: any that TFDS understands: 'train', 'test[:50%]', 'train+test'.
+      image_size: side in pixels to crop (centre) and resize each image to.
+      channels: 1, 3, or None for 1 if the set is declared grey and 3 otherwise.
+      data_dir: the folder of prepared data sets; None for TFDS's own (TFDS_DATA_DIR, or
+        ~/tensorflow_datasets).
+
+    Returns:
+      images uint8 (n, image_size, image_size, channels), labels int32 (n,) or None (no class label
+      feature, or -1 throughout, as in stl10's 'unlabelled'), num_classes.
+
+    Raises:
+      DataError: not prepared (the command that does it is given), ambiguous configuration, unknown
+        split, TFRecord without TensorFlow, no image feature, damaged files.
+    """
+    folder = _find_prepared(spec, data_dir)
+    _check_features(folder)
+    import tensorflow_datasets as tfds  # slow to import, and needed here only
+
+    where = f"tfds:{spec}, split '{split}', in {folder}"
+    try:
+        builder = tfds.builder_from_directory(folder)
+        info = builder.info
+        image_key, label_key = _feature_keys(tfds, info, where)
+        if channels is None:
+            channels = 1 if info.features[image_key].shape[2:] in ((), (1,)) else 3
+        if split.isidentifier() and split not in info.splits:
+            raise DataError(f"{where}: there is no such split but {', '.join(info.splits)}")
+        count = info.splits[split].num_examples
+        if not count:
+            raise DataError(f"{where}: this split is empty")
+        images = np.empty((count, image_size, image_size, channels), np.uint8)
+        labels = np.empty(count, np.int64)
+        examples = _examples(tfds, builder, split, where, image_key, label_key)
+        for i, example in enumerate(examples):
+            image = example[image_key]
+            image = image[..., None] if image.ndim == 2 else image
+            images[i] = fit_one(image, image_size, channels)
+            labels[i] = example[label_key] if label_key else -1
+    except DataError:
+        raise
+    except Exception as error:  # damaged files surface as anything in the readers below
+        raise DataError(f"{where}: cannot be read: {_one_line(error)}") from error
+    if (labels == -1).all():
+        return images, None, 0
+    labels, _ = checked_labels(labels, count, f"the labels of {where}")
+    return images, labels, info.features[label_key].num_classes
+
+
+def _find_prepared(spec: str, data_dir: str | None) -> Path:
+    """The folder <data_dir>/<name>[/<config>]/<version> of a prepared set."""
+    match = _NAME.fullmatch(spec)
+    if match is None:
+        raise DataError(f"tfds:{spec} is no name of a data set: write tfds:name[/config][:1.0.0]")
+    name, config, version = match["name"], match["config"], match["version"]
+    if data_dir is None:
+        data_dir = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    top = Path(data_dir).expanduser() / name
+
+    if config is None and top.is_dir() and not _versions(top):
+        configs = sorted(p.name for p in top.iterdir() if p.is_dir() and _versions(p))
+        default = _default_config(top)
+        if default in configs:
+            config = default
+        elif len(configs) == 1:
+            config = configs[0]
+        elif configs:
+            raise DataError(
+                f"tfds:{spec} is prepared in several configurations: choose "
+                f"{' or '.join(f'tfds:{name}/{c}' for c in configs)}"
+            )
+    parent = top / config if config else top
+    versions = _versions(parent)
+    if version in versions or (version is None and versions):
+        return parent / (version or versions[-1])
+    if versions:
+        raise DataError(
+            f"tfds:{spec} is not prepared in {parent}: there is only {', '.join(versions)}"
+        )
+    raise DataError(
+        f"tfds:{spec} is not prepared (looked in {parent}), and nothing is downloaded silently: "
+        f"prepare it once by {_command(spec, data_dir)}"
+    )
+
+
+def _command(spec: str, data_dir: str) -> str:
+    """The shell command that downloads and prepares a stock data set."""
+    return (
+        'pip install -e ".[tf]" && python -c "import tensorflow_datasets as tfds; '
+        f"tfds.builder('{spec}', data_dir='{data_dir}', file_format='array_record')"
+        '.download_and_prepare()"'
+    )
+
+
+def _versions(folder: Path) -> list[str]:
+    """The prepared versions in a folder, the newest last."""
+    if not folder.is_dir():
+        return []
+    names = [p.parent.name for p in folder.glob("*/dataset_info.json")]
+    names = [name for name in names if _VERSION.fullmatch(name)]
+    return sorted(names, key=lambda name: tuple(map(int, name.split("."))))
+
+
+def _default_config(top: Path) -> str | None:
+    """What TFDS noted, when it prepared the set, as its default configuration."""
+    try:
+        return json.loads((top / ".config" / "metadata.json").read_text())["default_config_name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _check_features(folder: Path) -> None:
+    """Refuses features.json files that name modules other than TFDS's, which TFDS would import."""
+    try:
+        tree = json.loads((folder / "features.json").read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder}/features.json cannot be read: {_one_line(error)}") from error
+    todo = [tree]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, dict):
+            name = node.get("pythonClassName", "tensorflow_datasets.")
+            if not isinstance(name, str) or not name.startswith("tensorflow_datasets."):
+                raise DataError(
+                    f"{folder}/features.json asks for the class '{name}': only the features "
+                    "of tensorflow_datasets itself are read"
+                )
+            todo += node.values()
+        elif isinstance(node, list):
+            todo += node
+
+
+def _feature_keys(tfds, info, where: str) -> tuple[str, str | None]:
+    """The key of the image feature and of the class label (None if there is none)."""
+    if not isinstance(info.features, tfds.features.FeaturesDict):
+        raise DataError(f"{where}: its features are no dictionary with an image")
+    images = [key for key, feature in info.features.items() if _is_image(tfds, feature)]
+    labels = [
+        key
+        for key, feature in info.features.items()
+        if isinstance(feature, tfds.features.ClassLabel)
+    ]
+    supervised = [key for key in info.supervised_keys or () if isinstance(key, str)]
+    image_key = _choose(images, [*supervised, "image"], f"{where}: image features")
+    if image_key is None:
+        raise DataError(f"{where}: it has no uint8 image feature but {', '.join(info.features)}")
+    return image_key, _choose(labels, [*supervised, "label"], f"{where}: class labels")
+
+
+def _is_image(tfds, feature) -> bool:
+    """Whether a feature is an Image, or a uint8 Tensor of an image's shape."""
+    if isinstance(feature, tfds.features.LabeledImage) or feature.np_dtype != np.uint8:
+        return False
+    if isinstance(feature, tfds.features.Image):
+        return True
+    shape = feature.shape
+    return isinstance(feature, tfds.features.Tensor) and (
+        len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
+    )
+
+
+def _choose(keys: list[str], preferred: list[str], what: str) -> str | None:
+    """The only key, or the first preferred one, or None if there is none."""
+    if len(keys) < 2:
+        return keys[0] if keys else None
+    for key in preferred:
+        if key in keys:
+            return key
+    raise DataError(f"{what}: there are several, {', '.join(keys)}, and none is the main one")
+
+
+def _examples(
+    tfds, builder, split: str, where: str, image_key: str, label_key: str | None
+) -> Iterator[dict[str, np.ndarray]]:
+    """The examples in the order of the files."""
+    try:
+        source = builder.as_data_source(split=split)
+    except NotImplementedError:  # no random access: TFRecord
+        yield from _tf_examples(tfds, builder, split, where, [image_key, label_key])
+        return
+    for start in range(0, len(source), _READ_AT_ONCE):
+        yield from source.__getitems__(range(start, min(start + _READ_AT_ONCE, len(source))))
+
+
+def _tf_examples(
+    tfds, builder, split: str, where: str, keys: list[str | None]
+) -> Iterable[dict[str, np.ndarray]]:
+    if importlib.util.find_spec("tensorflow") is None:
+        raise DataError(
+            f"{where}: it is stored as TFRecord, which only TensorFlow reads: "
+            'pip install -e ".[tf]", or prepare it with file_format=\'array_record\''
+        )
+    import tensorflow as tf
+
+    with contextlib.suppress(RuntimeError):  # TensorFlow is in use already
+        tf.config.set_visible_devices([], "GPU")  # or else it takes all of JAX's memory
+    dataset = builder.as_dataset(
+        split=split,
+        read_config=tfds.ReadConfig(interleave_cycle_length=1),  # the order of the files
+        decoders=tfds.decode.PartialDecoding({key: True for key in keys if key}),
+    )
+    return tfds.as_numpy(dataset)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
