@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sngan_jax.data.image_set import DataError, checked_labels
+from sngan_jax.data.image_set import DataError, checked_labels, one_line
 
 # Deflate expands by 1032 at most: a header that promises more is wrong, and nothing is allocated.
 _MAX_DEFLATE_RATIO = 1032
@@ -42,7 +42,7 @@ def read_npz(file: str, split: str) -> tuple[np.ndarray, np.ndarray | None, int]
         raise
     except (ValueError, OSError, EOFError, KeyError, SyntaxError, RuntimeError, MemoryError,
             zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
-        raise DataError(f"npz:{file} is no readable .npz file: {_one_line(error)}") from error
+        raise DataError(f"npz:{file} is no readable .npz file: {one_line(error)}") from error
     if labels is None or images.ndim == 0:
         return images, None, 0
     return images, *checked_labels(labels, len(images), f"'{keys[1]}' of npz:{file}")
@@ -125,12 +125,9 @@ def _read_idx_file(path: Path, ndim: int) -> np.ndarray:
             # One byte more than promised, to notice a file that is too long.
             content = file.read(size + 1) if size <= most else b""
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {_one_line(error)}") from error
+        raise DataError(f"{path} cannot be read: {one_line(error)}") from error
     if len(content) != size:
         problem = "ends too early" if len(content) < size else "is too long"
         raise DataError(f"{path} {problem}: its header promises {shape} bytes; fetch it again")
     return np.frombuffer(content, np.uint8).reshape(shape)
 
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

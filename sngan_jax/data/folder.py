@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from sngan_jax.data.fit import fit_one
-from sngan_jax.data.image_set import DataError
+from sngan_jax.data.image_set import DataError, one_line
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
 # Only these decoders: Pillow would call an external program for some others (Ghostscript for EPS).
@@ -131,9 +131,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
                 )
             yield image
     except Exception as error:  # on corrupt files Pillow raises almost anything
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
-            f"cannot read the image {path}: {reason}; repair it or remove it"
+            f"cannot read the image {path}: {one_line(error)}; repair it or remove it"
         ) from error
 
 

@@ -82,3 +82,8 @@ def checked_labels(labels: np.ndarray, count: int, where: str) -> tuple[np.ndarr
         bad = low if low < 0 else high
         raise DataError(f"{where} hold the class {bad}: classes must be numbered from 0 on")
     return labels.reshape(count).astype(np.int32), high + 1
+
+
+def one_line(error: BaseException) -> str:
+    """What another library's error says, fit to stand inside a sentence."""
+    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from sngan_jax.data.fit import fit_one
-from sngan_jax.data.image_set import DataError, checked_labels
+from sngan_jax.data.image_set import DataError, checked_labels, one_line
 
 _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[^/:]+))?(:(?P<version>\d+\.\d+\.\d+))?")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -62,15 +62,18 @@ def read_tfds(
         images = np.empty((count, image_size, image_size, channels), np.uint8)
         labels = np.empty(count, np.int64)
         examples = _examples(tfds, builder, split, where, image_key, label_key)
+        i = -1
         for i, example in enumerate(examples):
             image = example[image_key]
             image = image[..., None] if image.ndim == 2 else image
             images[i] = fit_one(image, image_size, channels)
             labels[i] = example[label_key] if label_key else -1
+        if i + 1 != count:
+            raise DataError(f"{where}: holds {i + 1} examples instead of {count}: prepare it again")
     except DataError:
         raise
     except Exception as error:  # damaged files surface as anything in the readers below
-        raise DataError(f"{where}: cannot be read: {_one_line(error)}") from error
+        raise DataError(f"{where}: cannot be read: {one_line(error)}") from error
     if (labels == -1).all():
         return images, None, 0
     labels, _ = checked_labels(labels, count, f"the labels of {where}")
@@ -83,9 +86,8 @@ def _find_prepared(spec: str, data_dir: str | None) -> Path:
     if match is None:
         raise DataError(f"tfds:{spec} is no name of a data set: write tfds:name[/config][:1.0.0]")
     name, config, version = match["name"], match["config"], match["version"]
-    if data_dir is None:
-        data_dir = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    top = Path(data_dir).expanduser() / name
+    default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    top = Path(data_dir or default).expanduser() / name
 
     if config is None and top.is_dir() and not _versions(top):
         configs = sorted(p.name for p in top.iterdir() if p.is_dir() and _versions(p))
@@ -113,12 +115,12 @@ def _find_prepared(spec: str, data_dir: str | None) -> Path:
     )
 
 
-def _command(spec: str, data_dir: str) -> str:
+def _command(spec: str, data_dir: str | None) -> str:
     """The shell command that downloads and prepares a stock data set."""
+    place = f"data_dir='{data_dir}', " if data_dir else ""
     return (
         'pip install -e ".[tf]" && python -c "import tensorflow_datasets as tfds; '
-        f"tfds.builder('{spec}', data_dir='{data_dir}', file_format='array_record')"
-        '.download_and_prepare()"'
+        f"tfds.builder('{spec}', {place}file_format='array_record').download_and_prepare()\""
     )
 
 
@@ -144,7 +146,7 @@ def _check_features(folder: Path) -> None:
     try:
         tree = json.loads((folder / "features.json").read_text())
     except (OSError, ValueError) as error:
-        raise DataError(f"{folder}/features.json cannot be read: {_one_line(error)}") from error
+        raise DataError(f"{folder}/features.json cannot be read: {one_line(error)}") from error
     todo = [tree]
     while todo:
         node = todo.pop()
@@ -231,6 +233,3 @@ def _tf_examples(
     )
     return tfds.as_numpy(dataset)
 
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
