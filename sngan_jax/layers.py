@@ -1,149 +1,249 @@
-"""Linen layers whose weight is normalised: the same layer, with W/σ(W) in place of W.
+"""Linen layers whose weight is divided by a norm of it: the same layer, with W/σ(W) for W.
 
 A reparametrisation is a function of the weight, so a layer that has one is a subclass that
 intercepts Linen's `param` and nothing else: strides, padding, masks, dtypes stay Linen's own.
 
-The power iteration's vectors live in the collection 'spectral', beside the layer's parameters:
+The vectors of the power iteration live in the collection 'spectral', in the layer's own scope.
+The collection's mutability is the only switch:
 
     variables = model.init(key, x)      # 'params' is exactly the plain layer's
     y, new = model.apply(variables, x, mutable=['spectral'])    # training: a power step
     y = model.apply(variables, x)       # evaluation: the stored vectors, no iteration
+
+docs/layers.md has the options, when to use which, and a comparison with other libraries.
 """
 
 import functools
 import math
 
-import jax
 from flax import linen as nn
-from flax.core import meta
-from jax import lax
 
-from sngan_jax import spectral
+from sngan_jax.collection import sigmas, singular_values, update_spectral
+from sngan_jax.norms import NORMS
+from sngan_jax.reparametrization import (
+    LINEAR,
+    WEIGHTS,
+    layer_specs,
+    remembered_call,
+    reparametrize,
+)
 
-COLLECTION = "spectral"
+__all__ = [
+    "SNConv",
+    "SNConvLocal",
+    "SNConvTranspose",
+    "SNDense",
+    "SNDenseGeneral",
+    "SNEinsum",
+    "SNEmbed",
+    "SNMultiHeadAttention",
+    "SNMultiHeadDotProductAttention",
+    "layer_specs",
+    "normalized",
+    "sigmas",
+    "singular_values",
+    "update_spectral",
+]
+
+OPTIONS = {
+    "norm": "spectral",
+    "n_steps": 1,
+    "warmup_steps": 15,
+    "lipschitz": 1.0,
+    "learnable_scale": False,
+    "cap": False,
+}
 
 
-def normalized(layer_class, *, weights=None, **defaults):
-    """A subclass of a Linen layer class whose weight is divided by a norm of it.
+def normalized(layer_class, *, weights=None, **options):
+    """A subclass of a Linen layer class whose weight W is replaced by K·W/σ(W).
 
-    Every constructor argument of the layer class is kept. These keyword arguments are added, here
-    as defaults of the new class and in its constructor:
+    Everything of the layer class is kept. The new class takes these keyword arguments besides, and
+    those given here are its defaults:
 
-      norm: 'spectral', the largest singular value of the (outputs, rest) matrix of the paper.
-      n_steps: power steps in each forward pass that updates (paper: 1, Appendix A).
-      warmup_steps: power steps at init (15; 0 is the paper's).
-      lipschitz: K of W̄ = K·W/σ (paper: 1).
-      cap: divide only where σ > K (Gouk et al. 2018).
+      norm: what σ is.
+        'spectral': the largest singular value of the (outputs, rest) matrix (paper, section 2.1).
+        'operator': the norm of the convolution itself, for the size of input that the layer was
+          initialised with (Farnia, Zhang, Tse, ICLR 2019); for layers that are no convolution, the
+          same as 'spectral'.
+        'bidirectional': the mean over the (outputs, rest) and the (inputs, rest) matrix (Lin,
+          Sekar, Fanti, NeurIPS 2021); their scale is `lipschitz`.
+        'weight': each row's own length (weight normalisation: Salimans, Kingma, NeurIPS 2016).
+        'frobenius': the Frobenius norm (paper, Appendix E).
+      n_steps: power steps of a forward pass that updates; 1 in the paper (Appendix A).
+      warmup_steps: power steps at init; 15, and 0 for the paper's.
+      lipschitz: K; 1 in the paper.
+      learnable_scale: W̄ = γ·W/σ with the parameter 'gamma', a scalar that starts at σ (paper,
+        Appendix E); for norm='weight' one for each row.
+      cap: divide only where σ > K (Gouk, Frank, Pfahringer, Cree, 2018).
 
     Args:
-      layer_class: `nn.Dense`, `nn.Conv`, …, or a layer of your own.
-      weights: for a layer of your own, the names of its weights and their layouts (see
-        `spectral.matricize`), such as {'kernel': 'io'}. By default 'kernel' and 'embedding', the
-        last axis being the output.
-      **defaults: any of the arguments above.
+      layer_class: `nn.Dense`, `nn.Conv`, …; a layer of your own with a parameter 'kernel' or
+        'embedding'; or a module that contains such layers, such as
+        `nn.MultiHeadDotProductAttention`: all of them are then normalised, by the same options.
+      weights: for a layer of your own, {name of a parameter: its layout}, see
+        `spectral.matricize`; by default 'kernel' and 'embedding', whose last axis is the output.
+      **options: as above.
 
     Returns:
-      the class; equal arguments give the same class.
+      the class, called SN… (WN… for 'weight', FN… for 'frobenius'); equal arguments give the same
+      class.
 
     Raises:
-      ValueError: for an argument out of its range; at construction too.
+      TypeError: for an unknown option.
+      ValueError: for an option out of its range, here and in the class' constructor.
     """
+    unknown = sorted(set(options) - set(OPTIONS))
+    if unknown:
+        raise TypeError(
+            f"normalized() has no option {unknown[0]!r}: the options are {', '.join(OPTIONS)}"
+        )
     layouts = None if weights is None else tuple(sorted(weights.items()))
-    return _build(layer_class, layouts, tuple(sorted(defaults.items())))
+    if hasattr(layer_class, "normalized_from"):
+        layer_class, old_layouts, old_options = layer_class.normalized_from
+        layouts = layouts or old_layouts
+        options = {**dict(old_options), **options}
+    return _normalized(layer_class, layouts, tuple(sorted(options.items())))
 
 
 @functools.cache
-def _build(layer_class, weights, defaults):
-    options = dict(defaults)
+def _normalized(layer_class, layouts, given):
+    defaults = {**OPTIONS, **dict(given)}
+    known = dict(layouts) if layouts else dict.fromkeys(WEIGHTS)
+    taken = sorted(set(OPTIONS) & set(getattr(layer_class, "__dataclass_fields__", ())))
+    if taken:
+        raise ValueError(
+            f"{layer_class.__name__} has a field {taken[0]!r} of its own, which is an option of "
+            "normalized(): rename that field"
+        )
 
     class Normalized(layer_class, kw_only=True):
-        norm: str = options.pop("norm", "spectral")
-        n_steps: int = options.pop("n_steps", 1)
-        warmup_steps: int = options.pop("warmup_steps", 15)
-        lipschitz: float = options.pop("lipschitz", 1.0)
-        cap: bool = options.pop("cap", False)
+        norm: str = defaults["norm"]
+        n_steps: int = defaults["n_steps"]
+        warmup_steps: int = defaults["warmup_steps"]
+        lipschitz: float = defaults["lipschitz"]
+        learnable_scale: bool = defaults["learnable_scale"]
+        cap: bool = defaults["cap"]
 
         def __post_init__(self):
-            _check_options(self)
+            _check_options(self, type(self).__name__)
             super().__post_init__()
 
         @nn.nowrap
         def param(self, name, init_fn, *init_args, unbox=True, **init_kwargs):
-            known = dict(weights) if weights else {"kernel": None, "embedding": None}
-            if name not in known:
+            # In setup() the value is only declared: see `_Table`.
+            if name not in known or (self._state.in_setup and issubclass(layer_class, nn.Embed)):
                 return super().param(name, init_fn, *init_args, unbox=unbox, **init_kwargs)
             boxed = super().param(name, init_fn, *init_args, unbox=False, **init_kwargs)
-            weight = meta.unbox(boxed)
-            bar = _normalize(self, weight, known[name] or _layout(self, weight))
-            return bar if unbox else meta.replace_boxed(boxed, bar)
+            bar = reparametrize(self, self, name, boxed, known[name])
+            return nn.meta.unbox(bar) if unbox else bar
 
-    if options:
-        raise TypeError(f"normalized() got unknown arguments: {', '.join(sorted(options))}")
-    Normalized.__name__ = f"SN{layer_class.__name__}"
-    Normalized.__qualname__ = Normalized.__name__
+    _check_options(Normalized, "normalized()")
+    prefix = {"weight": "WN", "frobenius": "FN"}.get(defaults["norm"], "SN")
+    Normalized.__name__ = Normalized.__qualname__ = prefix + layer_class.__name__
+    Normalized.__doc__ = (
+        f"`{layer_class.__name__}` with K·W/σ(W) for its weight W; see `layers.normalized`."
+    )
+    Normalized.normalized_from = layer_class, layouts, given
+    Normalized.__call__ = _calling(layer_class)
+    if issubclass(layer_class, nn.Embed):
+        Normalized.embedding = _Table()
     return Normalized
 
 
-def _layout(layer, weight):
-    if isinstance(layer, nn.ConvTranspose) and layer.transpose_kernel:
-        return "s" * (weight.ndim - 2) + "oi"
-    if isinstance(layer, nn.Conv | nn.ConvTranspose):
-        return "s" * (weight.ndim - 2) + "io"
-    return "i" * (weight.ndim - 1) + "o"
+class _Table:
+    """`nn.Embed` declares its table in setup(), which runs once; each use takes it from here.
+
+    So two calls of one shared layer take two power steps, as they do for layers without setup().
+    """
+
+    def __get__(self, layer, owner=None):
+        if layer is None:
+            return self
+        return reparametrize(layer, layer, "embedding", layer.__dict__["_table"])
+
+    def __set__(self, layer, table):
+        layer.__dict__["_table"] = table
 
 
-def _normalize(layer, weight, layout):
-    mask = getattr(layer, "mask", None)
-    wide = weight.astype(spectral.iteration_dtype(weight.dtype))
-    matrix = spectral.matricize(wide if mask is None else wide * mask, layout)
-    if not layer.has_variable(COLLECTION, "u"):
-        _init_vectors(layer, matrix)
-    steps = layer.n_steps
-    if layer.is_initializing() or not layer.is_mutable_collection(COLLECTION):
-        steps = 0
-    u, v = (layer.get_variable(COLLECTION, name) for name in "uv")
-    sigma, u, v = spectral.power_iteration(matrix, u, v, steps)
-    if steps:
-        layer.put_variable(COLLECTION, "u", u)
-        layer.put_variable(COLLECTION, "v", v)
-    return spectral.divide(wide, sigma, layer.lipschitz, layer.cap).astype(weight.dtype)
+def _calling(layer_class):
+    plain_call = layer_class.__call__
+
+    # `wraps` also copies Flax's mark of a method that it manages already: the plain method is, so
+    # interceptors and captured intermediates see a single call.
+    @functools.wraps(plain_call)
+    def __call__(self, *args, **kwargs):
+        if issubclass(layer_class, LINEAR):
+            with remembered_call(self, args, kwargs):
+                return plain_call(self, *args, **kwargs)
+        with nn.intercept_methods(functools.partial(_normalize_parts, self)):
+            return plain_call(self, *args, **kwargs)
+
+    return __call__
 
 
-def _init_vectors(layer, matrix):
-    if not layer.is_initializing():
+def _normalize_parts(options, call_next, args, kwargs, context):
+    """Interceptor: gives the Linen layers inside a module the `param` of a normalised layer."""
+    part = context.module
+    if not isinstance(part, LINEAR) or hasattr(part, "normalized_from"):
+        return call_next(*args, **kwargs)
+
+    def param(name, init_fn, *init_args, unbox=True, **init_kwargs):
+        declare = functools.partial(type(part).param, part, name, init_fn, *init_args)
+        if name not in WEIGHTS:
+            return declare(unbox=unbox, **init_kwargs)
+        bar = reparametrize(part, options, name, declare(unbox=False, **init_kwargs))
+        return nn.meta.unbox(bar) if unbox else bar
+
+    object.__setattr__(part, "param", param)
+    try:
+        with remembered_call(part, args, kwargs):
+            return call_next(*args, **kwargs)
+    finally:
+        object.__delattr__(part, "param")
+
+
+def _check_options(options, name):
+    if options.norm not in NORMS:
         raise ValueError(
-            f"{type(layer).__name__} at '{'/'.join(layer.path)}' has no 'spectral' collection: "
-            "pass apply the variables that init returned, {'params': …, 'spectral': …}"
+            f"{name}: norm={options.norm!r} is unknown: use one of {', '.join(map(repr, NORMS))}"
         )
-    # Not the 'params' stream: the parameters must be those of the plain layer.
-    key = layer.make_rng(COLLECTION) if layer.has_rng(COLLECTION) else jax.random.key(0)
-    keys = jax.random.split(key)
-    drawn = [
-        jax.random.normal(key, (size,), matrix.dtype)
-        for key, size in zip(keys, matrix.shape, strict=True)
-    ]
-    u, v = (spectral.unit(x, x) for x in drawn)
-    constant = lax.stop_gradient(matrix)
-    _, u, v = spectral.power_iteration(constant, u, v, layer.warmup_steps)
-    layer.put_variable(COLLECTION, "u", u)
-    layer.put_variable(COLLECTION, "v", v)
-
-
-def _check_options(layer):
-    name = type(layer).__name__
-    if layer.norm != "spectral":
-        raise ValueError(f"{name}: norm={layer.norm!r} is unknown: use 'spectral'")
-    if not (layer.lipschitz > 0 and math.isfinite(layer.lipschitz)):
-        raise ValueError(f"{name}: lipschitz={layer.lipschitz} must be a positive number")
-    if layer.n_steps < 1:
-        raise ValueError(f"{name}: n_steps={layer.n_steps} must be at least 1")
-    if layer.warmup_steps < 0:
-        raise ValueError(f"{name}: warmup_steps={layer.warmup_steps} must be 0 or more")
+    if not (options.lipschitz > 0 and math.isfinite(options.lipschitz)):
+        raise ValueError(f"{name}: lipschitz={options.lipschitz} must be a positive number")
+    if options.n_steps < 1:
+        raise ValueError(
+            f"{name}: n_steps={options.n_steps} must be at least 1; to take no step, apply without "
+            "mutable=['spectral']"
+        )
+    if options.warmup_steps < 0:
+        raise ValueError(f"{name}: warmup_steps={options.warmup_steps} must be 0 or more")
+    steps = {key: getattr(options, key) for key in ("n_steps", "warmup_steps")}
+    changed = [key for key, value in steps.items() if value != OPTIONS[key]]
+    if changed and options.norm in ("weight", "frobenius"):
+        raise ValueError(
+            f"{name}: norm={options.norm!r} needs no power iteration, so leave out "
+            f"{changed[0]}={steps[changed[0]]}"
+        )
+    if options.learnable_scale and (options.lipschitz != 1 or options.cap):
+        raise ValueError(
+            f"{name}: learnable_scale=True learns the scale that lipschitz={options.lipschitz} and "
+            f"cap={options.cap} would fix: choose one"
+        )
 
 
 SNDense = normalized(nn.Dense)
+SNDenseGeneral = normalized(nn.DenseGeneral)
+SNEinsum = normalized(nn.Einsum)
 SNConv = normalized(nn.Conv)
+SNConvLocal = normalized(nn.ConvLocal)
 SNConvTranspose = normalized(nn.ConvTranspose)
 SNEmbed = normalized(nn.Embed)
-for _class in (SNDense, SNConv, SNConvTranspose, SNEmbed):
-    _class.__module__ = __name__
+# The projections of query, key, value and output. Attention itself has no Lipschitz constant
+# (Kim, Papamakarios, Mnih, "The Lipschitz Constant of Self-Attention", ICML 2021).
+SNMultiHeadDotProductAttention = normalized(nn.MultiHeadDotProductAttention)
+SNMultiHeadAttention = normalized(nn.MultiHeadAttention)
+
+# So that modules built of them can be pickled.
+for _name in __all__:
+    if _name.startswith("SN"):
+        globals()[_name].__module__ = __name__

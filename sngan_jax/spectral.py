@@ -15,6 +15,7 @@ so a `Dense` kernel is 'io', a two-dimensional `Conv` kernel 'ssio'. The paper r
 convolution's kernel to d_out rows of d_in·h·w numbers (section 2.1); so does 'ssio'.
 """
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -44,15 +45,15 @@ def matricize(weight, layout, rows="o"):
 
     Returns:
       array of shape (rows, rest) or (blocks, rows, rest) and of the weight's dtype; the columns
-      keep the order of the remaining axes.
+      keep the order of the remaining axes. Without such a letter there is one row.
 
     Raises:
       ValueError: if the layout does not fit the weight.
     """
-    if len(layout) != weight.ndim or set(layout) - set("osib") or rows not in layout:
+    if len(layout) != weight.ndim or set(layout) - set("osib"):
         raise ValueError(
             f"the layout {layout!r} does not describe a weight of shape {tuple(weight.shape)}: "
-            f"give one letter of 'o', 'i', 's', 'b' for each axis, and at least one {rows!r}"
+            "give one letter of 'o', 'i', 's', 'b' for each axis"
         )
     blocks = [axis for axis, letter in enumerate(layout) if letter == "b"]
     first = [axis for axis, letter in enumerate(layout) if letter == rows]
@@ -64,6 +65,22 @@ def matricize(weight, layout, rows="o"):
     else:
         matrix = weight.transpose(blocks + first + rest).reshape(sizes)
     return matrix if blocks else matrix[0]
+
+
+def singular_values(weight, layout="oi"):
+    """All singular values of the weight's matrix, by SVD, in descending order.
+
+    Args:
+      weight: float array with one axis for each letter of `layout`.
+      layout: see the module's text; by default a matrix as in the paper.
+
+    Returns:
+      array (n,), n the smaller side of the matrix; for a block-diagonal one those of all blocks.
+      float32, or float64 for float64.
+    """
+    matrix = matricize(weight.astype(iteration_dtype(weight.dtype)), layout)
+    values = jnp.linalg.svd(matrix, compute_uv=False)
+    return jnp.sort(values.reshape(-1), descending=True)
 
 
 def unit(x, fallback):
@@ -100,17 +117,22 @@ def power_iteration(matrix, u, v, steps=1):
       ValueError: if `steps` is negative or the shapes do not fit together.
     """
     _check_vectors(matrix, u, v, steps)
+    constant = lax.stop_gradient(matrix)
     return operator_power_iteration(
-        lambda x: _matvec(matrix, x), lambda y: _matvec(lax.stop_gradient(matrix).T, y), u, v, steps
+        lambda x: _matvec(matrix, x),
+        lambda x: _matvec(constant, x),
+        lambda y: _matvec(constant.T, y),
+        u, v, steps,
     )
 
 
-def operator_power_iteration(apply, transpose, u, v, steps=1):
-    """`power_iteration` for a linear map given by two functions.
+def operator_power_iteration(apply, constant, transpose, u, v, steps=1):
+    """`power_iteration` for a linear map given by functions.
 
     Args:
       apply: x of v's shape → array of u's shape, linear; σ is differentiated through it.
-      transpose: its transpose, y of u's shape → array of v's shape.
+      constant: the same function, held constant for differentiation.
+      transpose: its transpose, y of u's shape → array of v's shape, held constant.
       u, v: float arrays of any shape, of norm one.
       steps: rounds, 0 or more.
 
@@ -123,11 +145,11 @@ def operator_power_iteration(apply, transpose, u, v, steps=1):
         def step(_, vectors):
             u, v = vectors
             v = unit(transpose(u), v)
-            return unit(lax.stop_gradient(apply(v)), u), v
+            return unit(constant(v), u), v
 
         u, v = lax.fori_loop(0, steps - 1, step, (u, v))
     if steps:
-        v = lax.stop_gradient(unit(transpose(u), v))
+        v = unit(transpose(u), v)
     image = apply(v)
     if steps:
         u = unit(lax.stop_gradient(image), u)
@@ -141,6 +163,43 @@ def spectral_norm(matrix, u, v):
     singular value once u and v have converged, and a lower bound of it before.
     """
     return power_iteration(matrix, u, v, steps=0)[0]
+
+
+def block_power_iteration(matrix, u, v, steps=1):
+    """`power_iteration` of a block-diagonal matrix: σ is the largest of its blocks' σ.
+
+    The blocks are iterated apart, each with unit vectors of its own: all converge, and the largest
+    is found even where several are close.
+
+    Args:
+      matrix: float array (blocks, rows, columns), or (rows, columns) for a single block.
+      u: float array (blocks·rows,): the blocks' left vectors, one after the other.
+      v: float array (blocks·columns,).
+      steps: rounds, 0 or more.
+
+    Returns:
+      (σ, u, v), of the shapes of `power_iteration`.
+    """
+    if matrix.ndim == 2:
+        return power_iteration(matrix, u, v, steps)
+    blocks, rows, columns = matrix.shape
+    sigma, u, v = jax.vmap(lambda *block: power_iteration(*block, steps))(
+        matrix, u.reshape(blocks, rows), v.reshape(blocks, columns)
+    )
+    return jnp.max(sigma), u.reshape(-1), v.reshape(-1)
+
+
+def length(x, axes=None):
+    """The Euclidean norm over `axes`, which are kept with size 1 (None: all axes, a scalar).
+
+    No square overflows or underflows, and the gradient at x = 0 is 0 instead of NaN.
+    """
+    keep = axes is not None
+    largest = lax.stop_gradient(jnp.max(jnp.abs(x), axis=axes, keepdims=True))
+    zero = largest == 0
+    squares = jnp.sum(jnp.square(x / jnp.where(zero, 1, largest)), axis=axes, keepdims=True)
+    norm = jnp.where(zero, 0, largest * jnp.sqrt(jnp.where(zero, 1, squares)))
+    return norm if keep else norm.reshape(())
 
 
 def divide(weight, sigma, lipschitz=1.0, cap=False):
@@ -164,7 +223,9 @@ def divide(weight, sigma, lipschitz=1.0, cap=False):
     constant = lax.stop_gradient(sigma)
     scale = jnp.where(constant == 0, 1, constant)
     relative = jnp.where(constant == 0, 1, sigma / scale)
-    divided = weight / scale / relative * lipschitz
+    divided = weight / scale / relative
+    if lipschitz != 1:
+        divided = divided * lipschitz
     if cap:
         divided = jnp.where(sigma > lipschitz, divided, weight)
     return divided
