@@ -1,0 +1,8 @@
+"""The one exception that means "the person can fix this": its message is a full sentence."""
+
+
+class UserError(ValueError):
+    """Bad input of any kind; the message names the value, what was expected and how to fix it.
+
+    The programs in `experiments/` print it without a traceback and exit with status 2.
+    """

@@ -1,0 +1,183 @@
+"""Pieces that the generators and discriminators share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from sngan_jax.resample import average_pool, conv_transpose, upsample_nearest
+
+Layer = Callable[..., nn.Module]
+Norm = Callable[..., nn.Module] | None
+
+
+def glorot_uniform(gain: float = 1.0) -> nn.initializers.Initializer:
+    """U(-s, s) with s = gain·sqrt(6 / (fan_in + fan_out)) (Chainer's `GlorotUniform(gain)`)."""
+    return nn.initializers.variance_scaling(gain**2, "fan_avg", "uniform")
+
+
+class ConvTranspose(nn.Module):
+    """Transposed convolution, stride s, that multiplies height and width by s.
+
+    The same function of the same parameters as `nn.ConvTranspose(features, (k, k), (s, s),
+    padding="SAME")`, computed as s² ordinary convolutions (`resample.conv_transpose` says why).
+
+    Attributes:
+      features: channels out.
+      kernel_size: side k of the square kernel, at least `strides`.
+      strides: s.
+    """
+
+    features: int
+    kernel_size: int = 4
+    strides: int = 2
+    use_bias: bool = True
+    dtype: Any = None
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+    bias_init: nn.initializers.Initializer = nn.initializers.zeros
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        k = self.kernel_size
+        kernel = self.param("kernel", self.kernel_init, (k, k, x.shape[-1], self.features))
+        bias = self.param("bias", self.bias_init, (self.features,)) if self.use_bias else None
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        x = conv_transpose(x, kernel, self.strides)
+        return x if bias is None else x + bias
+
+
+class GeneratorBlock(nn.Module):
+    """Residual block of the generator (paper Fig. 8 left; sngan_projection gen_models/resblocks).
+
+    norm - ReLU - [x2] - conv3x3 - norm - ReLU - conv3x3, hidden width = width out; the shortcut is
+    [x2] - conv1x1 where the shape changes, else the identity. No activation after the sum.
+    """
+
+    features: int
+    upsample: bool
+    conv: Layer
+    norm: Norm
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, y: jax.Array | None = None) -> jax.Array:
+        conv3 = _conv3(self.conv, self.dtype)
+        resize = upsample_nearest if self.upsample else (lambda x: x)
+        h = _normalised(self.norm, "norm1", x, y)
+        h = conv3(self.features, name="conv1")(resize(nn.relu(h)))
+        h = _normalised(self.norm, "norm2", h, y)
+        h = conv3(self.features, name="conv2")(nn.relu(h))
+        if self.upsample or x.shape[-1] != self.features:
+            x = resize(_conv1(self.conv, self.dtype)(self.features, name="shortcut")(x))
+        return x + h
+
+
+class DiscriminatorBlock(nn.Module):
+    """Residual block of the discriminator (paper Fig. 8 right; dis_models/resblocks `Block`).
+
+    ReLU - conv3x3 - ReLU - conv3x3 - [mean 2x2], hidden width = width in; the shortcut is
+    conv1x1 - [mean 2x2] where the shape changes, else the identity.
+    """
+
+    features: int
+    downsample: bool
+    conv: Layer
+    norm: Norm = None
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        conv3 = _conv3(self.conv, self.dtype)
+        resize = average_pool if self.downsample else (lambda x: x)
+        h = nn.relu(_normalised(self.norm, "norm1", x))
+        h = conv3(x.shape[-1], name="conv1")(h)
+        h = nn.relu(_normalised(self.norm, "norm2", h))
+        h = resize(conv3(self.features, name="conv2")(h))
+        if self.downsample or x.shape[-1] != self.features:
+            x = resize(_conv1(self.conv, self.dtype)(self.features, name="shortcut")(x))
+        return x + h
+
+
+class FirstDiscriminatorBlock(nn.Module):
+    """The discriminator's first residual block (dis_models/resblocks `OptimizedBlock`).
+
+    conv3x3 - ReLU - conv3x3 - mean 2x2, with no activation on the image; shortcut mean 2x2 -
+    conv1x1, in this order.
+    """
+
+    features: int
+    conv: Layer
+    norm: Norm = None
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        conv3 = _conv3(self.conv, self.dtype)
+        h = conv3(self.features, name="conv1")(x)
+        h = nn.relu(_normalised(self.norm, "norm1", h))
+        h = average_pool(conv3(self.features, name="conv2")(h))
+        shortcut = _conv1(self.conv, self.dtype)(self.features, name="shortcut")
+        return shortcut(average_pool(x)) + h
+
+
+class Head(nn.Module):
+    """The last layer of a discriminator: features (n, c) -> logits (n,).
+
+    Unconditional: a dense layer. With `num_classes`, the projection discriminator adds
+    <embed(y), h> (Miyato & Koyama 2018, eq. 3).
+    """
+
+    dense: Layer
+    embed: Layer
+    num_classes: int = 0
+    use_bias: bool = True
+    kernel_init: nn.initializers.Initializer = glorot_uniform()
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, h: jax.Array, y: jax.Array | None) -> jax.Array:
+        logits = self.dense(1, use_bias=self.use_bias, kernel_init=self.kernel_init,
+                            dtype=self.dtype, name="dense")(h)[:, 0]
+        if self.num_classes:
+            rows = self.embed(self.num_classes, h.shape[-1], embedding_init=self.kernel_init,
+                              dtype=self.dtype, name="embed")(y)
+            logits = logits + jnp.sum(rows * h, axis=-1)
+        return logits
+
+
+def check_labels(num_classes: int, y: jax.Array | None, name: str) -> None:
+    """Raises ValueError where a conditional model gets no labels, or an unconditional one some."""
+    if num_classes and y is None:
+        raise ValueError(f"{name} with num_classes={num_classes} is class-conditional and needs "
+                         "labels: call it with y, integers of shape (n,)")
+    if not num_classes and y is not None:
+        raise ValueError(f"{name} with num_classes=0 is unconditional and takes no labels: call "
+                         "it without y, or build it with num_classes")
+
+
+def bottom_size(image_size: int, factor: int, name: str) -> int:
+    """Side of the smallest feature map; ValueError where `factor` does not divide the image."""
+    if image_size < factor or image_size % factor:
+        raise ValueError(f"{name} changes the image size by a factor of {factor}: image_size must "
+                         f"be a multiple of {factor}, got {image_size}")
+    return image_size // factor
+
+
+def _normalised(norm: Norm, name: str, x: jax.Array, y: jax.Array | None = None) -> jax.Array:
+    return x if norm is None else norm(name=name)(x, y)
+
+
+def _conv3(conv: Layer, dtype: Any) -> Layer:
+    def layer(features: int, name: str) -> nn.Module:
+        return conv(features, (3, 3), kernel_init=glorot_uniform(2**0.5), dtype=dtype, name=name)
+    return layer
+
+
+def _conv1(conv: Layer, dtype: Any) -> Layer:
+    def layer(features: int, name: str) -> nn.Module:
+        return conv(features, (1, 1), kernel_init=glorot_uniform(), dtype=dtype, name=name)
+    return layer

@@ -1,0 +1,142 @@
+"""The residual networks of the paper (Tables 4-6) and of its official code, as data and two modules.
+
+Reference for block order, widths and initialisers: pfnet-research/sngan_projection.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from sngan_jax.models.blocks import (
+    DiscriminatorBlock,
+    FirstDiscriminatorBlock,
+    GeneratorBlock,
+    Head,
+    Layer,
+    Norm,
+    bottom_size,
+    check_labels,
+    glorot_uniform,
+)
+
+
+class ResNetShape(NamedTuple):
+    """Widths of a pair of networks, in multiples of a base width each.
+
+    generator: the dense layer's, then one per block; every block doubles the size.
+    discriminator: one per block; the first `downsampling` of them halve the size.
+    head_bias: whether the discriminator's last dense layer has a bias.
+    """
+
+    generator: tuple[int, ...]
+    discriminator: tuple[int, ...]
+    downsampling: int
+    generator_width: int
+    discriminator_width: int
+    head_bias: bool = True
+
+
+RESNETS: dict[str, ResNetShape] = {
+    # Paper Table 4, made for 32x32 (snresnet_32: its last layer has no bias).
+    "resnet32": ResNetShape((1, 1, 1, 1), (1, 1, 1, 1), 2, 256, 128, head_bias=False),
+    # Paper Table 5, made for STL-10 at 48x48.
+    "resnet48": ResNetShape((8, 4, 2, 1), (1, 2, 4, 8, 16), 4, 64, 64),
+    # sngan_projection resnet_64.
+    "resnet64": ResNetShape((16, 8, 4, 2, 1), (1, 2, 4, 8, 16), 5, 64, 64),
+    # Paper Table 6, made for ImageNet at 128x128.
+    "resnet128": ResNetShape((16, 16, 8, 4, 2, 1), (1, 2, 4, 8, 16, 16), 5, 64, 64),
+    # sngan_projection, dogs and cats at 256x256.
+    "resnet256": ResNetShape((16, 16, 8, 8, 4, 2, 1), (1, 2, 4, 8, 8, 16, 16), 6, 32, 32),
+}
+
+
+class ResNetGenerator(nn.Module):
+    """z (n, d) -> images (n, image_size, image_size, channels) in [-1, 1] (paper Tables 4-6).
+
+    dense - up-sampling residual blocks - batch norm - ReLU - conv3x3 - tanh.
+
+    Attributes:
+      image_size: a multiple of 2 to the number of blocks.
+      widths: of the dense layer and of each block.
+      num_classes: 0, or the number of classes that `norm` is conditional on.
+      norm: of the blocks, called as `norm(name=…)(x, y)`; None for no normalisation.
+      last_norm: before the last convolution; unconditional in the official code.
+      dtype: of the computation; parameters are float32.
+
+    Raises:
+      ValueError: where the image size does not fit, or labels and num_classes disagree.
+    """
+
+    image_size: int = 32
+    channels: int = 3
+    widths: tuple[int, ...] = (256, 256, 256, 256)
+    num_classes: int = 0
+    conv: Layer = nn.Conv
+    dense: Layer = nn.Dense
+    norm: Norm = None
+    last_norm: Norm = None
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, z: jax.Array, y: jax.Array | None = None) -> jax.Array:
+        check_labels(self.num_classes, y, "ResNetGenerator")
+        first, *blocks = self.widths
+        size = bottom_size(self.image_size, 2 ** len(blocks), "ResNetGenerator")
+        x = self.dense(size * size * first, kernel_init=glorot_uniform(), dtype=self.dtype,
+                       name="dense")(z)
+        x = x.reshape(-1, size, size, first)
+        for i, width in enumerate(blocks, start=1):
+            x = GeneratorBlock(width, True, self.conv, self.norm, self.dtype, name=f"block{i}")(x, y)
+        if self.last_norm is not None:
+            x = self.last_norm(name="norm")(x)
+        x = self.conv(self.channels, (3, 3), kernel_init=glorot_uniform(), dtype=self.dtype,
+                      name="conv")(nn.relu(x))
+        return jnp.tanh(x.astype(jnp.float32))
+
+
+class ResNetDiscriminator(nn.Module):
+    """Images (n, s, s, c) -> logits (n,), float32 (paper Tables 4-6).
+
+    Residual blocks - ReLU - *sum* over the positions - dense to one (+ projection).
+
+    Attributes:
+      widths: of each block.
+      downsampling: how many of the first blocks halve the size; 2 to its power divides s.
+      num_classes: 0 for an unconditional network, else the classes of the projection.
+      head_bias: whether the last dense layer has a bias.
+      norm: of activations; None in the paper's residual networks.
+
+    Raises:
+      ValueError: where the image size does not fit, or labels and num_classes disagree.
+    """
+
+    widths: tuple[int, ...] = (128, 128, 128, 128)
+    downsampling: int = 2
+    num_classes: int = 0
+    head_bias: bool = False
+    conv: Layer = nn.Conv
+    dense: Layer = nn.Dense
+    embed: Layer = nn.Embed
+    norm: Norm = None
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, y: jax.Array | None = None) -> jax.Array:
+        check_labels(self.num_classes, y, "ResNetDiscriminator")
+        bottom_size(x.shape[1], 2**self.downsampling, "ResNetDiscriminator")
+        for i, width in enumerate(self.widths):
+            if i == 0:
+                block = FirstDiscriminatorBlock(width, self.conv, self.norm, self.dtype,
+                                                name="block1")
+            else:
+                block = DiscriminatorBlock(width, i < self.downsampling, self.conv, self.norm,
+                                           self.dtype, name=f"block{i + 1}")
+            x = block(x)
+        h = jnp.sum(nn.relu(x), axis=(1, 2))
+        head = Head(self.dense, self.embed, self.num_classes, use_bias=self.head_bias,
+                    dtype=self.dtype, name="head")
+        return head(h, y).astype(jnp.float32)

@@ -1,0 +1,264 @@
+"""A run, from its config to the files in its workdir."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from sngan_jax.data.sources import ImageSet, check_batch, load
+from sngan_jax.errors import UserError
+from sngan_jax.figures import save_curves, save_grid
+from sngan_jax.collection import sigmas
+from sngan_jax.losses import LOSSES
+from sngan_jax.models.build import build_models
+from sngan_jax.sampling import even_labels, make_sampler
+from sngan_jax.train.checkpoint import Checkpoints
+from sngan_jax.train.state import TrainState, adam, count_parameters, create_state
+from sngan_jax.train.step import AXIS, Data, StepSettings, linear_decay, make_train_step
+from sngan_jax.train.validate import validate
+from sngan_jax.train.workdir import MetricsFile, open_workdir
+
+
+class Run(NamedTuple):
+    """What a config and the facts of its data set determine."""
+
+    generator: nn.Module
+    discriminator: nn.Module
+    optimizer: optax.GradientTransformation
+    initial_state: TrainState
+
+
+def build_run(config: Any, channels: int, num_classes: int) -> Run:
+    """Networks, optimizer and initial state of a config (not replicated)."""
+    generator, discriminator = build_models(
+        config, channels=channels, num_classes=num_classes if config.conditional else 0,
+        axis_name=AXIS)
+    optimizer = adam(config.beta1, config.beta2)
+    init = jax.jit(lambda key: create_state(
+        key, generator, discriminator, optimizer, latent_size=config.latent_size,
+        image_shape=(config.image_size, config.image_size, channels), ema=config.ema_decay > 0))
+    return Run(generator, discriminator, optimizer, init(jax.random.key(config.seed)))
+
+
+def load_data(config: Any) -> ImageSet:
+    """The data set of a config; UserError where it does not suit the config."""
+    images = load(config.dataset, image_size=config.image_size, channels=config.channels or None,
+                  split=config.split, data_dir=config.data_dir or None)
+    check_batch(images, config.batch_size)
+    if config.conditional and images.labels is None:
+        raise UserError(f"config.conditional is true, but the data set {config.dataset!r} has no "
+                        "labels: use a labelled set, or --config.conditional=false")
+    return images
+
+
+def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = False) -> bool:
+    """Trains, or goes on with the training, in `workdir`.
+
+    Args:
+      config: an `ml_collections.ConfigDict` with the fields of `validate.FIELDS`.
+      workdir: created where missing; a run of the same config there is resumed.
+      accept_changes: resume even where the config differs.
+
+    Returns:
+      True when all iterations are done; False where SIGINT or SIGTERM ended it early, with
+      everything saved.
+
+    Raises:
+      UserError: bad config, data or workdir, in one sentence, before any long work.
+    """
+    devices = jax.local_devices()
+    validate(config, len(devices))
+    images = load_data(config)
+    workdir = open_workdir(workdir, config.to_dict(), accept_changes=accept_changes)
+
+    run = build_run(config, images.images.shape[-1], images.num_classes)
+    step = make_train_step(
+        run.generator, run.discriminator, LOSSES[config.loss], run.optimizer,
+        StepSettings(
+            batch_size=config.batch_size, generator_batch_size=config.generator_batch_size,
+            n_dis=config.n_dis, latent_size=config.latent_size,
+            learning_rate=linear_decay(config.learning_rate, config.iterations,
+                                       config.lr_decay_start),
+            ema_decay=config.ema_decay, dequantize=config.dequantize,
+            conditional=config.conditional),
+        devices)
+    print(f"{images.name}: {len(images.images):,} images of {config.image_size}x"
+          f"{config.image_size}x{images.images.shape[-1]}; generator "
+          f"{count_parameters(run.initial_state.generator.params):,} parameters, discriminator "
+          f"{count_parameters(run.initial_state.discriminator.params):,}; "
+          f"{len(devices)} x {devices[0].device_kind}")
+
+    with Checkpoints(workdir, config.keep_checkpoints) as checkpoints, \
+            Interruption() as interruption:
+        state, first = run.initial_state, max(checkpoints.all(), default=0)
+        if first:
+            check_same_data(checkpoints.meta(first), images, workdir)
+            state = checkpoints.restore(state, first)
+            print(f"resuming {workdir} at iteration {first:,} of {config.iterations:,}")
+        if first >= config.iterations:
+            print("nothing left to do")
+            return True
+        meta = {"data": images.fingerprint(), "channels": images.images.shape[-1],
+                "num_classes": images.num_classes}
+        log = Log(workdir, first, config, run, meta["num_classes"])
+        state, key = replicate((state, jax.random.key(config.seed + 1)), devices)
+        data = replicate(Data(images.images, images.labels), devices)
+        position = positions(devices)
+        # Virtual devices of one CPU can wait for each other for ever when steps pile up.
+        block = len(devices) > 1 and devices[0].platform == "cpu"
+
+        if not first:
+            log.samples(state, 0)
+        with tqdm(total=config.iterations, initial=first, unit="it", dynamic_ncols=True,
+                  desc="compiling", mininterval=1) as bar:
+            for iteration in range(first + 1, config.iterations + 1):
+                state, metrics = step(state, data, key, position)
+                if block:
+                    jax.block_until_ready(metrics)
+                last = iteration == config.iterations or interruption.signal is not None
+                if iteration % config.log_every == 0 or iteration == first + 1 or last:
+                    log.metrics(bar, iteration, metrics, state)
+                if iteration % config.sample_every == 0 or last:
+                    log.samples(state, iteration)
+                if iteration % config.checkpoint_every == 0 or last:
+                    checkpoints.save(state, meta)
+                bar.update()
+                if last:
+                    break
+        log.close()
+    if interruption.signal is not None and iteration < config.iterations:
+        print(f"stopped by {interruption.signal.name} at iteration {iteration:,}, saved; the same "
+              "command goes on from there")
+        return False
+    return True
+
+
+def check_same_data(meta: dict[str, Any], images: ImageSet, workdir: Path) -> None:
+    """UserError where a checkpoint was trained on other data."""
+    if meta["data"] != images.fingerprint():
+        raise UserError(f"the data set {images.name} has changed since {workdir} was trained on it "
+                        "(its content hash differs): restore the data or choose another --workdir")
+
+
+def replicate(tree: Any, devices: list[jax.Device]) -> Any:
+    """Places a tree on every device, as the pmap-ed step returns it, so that it compiles once."""
+    return jax.device_put(tree, NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec()))
+
+
+def positions(devices: list[jax.Device]) -> jax.Array:
+    """Each device's own place: int32 (devices,), one element on each."""
+    sharding = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
+    return jax.device_put(np.arange(len(devices), dtype=np.int32), sharding)
+
+
+class Interruption:
+    """While entered, the first SIGINT or SIGTERM is only noted; a second acts as usual."""
+
+    def __init__(self):
+        self.signal: signal.Signals | None = None
+
+    def __enter__(self) -> Interruption:
+        self._old = {}
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._old[number] = signal.signal(number, self._note)
+        except ValueError:  # only the main thread may
+            pass
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._restore()
+
+    def _note(self, number: int, _frame) -> None:
+        self.signal = signal.Signals(number)
+        self._restore()
+        tqdm.write(f"{self.signal.name}: finishing this iteration and saving")
+
+    def _restore(self) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+
+class Log:
+    """Writes metrics, TensorBoard events, sample grids and curves into a workdir."""
+
+    def __init__(self, workdir: Path, iteration: int, config: Any, run: Run, num_classes: int):
+        self._workdir = workdir
+        self._images_per_iteration = config.n_dis * config.batch_size
+        self._file = MetricsFile(workdir, iteration)
+        self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=iteration + 1)
+        self._sampler = make_sampler(run.generator, config.latent_size)
+        self._labels = even_labels(config.num_samples, num_classes if config.conditional else 0)
+        self._columns = num_classes if config.conditional else None
+        self._fixed_key = jax.random.key(config.seed + 2)
+        self._marker = (iteration, time.perf_counter())
+        self._sigmas = jax.jit(lambda d: sigmas(d.variables))
+        self._first = True
+        (workdir / "samples").mkdir(exist_ok=True)
+
+    def metrics(self, bar: tqdm, iteration: int, metrics: dict[str, jax.Array],
+                state: TrainState) -> None:
+        """Fetches the metrics of an iteration and writes them everywhere."""
+        values = {k: float(v) for k, v in jax.device_get(metrics).items()}
+        layers = {f"sigma/{k}": float(v)
+                  for k, v in jax.device_get(self._sigmas(state.discriminator)).items()}
+        now = time.perf_counter()
+        since, then = self._marker
+        rate = (iteration - since) / (now - then)
+        row = {"iteration": iteration, **values, **layers, "time": round(time.time(), 3)}
+        # The first interval holds the compilation.
+        timing = {"compile_seconds" if self._first else "iterations_per_second":
+                  round(now - then if self._first else rate, 4)}
+        if not self._first:
+            timing["images_per_second"] = round(rate * self._images_per_iteration, 2)
+        self._first = False
+        self._file.append({**row, **timing})
+        for name, value in (values | layers | timing).items():
+            self._writer.add_scalar(name, value, iteration)
+        bar.set_description("training", refresh=False)
+        speed = f"{timing.get('images_per_second', 0):,.0f} img/s, "
+        bar.set_postfix_str(f"{speed}D {values['d_loss']:.3f}, G {values['g_loss']:.3f}",
+                            refresh=False)
+        self._marker = (iteration, time.perf_counter())
+
+    def samples(self, state: TrainState, iteration: int) -> None:
+        """A grid of the same latents each time, and the curves so far."""
+        images = np.asarray(self._sampler(state.generator, self._fixed_key, jnp.int32(0),
+                                          self._labels))
+        save_grid(self._workdir / "samples" / f"{iteration:07d}.png", images, self._columns)
+        self._writer.add_images("samples", images, iteration, dataformats="NHWC")
+        self.curves()
+
+    def curves(self) -> None:
+        """Losses and σ over the iterations."""
+        rows = self._file.rows
+        if not rows:
+            return
+        iterations = [row["iteration"] for row in rows]
+
+        def columns(names):
+            return {name.removeprefix("sigma/"): [row.get(name, float("nan")) for row in rows]
+                    for name in names}
+
+        save_curves(self._workdir / "losses.png", iterations,
+                    columns(("d_loss", "g_loss", "d_real", "d_fake")), "loss; mean of D")
+        layers = [name for name in rows[-1] if name.startswith("sigma/")]
+        if layers:
+            save_curves(self._workdir / "sigma.png", iterations, columns(layers),
+                        "σ of each weight of D, before normalisation")
+
+    def close(self) -> None:
+        """Flushes the events."""
+        self._writer.close()

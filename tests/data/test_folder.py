@@ -1,0 +1,191 @@
+"""Folders of PNG and JPEG files of every kind."""
+
+import io
+import struct
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sngan_jax.data.sources import DataError, load
+
+RAMP = np.arange(0, 256, 4, dtype=np.uint8).reshape(8, 8)
+COLOR = np.stack([RAMP, RAMP.T, 255 - RAMP], axis=-1)
+
+
+def save(image, *places, **options):
+    path, *more = places
+    for name in more:
+        path = path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(path, **options)
+
+
+def loaded(folder, **options):
+    return load(f"folder:{folder}", **{"image_size": 8, **options})
+
+
+class TestLayout:
+    def test_flat_is_unlabelled_and_sorted(self, tmp_path):
+        for i, name in enumerate(["b.png", "a.PNG", "c.Png"]):
+            save(np.full((8, 8, 3), i, np.uint8), tmp_path, name, format="PNG")
+        (tmp_path / "notes.txt").write_text("no image")
+        (tmp_path / "._a.png").write_text("a resource fork")
+        (tmp_path / "empty").mkdir()
+        data = loaded(tmp_path)
+        assert data.images[:, 0, 0, 0].tolist() == [1, 0, 2]
+        assert (data.labels, data.num_classes) == (None, 0)
+
+    def test_folders_are_classes(self, tmp_path):
+        save(COLOR, tmp_path, "zebra", "a.jpg", quality=100, subsampling=0)
+        save(COLOR, tmp_path, "cat", "2.png")
+        save(COLOR, tmp_path, "cat", "deeper", "1.JPEG", format="JPEG")
+        save(COLOR, tmp_path, ".hidden", "1.png")
+        save(COLOR, tmp_path, "cat", ".hidden", "1.png")
+        data = loaded(tmp_path)
+        assert data.images.shape == (3, 8, 8, 3)
+        assert (data.labels.tolist(), data.num_classes) == ([0, 0, 1], 2)
+        assert data.labels.dtype == np.int32
+        np.testing.assert_array_equal(data.images[0], COLOR)
+        assert np.abs(data.images[2].astype(int) - COLOR).max() < 12
+
+    def test_mixed_sizes_are_cropped_and_resized(self, tmp_path):
+        wide = np.zeros((10, 30, 3), np.uint8)
+        wide[:, 10:20] = 200
+        save(wide, tmp_path, "a.png")
+        save(COLOR.repeat(2, 0).repeat(2, 1), tmp_path, "b.png")
+        data = loaded(tmp_path, image_size=10)
+        assert (data.images[0] == 200).all()
+        assert data.images.shape == (2, 10, 10, 3)
+
+    @pytest.mark.parametrize(
+        ("files", "sentence"),
+        [
+            ([], "holds no PNG or JPEG image"),
+            (["notes.txt", "deep/er/notes.txt"], "holds no PNG or JPEG image"),
+            (["a.png", "cat/b.png"], r"images \(such as a.png\) beside folders of images \(.*cat\)"),
+            (["cat/a.png", "dog/b.txt"], "the class folder dog without a PNG or JPEG"),
+            (["train/a.png", "test/b.png"], "holds test, train, which look like splits"),
+        ],
+    )
+    def test_unsuitable(self, tmp_path, files, sentence):
+        for name in files:
+            save(COLOR, tmp_path, name, format="PNG")
+        with pytest.raises(DataError, match=sentence):
+            loaded(tmp_path)
+
+    def test_missing(self, tmp_path):
+        with pytest.raises(DataError, match="there is no such folder"):
+            loaded(tmp_path / "nothing")
+        with pytest.raises(DataError, match="has no split 'test': all of a folder is 'train'"):
+            loaded(tmp_path, split="test")
+
+
+class TestKinds:
+    def one(self, folder, **options):
+        return loaded(folder, **options).images[0]
+
+    def test_channels_none_keeps_grey_only_if_all_are_grey(self, tmp_path):
+        save(RAMP, tmp_path, "a.png")
+        assert loaded(tmp_path).images.shape == (1, 8, 8, 1)
+        save(COLOR, tmp_path, "b.png")
+        data = loaded(tmp_path)
+        np.testing.assert_array_equal(data.images, [np.stack([RAMP] * 3, -1), COLOR])
+        grey = np.asarray(Image.fromarray(COLOR).convert("L"))[..., None]
+        np.testing.assert_array_equal(loaded(tmp_path, channels=1).images[1], grey)
+
+    def test_palette(self, tmp_path):
+        image = Image.fromarray(COLOR).quantize(64)
+        save(image, tmp_path, "a.png")
+        np.testing.assert_array_equal(self.one(tmp_path), np.asarray(image.convert("RGB")))
+
+    def test_palette_with_transparency(self, tmp_path):
+        image = Image.fromarray((RAMP > 100).astype(np.uint8), "L").convert("P")
+        image.putpalette([255, 0, 0, 0, 0, 255])
+        save(image, tmp_path, "a.png", transparency=b"\x00\xff")
+        result = self.one(tmp_path)
+        assert (result[RAMP <= 100] == 255).all()
+        assert (result[RAMP > 100] == [0, 0, 255]).all()
+
+    def test_sixteen_bits(self, tmp_path):
+        save(Image.fromarray(RAMP.astype(np.uint16) * 257), tmp_path, "a.png")
+        np.testing.assert_array_equal(self.one(tmp_path)[..., 0], RAMP)
+
+    def test_one_bit(self, tmp_path):
+        save(Image.fromarray(RAMP > 100), tmp_path, "a.png")
+        np.testing.assert_array_equal(self.one(tmp_path)[..., 0], (RAMP > 100) * 255)
+
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_transparency_is_white(self, tmp_path, channels):
+        alpha = np.where(RAMP > 100, 255, 0).astype(np.uint8)
+        save(np.dstack([RAMP, alpha]), tmp_path, "a.png")
+        save(np.dstack([RAMP, RAMP, RAMP, alpha]), tmp_path, "b.png")
+        expected = np.where(alpha > 0, RAMP, 255)
+        for image in loaded(tmp_path, channels=channels).images:
+            for channel in range(channels):
+                np.testing.assert_array_equal(image[..., channel], expected)
+
+    def test_cmyk(self, tmp_path):
+        red = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+        save(red, tmp_path, "a.jpg", quality=100)
+        assert np.abs(self.one(tmp_path).astype(int) - [255, 0, 0]).max() < 5
+
+    def test_exif_orientation(self, tmp_path):
+        exif = Image.Exif()
+        exif[0x0112] = 6  # to be turned clockwise
+        save(COLOR, tmp_path, "a.png", exif=exif)
+        np.testing.assert_array_equal(self.one(tmp_path), np.rot90(COLOR, -1))
+
+
+class TestDamage:
+    @pytest.mark.parametrize("format", ["PNG", "JPEG"])
+    @pytest.mark.parametrize("keep", [0, 10, 0.6])
+    def test_cut_off(self, tmp_path, format, keep):
+        save(COLOR, tmp_path, "good.png")
+        file = io.BytesIO()
+        noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(file, format)
+        content = file.getvalue()
+        content = content[: keep if keep in (0, 10) else int(keep * len(content))]
+        (tmp_path / f"bad.{format.lower()}").write_bytes(content)
+        for channels in (None, 3):
+            with pytest.raises(DataError, match=rf"cannot read the image .*bad\.{format.lower()}: "):
+                loaded(tmp_path, channels=channels)
+
+    def test_other_formats_are_not_tried(self, tmp_path):
+        save(COLOR, tmp_path, "a.png", format="TIFF")
+        with pytest.raises(DataError, match=r"cannot read the image .*a\.png: cannot identify"):
+            loaded(tmp_path)
+
+    @pytest.mark.parametrize("side", [12_000, 60_000])  # Pillow warns, Pillow refuses
+    def test_decompression_bomb(self, tmp_path, side):
+        def chunk(kind, content):
+            crc = zlib.crc32(kind + content)
+            return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
+
+        header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
+        data = chunk(b"IDAT", zlib.compress(bytes(1000)))
+        png = b"\x89PNG\r\n\x1a\n" + header + data + chunk(b"IEND", b"")
+        (tmp_path / "bomb.png").write_bytes(png)
+        with pytest.raises(DataError, match=r"cannot read the image .*bomb\.png: .*pixels"):
+            loaded(tmp_path, channels=1)
+
+    def test_random_damage_is_a_sentence(self, tmp_path):
+        file = io.BytesIO()
+        Image.fromarray(COLOR).save(file, "PNG")
+        random = np.random.default_rng(0)
+        outcomes = set()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for _ in range(150):
+                content = bytearray(file.getvalue())
+                content[random.integers(len(content))] = random.integers(256)
+                (tmp_path / "a.png").write_bytes(content[: random.integers(60, 400)])
+                try:
+                    outcomes.add(loaded(tmp_path).images.dtype.name)
+                except DataError as error:
+                    assert "\n" not in str(error)
+                    outcomes.add("DataError")
+        assert outcomes == {"uint8", "DataError"}

@@ -1,0 +1,191 @@
+"""Shapes, parameter counts and structure of the paper's networks (reference: paper Tables 3-6)."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from sngan_jax.layers import SNConv, SNDense, SNEmbed
+from sngan_jax.models.build import MODELS, build_models, size_factor
+from sngan_jax.models.cnn import CNNDiscriminator, CNNGenerator
+from sngan_jax.models.resnet import RESNETS, ResNetDiscriminator, ResNetGenerator
+from sngan_jax.normalization import BatchNorm, ConditionalBatchNorm
+from sngan_jax.train.state import count_parameters
+
+
+def _config(model, size, **changes):
+    return ConfigDict({"model": model, "image_size": size, "method": "sn", "power_steps": 1,
+                       "generator_width": 0, "discriminator_width": 0, "dtype": "float32",
+                       **changes})
+
+
+def _counts(model, size, num_classes=0, z=128):
+    g, d = build_models(_config(model, size), channels=3, num_classes=num_classes)
+    y = jnp.zeros((2,), jnp.int32) if num_classes else None
+
+    def init(key):
+        return (g.init(key, jnp.zeros((2, z)), y)["params"],
+                d.init(key, jnp.zeros((2, size, size, 3)), y)["params"])
+
+    return tuple(count_parameters(p) for p in jax.eval_shape(init, jax.random.key(0)))
+
+
+def _conv(k, i, o):
+    return k * k * i * o + o
+
+
+def test_cnn_counts_are_those_of_table_3():
+    """By hand: G 3.81 M and D 2.94 M at 32x32; 5.13 M and 2.95 M at 48x48."""
+    d = (_conv(3, 3, 64) + _conv(4, 64, 64) + _conv(3, 64, 128) + _conv(4, 128, 128)
+         + _conv(3, 128, 256) + _conv(4, 256, 256) + _conv(3, 256, 512))
+    deconvs = (_conv(4, 512, 256) + _conv(4, 256, 128) + _conv(4, 128, 64) + _conv(3, 64, 3)
+               + 2 * (512 + 256 + 128 + 64))
+    for size, base in ((32, 4), (48, 6)):
+        units = base * base * 512
+        assert _counts("cnn", size) == (129 * units + deconvs, d + units + 1)
+    assert _counts("cnn", 32)[0] == pytest.approx(3.81e6, rel=2e-3)
+    assert _counts("cnn", 32)[1] == pytest.approx(2.94e6, rel=2e-3)
+
+
+@pytest.mark.parametrize(("model", "size", "classes", "g_millions", "d_millions"), [
+    ("resnet32", 32, 0, 4.277, 1.054),
+    ("resnet32", 32, 10, 4.304, 1.055),
+    ("resnet48", 48, 0, 4.88, 10.14),
+    ("resnet128", 128, 0, 32.15, 29.02),
+    ("resnet128", 128, 1000, 42.00, 30.04),
+])
+def test_resnet_counts_are_the_published_ones(model, size, classes, g_millions, d_millions):
+    g, d = _counts(model, size, classes)
+    assert g / 1e6 == pytest.approx(g_millions, abs=0.006)
+    assert d / 1e6 == pytest.approx(d_millions, abs=0.006)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("num_classes", [0, 3])
+@pytest.mark.parametrize("channels", [1, 4])
+def test_every_size_width_and_channel_count(model, num_classes, channels):
+    size = 2 * size_factor(model)
+    config = _config(model, size, generator_width=2, discriminator_width=3)
+    g, d = build_models(config, channels=channels, num_classes=num_classes)
+    y = jnp.array([0, 2]) if num_classes else None
+
+    def run(key):
+        z = jax.random.normal(key, (2, 5))
+        images, g_variables = g.init_with_output(key, z, y)
+        logits, _ = d.init_with_output(key, images, y)
+        return images, logits, g.apply(g_variables, z, y)
+
+    shapes = jax.eval_shape(run, jax.random.key(0))
+    assert [s.shape for s in shapes] == [(2, size, size, channels), (2,), (2, size, size, channels)]
+    assert {s.dtype for s in shapes} == {jnp.dtype("float32")}
+
+
+def test_images_are_in_range_and_depend_on_z_and_y():
+    norm = functools.partial(ConditionalBatchNorm, 3)
+    g = ResNetGenerator(16, 1, (4, 4, 4, 4), 3, norm=norm, last_norm=BatchNorm)
+    z, y = jax.random.normal(jax.random.key(1), (2, 8)), jnp.array([0, 1])
+    variables = g.init(jax.random.key(0), z, y)
+    tables = jax.tree.map(
+        lambda p: p + 0.5 * jax.random.normal(jax.random.key(2), p.shape), variables["params"])
+    variables = {**variables, "params": tables}
+    images = g.apply(variables, z, y)
+    assert float(jnp.abs(images).max()) <= 1
+    assert not np.allclose(images, g.apply(variables, z, y[::-1]), atol=1e-3)
+    assert not np.allclose(images, g.apply(variables, z[::-1], y), atol=1e-3)
+    weights = jax.nn.one_hot(y, 3)  # class weights that are one-hot are the class
+    np.testing.assert_allclose(g.apply(variables, z, weights), images, atol=1e-5)
+
+
+def test_projection_is_the_inner_product_with_the_class_row():
+    d = ResNetDiscriminator((4, 4), 1, num_classes=5, head_bias=True)
+    x, y = jax.random.normal(jax.random.key(1), (3, 8, 8, 1)), jnp.array([4, 0, 2])
+    variables = d.init(jax.random.key(0), x, y)
+    bound = d.bind(variables)
+
+    def no_class(variables):
+        params = variables["params"]
+        head = {**params["head"], "embed": jax.tree.map(jnp.zeros_like, params["head"]["embed"])}
+        return {"params": {**params, "head": head}}
+
+    difference = bound(x, y) - d.apply(no_class(variables), x, y)
+    _, captured = d.apply(variables, x, y, capture_intermediates=True, mutable=["intermediates"])
+    last = captured["intermediates"]["block2"]["__call__"][0]
+    h = np.maximum(last, 0).sum((1, 2))  # a sum, not a mean
+    table = variables["params"]["head"]["embed"]["embedding"]
+    np.testing.assert_allclose(difference, (np.asarray(table)[np.asarray(y)] * h).sum(-1),
+                               rtol=1e-4, atol=1e-4)
+
+
+def test_discriminator_block_is_the_papers_formula():
+    """x·W_sc pooled + pool(conv2(relu(conv1(relu x)))), written out with numpy-free primitives."""
+    d = ResNetDiscriminator((2, 3), 2)
+    x = jax.random.normal(jax.random.key(1), (2, 8, 8, 1))
+    params = d.init(jax.random.key(0), x)["params"]
+
+    def conv(p, x):
+        return jax.lax.conv_general_dilated(
+            x, p["kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")) + p["bias"]
+
+    def pool(x):
+        return nn.avg_pool(x, (2, 2), (2, 2))
+
+    p = params["block1"]
+    h = pool(conv(p["conv2"], nn.relu(conv(p["conv1"], x)))) + conv(p["shortcut"], pool(x))
+    p = params["block2"]
+    h = (pool(conv(p["conv2"], nn.relu(conv(p["conv1"], nn.relu(h)))))
+         + pool(conv(p["shortcut"], h)))
+    logits = (nn.relu(h).sum((1, 2)) @ params["head"]["dense"]["kernel"])[:, 0]
+    np.testing.assert_allclose(d.apply({"params": params}, x), logits, rtol=1e-5, atol=1e-5)
+    assert params["block2"]["conv1"]["kernel"].shape == (3, 3, 2, 2)  # hidden width = width in
+
+
+def test_initialisers_are_chainers():
+    d = ResNetDiscriminator((64, 64), 1)
+    params = d.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))["params"]
+    p = params["block2"]
+    bound = (6 / (64 * 9 + 64 * 9)) ** 0.5
+    assert float(jnp.abs(p["conv1"]["kernel"]).max()) == pytest.approx(bound * 2**0.5, rel=1e-2)
+    assert "shortcut" not in p  # the identity where neither size nor width changes
+    shortcut = params["block1"]["shortcut"]["kernel"]
+    assert float(jnp.abs(shortcut).max()) == pytest.approx((6 / 67) ** 0.5, rel=5e-2)
+    c = CNNDiscriminator().init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))["params"]
+    assert float(c["conv6"]["kernel"].std()) == pytest.approx(0.02, rel=1e-2)
+
+
+def test_every_layer_of_the_discriminator_is_normalised_and_no_bias():
+    d = ResNetDiscriminator((4, 4), 1, num_classes=3, conv=SNConv, dense=SNDense, embed=SNEmbed)
+    variables = d.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), jnp.zeros((1,), jnp.int32))
+    normalised = {jax.tree_util.keystr(path[:-1])
+                  for path, _ in jax.tree_util.tree_leaves_with_path(variables["spectral"])}
+    layers = {jax.tree_util.keystr(path[:-1])
+              for path, _ in jax.tree_util.tree_leaves_with_path(variables["params"])}
+    assert normalised == layers
+    assert "bias" not in variables["params"]["head"]["dense"]  # snresnet_32.l5
+
+
+@pytest.mark.parametrize("build", [
+    lambda: CNNGenerator(12).init(jax.random.key(0), jnp.zeros((1, 4))),
+    lambda: ResNetGenerator(20).init(jax.random.key(0), jnp.zeros((1, 4))),
+    lambda: CNNDiscriminator().init(jax.random.key(0), jnp.zeros((1, 12, 12, 1))),
+    lambda: ResNetDiscriminator().init(jax.random.key(0), jnp.zeros((1, 6, 6, 1))),
+])
+def test_a_size_that_does_not_fit_is_a_sentence(build):
+    with pytest.raises(ValueError, match=r"must be a multiple of \d+, got \d+"):
+        build()
+
+
+def test_labels_must_agree_with_num_classes():
+    z, y = jnp.zeros((1, 4)), jnp.zeros((1,), jnp.int32)
+    with pytest.raises(ValueError, match="takes no labels"):
+        CNNGenerator(8, width=2).init(jax.random.key(0), z, y)
+    with pytest.raises(ValueError, match="needs labels"):
+        CNNGenerator(8, width=2, num_classes=3).init(jax.random.key(0), z)
+
+
+def test_names_of_models_and_their_size_factors():
+    assert MODELS == ("cnn", *RESNETS)
+    assert [size_factor(m) for m in MODELS] == [8, 8, 8, 16, 32, 64]

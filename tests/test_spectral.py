@@ -1,0 +1,281 @@
+"""sngan_jax.spectral and sngan_jax.operators against numpy's SVD, finite differences and FFT."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sngan_jax import operators, spectral
+
+SETTINGS = settings(max_examples=15, deadline=None, derandomize=True)
+
+
+def random(seed, *shape):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def start(matrix, seed=1):
+    u, v = (random(seed + n, size) for n, size in enumerate(matrix.shape))
+    return u / np.linalg.norm(u), v / np.linalg.norm(v)
+
+
+@SETTINGS
+@given(st.integers(1, 12), st.integers(1, 30), st.integers(0, 2**16))
+def test_power_iteration_converges_to_the_svd(rows, columns, seed):
+    w = random(seed, rows, columns)
+    sigma, u, v = spectral.power_iteration(w, *start(w), steps=2000)
+    left, values, right = np.linalg.svd(w.astype(np.float64))
+    assert sigma == pytest.approx(values[0], rel=1e-5)
+    assert np.linalg.norm(u) == pytest.approx(1, abs=1e-6)
+    assert spectral.spectral_norm(w, u, v) == pytest.approx(float(sigma), rel=1e-6)
+    if rows > 1 and columns > 1 and values[0] > 1.05 * values[1]:
+        np.testing.assert_allclose(np.outer(u, v), np.outer(left[:, 0], right[0]), atol=1e-3)
+
+
+def test_the_order_of_a_step_is_the_papers():
+    w = random(0, 4, 7)
+    u, v = start(w)
+    new_v = w.T @ u / np.linalg.norm(w.T @ u)
+    new_u = w @ new_v / np.linalg.norm(w @ new_v)
+    sigma, got_u, got_v = spectral.power_iteration(w, u, v, 1)
+    np.testing.assert_allclose(got_v, new_v, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(got_u, new_u, rtol=1e-5, atol=1e-6)
+    assert sigma == pytest.approx(float(new_u @ w @ new_v), rel=1e-6)
+    sigma, same_u, same_v = spectral.power_iteration(w, u, v, 0)
+    assert sigma == pytest.approx(float(u @ w @ v), rel=1e-5)
+    assert (same_u == u).all() and (same_v == v).all()
+    several = spectral.power_iteration(w, u, v, 3)
+    for _ in range(3):
+        sigma, u, v = spectral.power_iteration(w, u, v, 1)
+    np.testing.assert_allclose(several[1], u, rtol=1e-5, atol=1e-6)
+
+
+@SETTINGS
+@given(st.integers(2, 6), st.integers(2, 9), st.integers(0, 4), st.integers(0, 2**16))
+def test_gradient_is_the_closed_form(rows, columns, steps, seed):
+    w, g = random(seed, rows, columns), random(seed + 7, rows, columns)
+
+    def loss(w):
+        sigma, u, v = spectral.power_iteration(w, *start(w), steps)
+        bar = spectral.divide(w, sigma)
+        return jnp.sum(g * bar), (sigma, bar, u, v)
+
+    got, (sigma, bar, u, v) = jax.grad(loss, has_aux=True)(w)
+    want = (g - np.sum(g * bar) * np.outer(u, v)) / sigma
+    np.testing.assert_allclose(got, want, atol=1e-5 * np.abs(want).max())
+
+
+def test_converged_gradient_is_that_of_w_over_its_largest_singular_value():
+    w, g = random(3, 4, 6), random(4, 4, 6).astype(np.float64)
+    sigma, u, v = spectral.power_iteration(w, *start(w), 2000)
+    got = jax.grad(lambda w: jnp.sum(g * spectral.divide(w, spectral.spectral_norm(w, u, v))))(w)
+
+    def exact(w):
+        return np.sum(g * w / np.linalg.svd(w, compute_uv=False)[0])
+
+    want, h = np.zeros_like(g), 1e-6
+    for place in np.ndindex(w.shape):
+        step = np.zeros_like(g)
+        step[place] = h
+        want[place] = (exact(w + step) - exact(w - step)) / (2 * h)
+    np.testing.assert_allclose(got, want, atol=1e-5 * np.abs(want).max() + 1e-6)
+
+
+def test_second_derivatives_are_those_of_w_over_sigma():
+    w = random(5, 3, 4)
+    u, v = start(w)
+    direct = lambda w: jnp.sum(jnp.sin(w / (u @ w @ v)))  # noqa: E731
+    ours = lambda w: jnp.sum(jnp.sin(spectral.divide(w, spectral.spectral_norm(w, u, v))))  # noqa: E731
+    want = jax.hessian(direct)(w)
+    np.testing.assert_allclose(jax.hessian(ours)(w), want, atol=1e-5 * np.abs(want).max())
+
+
+@pytest.mark.parametrize("exponent", range(-30, 31, 10))
+def test_every_scale_of_float32(exponent):
+    base = random(6, 20, 90)
+    base /= np.linalg.svd(base, compute_uv=False)[0]
+    w = (base.astype(np.float64) * 10.0**exponent).astype(np.float32)
+
+    def bar(w):
+        return spectral.divide(w, spectral.power_iteration(w, *start(w), 300)[0])
+
+    norm = np.linalg.svd(np.float64(bar(w)), compute_uv=False)[0]
+    assert norm == pytest.approx(1, abs=1e-4)
+    if exponent > -30:  # at 1e-30 the gradient itself is 1e30
+        gradient = jax.grad(lambda w: jnp.sum(bar(w) * base))(w)
+        assert np.isfinite(gradient).all()
+    reference = jax.grad(lambda w: jnp.sum(bar(w) * base))(base)
+    gradient = jax.grad(lambda w: jnp.sum(bar(w) * base))(w)
+    np.testing.assert_allclose(
+        np.float64(gradient) * 10.0**exponent, reference, atol=1e-4 * np.abs(reference).max()
+    )
+
+
+def test_zero_weight():
+    w = jnp.zeros((3, 5))
+    u, v = start(w)
+    sigma, new_u, new_v = spectral.power_iteration(w, u, v, 4)
+    assert sigma == 0 and (new_u == u).all() and (new_v == v).all()
+    value, gradient = jax.value_and_grad(
+        lambda w: jnp.sum(spectral.divide(w, spectral.power_iteration(w, u, v, 2)[0]))
+    )(w)
+    assert value == 0 and np.isfinite(gradient).all()
+    gradient = jax.grad(lambda w: spectral.length(w))(w)
+    assert (gradient == 0).all()
+
+
+def test_iteration_dtype():
+    for dtype in ("float16", "bfloat16", "float32"):
+        assert spectral.iteration_dtype(jnp.dtype(dtype)) == jnp.float32
+    assert spectral.iteration_dtype(np.dtype("float64")) == np.float64
+    for dtype in ("int32", "complex64"):
+        with pytest.raises(TypeError, match=dtype):
+            spectral.iteration_dtype(jnp.dtype(dtype))
+
+
+def test_matricize():
+    w = random(0, 2, 3, 4, 5)
+    assert (spectral.matricize(w, "ssio") == w.transpose(3, 0, 1, 2).reshape(5, -1)).all()
+    assert (spectral.matricize(w, "ssoi") == w.transpose(2, 0, 1, 3).reshape(4, -1)).all()
+    assert (spectral.matricize(w, "ssio", "i") == w.transpose(2, 0, 1, 3).reshape(4, -1)).all()
+    assert (spectral.matricize(w, "iioo") == w.reshape(6, 20).T).all()
+    blocks = spectral.matricize(w, "bbio")
+    assert blocks.shape == (6, 5, 4) and (blocks[4] == w[1, 1].T).all()
+    for layout in ("io", "sxio"):
+        with pytest.raises(ValueError, match=layout):
+            spectral.matricize(w, layout)
+
+
+def test_blocks_are_one_block_diagonal_matrix():
+    w = random(1, 3, 4, 5)
+    dense = np.zeros((12, 15), np.float32)
+    for n in range(3):
+        dense[4 * n : 4 * n + 4, 5 * n : 5 * n + 5] = w[n]
+    sigma, u, v = spectral.block_power_iteration(w, random(2, 12), random(3, 15), 500)
+    want = np.linalg.svd(dense, compute_uv=False)
+    assert sigma == pytest.approx(want[0], rel=1e-5)
+    assert u.shape == (12,) and v.shape == (15,)
+    got = spectral.singular_values(w, "boi")
+    np.testing.assert_allclose(got, want[:12], rtol=1e-4)
+
+
+def test_errors_of_the_core():
+    w = random(0, 3, 4)
+    u, v = start(w)
+    with pytest.raises(ValueError, match="steps is -1"):
+        spectral.power_iteration(w, u, v, -1)
+    with pytest.raises(ValueError, match=r"u of \(4,\)"):
+        spectral.power_iteration(w, v, u)
+
+
+# --- the operator norm ---
+
+
+def naive_convolution(x, kernel, strides, pads, dilation, groups):
+    """y[p, o] = Σ W[k, i, o]·x[p·s + k·d − low, i], by loops over every index."""
+    window, out = kernel.shape[:-2], kernel.shape[-1]
+    x = np.pad(x, [*pads, (0, 0)])
+    size = [
+        (n - (k - 1) * d - 1) // s + 1
+        for n, k, s, d in zip(x.shape, window, strides, dilation, strict=False)
+    ]
+    y = np.zeros((*size, out))
+    for p, k in itertools.product(np.ndindex(*size), np.ndindex(*window)):
+        q = tuple(a * s + b * d for a, s, b, d in zip(p, strides, k, dilation, strict=True))
+        for o in range(out):
+            group = o // (out // groups)
+            i = slice(group * kernel.shape[-2], (group + 1) * kernel.shape[-2])
+            y[(*p, o)] += kernel[(*k, slice(None), o)] @ x[q][i]
+    return y
+
+
+def test_convolution_is_the_textbooks():
+    kernel, x = random(0, 3, 2, 2, 4), random(1, 6, 5, 4)
+    pads = [(1, 0), (2, 1)]
+    got = operators.convolution(
+        kernel, strides=(2, 1), padding=pads, kernel_dilation=(1, 2), groups=2
+    )(x)
+    want = naive_convolution(x, kernel, (2, 1), pads, (1, 2), 2)
+    np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+GEOMETRIES = [
+    {"strides": s, "padding": p, "kernel_dilation": d, "groups": g}
+    for s, p, d, g in [
+        (1, "SAME", 1, 1),
+        (2, "SAME", 1, 2),
+        (3, "VALID", 1, 1),
+        (1, "VALID", 2, 1),
+        ((2, 1), [(2, 0), (0, 3)], 1, 1),
+        (1, "CIRCULAR", 1, 1),
+        (2, 1, 1, 1),
+    ]
+]
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+def test_operator_norm_is_that_of_the_dense_matrix(geometry):
+    for seed, (size, window) in enumerate([((6, 7), (3, 3)), ((8, 5), (2, 4))]):
+        if geometry["kernel_dilation"] == 2 and window == (2, 4):
+            continue
+        kernel = random(seed, *window, 4 // geometry["groups"], 2)
+        apply = operators.convolution(kernel, **geometry)
+        dense = operators.operator_matrix(apply, (*size, 4))
+        x = random(9, *size, 4)
+        np.testing.assert_allclose(dense @ x.reshape(-1), apply(x).reshape(-1), atol=1e-4)
+        got = operators.conv_operator_norm(kernel, size, steps=2000, **geometry)
+        assert got == pytest.approx(np.linalg.svd(dense, compute_uv=False)[0], rel=1e-5)
+
+
+def test_circular_convolution_by_fft():
+    kernel = random(3, 3, 4, 3, 2)
+    for size in [(5, 6), (2, 8)]:
+        dense = operators.operator_matrix(
+            operators.convolution(kernel, padding="CIRCULAR"), (*size, 3)
+        )
+        want = np.linalg.svd(np.float64(dense), compute_uv=False)
+        got = operators.circular_singular_values(kernel, size)
+        np.testing.assert_allclose(got, want[: len(got)], atol=2e-5)
+        norm = operators.conv_operator_norm(kernel, size, padding="CIRCULAR", steps=2000)
+        assert norm == pytest.approx(got[0], rel=1e-5)
+
+
+def test_one_dimension_and_the_bounds_of_footnote_3():
+    kernel = random(4, 5, 2, 3)
+    dense = operators.operator_matrix(operators.convolution(kernel), (11, 2))
+    norm = operators.conv_operator_norm(kernel, (11,), steps=1000)
+    assert norm == pytest.approx(np.linalg.svd(dense, compute_uv=False)[0], rel=1e-5)
+    reshaped = spectral.singular_values(kernel, "sio")[0]
+    assert reshaped <= norm <= np.sqrt(5) * reshaped
+
+
+def test_operator_norm_is_differentiable():
+    kernel, size = random(5, 3, 1, 2, 2), (4, 3)
+    got = jax.grad(lambda k: operators.conv_operator_norm(k, size, steps=1000))(kernel)
+    dense = operators.operator_matrix(operators.convolution(kernel), (*size, 2))
+    u, _, vt = np.linalg.svd(dense)
+    pull = jax.vjp(
+        lambda k: operators.operator_matrix(operators.convolution(k), (*size, 2)), kernel
+    )[1]
+    (want,) = pull(jnp.outer(u[:, 0], vt[0]))
+    np.testing.assert_allclose(got, want, atol=2e-3)
+
+
+def test_errors_of_operators():
+    kernel = random(0, 3, 3, 2, 2)
+    with pytest.raises(ValueError, match="input_size is None"):
+        operators.conv_operator_norm(kernel, None)
+    with pytest.raises(ValueError, match=r"input_size is \(8,\)"):
+        operators.circular_singular_values(kernel, (8,))
+    with pytest.raises(ValueError, match="steps is 0"):
+        operators.conv_operator_norm(kernel, (8, 8), steps=0)
+    with pytest.raises(ValueError, match="no convolution's"):
+        operators.convolution(kernel[0, 0])
+    with pytest.raises(ValueError, match="strides"):
+        operators.convolution(kernel, strides=(1, 1, 1))
+    with pytest.raises(ValueError, match="padding"):
+        operators.convolution(kernel, padding=[(1, 1)])
