@@ -31,7 +31,8 @@ def read_npz(file: str, split: str) -> tuple[np.ndarray, np.ndarray | None, int]
     if not path.is_file():
         raise DataError(f"npz:{file}: there is no such file")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as opened:  # np.load would leave a damaged file open
+            archive = np.load(opened, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(
                     f"npz:{file} holds a single array: save it by np.savez with the key 'images'"
@@ -43,7 +44,7 @@ def read_npz(file: str, split: str) -> tuple[np.ndarray, np.ndarray | None, int]
     except (ValueError, OSError, EOFError, KeyError, SyntaxError, RuntimeError, MemoryError,
             zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
         raise DataError(f"npz:{file} is no readable .npz file: {one_line(error)}") from error
-    if labels is None or images.ndim == 0:
+    if labels is None or images.size == 0 or images.ndim == 0:
         return images, None, 0
     return images, *checked_labels(labels, len(images), f"'{keys[1]}' of npz:{file}")
 

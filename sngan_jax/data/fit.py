@@ -35,7 +35,7 @@ def fit(images: np.ndarray, image_size: int, channels: int | None, where: str) -
         images = images[..., None]
     if images.ndim != 4 or images.shape[-1] not in (1, 3, 4):
         hint = ""
-        if len(shape) == 4 and shape[1] in (1, 3, 4):
+        if len(shape) == 4 and shape[1] in (1, 3, 4) and shape[1] < min(shape[2:]):
             hint = " (this looks channels-first: transpose it by (0, 2, 3, 1))"
         raise DataError(
             f"{where} have the shape {shape}: it must be (n, height, width) or "

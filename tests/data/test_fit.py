@@ -19,7 +19,8 @@ def pillow(image, size):
     height, width = image.shape[:2]
     side = min(height, width)
     left, top = (width - side) // 2, (height - side) // 2
-    cropped = Image.fromarray(image.squeeze()).crop((left, top, left + side, top + side))
+    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    cropped = picture.crop((left, top, left + side, top + side))
     resized = cropped.resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(resized).reshape(size, size, image.shape[-1])
 

@@ -158,7 +158,7 @@ class TestNpz:
 
     def test_single_array(self, tmp_path):
         np.save(tmp_path / "x.npy", IMAGES)
-        with pytest.raises(DataError, match="holds a single array: save it by np.savez"):
+        with pytest.raises(DataError, match="holds a single array: save it by"):
             load(f"npz:{tmp_path}/x.npy", image_size=8)
 
     def test_damaged(self, tmp_path):
@@ -169,7 +169,7 @@ class TestNpz:
         flipped[300] ^= 255
         for content in (b"", b"nothing", whole[:-40], whole[: len(whole) // 2], bytes(flipped)):
             file.write_bytes(content)
-            with pytest.raises(DataError, match="is no readable .npz file: .+"):
+            with pytest.raises(DataError, match=r"is no readable \.npz file: .+"):
                 load(spec, image_size=8)
 
 

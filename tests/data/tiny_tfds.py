@@ -48,8 +48,8 @@ class TinyPng(_Tiny):
 
     def _examples_of(self, n, seed):
         for i, image in enumerate(tiny_images(n, 9, 12, 3, seed)):
-            label = -1 if seed else i % 5
-            yield i, {"id": f"{i}", "image": png(image), "coarse": -1 if seed else 0, "label": label}
+            coarse, label = (-1, -1) if seed else (0, i % 5)
+            yield i, {"id": str(i), "image": png(image), "coarse": coarse, "label": label}
 
     def _generate_examples(self):
         raise AssertionError("the splits have their generators already")
