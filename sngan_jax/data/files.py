@@ -2,7 +2,6 @@
 
 import gzip
 import math
-import zipfile
 import zlib
 from pathlib import Path
 
@@ -41,9 +40,11 @@ def read_npz(file: str, split: str) -> tuple[np.ndarray, np.ndarray | None, int]
             images, labels = (archive[key] if key else None for key in keys)
     except DataError:
         raise
-    except (ValueError, OSError, EOFError, KeyError, SyntaxError, RuntimeError, MemoryError,
-            zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
+    except Exception as error:  # zipfile and NumPy raise almost anything on a damaged file
         raise DataError(f"npz:{file} is no readable .npz file: {one_line(error)}") from error
+    for key, array in zip(keys, (images, labels), strict=True):
+        if array is not None and not isinstance(array, np.ndarray):  # a member that is not .npy
+            raise DataError(f"'{key}' of npz:{file} is no NumPy array: save the file by np.savez")
     if labels is None or images.size == 0 or images.ndim == 0:
         return images, None, 0
     return images, *checked_labels(labels, len(images), f"'{keys[1]}' of npz:{file}")

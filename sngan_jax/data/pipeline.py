@@ -50,10 +50,10 @@ def epoch_permutation(
         place = jnp.where(outside, _feistel(place, round_keys, bits), place)
         return place, place >= n
 
-    everywhere = jnp.ones(position.shape, bool)
-    place, _ = jax.lax.while_loop(
-        lambda carry: jnp.any(carry[1]), walk, (position.astype(jnp.uint32), everywhere)
-    )
+    # The sum and the comparison change nothing, but inside shard_map they give the loop's start the
+    # type of its result: varying over whatever mesh axes key, epoch and position vary over.
+    start = position.astype(jnp.uint32) + 0 * round_keys[..., 0]
+    place, _ = jax.lax.while_loop(lambda carry: jnp.any(carry[1]), walk, (start, start == start))
     return place.astype(jnp.int32)
 
 

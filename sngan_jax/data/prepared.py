@@ -55,7 +55,7 @@ def read_tfds(
         if channels is None:
             channels = 1 if info.features[image_key].shape[2:] in ((), (1,)) else 3
         if split.isidentifier() and split not in info.splits:
-            raise DataError(f"{where}: there is no such split but {', '.join(info.splits)}")
+            raise DataError(f"{where}: there is no such split but {', '.join(sorted(info.splits))}")
         count = info.splits[split].num_examples
         if not count:
             raise DataError(f"{where}: this split is empty")
@@ -175,7 +175,9 @@ def _feature_keys(tfds, info, where: str) -> tuple[str, str | None]:
     supervised = [key for key in info.supervised_keys or () if isinstance(key, str)]
     image_key = _choose(images, [*supervised, "image"], f"{where}: image features")
     if image_key is None:
-        raise DataError(f"{where}: it has no uint8 image feature but {', '.join(info.features)}")
+        raise DataError(
+            f"{where}: it has no uint8 image feature but {', '.join(sorted(info.features))}"
+        )
     return image_key, _choose(labels, [*supervised, "label"], f"{where}: class labels")
 
 

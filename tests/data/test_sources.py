@@ -4,6 +4,7 @@ import dataclasses
 import gzip
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,12 @@ class TestNpz:
         np.save(tmp_path / "x.npy", IMAGES)
         with pytest.raises(DataError, match="holds a single array: save it by"):
             load(f"npz:{tmp_path}/x.npy", image_size=8)
+
+    def test_other_member(self, tmp_path):
+        with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+            archive.writestr("images", "text")
+        with pytest.raises(DataError, match=r"'images' of .* is no NumPy array"):
+            load(f"npz:{tmp_path}/x.npz", image_size=8)
 
     def test_damaged(self, tmp_path):
         spec = self.save(tmp_path, images=IMAGES, labels=LABELS)
