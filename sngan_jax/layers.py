@@ -131,8 +131,8 @@ def _normalized(layer_class, layouts, given):
 
         @nn.nowrap
         def param(self, name, init_fn, *init_args, unbox=True, **init_kwargs):
-            # In setup() the value is only declared: see `_Table`.
-            if name not in known or (self._state.in_setup and issubclass(layer_class, nn.Embed)):
+            # An embedding is only declared here: see `_Table`.
+            if name not in known or (name == "embedding" and issubclass(layer_class, nn.Embed)):
                 return super().param(name, init_fn, *init_args, unbox=unbox, **init_kwargs)
             boxed = super().param(name, init_fn, *init_args, unbox=False, **init_kwargs)
             bar = reparametrize(self, self, name, boxed, known[name])
@@ -160,6 +160,7 @@ class _Table:
     def __get__(self, layer, owner=None):
         if layer is None:
             return self
+        layer._try_setup()
         return reparametrize(layer, layer, "embedding", layer.__dict__["_table"])
 
     def __set__(self, layer, table):
