@@ -13,7 +13,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from sngan_jax.errors import UserError
-from sngan_jax.train.validate import FIELDS, did_you_mean
+from sngan_jax.train.validate import FIELDS, unknown_field
 
 BAD_INPUT = 2
 
@@ -31,9 +31,13 @@ def run(main: Callable[[], int | None], *, required: Sequence[str] = ()) -> None
         logging.set_verbosity(logging.WARNING)  # Orbax tells all it does
         if len(argv) > 1:
             return _fail(f"unexpected argument {argv[1]!r}: every option is --name=value")
-        for name in required:
-            if not flags.FLAGS[name].value:
-                return _fail(f"--{name} is missing: {flags.FLAGS[name].help}")
+        try:
+            for name in required:
+                value = flags.FLAGS[name].value
+                if not value or (name == "config" and not value.keys()):
+                    return _fail(f"--{name} is missing: {flags.FLAGS[name].help}")
+        except OSError:  # ml_collections reports an unreadable config when it is looked at
+            return _unreadable_config()
         try:
             return main()
         except UserError as error:
@@ -48,19 +52,22 @@ def _parse(argv: Sequence[str]) -> list[str]:
     try:
         return flags.FLAGS(list(argv))
     except flags.Error as error:
-        sys.exit(_fail(_one_line(error)))
-    except UserError as error:
-        sys.exit(_fail(str(error)))
-    except AttributeError as error:
-        # ml_collections: an unknown field of the config.
-        name = re.match(r"[\"']*([\w.]+)", str(error))
-        name = name.group(1) if name else "?"
-        sys.exit(_fail(f"config.{name} is not a field of this config{did_you_mean(name, FIELDS)}; "
-                       "the fields are: " + ", ".join(sorted(FIELDS))))
-    except (OSError, ImportError, SyntaxError) as error:
-        given = next((a for a in argv if a.startswith("--config=")), "--config")
-        sys.exit(_fail(f"{given} cannot be read ({_one_line(error)}): give the path of a config "
-                       "file, as --config=experiments/configs/digits.py"))
+        # A sentence of a config file's own arrives inside the text of a traceback.
+        own = re.search(r"UserError: (.*)", str(error))
+        sys.exit(_fail(own.group(1) if own else _one_line(error)))
+    except AttributeError:  # ml_collections: an unknown field of the config
+        for name in re.findall(r"--(?:no)?config\.([\w.]+)", " ".join(argv)):
+            if name not in FIELDS:
+                sys.exit(_fail(unknown_field(name)))
+        raise
+    except (OSError, SyntaxError):
+        sys.exit(_unreadable_config())
+
+
+def _unreadable_config() -> int:
+    given = next((a for a in sys.argv if a.startswith("--config=")), "--config")
+    return _fail(f"{given} cannot be read: give the path of a config file, as "
+                 "--config=experiments/configs/digits.py")
 
 
 def _one_line(error: Exception) -> str:

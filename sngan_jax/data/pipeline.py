@@ -39,10 +39,9 @@ def epoch_permutation(
     if not 1 <= n < 2**31:
         raise ValueError(f"n is {n}: a data set has at least 1 and fewer than 2**31 images")
     epoch, position = jnp.broadcast_arrays(jnp.asarray(epoch, jnp.uint32), jnp.asarray(position))
-    round_keys = jnp.vectorize(
-        lambda e: jax.random.bits(jax.random.fold_in(key, e), (_ROUNDS,), jnp.uint32),
-        signature="()->(r)",
-    )(epoch)
+    # Threefry once for the key, a hash for each epoch: threefry for each would compile for long.
+    words = jax.random.bits(key, (2, _ROUNDS), jnp.uint32)
+    round_keys = _mix(_mix(epoch[..., None] ^ words[0]) ^ words[1])
     bits = max((n - 1).bit_length(), 8)  # narrower networks are visibly not uniform
 
     def walk(carry):

@@ -68,9 +68,7 @@ def validate(config: Any, device_count: int) -> None:
     """
     for name in config:
         if name not in FIELDS:
-            raise UserError(f"config.{name} is not a field of a training config"
-                            f"{did_you_mean(name, FIELDS)}; the fields are: "
-                            + ", ".join(sorted(FIELDS)))
+            raise UserError(unknown_field(name))
     for name, (kind, accepts, words) in FIELDS.items():
         if name not in config:
             raise UserError(f"the config has no field {name}: set it to {words}")
@@ -91,7 +89,9 @@ def validate(config: Any, device_count: int) -> None:
                             f"cannot share equally: use a multiple of {device_count}")
 
 
-def did_you_mean(name: str, names) -> str:
-    """', did you mean x?' where one of the names is near, else nothing."""
-    near = difflib.get_close_matches(name, list(names), 1)
-    return f", did you mean {near[0]}" if near else ""
+def unknown_field(name: str) -> str:
+    """The sentence about a field that does not exist."""
+    near = difflib.get_close_matches(name, list(FIELDS), 1)
+    return (f"config.{name} is not a field of a training config"
+            + (f", did you mean {near[0]}" if near else "")
+            + "; the fields are: " + ", ".join(sorted(FIELDS)))

@@ -181,19 +181,21 @@ class TestBatchIndices:
             batch_indices(KEY, 0, batch_size=batch_size, n=10)
 
 
+LEVELS = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+IMAGES = np.tile(LEVELS, (400, 1, 1, 1))
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    return np.asarray(jax.jit(dequantize)(IMAGES, example_keys(KEY, 0, 400)))
+
+
 class TestScaling:
-    LEVELS = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
-    IMAGES = np.tile(LEVELS, (400, 1, 1, 1))
-
-    @pytest.fixture(scope="class")
-    def noisy(self):
-        return np.asarray(jax.jit(dequantize)(self.IMAGES, example_keys(KEY, 0, 400)))
-
     def test_dequantize_is_the_papers(self, noisy):
         assert noisy.dtype == np.float32
         assert noisy.min() >= -1
         assert noisy.max() < 1
-        noise = (noisy - (np.asarray(self.IMAGES, np.float32) / 128 - 1)) * 128
+        noise = (noisy - (np.asarray(IMAGES, np.float32) / 128 - 1)) * 128
         assert noise.min() >= 0
         assert noise.max() < 1
         assert stats.kstest(noise.ravel(), "uniform").pvalue > 1e-3
@@ -202,14 +204,14 @@ class TestScaling:
         assert abs(np.corrcoef(noise[:, 0, 0, 0], noise[:, 0, 1, 0])[0, 1]) < 4 / 20
 
     def test_to_uint8_is_the_exact_inverse(self, noisy):
-        np.testing.assert_array_equal(to_uint8(noisy), self.IMAGES)
-        np.testing.assert_array_equal(to_uint8(scale(self.LEVELS)), self.LEVELS)
+        np.testing.assert_array_equal(to_uint8(noisy), IMAGES)
+        np.testing.assert_array_equal(to_uint8(scale(LEVELS)), LEVELS)
         assert to_uint8(noisy).dtype == jnp.uint8
 
     def test_scale_is_the_mean_of_dequantize(self, noisy):
         atol = 5 / 128 / math.sqrt(12 * 400)
-        np.testing.assert_allclose(noisy.mean(0), scale(self.LEVELS)[0], atol=atol)
-        assert scale(self.LEVELS).dtype == jnp.float32
+        np.testing.assert_allclose(noisy.mean(0), scale(LEVELS)[0], atol=atol)
+        assert scale(LEVELS).dtype == jnp.float32
 
     def test_to_uint8_clips(self):
         values = jnp.array([-5.0, -1.0, -0.9999, 0.0, 0.9999, 1.0, 7.0])
@@ -221,7 +223,7 @@ class TestScaling:
         part = jax.random.key_data(jax.jit(lambda s: example_keys(KEY, s, 16))(32))
         np.testing.assert_array_equal(part, whole[32:48])
         assert len(np.unique(np.asarray(whole), axis=0)) == 64
-        images = self.IMAGES[:64]
+        images = IMAGES[:64]
         keys = example_keys(KEY, 0, 64)
         alone = dequantize(images[32:48], keys[32:48])
         np.testing.assert_array_equal(dequantize(images, keys)[32:48], alone)

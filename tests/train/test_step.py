@@ -1,0 +1,193 @@
+"""The training step against the paper's loop written out with plain jax, one device, no pmap."""
+
+import functools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from sngan_jax.data.pipeline import batch_indices, dequantize, example_keys
+from sngan_jax.losses import LOSSES
+from sngan_jax.models.resnet import ResNetDiscriminator, ResNetGenerator
+from sngan_jax.layers import SNConv, SNDense, SNEmbed
+from sngan_jax.normalization import BatchNorm, ConditionalBatchNorm
+from sngan_jax.train.loop import positions, replicate
+from sngan_jax.train.state import adam, create_state
+from sngan_jax.train.step import AXIS, Data, StepSettings, linear_decay, make_train_step
+
+BATCH, G_BATCH, N_DIS, LATENT, CLASSES = 4, 6, 2, 5, 3
+
+
+def _setup(conditional, **changes):
+    classes = CLASSES if conditional else 0
+    plain = functools.partial(BatchNorm, axis_name=AXIS)
+    norm = functools.partial(ConditionalBatchNorm, classes, axis_name=AXIS) if classes else plain
+    g = ResNetGenerator(4, 1, (4, 4), classes, norm=norm, last_norm=plain)
+    d = ResNetDiscriminator((4, 4), 1, classes, conv=SNConv, dense=SNDense, embed=SNEmbed)
+    settings = StepSettings(batch_size=BATCH, generator_batch_size=G_BATCH, n_dis=N_DIS,
+                            latent_size=LATENT, learning_rate=lambda it: 1e-2, ema_decay=0.0,
+                            dequantize=True, conditional=conditional)._replace(**changes)
+    optimizer = adam(0.5, 0.9)
+    state = create_state(jax.random.key(0), g, d, optimizer, latent_size=LATENT,
+                         image_shape=(4, 4, 1), ema=settings.ema_decay > 0)
+    rng = np.random.default_rng(0)
+    data = Data(rng.integers(0, 256, (10, 4, 4, 1), np.uint8), rng.integers(0, 3, 10, np.int32))
+    return g, d, settings, optimizer, state, data
+
+
+def _run(g, d, settings, optimizer, state, data, loss, iterations):
+    devices = jax.local_devices()[:1]
+    step = make_train_step(g, d, LOSSES[loss], optimizer, settings, devices)
+    state, key, data = replicate((state, jax.random.key(7), data), devices)
+    metrics = []
+    for _ in range(iterations):
+        state, m = step(state, data, key, positions(devices))
+        metrics.append({k: float(v) for k, v in m.items()})
+    return state, metrics, step
+
+
+def _reference_iteration(g, d, s, loss, state, opts, data, key, it):
+    """Generator first, then n_dis discriminator updates: a dict of collections, optax's Adam."""
+    adam_ = optax.adam(1e-2, b1=0.5, b2=0.9)
+    state, opts = dict(state), dict(opts)
+    data_key, noise = jax.random.split(key)
+    noise = jax.random.fold_in(noise, it)
+
+    def fakes(key, n):
+        z_key, y_key = jax.random.split(key)
+        z = jnp.stack([jax.random.normal(k, (LATENT,)) for k in example_keys(z_key, 0, n)])
+        y = jnp.stack([jax.random.randint(k, (), 0, CLASSES)
+                       for k in example_keys(y_key, 0, n)])
+        return z, y if s.conditional else None
+
+    def call_g(params, stats, z, y):
+        # vmap supplies the axis that batch norm averages over.
+        f = jax.vmap(lambda z, y: g.apply({"params": params, "batch_stats": stats}, z, y,
+                                          mutable=["batch_stats"]), axis_name=AXIS,
+                     in_axes=(0, None if y is None else 0))
+        x, new = f(z[None], None if y is None else y[None])
+        return x[0], jax.tree.map(lambda v: v[0], new["batch_stats"])
+
+    def call_d(params, spectral, x, y):
+        out, new = d.apply({"params": params, "spectral": spectral}, x, y, mutable=["spectral"])
+        return out, new["spectral"]
+
+    z, y = fakes(jax.random.fold_in(noise, 0), G_BATCH)
+
+    def g_loss(params):
+        x, stats = call_g(params, state["g_stats"], z, y)
+        out, spectral = call_d(state["d"], state["spectral"], x, y)
+        return loss.generator(out), (stats, spectral)
+
+    (value, (state["g_stats"], state["spectral"])), grads = jax.value_and_grad(
+        g_loss, has_aux=True)(state["g"])
+    updates, opts["g"] = adam_.update(grads, opts["g"])
+    state["g"] = optax.apply_updates(state["g"], updates)
+
+    for i in range(N_DIS):
+        real_key, fake_key = jax.random.split(jax.random.fold_in(noise, i + 1))
+        rows = batch_indices(data_key, it * N_DIS + i, batch_size=BATCH, n=len(data.images))
+        real = dequantize(jnp.asarray(data.images)[rows], example_keys(real_key, 0, BATCH))
+        real_y = jnp.asarray(data.labels)[rows] if s.conditional else None
+        z, y = fakes(fake_key, BATCH)
+        x, state["g_stats"] = call_g(state["g"], state["g_stats"], z, y)
+
+        def d_loss(params, x=x, y=y, real=real, real_y=real_y):
+            a, spectral = call_d(params, state["spectral"], real, real_y)
+            b, spectral = call_d(params, spectral, x, y)
+            return loss.discriminator(a, b), spectral
+
+        (d_value, state["spectral"]), grads = jax.value_and_grad(d_loss, has_aux=True)(state["d"])
+        updates, opts["d"] = adam_.update(grads, opts["d"])
+        state["d"] = optax.apply_updates(state["d"], updates)
+    return state, opts, value, d_value
+
+
+@pytest.mark.parametrize(("conditional", "loss"), [(False, "hinge"), (True, "non_saturating")])
+def test_step_is_the_papers_loop(conditional, loss):
+    g, d, settings, optimizer, state, data = _setup(conditional)
+    reference = {"g": state.generator.params, "g_stats": state.generator.batch_stats,
+                 "d": state.discriminator.params, "spectral": state.discriminator.spectral}
+    reference = jax.tree.map(jnp.copy, reference)
+    adam_ = optax.adam(1e-2, b1=0.5, b2=0.9)
+    opts = {"g": adam_.init(reference["g"]), "d": adam_.init(reference["d"])}
+    state, metrics, _ = _run(g, d, settings, optimizer, state, data, loss, 2)
+    iteration = jax.jit(lambda state, opts, it: _reference_iteration(
+        g, d, settings, LOSSES[loss], state, opts, data, jax.random.key(7), it))
+    for it in range(2):
+        reference, opts, g_loss, d_loss = iteration(reference, opts, it)
+        assert metrics[it]["g_loss"] == pytest.approx(float(g_loss), abs=1e-4)
+        assert metrics[it]["d_loss"] == pytest.approx(float(d_loss), abs=1e-4)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3),
+                 state.discriminator.params, reference["d"])
+    # Not the running means: a bias before batch norm has no gradient but rounding, and Adam makes
+    # a full step of that.
+    for path, value in jax.tree_util.tree_leaves_with_path(state.generator.batch_stats):
+        if path[-1].key == "var":
+            expected = functools.reduce(lambda tree, k: tree[k.key], path, reference["g_stats"])
+            np.testing.assert_allclose(value, expected, rtol=2e-3)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3),
+                 state.discriminator.spectral, reference["spectral"])
+
+
+def test_step_compiles_once_and_donates():
+    g, d, settings, optimizer, state, data = _setup(False, ema_decay=0.9)
+    devices = jax.local_devices()[:1]
+    step = make_train_step(g, d, LOSSES["hinge"], optimizer, settings, devices)
+    state, key, data = replicate((state, jax.random.key(7), data), devices)
+    old, position, compiled = state, positions(devices), []
+
+    def listen(event, duration, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(duration)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        counts = []
+        for _ in range(3):
+            state, _ = step(state, data, key, position)
+            counts.append(len(compiled))
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert counts == [1, 1, 1]
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(old.discriminator.params))
+    assert int(state.iteration) == 3
+
+
+def test_moving_average_of_the_generator():
+    g, d, settings, optimizer, state, data = _setup(False, ema_decay=0.5)
+    first = jax.tree.map(np.array, state.generator)
+    state, _, _ = _run(g, d, settings, optimizer, state, data, "hinge", 1)
+    weight = 1 / 10  # (1 + 0) / (10 + 0): a short memory at first
+    for average, old, new in ((state.generator.ema_params, first.params, state.generator.params),
+                              (state.generator.ema_batch_stats, first.batch_stats,
+                               state.generator.batch_stats)):
+        jax.tree.map(lambda a, o, n: np.testing.assert_allclose(
+            a, weight * o + (1 - weight) * np.asarray(n), rtol=1e-4, atol=1e-6), average, old, new)
+
+
+@pytest.mark.parametrize(("start", "iteration", "expected"), [
+    (1.0, 99, 2.0), (0.0, 0, 2.0), (0.0, 50, 1.0), (0.0, 100, 0.0), (0.5, 50, 2.0), (0.5, 75, 1.0)])
+def test_linear_decay(start, iteration, expected):
+    assert float(linear_decay(2.0, 100, start)(jnp.int32(iteration))) == pytest.approx(expected)
+
+
+def test_eight_devices_give_the_losses_of_one():
+    """Ten iterations at the same global batch; eight simulated devices in a process of their own."""
+    script = Path(__file__).with_name("devices_script.py")
+    losses = {}
+    for count in (1, 8):
+        environment = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}",
+                       "NPROC": "32", "JAX_PLATFORMS": "cpu", "PATH": "/usr/bin:/bin",
+                       "PYTHONPATH": str(Path(__file__).parents[2])}
+        out = subprocess.run([sys.executable, script], env=environment, text=True, check=True,
+                             capture_output=True, timeout=300)
+        losses[count] = np.array(json.loads(out.stdout.splitlines()[-1]))
+    assert losses[1].shape == (10, 2) and np.isfinite(losses[1]).all()
+    np.testing.assert_allclose(losses[8], losses[1], atol=1e-4)
