@@ -24,7 +24,8 @@ class Layers(NamedTuple):
 
 
 def _spectral(config: Any) -> Layers:
-    return Layers(*(functools.partial(layer, n_steps=config.power_steps)
+    return Layers(*(functools.partial(layer, n_steps=config.power_steps,
+                                      lipschitz=config.lipschitz)
                     for layer in (SNConv, SNDense, SNEmbed)))
 
 

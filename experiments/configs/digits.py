@@ -2,6 +2,9 @@
 
     python -m experiments.train --config=experiments/configs/digits.py --workdir=runs/digits
     python -m experiments.train --config=experiments/configs/digits.py:conditional --workdir=…
+
+The paper's residual networks (Table 4), 32 channels wide, on the 8x8 images as they are: two CPU
+cores train them in minutes. `python -m experiments.check_digits` grades the samples.
 """
 
 from ml_collections import ConfigDict
@@ -19,10 +22,14 @@ def get_config(arg: str = "") -> ConfigDict:
     config.dataset = "digits"
     config.image_size = 8
     config.conditional = arg == "conditional"
+    config.model = "resnet32"
     config.generator_width = 32
     config.discriminator_width = 32
-    config.iterations = 3000
-    config.lr_decay_start = 0.5
+    # For few iterations: a steep discriminator and a large learning rate. K = 1 needs many more
+    # (its samples lack classes after 3,000); with K = 3 the discriminator overfits 1,797 images.
+    config.lipschitz = 2.0
+    config.learning_rate = 1e-3
+    config.iterations = 2000
     config.ema_decay = 0.999
     config.log_every = 50
     config.sample_every = 500

@@ -25,6 +25,7 @@ def paper_defaults() -> ConfigDict:
     config.conditional = False  # conditional batch norm in G, projection in D
     config.method = "sn"
     config.power_steps = 1  # a forward pass of D (Algorithm 1)
+    config.lipschitz = 1.0  # K of each layer of D: its weight becomes K·W/σ(W)
     config.generator_width = 0  # 0: the paper's
     config.discriminator_width = 0
     config.latent_size = 128

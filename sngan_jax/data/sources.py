@@ -57,7 +57,7 @@ def load(
         raise DataError(f"channels is {channels}: it must be 1 (grey), 3 (RGB) or None (as stored)")
     match spec.partition(":"):
         case ("digits", "", ""):
-            images, labels, num_classes = _read_digits(split)
+            images, labels, num_classes = _read_digits(split, image_size)
         case ("npz", ":", place) if place:
             images, labels, num_classes = read_npz(place, split)
         case ("idx", ":", place) if place:
@@ -72,7 +72,7 @@ def load(
     return ImageSet(images, labels, num_classes, spec)
 
 
-def _read_digits(split: str) -> tuple[np.ndarray, np.ndarray, int]:
+def _read_digits(split: str, image_size: int) -> tuple[np.ndarray, np.ndarray, int]:
     """The test part of UCI's "Optical Recognition of Handwritten Digits" (Alpaydin & Kaynak)."""
     if split != "train":
         raise DataError(f"digits has no split '{split}': all its 1,797 images are in 'train'")
@@ -81,6 +81,10 @@ def _read_digits(split: str) -> tuple[np.ndarray, np.ndarray, int]:
     digits = load_digits()
     # 0..16 to 0..255, rounded.
     images = (digits.images.astype(np.uint16) * 255 + 8) // 16
+    # Enlarged by repeating pixels where that is possible: means over blocks give the 8x8 image
+    # back, which they do not after an interpolation.
+    k = max(image_size // 8, 1) if image_size % 8 == 0 else 1
+    images = images.repeat(k, axis=1).repeat(k, axis=2)
     return images.astype(np.uint8), digits.target.astype(np.int32), 10
 
 

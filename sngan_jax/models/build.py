@@ -28,7 +28,8 @@ def build_models(config: Any, *, channels: int, num_classes: int,
 
     Args:
       config: fields `model` (one of MODELS), `method` (a key of METHODS), `image_size`,
-        `generator_width` and `discriminator_width` (0: the paper's), `power_steps`, `dtype`.
+        `generator_width` and `discriminator_width` (0: the paper's), `power_steps`,
+        `lipschitz`, `dtype`.
       channels: of the images.
       num_classes: 0 for unconditional networks.
       axis_name: of the pmap over which batch norm averages its statistics, or None.

@@ -22,6 +22,7 @@ _TEXT: Rule = str, lambda v: True, "text"
 _SWITCH: Rule = bool, lambda v: True, "true or false"
 _COUNT: Rule = int, lambda v: v >= 1, "a whole number of at least 1"
 _COUNT_OR_NONE: Rule = int, lambda v: v >= 0, "a whole number of at least 0"
+_POSITIVE: Rule = float, lambda v: 0 < v < float("inf"), "a number above 0"
 _DECAY: Rule = float, lambda v: 0 <= v < 1, "a number from 0 (included) to 1 (excluded)"
 
 # Field -> type, condition, and the condition in words. docs: README and experiments/configs.
@@ -37,6 +38,7 @@ FIELDS: dict[str, Rule] = {
     "model": _one_of(MODELS),
     "method": _one_of(METHODS),
     "power_steps": _COUNT,
+    "lipschitz": _POSITIVE,
     "generator_width": _COUNT_OR_NONE,
     "discriminator_width": _COUNT_OR_NONE,
     "latent_size": _COUNT,
@@ -46,7 +48,7 @@ FIELDS: dict[str, Rule] = {
     "n_dis": _COUNT,
     "batch_size": _COUNT,
     "generator_batch_size": _COUNT,
-    "learning_rate": (float, lambda v: 0 < v < float("inf"), "a number above 0"),
+    "learning_rate": _POSITIVE,
     "beta1": _DECAY,
     "beta2": _DECAY,
     "lr_decay_start": (float, lambda v: 0 <= v <= 1, "a fraction of the run, from 0 to 1"),

@@ -39,6 +39,13 @@ class TestLoad:
 
     def test_digits_of_another_size_and_color(self):
         assert load("digits", image_size=32, channels=3).images.shape == (1797, 32, 32, 3)
+        assert load("digits", image_size=20).images.shape == (1797, 20, 20, 1)
+
+    @pytest.mark.parametrize("size", [16, 24])
+    def test_enlarged_digits_average_to_the_originals(self, size):
+        k = size // 8
+        blocks = load("digits", image_size=size).images.reshape(1797, 8, k, 8, k, 1).mean((2, 4))
+        np.testing.assert_array_equal(blocks, load("digits", image_size=8).images)
 
     @pytest.mark.parametrize(
         ("spec", "sentence"),

@@ -18,7 +18,7 @@ from sngan_jax.train.state import count_parameters
 
 
 def _config(model, size, **changes):
-    return ConfigDict({"model": model, "image_size": size, "method": "sn", "power_steps": 1,
+    return ConfigDict({"model": model, "image_size": size, "method": "sn", "power_steps": 1, "lipschitz": 1.0,
                        "generator_width": 0, "discriminator_width": 0, "dtype": "float32",
                        **changes})
 
