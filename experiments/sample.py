@@ -36,8 +36,8 @@ def main() -> None:
     labels = even_labels(NUM.value, run.num_classes)
     if LABEL.value is not None:
         if not 0 <= LABEL.value < run.num_classes:
-            classes = f"0 to {run.num_classes - 1}" if run.num_classes else "none: unconditional"
-            raise UserError(f"--label is {LABEL.value}, but the classes of this model are {classes}")
+            there = f"0 to {run.num_classes - 1}" if run.num_classes else "none: unconditional"
+            raise UserError(f"--label is {LABEL.value}, but the classes of this model are {there}")
         labels[:] = LABEL.value
     images = run.sample(labels, SEED.value)
 

@@ -1,4 +1,4 @@
-"""Every field of a training config with the paper's value (§4 and Appendix B; setting C of Table 1).
+"""Every field of a training config with the paper's value (§4, Appendix B, setting C).
 
 The configs beside this file start from here and say what differs. What the paper leaves open is
 marked so.

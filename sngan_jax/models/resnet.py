@@ -1,4 +1,4 @@
-"""The residual networks of the paper (Tables 4-6) and of its official code, as data and two modules.
+"""The residual networks of the paper (Tables 4-6) and its official code, as data and two modules.
 
 Reference for block order, widths and initialisers: pfnet-research/sngan_projection.
 """
@@ -90,7 +90,8 @@ class ResNetGenerator(nn.Module):
                        name="dense")(z)
         x = x.reshape(-1, size, size, first)
         for i, width in enumerate(blocks, start=1):
-            x = GeneratorBlock(width, True, self.conv, self.norm, self.dtype, name=f"block{i}")(x, y)
+            block = GeneratorBlock(width, True, self.conv, self.norm, self.dtype, name=f"block{i}")
+            x = block(x, y)
         if self.last_norm is not None:
             x = self.last_norm(name="norm")(x)
         x = self.conv(self.channels, (3, 3), kernel_init=glorot_uniform(), dtype=self.dtype,

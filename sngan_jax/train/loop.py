@@ -17,10 +17,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from sngan_jax.collection import sigmas
 from sngan_jax.data.sources import ImageSet, check_batch, load
 from sngan_jax.errors import UserError
 from sngan_jax.figures import save_curves, save_grid
-from sngan_jax.collection import sigmas
 from sngan_jax.losses import LOSSES
 from sngan_jax.models.build import build_models
 from sngan_jax.sampling import even_labels, make_sampler

@@ -12,15 +12,15 @@ from ml_collections import ConfigDict
 from sngan_jax.layers import SNConv, SNDense, SNEmbed
 from sngan_jax.models.build import MODELS, build_models, size_factor
 from sngan_jax.models.cnn import CNNDiscriminator, CNNGenerator
-from sngan_jax.models.resnet import RESNETS, ResNetDiscriminator, ResNetGenerator
+from sngan_jax.models.resnet import ResNetDiscriminator, ResNetGenerator
 from sngan_jax.normalization import BatchNorm, ConditionalBatchNorm
 from sngan_jax.train.state import count_parameters
 
 
 def _config(model, size, **changes):
-    return ConfigDict({"model": model, "image_size": size, "method": "sn", "power_steps": 1, "lipschitz": 1.0,
-                       "generator_width": 0, "discriminator_width": 0, "dtype": "float32",
-                       **changes})
+    return ConfigDict({"model": model, "image_size": size, "method": "sn", "power_steps": 1,
+                       "lipschitz": 1.0, "generator_width": 0, "discriminator_width": 0,
+                       "dtype": "float32", **changes})
 
 
 def _counts(model, size, num_classes=0, z=128):
@@ -187,5 +187,5 @@ def test_labels_must_agree_with_num_classes():
 
 
 def test_names_of_models_and_their_size_factors():
-    assert MODELS == ("cnn", *RESNETS)
-    assert [size_factor(m) for m in MODELS] == [8, 8, 8, 16, 32, 64]
+    assert {m: size_factor(m) for m in MODELS} == {
+        "cnn": 8, "resnet32": 8, "resnet48": 8, "resnet64": 16, "resnet128": 32, "resnet256": 64}

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-
 from experiments.configs import digits
 from sngan_jax.errors import UserError
 from sngan_jax.train.loop import train
@@ -20,10 +19,9 @@ from tests.train.tensorboard_reader import scalars
 
 def tiny(**changes):
     config = digits.get_config()
-    config.update(dict(model="resnet32", generator_width=2, discriminator_width=2, latent_size=4,
-                       batch_size=4, generator_batch_size=4, iterations=4, log_every=2,
-                       sample_every=2, checkpoint_every=2, num_samples=9, ema_decay=0.5, n_dis=1))
-    config.update(changes)
+    config.update(generator_width=2, discriminator_width=2, latent_size=4, batch_size=4,
+                  generator_batch_size=4, iterations=4, log_every=2, sample_every=2,
+                  checkpoint_every=2, num_samples=9, ema_decay=0.5, **changes)
     return config
 
 

@@ -13,9 +13,9 @@ import optax
 import pytest
 
 from sngan_jax.data.pipeline import batch_indices, dequantize, example_keys
+from sngan_jax.layers import SNConv, SNDense, SNEmbed
 from sngan_jax.losses import LOSSES
 from sngan_jax.models.resnet import ResNetDiscriminator, ResNetGenerator
-from sngan_jax.layers import SNConv, SNDense, SNEmbed
 from sngan_jax.normalization import BatchNorm, ConditionalBatchNorm
 from sngan_jax.train.loop import positions, replicate
 from sngan_jax.train.state import adam, create_state
@@ -179,7 +179,7 @@ def test_linear_decay(start, iteration, expected):
 
 
 def test_eight_devices_give_the_losses_of_one():
-    """Ten iterations at the same global batch; eight simulated devices in a process of their own."""
+    """Ten iterations at one global batch; eight simulated devices in a process of their own."""
     script = Path(__file__).with_name("devices_script.py")
     losses = {}
     for count in (1, 8):

@@ -55,5 +55,5 @@ def test_wrong_values(name, value, sentence):
 def test_unknown_field_with_a_suggestion():
     config = paper_defaults()
     config.batchsize = 3
-    with pytest.raises(UserError, match="config.batchsize is not a field.*did you mean batch_size"):
+    with pytest.raises(UserError, match=r"config\.batchsize is not .*did you mean batch_size"):
         validate(config, 1)
