@@ -42,7 +42,8 @@ def after_init(peer) -> str:
 
 def after_training(peer) -> str:
     """σ of the used weight once converged."""
-    return f"{sigma(_trained(peer.dense(weight(3.0)), np.eye(INPUTS)).evaluate(np.eye(INPUTS))):.4f}"
+    layer = _trained(peer.dense(weight(3.0)), np.eye(INPUTS))
+    return f"{sigma(layer.evaluate(np.eye(INPUTS))):.4f}"
 
 
 def stored_weight(peer) -> str:
