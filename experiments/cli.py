@@ -65,7 +65,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 
 def _unreadable_config() -> int:
-    given = next((a for a in sys.argv if a.startswith("--config=")), "--config")
+    given = next((a for a in reversed(sys.argv) if a.startswith("--config=")), "--config")
     return _fail(f"{given} cannot be read: give the path of a config file, as "
                  "--config=experiments/configs/digits.py")
 

@@ -38,5 +38,5 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
     product = np.linalg.eigvalsh(root @ b.covariance @ root)
     trace = np.trace(a.covariance) + np.trace(b.covariance)
-    return float(np.sum((a.mean - b.mean) ** 2) + trace
-                 - 2 * np.sqrt(np.maximum(product, 0)).sum())
+    distance = np.sum((a.mean - b.mean) ** 2) + trace - 2 * np.sqrt(np.maximum(product, 0)).sum()
+    return max(float(distance), 0.0)  # rounding can take it below

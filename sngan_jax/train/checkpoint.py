@@ -64,11 +64,19 @@ class Checkpoints:
         """
         abstract = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), jax.eval_shape(lambda: like))
         try:
-            return self._manager.restore(iteration, args=ocp.args.Composite(
+            state = self._manager.restore(iteration, args=ocp.args.Composite(
                 state=ocp.args.StandardRestore(abstract)))["state"]
+            jax.tree.map(_check_shape, abstract, state)
+            return state
         except (ValueError, KeyError, FileNotFoundError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(
                 f"the checkpoint {self._manager.directory / str(iteration)} cannot be restored "
                 f"({reason}): it is damaged or holds another model; move it away to go on from "
                 "the one before") from error
+
+
+def _check_shape(expected: np.ndarray, restored: np.ndarray) -> None:
+    # Orbax would cut or pad an array of another shape.
+    if expected.shape != restored.shape:
+        raise ValueError(f"an array of shape {restored.shape} where {expected.shape} is expected")

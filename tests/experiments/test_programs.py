@@ -39,7 +39,8 @@ def test_sample_writes_arrays_and_a_grid(workdir):
     with np.load(workdir / "samples-2.npz") as file:
         assert file["images"].shape == (23, 8, 8, 1) and file["images"].dtype == np.uint8
         assert file["labels"].tolist() == [i % 10 for i in range(23)]
-    assert Image.open(workdir / "samples-2.png").size[0] > 400
+    with Image.open(workdir / "samples-2.png") as picture:
+        assert picture.size[0] > 400
 
 
 def test_check_digits_prints_a_record(workdir):

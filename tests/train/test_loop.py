@@ -19,9 +19,10 @@ from tests.train.tensorboard_reader import scalars
 
 def tiny(**changes):
     config = digits.get_config()
-    config.update(generator_width=2, discriminator_width=2, latent_size=4, batch_size=4,
-                  generator_batch_size=4, iterations=4, log_every=2, sample_every=2,
-                  checkpoint_every=2, num_samples=9, ema_decay=0.5, **changes)
+    config.update({
+        "generator_width": 2, "discriminator_width": 2, "latent_size": 4, "batch_size": 4,
+        "generator_batch_size": 4, "iterations": 4, "log_every": 2, "sample_every": 2,
+        "checkpoint_every": 2, "num_samples": 9, "ema_decay": 0.5, **changes})
     return config
 
 
@@ -39,11 +40,12 @@ def test_the_workdir_holds_the_run(finished):
     rows = read_metrics(finished)
     assert [row["iteration"] for row in rows] == [1, 2, 4]
     sigmas = {k for k in rows[-1] if k.startswith("sigma/")}
-    assert len(sigmas) == 2 + 1 + 3 * 2 + 2 + 2  # convolutions, shortcuts, dense and embedding
+    assert len(sigmas) == 3 + 3 + 2 + 2 + 2  # four blocks, two with a shortcut; dense and embedding
     assert all(np.isfinite(row[k]) for row in rows for k in (*sigmas, "d_loss", "g_loss"))
     for name in ("samples/0000000.png", "samples/0000002.png", "samples/0000004.png",
                  "losses.png", "sigma.png"):
-        assert min(Image.open(finished / name).size) > 40
+        with Image.open(finished / name) as picture:
+            assert min(picture.size) > 40
     assert scalars(finished / "tensorboard")["d_loss"] == pytest.approx(
         {row["iteration"]: row["d_loss"] for row in rows}, rel=1e-5)
 
