@@ -1,6 +1,10 @@
 """Tests compile many small functions and run each a few times: XLA need not optimise them."""
 
 import os
+import tempfile
 
 os.environ["XLA_FLAGS"] = (os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
                            " --xla_llvm_disable_expensive_passes=true").strip()
+# Runs that a test starts twice compile once.
+_CACHE = tempfile.TemporaryDirectory(prefix="sngan_jax_tests_")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)

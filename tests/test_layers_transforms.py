@@ -253,6 +253,7 @@ PMAP = """
 """
 
 
+@pytest.mark.slow
 def test_pmap_keeps_the_replicas_equal():
     env = {
         **os.environ,

@@ -93,6 +93,7 @@ def test_ctrl_c_saves_and_the_same_call_goes_on(tmp_path, monkeypatch, capsys):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.slow
 def test_lines_of_a_run_cut_off_after_its_checkpoint_are_dropped(tmp_path):
     config = tiny(iterations=2)
     train(config, tmp_path)
@@ -137,6 +138,7 @@ def test_bad_configs_are_sentences_and_leave_no_workdir(changes, sentence, tmp_p
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_changed_data_is_refused(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 1), np.uint8)
     np.savez(tmp_path / "a.npz", images=images)
@@ -153,6 +155,7 @@ def test_conditional_on_unlabelled_data_is_refused(tmp_path):
         train(tiny(dataset=f"npz:{tmp_path / 'a.npz'}", conditional=True), tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_bfloat16_trains_with_float32_parameters(tmp_path):
     assert train(tiny(dtype="bfloat16", iterations=2), tmp_path)
     state = restore_run(tmp_path).state

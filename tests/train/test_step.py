@@ -109,7 +109,8 @@ def _reference_iteration(g, d, s, loss, state, opts, data, key, it):
     return state, opts, value, d_value
 
 
-@pytest.mark.parametrize(("conditional", "loss"), [(False, "hinge"), (True, "non_saturating")])
+@pytest.mark.parametrize(("conditional", "loss"), [
+    pytest.param(False, "hinge", marks=pytest.mark.slow), (True, "non_saturating")])
 def test_step_is_the_papers_loop(conditional, loss):
     g, d, settings, optimizer, state, data = _setup(conditional)
     reference = {"g": state.generator.params, "g_stats": state.generator.batch_stats,
