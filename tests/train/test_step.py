@@ -179,6 +179,7 @@ def test_linear_decay(start, iteration, expected):
     assert float(linear_decay(2.0, 100, start)(jnp.int32(iteration))) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_eight_devices_give_the_losses_of_one():
     """Ten iterations at one global batch; eight simulated devices in a process of their own."""
     script = Path(__file__).with_name("devices_script.py")
