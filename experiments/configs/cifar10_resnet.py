@@ -9,18 +9,14 @@ here: the data set must first be prepared with TFDS, and the error message says 
 
 from ml_collections import ConfigDict
 
-from experiments.configs.paper import paper_defaults
-from sngan_jax.errors import UserError
+from experiments.configs.paper import is_conditional, paper_defaults
 
 
 def get_config(arg: str = "") -> ConfigDict:
     """arg: empty, or `conditional`."""
-    if arg not in ("", "conditional"):
-        raise UserError(f"experiments/configs/cifar10_resnet.py has no variant {arg!r}: use none, "
-                        "or cifar10_resnet.py:conditional")
     config = paper_defaults()
     config.model = "resnet32"
-    config.conditional = arg == "conditional"
+    config.conditional = is_conditional(arg, "cifar10_resnet.py")
     config.loss = "hinge"
     config.iterations = 50_000  # the official config; Gulrajani et al. trained for 100,000
     config.n_dis = 5

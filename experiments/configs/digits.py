@@ -9,19 +9,15 @@ cores train them in minutes. `python -m experiments.check_digits` grades the sam
 
 from ml_collections import ConfigDict
 
-from experiments.configs.paper import paper_defaults
-from sngan_jax.errors import UserError
+from experiments.configs.paper import is_conditional, paper_defaults
 
 
 def get_config(arg: str = "") -> ConfigDict:
     """arg: empty, or `conditional` for a class-conditional GAN."""
-    if arg not in ("", "conditional"):
-        raise UserError(f"experiments/configs/digits.py has no variant {arg!r}: use none, or "
-                        "digits.py:conditional")
     config = paper_defaults()
     config.dataset = "digits"
     config.image_size = 8
-    config.conditional = arg == "conditional"
+    config.conditional = is_conditional(arg, "digits.py")
     config.model = "resnet32"
     config.generator_width = 32
     config.discriminator_width = 32

@@ -10,18 +10,14 @@ cores do. `fashion_mnist.py:conditional` trains the class-conditional model.
 
 from ml_collections import ConfigDict
 
-from experiments.configs.paper import paper_defaults
-from sngan_jax.errors import UserError
+from experiments.configs.paper import is_conditional, paper_defaults
 
 
 def get_config(arg: str = "") -> ConfigDict:
     """arg: empty, or `conditional`."""
-    if arg not in ("", "conditional"):
-        raise UserError(f"experiments/configs/fashion_mnist.py has no variant {arg!r}: use none, "
-                        "or fashion_mnist.py:conditional")
     config = paper_defaults()
     config.dataset = "idx:data/fashion-mnist"
-    config.conditional = arg == "conditional"
+    config.conditional = is_conditional(arg, "fashion_mnist.py")
     config.generator_width = 16
     config.discriminator_width = 16
     # As for the digits; shapes of clothing show after a few hundred iterations.

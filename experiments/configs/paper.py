@@ -6,6 +6,8 @@ marked so.
 
 from ml_collections import ConfigDict
 
+from sngan_jax.errors import UserError
+
 
 def paper_defaults() -> ConfigDict:
     """The standard CNN with spectral normalisation on CIFAR-10."""
@@ -50,3 +52,15 @@ def paper_defaults() -> ConfigDict:
     config.checkpoint_every = 5000
     config.keep_checkpoints = 2
     return config
+
+
+def is_conditional(arg: str, file: str) -> bool:
+    """Whether the argument of a config file asks for its class-conditional variant.
+
+    Raises:
+      UserError: for any argument but none and 'conditional'.
+    """
+    if arg not in ("", "conditional"):
+        raise UserError(f"experiments/configs/{file} has no variant {arg!r}: use none, or "
+                        f"{file}:conditional")
+    return arg == "conditional"

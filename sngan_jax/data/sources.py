@@ -83,7 +83,7 @@ def _read_digits(split: str, image_size: int) -> tuple[np.ndarray, np.ndarray, i
     images = (digits.images.astype(np.uint16) * 255 + 8) // 16
     # Enlarged by repeating pixels where that is possible: means over blocks give the 8x8 image
     # back, which they do not after an interpolation.
-    k = max(image_size // 8, 1) if image_size % 8 == 0 else 1
+    k = image_size // 8 if image_size % 8 == 0 else 1
     images = images.repeat(k, axis=1).repeat(k, axis=2)
     return images.astype(np.uint8), digits.target.astype(np.int32), 10
 
