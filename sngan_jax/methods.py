@@ -1,6 +1,8 @@
-"""The methods that constrain a discriminator: a name -> the layer classes that it is built of.
+"""The methods that the paper compares (Table 2, Table 7): a name -> what it is made of.
 
-Models take layer classes and do not know their method (paper Table 2 compares the rows).
+A method chooses the discriminator's layers, the norm of its activations, the loss, a regularizer
+and a constraint. Models and training step take these and do not know the method. docs/extend.md
+adds one.
 """
 
 from __future__ import annotations
@@ -11,26 +13,113 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 
-from sngan_jax.layers import SNConv, SNDense, SNEmbed
-from sngan_jax.models.blocks import Layer
+from sngan_jax.layers import normalized
+from sngan_jax.models.blocks import Layer, Norm
+from sngan_jax.normalization import BatchNorm, LayerNorm
 
 
 class Layers(NamedTuple):
     """Layer classes of the discriminator."""
 
-    conv: Layer
-    dense: Layer
-    embed: Layer
+    conv: Layer = nn.Conv
+    dense: Layer = nn.Dense
+    embed: Layer = nn.Embed
+
+
+class Method(NamedTuple):
+    """A row of the paper's tables.
+
+    layers: config -> `Layers`.
+    loss, norm, regularizer, constraint: keys of `losses.LOSSES`, `NORMS`,
+      `regularizers.REGULARIZERS` and `regularizers.CONSTRAINTS`.
+    """
+
+    layers: Callable[[Any], Layers] = lambda config: Layers()
+    loss: str = "non_saturating"
+    norm: str = "none"
+    regularizer: str = "none"
+    constraint: str = "none"
+
+
+def _divided(norm: str, **options: Any) -> Layers:
+    return Layers(*(normalized(layer, norm=norm, **options) for layer in Layers()))
 
 
 def _spectral(config: Any) -> Layers:
-    return Layers(*(functools.partial(layer, n_steps=config.power_steps,
-                                      lipschitz=config.lipschitz)
-                    for layer in (SNConv, SNDense, SNEmbed)))
+    return _divided("spectral", n_steps=config.power_steps, warmup_steps=config.power_warmup,
+                    lipschitz=config.lipschitz)
 
 
-# Each is a function of the config, of which it may read its own settings.
-METHODS: dict[str, Callable[[Any], Layers]] = {
-    "sn": _spectral,
-    "none": lambda config: Layers(nn.Conv, nn.Dense, nn.Embed),
+def _scaled_spectral(config: Any) -> Layers:
+    return _divided("spectral", n_steps=config.power_steps, warmup_steps=config.power_warmup,
+                    learnable_scale=True)
+
+
+def _orthonormal(config: Any) -> Layers:
+    del config
+    plain, init = Layers(), nn.initializers.orthogonal()
+    return Layers(conv=_started(plain.conv, kernel_init=init),
+                  dense=_started(plain.dense, kernel_init=init),
+                  embed=_started(plain.embed, embedding_init=init))
+
+
+def _started(layer: Layer, **init: Any) -> Layer:
+    """The layer with an initialiser that replaces the model's own."""
+    return lambda *args, **kwargs: layer(*args, **{**kwargs, **init})
+
+
+METHODS: dict[str, Method] = {
+    "sn": Method(_spectral),
+    "weight_clipping": Method(constraint="clip"),
+    "gan_gp": Method(regularizer="gradient_penalty"),
+    "wgan_gp": Method(loss="wasserstein", regularizer="gradient_penalty"),
+    "batch_norm": Method(norm="batch"),
+    "layer_norm": Method(norm="layer"),
+    "weight_norm": Method(lambda config: _divided("weight", lipschitz=config.lipschitz)),
+    "frobenius": Method(lambda config: _divided("frobenius", lipschitz=config.lipschitz)),
+    "orthonormal": Method(_orthonormal, regularizer="orthonormal"),
+    "none": Method(),
+    # Appendix E: W = γ·W/|W| with a γ that is learnt, in the critic of WGAN-GP.
+    "sn_wgan_gp": Method(_scaled_spectral, "wasserstein", regularizer="gradient_penalty"),
+    "wn_wgan_gp": Method(lambda config: _divided("weight", learnable_scale=True), "wasserstein",
+                         regularizer="gradient_penalty"),
+    "frobenius_wgan_gp": Method(lambda config: _divided("frobenius", learnable_scale=True),
+                                "wasserstein", regularizer="gradient_penalty"),
 }
+
+# Norms of the discriminator's activations, without the multiplier γ (paper §4.1): a name ->
+# (config, the pmap axis that statistics are averaged over) -> norm.
+NORMS: dict[str, Callable[[Any, str | None], Norm]] = {
+    "none": lambda config, axis_name: None,
+    "batch": lambda config, axis_name: functools.partial(
+        BatchNorm, use_scale=False, momentum=config.bn_decay, epsilon=config.bn_epsilon,
+        axis_name=axis_name, dtype=config.dtype),
+    "layer": lambda config, axis_name: functools.partial(LayerNorm, dtype=config.dtype),
+}
+
+
+def method_of(config: Any) -> Method:
+    """The method of a config, with the parts that the config replaces.
+
+    Args:
+      config: fields `method`, and `loss`, `discriminator_norm` and `regularizer`, each empty for
+        the method's own.
+    """
+    replaced = {"loss": config.loss, "norm": config.discriminator_norm,
+                "regularizer": config.regularizer}
+    return METHODS[config.method]._replace(**{k: v for k, v in replaced.items() if v})
+
+
+def layer_fields(method: Method, config: Any) -> set[str]:
+    """Which fields of the config the method's layers depend on."""
+    class Recorder:
+        def __init__(self):
+            self.read = set()
+
+        def __getattr__(self, name: str) -> Any:
+            self.read.add(name)
+            return config[name]
+
+    recorder = Recorder()
+    method.layers(recorder)
+    return recorder.read

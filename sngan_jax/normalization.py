@@ -1,4 +1,4 @@
-"""Normalisation of activations: batch norm of the generator, plain and conditional.
+"""Normalisation of activations: batch norm, plain and conditional, and layer norm.
 
 As for the spectral layers, the mutable collection is the switch: applied with
 `mutable=["batch_stats"]` a layer normalises by the statistics of the batch and updates the running
@@ -46,13 +46,32 @@ Normalization`; Dumoulin et al. 2017). Tables start at one and zero.
 
     @nn.compact
     def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
-        """x: (n, h, w, c); y: as in `class_rows`. Returns x's shape."""
+        """x: (n, ..., c); y: as in `class_rows`. Returns x's shape."""
         x = BatchNorm(use_scale=False, use_bias=False, axis_name=self.axis_name, dtype=self.dtype,
                       momentum=self.momentum, epsilon=self.epsilon, name="norm")(x)
         shape = (self.num_classes, x.shape[-1])
-        gamma = class_rows(self.param("gamma", nn.initializers.ones, shape), y)
-        beta = class_rows(self.param("beta", nn.initializers.zeros, shape), y)
-        return x * gamma[:, None, None].astype(x.dtype) + beta[:, None, None].astype(x.dtype)
+        rows = (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1])
+        gamma = class_rows(self.param("gamma", nn.initializers.ones, shape), y).reshape(rows)
+        beta = class_rows(self.param("beta", nn.initializers.zeros, shape), y).reshape(rows)
+        return x * gamma.astype(x.dtype) + beta.astype(x.dtype)
+
+
+class LayerNorm(nn.Module):
+    """Layer norm over all positions and channels of an example (Ba et al. 2016).
+
+    As the paper's baseline: no scale, and a shift for each channel.
+    """
+
+    epsilon: float = 1e-6
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, y: jax.Array | None = None) -> jax.Array:
+        """Normalises x (n, ..., c); `y` is ignored."""
+        del y
+        return nn.LayerNorm(self.epsilon, dtype=self.dtype, use_scale=False,
+                            reduction_axes=tuple(range(1, x.ndim)), feature_axes=-1,
+                            name="norm")(x)
 
 
 def class_rows(table: jax.Array, y: jax.Array) -> jax.Array:

@@ -16,6 +16,15 @@ def upsample_nearest(x: jax.Array, factor: int = 2) -> jax.Array:
     return x.reshape(n, h * factor, w * factor, c)
 
 
+def upsample_bilinear(x: jax.Array, factor: int = 2) -> jax.Array:
+    """Bilinear, half-pixel centres (no aligned corners): shapes as `upsample_nearest`."""
+    n, h, w, c = x.shape
+    return jax.image.resize(x, (n, factor * h, factor * w, c), "bilinear", antialias=False)
+
+
+UPSAMPLING = {"nearest": upsample_nearest, "bilinear": upsample_bilinear}
+
+
 def average_pool(x: jax.Array, factor: int = 2) -> jax.Array:
     """Mean of disjoint factor×factor squares: (n, h, w, c) -> (n, h/factor, w/factor, c).
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -11,42 +12,86 @@ import numpy as np
 
 from sngan_jax.data.pipeline import example_keys, to_uint8
 from sngan_jax.train.state import GeneratorState
-from sngan_jax.train.step import sample_latents
+from sngan_jax.train.step import AXIS, sample_latents
 
-
-def make_sampler(generator: nn.Module, latent_size: int) -> Callable:
-    """A jitted (generator state, key, start, labels) -> uint8 images (n, h, w, c).
-
-    Uses the moving average of the generator where the state has one, and the running statistics of
-    batch norm. Image i is a function of (key, start + i, its label) alone; the labels (n,) int32
-    are ignored by an unconditional generator.
-    """
-    @jax.jit
-    def sample(state: GeneratorState, key: jax.Array, start: jax.Array, labels: jax.Array):
-        z = sample_latents(example_keys(key, start, labels.shape[0]), latent_size)
-        if state.ema_params is None:
-            variables = {"params": state.params, "batch_stats": state.batch_stats}
-        else:
-            variables = {"params": state.ema_params, "batch_stats": state.ema_batch_stats}
-        y = labels if generator.num_classes else None
-        return to_uint8(generator.apply(variables, z, y))
-
-    return sample
+# Which statistics batch norm uses in a generator that is sampled: 'running', those of training, as
+# the paper; 'batch', those of the samples drawn together; 'standing', those of many batches of the
+# very parameters that are sampled (Brock et al. 2019, "BigGAN").
+BN_MODES = ("running", "batch", "standing")
+_STANDING_BATCHES, _STANDING_BATCH_SIZE = 16, 64
 
 
 def sample_images(generator: nn.Module, state: GeneratorState, key: jax.Array, labels: np.ndarray,
-                  *, latent_size: int, batch_size: int = 256) -> np.ndarray:
+                  config: Any, *, batch_size: int = 256) -> np.ndarray:
     """As many images as labels, made batch by batch: uint8 (n, h, w, c).
 
-    The result does not depend on `batch_size`: the last batch is padded and cut.
+    Uses the moving average of the generator where the state has one. Image i is a function of
+    (key, i, labels[i]) alone, except with the statistics of the batch, where it is one of its
+    batch's other images too.
+
+    Args:
+      state: not replicated, or replicated.
+      labels: int (n,), ignored by an unconditional generator.
+      config: fields `latent_size`, `latent`, `bn_evaluation` (one of BN_MODES) and `bn_decay`.
+      batch_size: images made at a time; the last batch is padded and cut.
     """
-    sampler = make_sampler(generator, latent_size)
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    if state.ema_params is not None:
+        variables = {"params": state.ema_params, "batch_stats": state.ema_batch_stats}
+    if config.bn_evaluation == "standing":
+        variables["batch_stats"] = standing_statistics(generator, variables, config)
     n = len(labels)
     batch_size = min(batch_size, n)
     padded = np.resize(labels, -(-n // batch_size) * batch_size).astype(np.int32)
-    batches = [np.asarray(sampler(state, key, jnp.int32(i), padded[i:i + batch_size]))
+    draw = functools.partial(_draw, generator, config.latent_size, config.latent,
+                             config.bn_evaluation == "batch")
+    batches = [np.asarray(draw(variables, key, jnp.int32(i), padded[i:i + batch_size]))
                for i in range(0, n, batch_size)]
     return np.concatenate(batches)[:n]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _draw(generator: nn.Module, latent_size: int, latent: str, of_batch: bool, variables: Any,
+          key: jax.Array, start: jax.Array, labels: jax.Array) -> jax.Array:
+    z = sample_latents(example_keys(key, start, labels.shape[0]), latent_size, latent)
+    if of_batch:
+        return to_uint8(_in_training(generator, variables, z, labels)[0])
+    return to_uint8(generator.apply(variables, z, labels if generator.num_classes else None))
+
+
+def standing_statistics(generator: nn.Module, variables: Any, config: Any) -> Any:
+    """Means and variances of batch norm, averaged over 16 batches of 64 latents.
+
+    Labels are drawn in turn. The latents are always the same.
+    """
+    labels = jnp.asarray(even_labels(_STANDING_BATCH_SIZE, generator.num_classes))
+    zeros = jax.tree.map(jnp.zeros_like, variables["batch_stats"])
+
+    @jax.jit
+    def of_batch(variables: Any, i: jax.Array) -> Any:
+        keys = example_keys(jax.random.key(0), i * _STANDING_BATCH_SIZE, _STANDING_BATCH_SIZE)
+        z = sample_latents(keys, config.latent_size, config.latent)
+        updated = _in_training(generator, {**variables, "batch_stats": zeros}, z, labels)[1]
+        # From zero, the running average holds this share of the batch's own statistics.
+        return jax.tree.map(lambda x: x / (1 - config.bn_decay), updated)
+
+    total = zeros
+    for i in range(_STANDING_BATCHES):
+        total = jax.tree.map(jnp.add, total, of_batch(variables, jnp.int32(i)))
+    return jax.tree.map(lambda x: x / _STANDING_BATCHES, total)
+
+
+def _in_training(generator: nn.Module, variables: Any, z: jax.Array, labels: jax.Array):
+    """Images and batch statistics of a forward pass in training mode."""
+    y = labels[None] if generator.num_classes else None
+
+    def forward(z: jax.Array, y: jax.Array | None):
+        images, updated = generator.apply(variables, z, y, mutable=["batch_stats"])
+        return images, updated.get("batch_stats", {})
+
+    # The generator of a run averages its statistics over the training step's axis.
+    out = jax.vmap(forward, in_axes=(0, None if y is None else 0), axis_name=AXIS)(z[None], y)
+    return jax.tree.map(lambda x: x[0], out)
 
 
 def even_labels(n: int, num_classes: int) -> np.ndarray:

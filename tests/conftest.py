@@ -8,3 +8,16 @@ os.environ["XLA_FLAGS"] = (os.environ.get("XLA_FLAGS", "") + " --xla_backend_opt
 # Runs that a test starts twice compile once.
 _CACHE = tempfile.TemporaryDirectory(prefix="sngan_jax_tests_")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
+
+import jax  # noqa: E402  (reads the flags above)
+import pytest  # noqa: E402
+
+
+@pytest.fixture
+def no_compilation_cache():
+    """For large programs, whose serialisation is slow and has crashed XLA."""
+    jax.config.update("jax_enable_compilation_cache", False)
+    jax.clear_caches()
+    yield
+    jax.clear_caches()
+    jax.config.update("jax_enable_compilation_cache", True)

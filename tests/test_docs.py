@@ -2,10 +2,14 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
+
+from sngan_jax.methods import METHODS
+from sngan_jax.train.workdir import read_metrics
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted({*ROOT.glob("docs/*.md"), ROOT / "README.md"})
@@ -16,12 +20,14 @@ def blocks(page):
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda p: p.name)
-def test_code_blocks_run(page):
+def test_code_blocks_run(page, tmp_path):
     names = {}
     for block in blocks(page):
         exec(compile(block, str(page), "exec"), names)
     if page.name == "layers.md":
         check_layers_page(names)
+    if page.name == "extend.md":
+        check_extend_page(names, tmp_path)
 
 
 def check_layers_page(names):
@@ -40,6 +46,21 @@ def check_layers_page(names):
     changed = jax.tree.map(lambda a, b: bool((a != b).any()), before, state())
     assert changed["SNDense_0"]["kernel"] and changed["SNConv_0"]["kernel"]
     assert changed["SNConv_0"]["u"] and changed["SNConv_1"]["v"]
+
+
+def check_extend_page(names, folder):
+    """The method trains through the program's own function, and divides by what it says."""
+    try:
+        assert names["short_run"]("mean_norm", folder / "run")
+    finally:
+        METHODS.pop("mean_norm")
+    assert all(np.isfinite(row["d_loss"]) for row in read_metrics(folder / "run"))
+    layer = names["divided_by_mean_norm"](SimpleNamespace(lipschitz=2.0)).dense(3, use_bias=False)
+    variables = layer.init(jax.random.key(0), np.eye(5))
+    w = np.asarray(variables["params"]["kernel"])
+    np.testing.assert_allclose(
+        layer.apply(variables, np.eye(5)),
+        4 * w / (np.linalg.svd(w, compute_uv=False)[0] + np.linalg.norm(w)), rtol=1e-5)
 
 
 def test_every_page_that_is_linked_exists():

@@ -9,15 +9,14 @@ cores train them in minutes. `python -m experiments.check_digits` grades the sam
 
 from ml_collections import ConfigDict
 
-from experiments.configs.paper import is_conditional, paper_defaults
+from experiments.configs.paper import apply_words, paper_defaults
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """arg: empty, or `conditional` for a class-conditional GAN."""
+    """arg: words of `paper.apply_words`, as `conditional`, or `wgan_gp,A`."""
     config = paper_defaults()
     config.dataset = "digits"
     config.image_size = 8
-    config.conditional = is_conditional(arg, "digits.py")
     config.model = "resnet32"
     config.generator_width = 32
     config.discriminator_width = 32
@@ -30,4 +29,4 @@ def get_config(arg: str = "") -> ConfigDict:
     config.log_every = 50
     config.sample_every = 500
     config.checkpoint_every = 500
-    return config
+    return apply_words(config, arg, "digits.py")

@@ -4,24 +4,27 @@
         --config.dataset=folder:my/images --workdir=runs/mine
 
 The argument is the side of the images: 32 (the default), 48, 64, 128 or 256, each with the paper's
-residual networks for that size. Widths, as every field, are flags: on two CPU cores
---config.generator_width=32 --config.discriminator_width=32 is a start at 32x32.
+residual networks for that size; after a comma, words as for the other configs, as `64,conditional`.
+Widths, as every field, are flags: on two CPU cores --config.generator_width=32
+--config.discriminator_width=32 is a start at 32x32. --config.stream=true reads from disk while
+training.
 """
 
 from ml_collections import ConfigDict
 
-from experiments.configs import cifar10_resnet
-from sngan_jax.errors import UserError
+from experiments.configs.paper import apply_words, resnet_defaults
+
+SIZES = ("32", "48", "64", "128", "256")
 
 
 def get_config(arg: str = "32") -> ConfigDict:
-    """arg: the side of the images."""
-    if arg not in ("32", "48", "64", "128", "256"):
-        raise UserError(f"experiments/configs/folder.py has no networks for size {arg!r}: use "
-                        "folder.py:32, :48, :64, :128 or :256")
-    config = cifar10_resnet.get_config()
+    """arg: the side of the images, and words of `paper.apply_words`."""
+    words = arg.split(",")
+    size = next((word for word in words if word in SIZES), "32")
+    config = resnet_defaults()
     config.dataset = "folder:my/images"
-    config.image_size = int(arg)
-    config.model = f"resnet{arg}"
+    config.image_size = int(size)
+    config.model = f"resnet{size}"
     config.channels = 3
-    return config
+    return apply_words(config, ",".join(word for word in words if word != size), "folder.py",
+                       own=SIZES)

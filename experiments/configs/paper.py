@@ -1,47 +1,92 @@
-"""Every field of a training config with the paper's value (§4, Appendix B, setting C).
+"""Every field of a training config with the paper's value (§4, Appendix B), and its settings A-F.
 
-The configs beside this file start from here and say what differs. What the paper leaves open is
-marked so.
+The configs beside this file start from here and say what differs. docs/paper.md lists what the
+paper leaves open.
 """
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
 from sngan_jax.errors import UserError
+from sngan_jax.losses import LOSSES
+from sngan_jax.methods import METHODS, layer_fields
+from sngan_jax.models.blocks import CONDITIONINGS
+
+
+class Setting(NamedTuple):
+    """A row of the paper's Table 1: Adam's constants and n_dis."""
+
+    learning_rate: float
+    beta1: float
+    beta2: float
+    n_dis: int
+
+
+SETTINGS = {
+    "A": Setting(1e-4, 0.5, 0.9, 5),
+    "B": Setting(1e-4, 0.5, 0.999, 1),
+    "C": Setting(2e-4, 0.5, 0.999, 1),
+    "D": Setting(1e-3, 0.5, 0.9, 5),
+    "E": Setting(1e-3, 0.5, 0.999, 5),
+    "F": Setting(1e-3, 0.9, 0.999, 5),
+}
 
 
 def paper_defaults() -> ConfigDict:
-    """The standard CNN with spectral normalisation on CIFAR-10."""
+    """The standard CNN with spectral normalisation on CIFAR-10, in setting C."""
     config = ConfigDict()
     config.seed = 0
 
-    # Data: digits, tfds:<name>, npz:<file>, idx:<folder> or folder:<folder>.
+    # Data: digits, tfds:<name>, npz:<file>, idx:<folder> or folder:<folder> (docs/data.md).
     config.dataset = "tfds:cifar10"
     config.split = "train"
     config.data_dir = ""  # of prepared TFDS data sets; empty: TFDS's own default
+    config.stream = False  # read from disk while training, for sets larger than memory
     config.image_size = 32
     config.channels = 0  # 1 grey, 3 RGB, 0 as the data
-    config.dequantize = True  # x/128 - 1 + U(0, 1/128)
+    config.dequantize = True  # x/128 - 1 + U(0, 1/128); else the middle, (x + 1/2)/128 - 1
+    config.flip = False  # mirror real images at random
 
     # Networks.
-    config.model = "cnn"  # cnn (Table 3), resnet32, resnet48, resnet64, resnet128, resnet256
-    config.conditional = False  # conditional batch norm in G, projection in D
-    config.method = "sn"
-    config.power_steps = 1  # a forward pass of D (Algorithm 1)
-    config.lipschitz = 1.0  # K of each layer of D: its weight becomes K·W/σ(W)
+    config.model = "cnn"  # cnn, sndcgan, resnet32, resnet48, resnet64, resnet128, resnet256
+    config.conditional = False  # conditional batch norm in G, and in D:
+    config.conditioning = "projection"  # projection, concat, auxiliary
     config.generator_width = 0  # 0: the paper's
     config.discriminator_width = 0
+    config.last_layer_multiplier = 1.0  # of the width into and out of D's last layer (Figure 4)
+    config.head_bias = "paper"  # of D's last dense layer: as the model's, yes, no
+    config.pool = "sum"  # over positions, in D of a resnet: sum, mean
+    config.upsampling = "nearest"  # in G of a resnet: nearest, bilinear
     config.latent_size = 128
+    config.latent = "normal"  # normal, uniform (in [-1, 1])
+    config.bn_decay = 0.9  # of running statistics
+    config.bn_epsilon = 2e-5
+    config.bn_evaluation = "running"  # statistics for samples: running, batch, standing
     config.dtype = "float32"  # of the computation; parameters and σ are float32 always
 
+    # What constrains D: a row of Table 2 or 7. Empty fields take the method's own.
+    config.method = "sn"
+    config.loss = ""  # non_saturating, minimax, wasserstein, hinge
+    config.discriminator_norm = ""  # of activations: none, batch, layer
+    config.regularizer = ""  # none, gradient_penalty, orthonormal
+    config.lipschitz = 1.0  # K of each layer of D: its weight becomes K·W/|W|
+    config.power_steps = 1  # a forward pass of D (Algorithm 1)
+    config.power_warmup = 0  # power steps at initialisation
+    config.sigma_updates = "call"  # power steps in every call of D; or one an update, iteration
+    config.gp_coefficient = 10.0  # λ of the gradient penalty
+    config.orthonormal_coefficient = 1e-2  # not published
+    config.clip = 0.01  # bound of weight clipping
+    config.auxiliary_discriminator = 1.0  # weights of the auxiliary classifier (Gulrajani et al.)
+    config.auxiliary_generator = 0.1
+
     # Training. One iteration is one update of G and n_dis of D; batch sizes are global.
-    config.loss = "non_saturating"
     config.iterations = 100_000
-    config.n_dis = 1
     config.batch_size = 64  # of D: so many real and so many fake images (not stated for the CNN)
     config.generator_batch_size = 64
-    config.learning_rate = 2e-4
-    config.beta1 = 0.5
-    config.beta2 = 0.999
+    config.discriminator_batches = "apart"  # D's real and fake images: apart, together
+    config.update(SETTINGS["C"]._asdict())
     config.lr_decay_start = 1.0  # constant up to this fraction of the run, then linear to zero
     config.ema_decay = 0.0  # moving average of G for samples; 0: none, as the paper
 
@@ -54,13 +99,64 @@ def paper_defaults() -> ConfigDict:
     return config
 
 
-def is_conditional(arg: str, file: str) -> bool:
-    """Whether the argument of a config file asks for its class-conditional variant.
+def resnet_defaults() -> ConfigDict:
+    """The residual networks on CIFAR-10 (Appendix B.2), hinge loss."""
+    config = paper_defaults()
+    config.model = "resnet32"
+    config.loss = "hinge"
+    config.iterations = 50_000  # the official config; Gulrajani et al. trained for 100,000
+    config.n_dis = 5
+    config.generator_batch_size = 128
+    config.beta1 = 0.0
+    config.beta2 = 0.9
+    config.lr_decay_start = 0.0
+    return config
+
+
+def apply_words(config: ConfigDict, arg: str, file: str, *, own: Sequence[str] = ()) -> ConfigDict:
+    """Changes a config by the argument of its file: words with commas, in any order.
+
+    A method (a row of Table 2), a setting (A-F of Table 1), a loss, and `conditional` or how the
+    discriminator takes its labels.
+
+    Args:
+      file: the config file, for the sentence.
+      own: further words that the file itself understands, and has taken out of `arg`.
 
     Raises:
-      UserError: for any argument but none and 'conditional'.
+      UserError: for a word that is none of these.
     """
-    if arg not in ("", "conditional"):
-        raise UserError(f"experiments/configs/{file} has no variant {arg!r}: use none, or "
-                        f"{file}:conditional")
-    return arg == "conditional"
+    words = [word.strip() for word in arg.split(",") if word.strip()]
+    tables = (METHODS, SETTINGS, LOSSES, ("conditional", *CONDITIONINGS))
+    # Methods first, so that the order of the words does not matter.
+    for word in sorted(words, key=lambda w: [w in table for table in tables], reverse=True):
+        if word in METHODS:
+            _choose_method(config, word)
+        elif word in SETTINGS:
+            config.update(SETTINGS[word]._asdict())
+        elif word in LOSSES:
+            config.loss = word
+        elif word in tables[3]:
+            config.conditional = True
+            config.conditioning = "projection" if word == "conditional" else word
+        else:
+            kinds = ("methods", "settings", "losses", "conditional models")
+            there = "; ".join(f"{kind}: {', '.join(table)}"
+                              for kind, table in zip(kinds, tables, strict=True))
+            there += f"; also: {', '.join(own)}" if own else ""
+            raise UserError(f"experiments/configs/{file} has no variant {word!r}. There are "
+                            f"{there}. Join several by commas, as {file}:sn,A")
+    for table, kind in zip(tables, ("method", "setting", "loss", "conditioning"), strict=True):
+        several = [word for word in words if word in table]
+        if len(several) > 1:
+            raise UserError(f"{file}:{arg} names more than one {kind} ({', '.join(several)}): "
+                            "choose one")
+    return config
+
+
+def _choose_method(config: ConfigDict, name: str) -> None:
+    config.method = name
+    if METHODS[name].loss == "wasserstein":
+        config.loss = ""  # not the config's own, which is that of its other methods
+    if "lipschitz" not in layer_fields(METHODS[name], config):
+        config.lipschitz = 1.0

@@ -42,15 +42,7 @@ def read_folder(
       DataError: no such folder, no images, images both beside and in class folders, a class without
         images, sub-folders that are splits, or an image that cannot be read (the first is named).
     """
-    if split != "train":
-        raise DataError(
-            f"folder:{folder} has no split '{split}': all of a folder is 'train', so name "
-            "the folder of that split instead"
-        )
-    root = Path(folder).expanduser()
-    if not root.is_dir():
-        raise DataError(f"folder:{folder}: there is no such folder")
-    files, labels, num_classes = _list_files(root, folder)
+    files, labels, num_classes = list_folder(folder, split)
 
     # Threads, because Pillow releases the GIL while it decodes. Its warnings are about odd metadata
     # and about decompression bombs, which `_opened` refuses.
@@ -62,7 +54,7 @@ def read_folder(
             images = np.empty((len(files), image_size, image_size, channels), np.uint8)
 
             def read(i: int) -> None:
-                images[i] = fit_one(_decode(files[i]), image_size, channels)
+                images[i] = fit_one(decode_file(files[i]), image_size, channels)
 
             for _ in pool.map(read, range(len(files))):
                 pass
@@ -72,8 +64,16 @@ def read_folder(
     return images, labels, num_classes
 
 
-def _list_files(root: Path, folder: str) -> tuple[list[Path], np.ndarray | None, int]:
+def list_folder(folder: str, split: str) -> tuple[list[Path], np.ndarray | None, int]:
     """The image files in order, with their labels (None if flat) and the number of classes."""
+    if split != "train":
+        raise DataError(
+            f"folder:{folder} has no split '{split}': all of a folder is 'train', so name "
+            "the folder of that split instead"
+        )
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        raise DataError(f"folder:{folder}: there is no such folder")
     flat = [path for path in _visible(root) if path.is_file() and _is_image(path)]
     deep = {
         child.name: _images_below(child) for child in _visible(root) if child.is_dir()
@@ -141,7 +141,7 @@ def _is_grey(path: Path) -> bool:
         return image.mode in _GREY_MODES
 
 
-def _decode(path: Path) -> np.ndarray:
+def decode_file(path: Path) -> np.ndarray:
     """The file as uint8 (height, width, channels): 1 grey, 3 RGB, 4 RGBA."""
     with _opened(path) as image:
         upright = ImageOps.exif_transpose(image)

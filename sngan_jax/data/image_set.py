@@ -31,6 +31,11 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def channels(self) -> int:
+        """1 (grey) or 3 (RGB)."""
+        return self.images.shape[-1]
+
     def fingerprint(self) -> str:
         """The first 16 hex digits of the SHA-256 of shape, images and labels, whatever the name."""
         digest = hashlib.sha256(repr(self.images.shape).encode())

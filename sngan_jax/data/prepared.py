@@ -51,14 +51,9 @@ def read_tfds(
     try:
         builder = tfds.builder_from_directory(folder)
         info = builder.info
-        image_key, label_key = _feature_keys(tfds, info, where)
-        if channels is None:
-            channels = 1 if info.features[image_key].shape[2:] in ((), (1,)) else 3
-        if split.isidentifier() and split not in info.splits:
-            raise DataError(f"{where}: there is no such split but {', '.join(sorted(info.splits))}")
+        image_key, label_key, own_channels = _described(tfds, info, split, where)
+        channels = channels or own_channels
         count = info.splits[split].num_examples
-        if not count:
-            raise DataError(f"{where}: this split is empty")
         images = np.empty((count, image_size, image_size, channels), np.uint8)
         labels = np.empty(count, np.int64)
         examples = _examples(tfds, builder, split, where, image_key, label_key)
@@ -78,6 +73,78 @@ def read_tfds(
         return images, None, 0
     labels, _ = checked_labels(labels, count, f"the labels of {where}")
     return images, labels, info.features[label_key].num_classes
+
+
+class PreparedImages:
+    """Random access to the images of one split, undecoded until they are asked for.
+
+    Attributes:
+      channels: 1 if the set is declared grey, else 3.
+      num_classes: of its class label, 0 where it has none.
+      identity: bytes that differ between data sets, versions and splits.
+    """
+
+    def __init__(self, spec: str, split: str, data_dir: str | None):
+        folder = _find_prepared(spec, data_dir)
+        _check_features(folder)
+        import tensorflow_datasets as tfds
+
+        self._where = f"tfds:{spec}, split '{split}', in {folder}"
+        try:
+            builder = tfds.builder_from_directory(folder)
+            self._image, self._label, self.channels = _described(
+                tfds, builder.info, split, self._where)
+            features = builder.info.features
+            self._decode = features[self._image].decode_example_np
+            skip = isinstance(features[self._image], tfds.features.Image)
+            self._skipped = skip
+            self._source = builder.as_data_source(
+                split, decoders={self._image: tfds.decode.SkipDecoding()} if skip else None)
+        except NotImplementedError as error:
+            raise DataError(
+                f"{self._where}: it is stored as TFRecord, which has no random access: to stream "
+                "it, prepare it with file_format='array_record'"
+            ) from error
+        except DataError:
+            raise
+        except Exception as error:
+            raise DataError(f"{self._where}: cannot be read: {one_line(error)}") from error
+        self.num_classes = features[self._label].num_classes if self._label else 0
+        files = (folder / name for name in ("dataset_info.json", "features.json"))
+        self.identity = split.encode() + b"".join(file.read_bytes() for file in files)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def raw(self, row: int) -> dict:
+        """An example whose image may be undecoded; not for several threads at once."""
+        try:
+            return self._source[row]
+        except Exception as error:
+            raise DataError(f"{self._where}: example {row} cannot be read: {one_line(error)}"
+                            ) from error
+
+    def decode(self, raw: dict, row: int) -> tuple[np.ndarray, int]:
+        """uint8 (height, width, channels) and the class, -1 where there is none."""
+        image = raw[self._image]
+        try:
+            image = self._decode(image) if self._skipped else image
+        except Exception as error:  # a damaged PNG or JPEG surfaces as almost anything
+            raise DataError(f"{self._where}: the image of example {row} cannot be decoded: "
+                            f"{one_line(error)}") from error
+        return (image[..., None] if image.ndim == 2 else image,
+                int(raw[self._label]) if self._label else -1)
+
+
+def _described(tfds, info, split: str, where: str) -> tuple[str, str | None, int]:
+    """Keys of image and label, and the number of channels; DataError for a missing split."""
+    image_key, label_key = _feature_keys(tfds, info, where)
+    channels = 1 if info.features[image_key].shape[2:] in ((), (1,)) else 3
+    if split.isidentifier() and split not in info.splits:
+        raise DataError(f"{where}: there is no such split but {', '.join(sorted(info.splits))}")
+    if not info.splits[split].num_examples:
+        raise DataError(f"{where}: this split is empty")
+    return image_key, label_key, channels
 
 
 def _find_prepared(spec: str, data_dir: str | None) -> Path:

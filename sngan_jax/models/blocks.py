@@ -9,10 +9,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from sngan_jax.resample import average_pool, conv_transpose, upsample_nearest
+from sngan_jax.resample import UPSAMPLING, average_pool, conv_transpose
 
 Layer = Callable[..., nn.Module]
 Norm = Callable[..., nn.Module] | None
+
+# How a discriminator takes its labels: the inner product with a row of a table (Miyato & Koyama
+# 2018), a row beside the features after the third block (paper Table 6c), or not at all, and it
+# says the class of an image besides (Odena et al. 2017; paper Table 8).
+CONDITIONINGS = ("projection", "concat", "auxiliary")
+CONCAT_AFTER = 3
+CONCAT_FEATURES = 128
 
 
 def glorot_uniform(gain: float = 1.0) -> nn.initializers.Initializer:
@@ -62,11 +69,12 @@ class GeneratorBlock(nn.Module):
     conv: Layer
     norm: Norm
     dtype: Any = None
+    upsampling: str = "nearest"
 
     @nn.compact
     def __call__(self, x: jax.Array, y: jax.Array | None = None) -> jax.Array:
         conv3 = _conv3(self.conv, self.dtype)
-        resize = upsample_nearest if self.upsample else (lambda x: x)
+        resize = UPSAMPLING[self.upsampling] if self.upsample else (lambda x: x)
         h = _normalised(self.norm, "norm1", x, y)
         h = conv3(self.features, name="conv1")(resize(nn.relu(h)))
         h = _normalised(self.norm, "norm2", h, y)
@@ -125,10 +133,11 @@ class FirstDiscriminatorBlock(nn.Module):
 
 
 class Head(nn.Module):
-    """The last layer of a discriminator: features (n, c) -> logits (n,).
+    """The last layer of a discriminator: features (n, c) -> logits (n,), or a pair.
 
-    Unconditional: a dense layer. With `num_classes`, the projection discriminator adds
-    <embed(y), h> (Miyato & Koyama 2018, eq. 3).
+    A dense layer. With `num_classes`, by `conditioning`: 'projection' adds <embed(y), h> (Miyato &
+    Koyama 2018, eq. 3); 'auxiliary' ignores y and returns (logits (n,), class logits (n, classes));
+    'concat' has its labels elsewhere (`concat_classes`).
     """
 
     dense: Layer
@@ -137,16 +146,34 @@ class Head(nn.Module):
     use_bias: bool = True
     kernel_init: nn.initializers.Initializer = glorot_uniform()
     dtype: Any = None
+    conditioning: str = "projection"
 
     @nn.compact
-    def __call__(self, h: jax.Array, y: jax.Array | None) -> jax.Array:
+    def __call__(self, h: jax.Array, y: jax.Array | None):
         logits = self.dense(1, use_bias=self.use_bias, kernel_init=self.kernel_init,
                             dtype=self.dtype, name="dense")(h)[:, 0]
-        if self.num_classes:
+        if self.num_classes and self.conditioning == "projection":
             rows = self.embed(self.num_classes, h.shape[-1], embedding_init=self.kernel_init,
                               dtype=self.dtype, name="embed")(y)
             logits = logits + jnp.sum(rows * h, axis=-1)
+        logits = logits.astype(jnp.float32)
+        if self.num_classes and self.conditioning == "auxiliary":
+            classes = self.dense(self.num_classes, kernel_init=self.kernel_init, dtype=self.dtype,
+                                 name="classes")(h)
+            return logits, classes.astype(jnp.float32)
         return logits
+
+
+def concat_classes(x: jax.Array, y: jax.Array, embed: Layer, num_classes: int,
+                   dtype: Any) -> jax.Array:
+    """Each image's class row beside the features at every position: (n, h, w, c + 128).
+
+    Paper Table 6c; the width of the row is that of the official code at its one size.
+    """
+    row = embed(num_classes, CONCAT_FEATURES, embedding_init=glorot_uniform(), dtype=dtype,
+                name="embed")(y)
+    row = jnp.broadcast_to(row[:, None, None].astype(x.dtype), (*x.shape[:3], CONCAT_FEATURES))
+    return jnp.concatenate([x, row], axis=-1)
 
 
 def check_labels(num_classes: int, y: jax.Array | None, name: str) -> None:
@@ -157,6 +184,16 @@ def check_labels(num_classes: int, y: jax.Array | None, name: str) -> None:
     if not num_classes and y is not None:
         raise ValueError(f"{name} with num_classes=0 is unconditional and takes no labels: call "
                          "it without y, or build it with num_classes")
+
+
+def check_discriminator(num_classes: int, y: jax.Array | None, conditioning: str,
+                        name: str) -> None:
+    """`check_labels` for a discriminator, and ValueError for an unknown conditioning."""
+    if conditioning not in CONDITIONINGS:
+        raise ValueError(f"{name} has no conditioning {conditioning!r}: use one of "
+                         + ", ".join(CONDITIONINGS))
+    if conditioning != "auxiliary":  # which says the class and is not told it
+        check_labels(num_classes, y, name)
 
 
 def bottom_size(image_size: int, factor: int, name: str) -> int:

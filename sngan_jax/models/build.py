@@ -7,19 +7,19 @@ from typing import Any
 
 import flax.linen as nn
 
-from sngan_jax.methods import METHODS
-from sngan_jax.models.cnn import CNNDiscriminator, CNNGenerator
+from sngan_jax.methods import NORMS, method_of
+from sngan_jax.models.cnn import CNNS, CNNDiscriminator, CNNGenerator
 from sngan_jax.models.resnet import RESNETS, ResNetDiscriminator, ResNetGenerator
 from sngan_jax.normalization import BatchNorm, ConditionalBatchNorm
 
-MODELS = ("cnn", *RESNETS)
-# The paper's base widths of Table 3; those of the residual networks are in RESNETS.
-_CNN_WIDTH = 64
+MODELS = (*CNNS, *RESNETS)
+# Whether the discriminator's last dense layer has a bias; 'paper': as the model is published.
+HEAD_BIASES = ("paper", "yes", "no")
 
 
 def size_factor(model: str) -> int:
     """The number that the image size must be a multiple of for the named model."""
-    return 8 if model == "cnn" else 2 ** (len(RESNETS[model].generator) - 1)
+    return 8 if model in CNNS else 2 ** (len(RESNETS[model].generator) - 1)
 
 
 def build_models(config: Any, *, channels: int, num_classes: int,
@@ -27,33 +27,45 @@ def build_models(config: Any, *, channels: int, num_classes: int,
     """The generator and the discriminator of a config.
 
     Args:
-      config: fields `model` (one of MODELS), `method` (a key of METHODS), `image_size`,
-        `generator_width` and `discriminator_width` (0: the paper's), `power_steps`,
-        `lipschitz`, `dtype`.
+      config: the fields under "Networks" and the method's, see experiments/configs/paper.py.
       channels: of the images.
       num_classes: 0 for unconditional networks.
       axis_name: of the pmap over which batch norm averages its statistics, or None.
     """
-    layers = METHODS[config.method](config)
-    dtype = config.dtype
-    plain_norm = functools.partial(BatchNorm, axis_name=axis_name, dtype=dtype)
+    method, dtype = method_of(config), config.dtype
+    constants = {"momentum": config.bn_decay, "epsilon": config.bn_epsilon,
+                 "axis_name": axis_name, "dtype": dtype}
+    plain_norm = functools.partial(BatchNorm, **constants)
     norm = plain_norm
     if num_classes:
-        norm = functools.partial(ConditionalBatchNorm, num_classes, axis_name=axis_name,
-                                 dtype=dtype)
+        norm = functools.partial(ConditionalBatchNorm, num_classes, **constants)
     generator = {"image_size": config.image_size, "channels": channels,
                  "num_classes": num_classes, "norm": norm, "dtype": dtype}
-    discriminator = {**layers._asdict(), "num_classes": num_classes, "dtype": dtype}
-    if config.model == "cnn":
-        return (CNNGenerator(width=config.generator_width or _CNN_WIDTH, **generator),
-                CNNDiscriminator(width=config.discriminator_width or _CNN_WIDTH, **discriminator))
-    shape = RESNETS[config.model]
+    discriminator = {**method.layers(config)._asdict(), "num_classes": num_classes,
+                     "conditioning": config.conditioning,
+                     "norm": NORMS[method.norm](config, axis_name), "dtype": dtype}
+
+    def widths(multiples: tuple[int, ...], paper_width: int) -> tuple[int, ...]:
+        base = config.discriminator_width or paper_width
+        *first, before, last = (m * base for m in multiples)
+        # Figure 4: what goes into the last layer, and what comes out of it.
+        scale = config.last_layer_multiplier
+        return (*first, max(round(before * scale), 1), max(round(last * scale), 1))
+
+    shape = (CNNS | RESNETS)[config.model]
+    bias = shape.head_bias if config.head_bias == "paper" else config.head_bias == "yes"
+    if config.model in CNNS:
+        return (
+            CNNGenerator(width=config.generator_width or shape.width, norm_units=shape.norm_units,
+                         **generator),
+            CNNDiscriminator(widths=widths(shape.discriminator, shape.width), slope=shape.slope,
+                             head_bias=bias, **discriminator),
+        )
     g_width = config.generator_width or shape.generator_width
-    d_width = config.discriminator_width or shape.discriminator_width
     return (
         ResNetGenerator(widths=tuple(g_width * m for m in shape.generator), last_norm=plain_norm,
-                        **generator),
-        ResNetDiscriminator(widths=tuple(d_width * m for m in shape.discriminator),
-                            downsampling=shape.downsampling, head_bias=shape.head_bias,
+                        upsampling=config.upsampling, **generator),
+        ResNetDiscriminator(widths=widths(shape.discriminator, shape.discriminator_width),
+                            downsampling=shape.downsampling, head_bias=bias, pool=config.pool,
                             **discriminator),
     )

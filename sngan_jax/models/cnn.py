@@ -1,24 +1,50 @@
-"""The standard CNN of the paper (Table 3): generator and discriminator."""
+"""The standard CNN of the paper (Table 3), and as the authors' published code has it."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from sngan_jax.models.blocks import (
+    CONCAT_AFTER,
     ConvTranspose,
     Head,
     Layer,
     Norm,
     bottom_size,
+    check_discriminator,
     check_labels,
+    concat_classes,
 )
 
 # Not stated in the paper; chainer-gan-lib's, as of DCGAN.
 _INIT = nn.initializers.normal(0.02)
+
+
+class CNNShape(NamedTuple):
+    """What differs between the standard CNN in the paper and in its published code.
+
+    discriminator: width of each of its seven layers, in multiples of the base width.
+    slope: of its leaky ReLU.
+    norm_units: whether the generator normalises each unit after its dense layer for itself.
+    """
+
+    discriminator: tuple[int, ...]
+    slope: float
+    norm_units: bool
+    width: int = 64
+    head_bias: bool = True
+
+
+CNNS: dict[str, CNNShape] = {
+    # Paper Table 3.
+    "cnn": CNNShape((1, 1, 2, 2, 4, 4, 8), 0.1, norm_units=False),
+    # pfnet-research/chainer-gan-lib common/net.py: `SNDCGANDiscriminator`, `DCGANGenerator`.
+    "sndcgan": CNNShape((1, 2, 2, 4, 4, 8, 8), 0.2, norm_units=True),
+}
 
 
 class CNNGenerator(nn.Module):
@@ -33,6 +59,7 @@ class CNNGenerator(nn.Module):
       width: w.
       num_classes: 0, or the number of classes that `norm` is conditional on.
       norm: called as `norm(name=…)(x, y)`; None for no normalisation.
+      norm_units: normalise each unit, not each channel, after the dense layer (chainer-gan-lib).
       dtype: of the computation; parameters are float32.
 
     Raises:
@@ -47,6 +74,7 @@ class CNNGenerator(nn.Module):
     conv_transpose: Layer = ConvTranspose
     dense: Layer = nn.Dense
     norm: Norm = None
+    norm_units: bool = False
     dtype: Any = None
 
     @nn.compact
@@ -59,7 +87,8 @@ class CNNGenerator(nn.Module):
 
         x = self.dense(size * size * 8 * self.width, kernel_init=_INIT, dtype=self.dtype,
                        name="dense")(z)
-        x = norm_relu(x.reshape(-1, size, size, 8 * self.width), 0)
+        shape = (-1, size, size, 8 * self.width)
+        x = norm_relu(x, 0).reshape(shape) if self.norm_units else norm_relu(x.reshape(shape), 0)
         for i, multiple in enumerate((4, 2, 1), start=1):
             x = self.conv_transpose(multiple * self.width, 4, 2, kernel_init=_INIT,
                                     dtype=self.dtype, name=f"deconv{i}")(x)
@@ -71,16 +100,25 @@ class CNNGenerator(nn.Module):
 class CNNDiscriminator(nn.Module):
     """Images (n, s, s, c) -> logits (n,), float32 (paper Table 3).
 
-    conv3x3 w - 4x4 stride 2 w - 3x3 2w - 4x4 stride 2 2w - 3x3 4w - 4x4 stride 2 4w - 3x3 8w, each
-    with leaky ReLU of slope 0.1; flattened, no pooling; dense to one. The paper has w = 64. With
-    `num_classes`, a projection (Miyato & Koyama 2018) on the flattened features.
+    3x3 and 4x4 stride-2 convolutions in turn, three times, and one more 3x3, each with leaky ReLU;
+    flattened, no pooling; dense to one. With `num_classes`, a projection on the flattened features,
+    or as `conditioning` says; 'auxiliary' returns (logits, class logits (n, classes)).
+
+    Attributes:
+      widths: of the seven layers; the paper's are the default.
+      slope: of the leaky ReLU.
+      norm: of activations, on all layers but the first, as in DCGAN.
+      head_bias: whether the last dense layer has a bias.
 
     Raises:
       ValueError: where 8 does not divide the image size, or labels and num_classes disagree.
     """
 
-    width: int = 64
+    widths: tuple[int, ...] = (64, 64, 128, 128, 256, 256, 512)
+    slope: float = 0.1
     num_classes: int = 0
+    head_bias: bool = True
+    conditioning: str = "projection"
     conv: Layer = nn.Conv
     dense: Layer = nn.Dense
     embed: Layer = nn.Embed
@@ -88,18 +126,20 @@ class CNNDiscriminator(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, y: jax.Array | None = None) -> jax.Array:
-        check_labels(self.num_classes, y, "CNNDiscriminator")
+    def __call__(self, x: jax.Array, y: jax.Array | None = None):
+        check_discriminator(self.num_classes, y, self.conditioning, "CNNDiscriminator")
         bottom_size(x.shape[1], 8, "CNNDiscriminator")
-        # (width multiple, kernel, stride); padding 1 everywhere.
-        layers = ((1, 3, 1), (1, 4, 2), (2, 3, 1), (2, 4, 2), (4, 3, 1), (4, 4, 2), (8, 3, 1))
-        for i, (multiple, k, stride) in enumerate(layers):
-            x = self.conv(multiple * self.width, (k, k), (stride, stride), padding=1,
-                          kernel_init=_INIT, dtype=self.dtype, name=f"conv{i}")(x)
-            if self.norm is not None and i > 0:  # not on the first layer, as DCGAN
+        for i, width in enumerate(self.widths):
+            k, stride = (4, 2) if i % 2 else (3, 1)
+            # A block is a pair of layers.
+            if self.num_classes and self.conditioning == "concat" and i == 2 * CONCAT_AFTER:
+                x = concat_classes(x, y, self.embed, self.num_classes, self.dtype)
+            x = self.conv(width, (k, k), (stride, stride), padding=1, kernel_init=_INIT,
+                          dtype=self.dtype, name=f"conv{i}")(x)
+            if self.norm is not None and i > 0:
                 x = self.norm(name=f"norm{i}")(x)
-            x = nn.leaky_relu(x, 0.1)
+            x = nn.leaky_relu(x, self.slope)
         h = x.reshape(x.shape[0], -1)
-        head = Head(self.dense, self.embed, self.num_classes, kernel_init=_INIT, dtype=self.dtype,
-                    name="head")
-        return head(h, y).astype(jnp.float32)
+        head = Head(self.dense, self.embed, self.num_classes, self.head_bias, kernel_init=_INIT,
+                    dtype=self.dtype, conditioning=self.conditioning, name="head")
+        return head(h, y)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from sngan_jax.models.blocks import (
+    CONCAT_AFTER,
     DiscriminatorBlock,
     FirstDiscriminatorBlock,
     GeneratorBlock,
@@ -19,7 +20,9 @@ from sngan_jax.models.blocks import (
     Layer,
     Norm,
     bottom_size,
+    check_discriminator,
     check_labels,
+    concat_classes,
     glorot_uniform,
 )
 
@@ -39,6 +42,8 @@ class ResNetShape(NamedTuple):
     discriminator_width: int
     head_bias: bool = True
 
+
+POOLS = {"sum": jnp.sum, "mean": jnp.mean}
 
 RESNETS: dict[str, ResNetShape] = {
     # Paper Table 4, made for 32x32 (snresnet_32: its last layer has no bias).
@@ -66,6 +71,7 @@ class ResNetGenerator(nn.Module):
       norm: of the blocks, called as `norm(name=…)(x, y)`; None for no normalisation.
       last_norm: before the last convolution; unconditional in the official code.
       dtype: of the computation; parameters are float32.
+      upsampling: a key of `resample.UPSAMPLING`.
 
     Raises:
       ValueError: where the image size does not fit, or labels and num_classes disagree.
@@ -80,6 +86,7 @@ class ResNetGenerator(nn.Module):
     norm: Norm = None
     last_norm: Norm = None
     dtype: Any = None
+    upsampling: str = "nearest"
 
     @nn.compact
     def __call__(self, z: jax.Array, y: jax.Array | None = None) -> jax.Array:
@@ -90,7 +97,8 @@ class ResNetGenerator(nn.Module):
                        name="dense")(z)
         x = x.reshape(-1, size, size, first)
         for i, width in enumerate(blocks, start=1):
-            block = GeneratorBlock(width, True, self.conv, self.norm, self.dtype, name=f"block{i}")
+            block = GeneratorBlock(width, True, self.conv, self.norm, self.dtype,
+                                   self.upsampling, name=f"block{i}")
             x = block(x, y)
         if self.last_norm is not None:
             x = self.last_norm(name="norm")(x)
@@ -102,12 +110,15 @@ class ResNetGenerator(nn.Module):
 class ResNetDiscriminator(nn.Module):
     """Images (n, s, s, c) -> logits (n,), float32 (paper Tables 4-6).
 
-    Residual blocks - ReLU - *sum* over the positions - dense to one (+ projection).
+    Residual blocks - ReLU - *sum* over the positions - dense to one (+ projection). With the
+    conditioning 'auxiliary' it returns (logits, class logits (n, classes)).
 
     Attributes:
       widths: of each block.
       downsampling: how many of the first blocks halve the size; 2 to its power divides s.
-      num_classes: 0 for an unconditional network, else the classes of the projection.
+      num_classes: 0 for an unconditional network.
+      conditioning: of a conditional one; see `blocks.CONDITIONINGS`.
+      pool: over the positions, a key of POOLS: 'sum' is the paper's, 'mean' Gulrajani et al.'s.
       head_bias: whether the last dense layer has a bias.
       norm: of activations; None in the paper's residual networks.
 
@@ -119,6 +130,8 @@ class ResNetDiscriminator(nn.Module):
     downsampling: int = 2
     num_classes: int = 0
     head_bias: bool = False
+    conditioning: str = "projection"
+    pool: str = "sum"
     conv: Layer = nn.Conv
     dense: Layer = nn.Dense
     embed: Layer = nn.Embed
@@ -126,8 +139,8 @@ class ResNetDiscriminator(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, y: jax.Array | None = None) -> jax.Array:
-        check_labels(self.num_classes, y, "ResNetDiscriminator")
+    def __call__(self, x: jax.Array, y: jax.Array | None = None):
+        check_discriminator(self.num_classes, y, self.conditioning, "ResNetDiscriminator")
         bottom_size(x.shape[1], 2**self.downsampling, "ResNetDiscriminator")
         for i, width in enumerate(self.widths):
             if i == 0:
@@ -137,7 +150,10 @@ class ResNetDiscriminator(nn.Module):
                 block = DiscriminatorBlock(width, i < self.downsampling, self.conv, self.norm,
                                            self.dtype, name=f"block{i + 1}")
             x = block(x)
-        h = jnp.sum(nn.relu(x), axis=(1, 2))
+            if (self.num_classes and self.conditioning == "concat"
+                    and i + 1 == min(CONCAT_AFTER, len(self.widths))):
+                x = concat_classes(x, y, self.embed, self.num_classes, self.dtype)
+        h = POOLS[self.pool](nn.relu(x), axis=(1, 2))
         head = Head(self.dense, self.embed, self.num_classes, use_bias=self.head_bias,
-                    dtype=self.dtype, name="head")
-        return head(h, y).astype(jnp.float32)
+                    dtype=self.dtype, conditioning=self.conditioning, name="head")
+        return head(h, y)

@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
-import numpy as np
 import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from sngan_jax.collection import sigmas
 from sngan_jax.data.sources import ImageSet, check_batch, load
+from sngan_jax.data.streaming import ImageStream, open_stream
 from sngan_jax.errors import UserError
 from sngan_jax.figures import save_curves, save_grid
 from sngan_jax.losses import LOSSES
+from sngan_jax.methods import method_of
 from sngan_jax.models.build import build_models
-from sngan_jax.sampling import even_labels, make_sampler
+from sngan_jax.regularizers import CONSTRAINTS, REGULARIZERS
+from sngan_jax.sampling import even_labels, sample_images
 from sngan_jax.train.checkpoint import Checkpoints
+from sngan_jax.train.feed import feed, positions, replicate
 from sngan_jax.train.state import TrainState, adam, count_parameters, create_state
-from sngan_jax.train.step import AXIS, Data, StepSettings, linear_decay, make_train_step
-from sngan_jax.train.validate import validate
+from sngan_jax.train.step import AXIS, Objective, StepSettings, linear_decay, make_train_step
+from sngan_jax.train.validate import cautions, validate
 from sngan_jax.train.workdir import MetricsFile, open_workdir
 
 
@@ -52,12 +55,31 @@ def build_run(config: Any, channels: int, num_classes: int) -> Run:
     return Run(generator, discriminator, optimizer, init(jax.random.key(config.seed)))
 
 
-def load_data(config: Any) -> ImageSet:
+def build_step(config: Any, run: Run, devices: list[jax.Device]) -> Callable:
+    """The compiled iteration of a config's method, loss and schedule (`step.make_train_step`)."""
+    method = method_of(config)
+    objective = Objective(
+        LOSSES[method.loss], REGULARIZERS[method.regularizer](config),
+        CONSTRAINTS[method.constraint](config),
+        (config.auxiliary_discriminator, config.auxiliary_generator))
+    settings = StepSettings(
+        batch_size=config.batch_size, generator_batch_size=config.generator_batch_size,
+        n_dis=config.n_dis, latent_size=config.latent_size,
+        learning_rate=linear_decay(config.learning_rate, config.iterations, config.lr_decay_start),
+        ema_decay=config.ema_decay, dequantize=config.dequantize, conditional=config.conditional,
+        latent=config.latent, flip=config.flip, sigma_updates=config.sigma_updates,
+        together=config.discriminator_batches == "together", stream=config.stream)
+    return make_train_step(run.generator, run.discriminator, objective, run.optimizer, settings,
+                           devices)
+
+
+def load_data(config: Any) -> ImageSet | ImageStream:
     """The data set of a config; UserError where it does not suit the config."""
-    images = load(config.dataset, image_size=config.image_size, channels=config.channels or None,
-                  split=config.split, data_dir=config.data_dir or None)
+    images = (open_stream if config.stream else load)(
+        config.dataset, image_size=config.image_size, channels=config.channels or None,
+        split=config.split, data_dir=config.data_dir or None)
     check_batch(images, config.batch_size)
-    if config.conditional and images.labels is None:
+    if config.conditional and not images.num_classes:
         raise UserError(f"config.conditional is true, but the data set {config.dataset!r} has no "
                         "labels: use a labelled set, or --config.conditional=false")
     return images
@@ -80,22 +102,15 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
     """
     devices = jax.local_devices()
     validate(config, len(devices))
+    for caution in cautions(config):
+        print(f"warning: {caution}", file=sys.stderr)
     images = load_data(config)
     workdir = open_workdir(workdir, config.to_dict(), accept_changes=accept_changes)
 
-    run = build_run(config, images.images.shape[-1], images.num_classes)
-    step = make_train_step(
-        run.generator, run.discriminator, LOSSES[config.loss], run.optimizer,
-        StepSettings(
-            batch_size=config.batch_size, generator_batch_size=config.generator_batch_size,
-            n_dis=config.n_dis, latent_size=config.latent_size,
-            learning_rate=linear_decay(config.learning_rate, config.iterations,
-                                       config.lr_decay_start),
-            ema_decay=config.ema_decay, dequantize=config.dequantize,
-            conditional=config.conditional),
-        devices)
-    print(f"{images.name}: {len(images.images):,} images of {config.image_size}x"
-          f"{config.image_size}x{images.images.shape[-1]}; generator "
+    run = build_run(config, images.channels, images.num_classes)
+    step = build_step(config, run, devices)
+    print(f"{images.name}: {len(images):,} images of {config.image_size}x"
+          f"{config.image_size}x{images.channels}; generator "
           f"{count_parameters(run.initial_state.generator.params):,} parameters, discriminator "
           f"{count_parameters(run.initial_state.discriminator.params):,}; "
           f"{len(devices)} x {devices[0].device_kind}")
@@ -110,21 +125,24 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
         if first >= config.iterations:
             print("nothing left to do")
             return True
-        meta = {"data": images.fingerprint(), "channels": images.images.shape[-1],
+        meta = {"data": images.fingerprint(), "channels": images.channels,
                 "num_classes": images.num_classes}
         log = Log(workdir, first, config, run, meta["num_classes"])
-        state, key = replicate((state, jax.random.key(config.seed + 1)), devices)
-        data = replicate(Data(images.images, images.labels), devices)
+        key = jax.random.key(config.seed + 1)
+        stream = feed(images, devices, key, first_iteration=first, n_dis=config.n_dis,
+                      batch_size=config.batch_size)
+        state, key = replicate((state, key), devices)
         position = positions(devices)
         # Virtual devices of one CPU can wait for each other for ever when steps pile up.
         block = len(devices) > 1 and devices[0].platform == "cpu"
 
         if not first:
             log.samples(state, 0)
-        with tqdm(total=config.iterations, initial=first, unit="it", dynamic_ncols=True,
-                  desc="compiling", mininterval=1) as bar:
+        with stream as next_data, tqdm(
+                total=config.iterations, initial=first, unit="it", dynamic_ncols=True,
+                desc="compiling", mininterval=1) as bar:
             for iteration in range(first + 1, config.iterations + 1):
-                state, metrics = step(state, data, key, position)
+                state, metrics = step(state, next_data(), key, position)
                 if block:
                     jax.block_until_ready(metrics)
                 last = iteration == config.iterations or interruption.signal is not None
@@ -145,22 +163,11 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
     return True
 
 
-def check_same_data(meta: dict[str, Any], images: ImageSet, workdir: Path) -> None:
+def check_same_data(meta: dict[str, Any], images: ImageSet | ImageStream, workdir: Path) -> None:
     """UserError where a checkpoint was trained on other data."""
     if meta["data"] != images.fingerprint():
         raise UserError(f"the data set {images.name} has changed since {workdir} was trained on it "
                         "(its content hash differs): restore the data or choose another --workdir")
-
-
-def replicate(tree: Any, devices: list[jax.Device]) -> Any:
-    """Places a tree on every device, as the pmap-ed step returns it, so that it compiles once."""
-    return jax.device_put(tree, NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec()))
-
-
-def positions(devices: list[jax.Device]) -> jax.Array:
-    """Each device's own place: int32 (devices,), one element on each."""
-    sharding = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
-    return jax.device_put(np.arange(len(devices), dtype=np.int32), sharding)
 
 
 class Interruption:
@@ -199,7 +206,7 @@ class Log:
         self._images_per_iteration = config.n_dis * config.batch_size
         self._file = MetricsFile(workdir, iteration)
         self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=iteration + 1)
-        self._sampler = make_sampler(run.generator, config.latent_size)
+        self._generator, self._config = run.generator, config
         self._labels = even_labels(config.num_samples, num_classes if config.conditional else 0)
         self._columns = num_classes if config.conditional else None
         self._fixed_key = jax.random.key(config.seed + 2)
@@ -235,8 +242,8 @@ class Log:
 
     def samples(self, state: TrainState, iteration: int) -> None:
         """A grid of the same latents each time, and the curves so far."""
-        images = np.asarray(self._sampler(state.generator, self._fixed_key, jnp.int32(0),
-                                          self._labels))
+        images = sample_images(self._generator, state.generator, self._fixed_key, self._labels,
+                               self._config)
         save_grid(self._workdir / "samples" / f"{iteration:07d}.png", images, self._columns)
         self._writer.add_images("samples", images, iteration, dataformats="NHWC")
         self.curves()
@@ -252,8 +259,9 @@ class Log:
             return {name.removeprefix("sigma/"): [row.get(name, float("nan")) for row in rows]
                     for name in names}
 
+        names = ("d_loss", "g_loss", "d_real", "d_fake", "penalty", "d_class", "g_class")
         save_curves(self._workdir / "losses.png", iterations,
-                    columns(("d_loss", "g_loss", "d_real", "d_fake")), "loss; mean of D")
+                    columns(name for name in names if name in rows[-1]), "loss; mean of D")
         layers = [name for name in rows[-1] if name.startswith("sigma/")]
         if layers:
             save_curves(self._workdir / "sigma.png", iterations, columns(layers),

@@ -32,7 +32,7 @@ class RestoredRun(NamedTuple):
     def sample(self, labels: np.ndarray, seed: int = 0) -> np.ndarray:
         """One image for each label (ignored by an unconditional model): uint8 (n, h, w, c)."""
         return sample_images(self.generator, self.state.generator, jax.random.key(seed), labels,
-                             latent_size=self.config.latent_size)
+                             self.config)
 
 
 def restore_run(workdir: Path, iteration: int | None = None) -> RestoredRun:

@@ -11,6 +11,7 @@ that a run does not depend on how many devices share it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -21,16 +22,41 @@ import optax
 from jax import lax
 
 from sngan_jax.data.pipeline import batch_indices, dequantize, example_keys, scale
-from sngan_jax.losses import Loss
+from sngan_jax.losses import Loss, classification
+from sngan_jax.regularizers import Constraint, Regularizer, Update
 from sngan_jax.train.state import TrainState
 
 AXIS = "batch"
+
+# In which forward passes of D a power step is taken: of the generator's update, of the real and of
+# the fake images of each discriminator update. The first is the paper's code.
+SIGMA_UPDATES = {"call": (True, True, True), "update": (False, True, False),
+                 "iteration": (True, False, False)}
+
+
+class Objective(NamedTuple):
+    """What both players descend, and what holds the discriminator.
+
+    regularizer, constraint: see `regularizers`; None for none.
+    class_weights: of the auxiliary classifier in D's and in G's loss; used where D has one.
+    """
+
+    loss: Loss
+    regularizer: Regularizer | None = None
+    constraint: Constraint | None = None
+    class_weights: tuple[float, float] = (1.0, 0.1)
 
 
 class StepSettings(NamedTuple):
     """What `make_train_step` needs to know; every batch size is global.
 
-    learning_rate: iteration (int32) -> float; ema_decay: 0 for none.
+    learning_rate: iteration (int32) -> float.
+    ema_decay: 0 for none.
+    latent: a key of LATENTS.
+    flip: mirror real images at random.
+    sigma_updates: a key of SIGMA_UPDATES.
+    together: D sees real and fake images in one batch, in one forward pass.
+    stream: the data are an iteration's batches, and not the whole set.
     """
 
     batch_size: int
@@ -38,21 +64,35 @@ class StepSettings(NamedTuple):
     n_dis: int
     latent_size: int
     learning_rate: Callable[[jax.Array], jax.Array]
-    ema_decay: float
-    dequantize: bool
-    conditional: bool
+    ema_decay: float = 0.0
+    dequantize: bool = True
+    conditional: bool = False
+    latent: str = "normal"
+    flip: bool = False
+    sigma_updates: str = "call"
+    together: bool = False
+    stream: bool = False
 
 
 class Data(NamedTuple):
-    """A data set on the device: images uint8 (n, h, w, c); labels int32 (n,) or None."""
+    """Images uint8 and labels int32 (or None) on the device.
+
+    The whole set, (n, h, w, c) and (n,); or, streamed, what this device needs in one iteration,
+    (n_dis, batch, h, w, c) and (n_dis, batch).
+    """
 
     images: jax.Array
     labels: jax.Array | None
 
 
-def sample_latents(keys: jax.Array, size: int) -> jax.Array:
-    """z ~ N(0, I): one row for each key, (n, size)."""
-    return jax.vmap(lambda key: jax.random.normal(key, (size,)))(keys)
+# z ~ N(0, I), the paper's; or uniform in [-1, 1], as chainer-gan-lib's DCGAN.
+LATENTS = {"normal": jax.random.normal,
+           "uniform": functools.partial(jax.random.uniform, minval=-1.0)}
+
+
+def sample_latents(keys: jax.Array, size: int, latent: str = "normal") -> jax.Array:
+    """One row of latents for each key: float32 (n, size)."""
+    return jax.vmap(lambda key: LATENTS[latent](key, (size,)))(keys)
 
 
 def linear_decay(learning_rate: float, iterations: int, start: float) -> Callable:
@@ -69,33 +109,37 @@ def linear_decay(learning_rate: float, iterations: int, start: float) -> Callabl
     return schedule
 
 
-def make_train_step(generator: nn.Module, discriminator: nn.Module, loss: Loss,
+def make_train_step(generator: nn.Module, discriminator: nn.Module, objective: Objective,
                     optimizer: optax.GradientTransformation, settings: StepSettings,
                     devices: list[jax.Device]) -> Callable:
     """The pmap-ed iteration over `devices`, which donates its state.
 
     Returns:
-      (state, data, key, device positions) -> (state, metrics). State, data and key are replicated
-      over the devices; the positions are 0, 1, … one a device (`loop.replicate` and
-      `loop.positions` place them). Metrics are float32 scalars: losses, the means of D on real
-      and fake images of the last discriminator update, and the learning rate.
+      (state, data, key, device positions) -> (state, metrics). State and key are replicated over
+      the devices, and so are data that are the whole set; streamed ones have a leading axis of
+      devices. The positions are 0, 1, … one a device (`feed.replicate`, `feed.spread`). Metrics
+      are float32 scalars: losses, the means of D on real and fake images of the last discriminator
+      update, the learning rate, and `penalty`, `d_class` and `g_class` where they exist.
     """
     def iteration(state, data, key, position):
         return train_iteration(state, data, key, position, len(devices), generator, discriminator,
-                               loss, optimizer, settings)
+                               objective, optimizer, settings)
 
-    return jax.pmap(iteration, axis_name=AXIS, in_axes=(None, None, None, 0), out_axes=None,
+    return jax.pmap(iteration, axis_name=AXIS,
+                    in_axes=(None, 0 if settings.stream else None, None, 0), out_axes=None,
                     devices=devices, donate_argnums=(0,))
 
 
 def train_iteration(state: TrainState, data: Data, key: jax.Array, position: jax.Array,
-                    device_count: int, generator: nn.Module, discriminator: nn.Module, loss: Loss,
-                    optimizer: optax.GradientTransformation, settings: StepSettings):
+                    device_count: int, generator: nn.Module, discriminator: nn.Module,
+                    objective: Objective, optimizer: optax.GradientTransformation,
+                    settings: StepSettings):
     """One device's part of an iteration; `position` is its place among `device_count`."""
     it, learning_rate = state.iteration, settings.learning_rate(state.iteration)
     data_key, noise_key = jax.random.split(key)
     noise_key = jax.random.fold_in(noise_key, it)
     num_classes = generator.num_classes
+    g_steps, real_steps, fake_steps = SIGMA_UPDATES[settings.sigma_updates]
 
     def my_keys(key: jax.Array, global_batch: int) -> jax.Array:
         count = global_batch // device_count
@@ -104,7 +148,7 @@ def train_iteration(state: TrainState, data: Data, key: jax.Array, position: jax
     def generate(params: Any, batch_stats: Any, key: jax.Array, global_batch: int):
         """Fakes, their labels (None where unconditional) and the new batch statistics."""
         z_key, y_key = jax.random.split(key)
-        z = sample_latents(my_keys(z_key, global_batch), settings.latent_size)
+        z = sample_latents(my_keys(z_key, global_batch), settings.latent_size, settings.latent)
         y = None
         if num_classes:
             y = jax.vmap(lambda k: jax.random.randint(k, (), 0, num_classes))(
@@ -113,11 +157,14 @@ def train_iteration(state: TrainState, data: Data, key: jax.Array, position: jax
                                      mutable=["batch_stats"])
         return x, y, updated.get("batch_stats", {})
 
-    def discriminate(params: Any, collections: dict[str, Any], x: jax.Array, y: Any):
-        """Logits, and the collections after the forward pass (one power step)."""
-        logits, updated = discriminator.apply({"params": params, **collections}, x, y,
-                                              mutable=list(collections))
-        return logits, {**collections, **updated}
+    def discriminate(params: Any, collections: dict[str, Any], x: jax.Array, y: Any,
+                     power_step: bool):
+        """Logits, class logits (None without a classifier), and the collections afterwards."""
+        mutable = [name for name in collections if power_step or name != "spectral"]
+        output, updated = discriminator.apply({"params": params, **collections}, x, y,
+                                              mutable=mutable)
+        logits, classes = output if isinstance(output, tuple) else (output, None)
+        return logits, classes, {**collections, **updated}
 
     def adam_step(gradients: Any, opt_state: optax.OptState, params: Any):
         direction, opt_state = optimizer.update(gradients, opt_state, params)
@@ -127,35 +174,63 @@ def train_iteration(state: TrainState, data: Data, key: jax.Array, position: jax
     def generator_loss(params: Any):
         x, y, batch_stats = generate(params, g.batch_stats, jax.random.fold_in(noise_key, 0),
                                      settings.generator_batch_size)
-        logits, collections = discriminate(d.params, d.mutable, x, y)
-        return loss.generator(logits), (batch_stats, collections)
+        logits, classes, collections = discriminate(d.params, d.mutable, x, y, g_steps)
+        metrics = {"g_loss": objective.loss.generator(logits)}
+        total = metrics["g_loss"]
+        if classes is not None:
+            metrics["g_class"] = classification(classes, y)
+            total += objective.class_weights[1] * metrics["g_class"]
+        return total, (batch_stats, collections, metrics)
 
     g, d = state.generator, state.discriminator
-    (g_loss, (g_stats, d_collections)), gradients = jax.value_and_grad(
+    gradients, (g_stats, d_collections, g_metrics) = jax.grad(
         generator_loss, has_aux=True)(g.params)
-    g_loss, gradients = lax.pmean((g_loss, gradients), AXIS)
+    g_metrics, gradients = lax.pmean((g_metrics, gradients), AXIS)
     g_params, g_opt = adam_step(gradients, g.opt_state, g.params)
 
     # The discriminator's updates.
     def discriminator_update(carry, i: jax.Array):
         params, collections, opt_state, g_stats = carry
-        real_key, fake_key = jax.random.split(jax.random.fold_in(noise_key, i + 1))
-        real, real_y = real_batch(data, data_key, it * settings.n_dis + i,
-                                  my_keys(real_key, settings.batch_size),
-                                  position, settings)
+        real_key, fake_key, penalty_key = jax.random.split(
+            jax.random.fold_in(noise_key, i + 1), 3)
+        real, real_y = real_batch(data, data_key, it * settings.n_dis + i, i,
+                                  my_keys(real_key, settings.batch_size), position, settings)
         fake, fake_y, g_stats = generate(g_params, g_stats, fake_key, settings.batch_size)
 
-        def discriminator_loss(params: Any):
-            real_logits, updated = discriminate(params, collections, real, real_y)
-            fake_logits, updated = discriminate(params, updated, fake, fake_y)
-            metrics = {"d_loss": loss.discriminator(real_logits, fake_logits),
-                       "d_real": jnp.mean(real_logits), "d_fake": jnp.mean(fake_logits)}
-            return metrics["d_loss"], (updated, metrics)
+        def both(params: Any):
+            """Logits and class logits of the real and of the fake images."""
+            if settings.together:
+                y = None if real_y is None else jnp.concatenate([real_y, fake_y])
+                logits, classes, updated = discriminate(
+                    params, collections, jnp.concatenate([real, fake]), y, real_steps or fake_steps)
+                classes = None if classes is None else classes[:len(real)]
+                return *jnp.split(logits, 2), classes, updated
+            real_logits, classes, updated = discriminate(params, collections, real, real_y,
+                                                         real_steps)
+            fake_logits, _, updated = discriminate(params, updated, fake, fake_y, fake_steps)
+            return real_logits, fake_logits, classes, updated
 
-        (_, (collections, metrics)), gradients = jax.value_and_grad(
+        def discriminator_loss(params: Any):
+            real_logits, fake_logits, classes, updated = both(params)
+            metrics = {"d_loss": objective.loss.discriminator(real_logits, fake_logits),
+                       "d_real": jnp.mean(real_logits), "d_fake": jnp.mean(fake_logits)}
+            total = metrics["d_loss"]
+            if classes is not None:
+                metrics["d_class"] = classification(classes, real_y)
+                total += objective.class_weights[0] * metrics["d_class"]
+            if objective.regularizer is not None:
+                metrics["penalty"] = objective.regularizer(Update(
+                    lambda x: discriminate(params, updated, x, real_y, False)[0], params, real,
+                    fake, my_keys(penalty_key, settings.batch_size)))
+                total += metrics["penalty"]
+            return total, (updated, metrics)
+
+        gradients, (collections, metrics) = jax.grad(
             discriminator_loss, has_aux=True)(params)
         gradients, metrics = lax.pmean((gradients, metrics), AXIS)
         params, opt_state = adam_step(gradients, opt_state, params)
+        if objective.constraint is not None:
+            params = objective.constraint(params)
         return (params, collections, opt_state, g_stats), metrics
 
     (d_params, d_collections, d_opt, g_stats), d_metrics = _repeat(
@@ -166,7 +241,7 @@ def train_iteration(state: TrainState, data: Data, key: jax.Array, position: jax
         g = g.replace(ema_params=_ema(g.ema_params, g_params, settings.ema_decay, it),
                       ema_batch_stats=_ema(g.ema_batch_stats, g_stats, settings.ema_decay, it))
     d = d.replace(params=d_params, opt_state=d_opt, **d_collections)
-    metrics = {"g_loss": g_loss, **d_metrics, "learning_rate": learning_rate}
+    metrics = {**g_metrics, **d_metrics, "learning_rate": learning_rate}
     return TrainState(it + 1, g, d), metrics
 
 
@@ -182,15 +257,21 @@ def _repeat(body: Callable, carry: Any, times: int):
     return carry, jax.tree.map(lambda y: y[-1], ys)
 
 
-def real_batch(data: Data, key: jax.Array, batch_number: jax.Array, keys: jax.Array,
-               position: jax.Array, settings: StepSettings):
+def real_batch(data: Data, key: jax.Array, batch_number: jax.Array, i: jax.Array,
+               keys: jax.Array, position: jax.Array, settings: StepSettings):
     """This device's part of a global batch of real images in [-1, 1], and its labels or None."""
     count = keys.shape[0]
-    rows = batch_indices(key, batch_number, batch_size=settings.batch_size, n=len(data.images),
-                         start=position * count, count=count)
-    images = jnp.take(data.images, rows, axis=0)
+    if settings.stream:
+        images, rows = data.images[i], i
+    else:
+        rows = batch_indices(key, batch_number, batch_size=settings.batch_size,
+                             n=len(data.images), start=position * count, count=count)
+        images = jnp.take(data.images, rows, axis=0)
     x = dequantize(images, keys) if settings.dequantize else scale(images)
-    return x, jnp.take(data.labels, rows) if settings.conditional else None
+    if settings.flip:
+        mirrored = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, 0)))(keys)
+        x = jnp.where(mirrored[:, None, None, None], x[:, :, ::-1], x)
+    return x, jnp.take(data.labels, rows, axis=0) if settings.conditional else None
 
 
 def _ema(average: Any, new: Any, decay: float, iteration: jax.Array) -> Any:

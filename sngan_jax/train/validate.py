@@ -3,51 +3,87 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from sngan_jax.errors import UserError
 from sngan_jax.losses import LOSSES
-from sngan_jax.methods import METHODS
-from sngan_jax.models.build import MODELS, size_factor
+from sngan_jax.methods import METHODS, NORMS, layer_fields, method_of
+from sngan_jax.models.blocks import CONDITIONINGS
+from sngan_jax.models.build import HEAD_BIASES, MODELS, size_factor
+from sngan_jax.models.cnn import CNNS
+from sngan_jax.models.resnet import POOLS
+from sngan_jax.regularizers import REGULARIZERS
+from sngan_jax.resample import UPSAMPLING
+from sngan_jax.sampling import BN_MODES
+from sngan_jax.train.step import LATENTS, SIGMA_UPDATES
 
-Rule = tuple[type, Callable[[Any], bool], str]
+# Type, condition, and the condition in words (or a function that gives them).
+Rule = tuple[type, Callable[[Any], bool], str | Callable[[], str]]
 
 
-def _one_of(names) -> Rule:
-    return str, lambda v: v in names, "one of " + ", ".join(names)
+def _one_of(names: Iterable[str]) -> Rule:
+    # Looked up late: a person's own method may join the table.
+    return str, lambda v: v in names, lambda: "one of " + ", ".join(names)
+
+
+def _own_or(names: Iterable[str]) -> Rule:
+    return (str, lambda v: not v or v in names,
+            lambda: "empty (the method's own) or one of " + ", ".join(names))
 
 
 _TEXT: Rule = str, lambda v: True, "text"
 _SWITCH: Rule = bool, lambda v: True, "true or false"
 _COUNT: Rule = int, lambda v: v >= 1, "a whole number of at least 1"
 _COUNT_OR_NONE: Rule = int, lambda v: v >= 0, "a whole number of at least 0"
+_COEFFICIENT: Rule = float, lambda v: 0 <= v < float("inf"), "a number of at least 0"
 _POSITIVE: Rule = float, lambda v: 0 < v < float("inf"), "a number above 0"
 _DECAY: Rule = float, lambda v: 0 <= v < 1, "a number from 0 (included) to 1 (excluded)"
 
-# Field -> type, condition, and the condition in words. docs: README and experiments/configs.
+# docs: README and experiments/configs/paper.py.
 FIELDS: dict[str, Rule] = {
     "seed": (int, lambda v: 0 <= v < 2**31, "a whole number from 0 to 2147483647"),
     "dataset": (str, bool, "digits, tfds:<name>, npz:<file>, idx:<folder> or folder:<folder>"),
     "split": (str, bool, "the name of a split, as train"),
     "data_dir": _TEXT,
+    "stream": _SWITCH,
     "image_size": _COUNT,
     "channels": (int, lambda v: v in (0, 1, 3), "0 (as the data), 1 (grey) or 3 (RGB)"),
     "dequantize": _SWITCH,
+    "flip": _SWITCH,
     "conditional": _SWITCH,
+    "conditioning": _one_of(CONDITIONINGS),
     "model": _one_of(MODELS),
-    "method": _one_of(METHODS),
-    "power_steps": _COUNT,
-    "lipschitz": _POSITIVE,
     "generator_width": _COUNT_OR_NONE,
     "discriminator_width": _COUNT_OR_NONE,
+    "last_layer_multiplier": _POSITIVE,
+    "head_bias": _one_of(HEAD_BIASES),
+    "pool": _one_of(POOLS),
+    "upsampling": _one_of(UPSAMPLING),
     "latent_size": _COUNT,
+    "latent": _one_of(LATENTS),
+    "bn_decay": _DECAY,
+    "bn_epsilon": _POSITIVE,
+    "bn_evaluation": _one_of(BN_MODES),
     "dtype": _one_of(("float32", "bfloat16")),
-    "loss": _one_of(LOSSES),
+    "method": _one_of(METHODS),
+    "loss": _own_or(LOSSES),
+    "discriminator_norm": _own_or(NORMS),
+    "regularizer": _own_or(REGULARIZERS),
+    "lipschitz": _POSITIVE,
+    "power_steps": _COUNT,
+    "power_warmup": _COUNT_OR_NONE,
+    "sigma_updates": _one_of(SIGMA_UPDATES),
+    "gp_coefficient": _COEFFICIENT,
+    "orthonormal_coefficient": _COEFFICIENT,
+    "clip": _POSITIVE,
+    "auxiliary_discriminator": _COEFFICIENT,
+    "auxiliary_generator": _COEFFICIENT,
     "iterations": _COUNT,
     "n_dis": _COUNT,
     "batch_size": _COUNT,
     "generator_batch_size": _COUNT,
+    "discriminator_batches": _one_of(("apart", "together")),
     "learning_rate": _POSITIVE,
     "beta1": _DECAY,
     "beta2": _DECAY,
@@ -72,6 +108,7 @@ def validate(config: Any, device_count: int) -> None:
         if name not in FIELDS:
             raise UserError(unknown_field(name))
     for name, (kind, accepts, words) in FIELDS.items():
+        words = words if isinstance(words, str) else words()
         if name not in config:
             raise UserError(f"the config has no field {name}: set it to {words}")
         value = config[name]
@@ -89,6 +126,45 @@ def validate(config: Any, device_count: int) -> None:
         if config[name] % device_count:
             raise UserError(f"config.{name} is {config[name]}, which the {device_count} devices "
                             f"cannot share equally: use a multiple of {device_count}")
+    _check_effects(config)
+
+
+def _check_effects(config: Any) -> None:
+    """UserError for a choice that this config's model would ignore."""
+    if config.model in CNNS:
+        for name, default in (("upsampling", "nearest"), ("pool", "sum")):
+            if config[name] != default:
+                raise UserError(f"config.{name} is {config[name]!r}, but the model {config.model} "
+                                f"has no such layer: leave it {default!r}, or take a resnet")
+    if config.conditioning != "projection" and not config.conditional:
+        raise UserError(f"config.conditioning is {config.conditioning!r}, but config.conditional "
+                        "is false: add --config.conditional=true")
+
+
+def cautions(config: Any) -> Iterator[str]:
+    """Sentences about a valid config that is known, or likely, not to do what is wanted."""
+    method = method_of(config)
+    penalised = method.regularizer == "gradient_penalty"
+    read = layer_fields(method, config)
+    if method.loss == "wasserstein" and not penalised and method.constraint == "none":
+        if "lipschitz" in read:
+            yield (f"config.method={config.method} with the Wasserstein loss is known to fail (the "
+                   "authors, sngan_projection issue 15): use the hinge loss, or the method "
+                   "sn_wgan_gp, whose scale is learnt")
+        else:
+            yield (f"config.method={config.method} does not bound the discriminator, and the "
+                   "Wasserstein loss has no minimum then: use wgan_gp or weight_clipping")
+    if method.norm == "batch" and penalised:
+        yield ("batch norm in the discriminator makes each logit depend on the whole batch, and "
+               "the gradient penalty takes it for a function of one image: use "
+               "--config.discriminator_norm=layer")
+    if METHODS[config.method].loss == "wasserstein" != method.loss:
+        yield (f"config.loss={method.loss} replaces the Wasserstein loss of {config.method}: "
+               "--config.loss= takes the method's own")
+    for name, default in (("lipschitz", 1.0), ("power_steps", 1)):
+        if config[name] != default and name not in read:
+            yield (f"config.{name}={config[name]} has no effect: the layers of the method "
+                   f"{config.method} do not use it")
 
 
 def unknown_field(name: str) -> str:

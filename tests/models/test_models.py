@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
+from experiments.configs.paper import paper_defaults
 from sngan_jax.layers import SNConv, SNDense, SNEmbed
 from sngan_jax.models.build import MODELS, build_models, size_factor
 from sngan_jax.models.cnn import CNNDiscriminator, CNNGenerator
@@ -18,13 +18,13 @@ from sngan_jax.train.state import count_parameters
 
 
 def _config(model, size, **changes):
-    return ConfigDict({"model": model, "image_size": size, "method": "sn", "power_steps": 1,
-                       "lipschitz": 1.0, "generator_width": 0, "discriminator_width": 0,
-                       "dtype": "float32", **changes})
+    config = paper_defaults()
+    config.update({"model": model, "image_size": size, **changes})
+    return config
 
 
-def _counts(model, size, num_classes=0, z=128):
-    g, d = build_models(_config(model, size), channels=3, num_classes=num_classes)
+def _counts(model, size, num_classes=0, z=128, **changes):
+    g, d = build_models(_config(model, size, **changes), channels=3, num_classes=num_classes)
     y = jnp.zeros((2,), jnp.int32) if num_classes else None
 
     def init(key):
@@ -49,6 +49,45 @@ def test_cnn_counts_are_those_of_table_3():
         assert _counts("cnn", size) == (129 * units + deconvs, d + units + 1)
     assert _counts("cnn", 32)[0] == pytest.approx(3.81e6, rel=2e-3)
     assert _counts("cnn", 32)[1] == pytest.approx(2.94e6, rel=2e-3)
+
+
+def test_counts_of_chainer_gan_lib():
+    """D 5.86 M (reference/paper.md §2.2); G has a scale and a shift for each of its 8,192 units."""
+    g, d = _counts("sndcgan", 32)
+    assert d == (_conv(3, 3, 64) + _conv(4, 64, 128) + _conv(3, 128, 128) + _conv(4, 128, 256)
+                 + _conv(3, 256, 256) + _conv(4, 256, 512) + _conv(3, 512, 512) + 8193)
+    assert d / 1e6 == pytest.approx(5.86, abs=0.006)
+    assert g == _counts("cnn", 32)[0] + 2 * (8192 - 512)
+
+
+def test_count_with_a_wider_last_layer():
+    """Figure 4: the width into and out of the seventh layer, in numbers written out."""
+    for scale in (0.5, 1, 2, 4, 6, 8):
+        i, o = int(256 * scale), int(512 * scale)
+        d = _counts("cnn", 48, last_layer_multiplier=scale)[1]
+        assert d == (_conv(3, 3, 64) + _conv(4, 64, 64) + _conv(3, 64, 128) + _conv(4, 128, 128)
+                     + _conv(3, 128, 256) + _conv(4, 256, i) + _conv(3, i, o) + 36 * o + 1)
+
+
+def test_counts_of_the_conditional_kinds():
+    d = {kind: _counts("resnet128", 128, 1000, conditioning=kind)[1]
+         for kind in ("projection", "concat", "auxiliary")}
+    plain = _counts("resnet128", 128)[1]
+    assert d["concat"] / 1e6 == pytest.approx(30.54, abs=0.006)
+    assert d["projection"] == plain + 1000 * 1024
+    assert d["auxiliary"] == plain + 1025 * 1000
+    # Of the standard CNN: beside the 256 channels that go into the seventh layer.
+    plain, concat = (_counts("cnn", 32, n, conditioning="concat")[1] for n in (0, 10))
+    assert concat == plain + 10 * 128 + 9 * 128 * 512
+
+
+def test_head_bias_and_wider_discriminator():
+    plain = _counts("resnet32", 32)[1]
+    assert _counts("resnet32", 32, head_bias="yes")[1] == plain + 1
+    assert _counts("cnn", 32, head_bias="no")[1] == _counts("cnn", 32)[1] - 1
+    # Table 7's last row: 1.5 times the feature maps.
+    assert _counts("resnet32", 32, discriminator_width=192)[1] == pytest.approx(
+        plain * 2.25, rel=0.01)
 
 
 @pytest.mark.parametrize(("model", "size", "classes", "g_millions", "d_millions"), [
@@ -120,6 +159,77 @@ def test_projection_is_the_inner_product_with_the_class_row():
                                rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("network", [
+    ResNetDiscriminator((4, 4, 4, 4), 1, 5, conditioning="concat"),
+    CNNDiscriminator((2,) * 7, num_classes=5, conditioning="concat")])
+def test_concatenation_is_the_class_row_at_every_position_after_the_third_block(network):
+    x, y = jax.random.normal(jax.random.key(1), (3, 8, 8, 1)), jnp.array([4, 0, 2])
+    variables = network.init(jax.random.key(0), x, y)
+    table = np.asarray(variables["params"]["embed"]["embedding"])
+    assert table.shape == (5, 128)
+    _, captured = network.apply(variables, x, y, capture_intermediates=True,
+                                mutable=["intermediates"])
+    values = captured["intermediates"]
+    if isinstance(network, CNNDiscriminator):
+        before = nn.leaky_relu(values["conv5"]["__call__"][0], 0.1)
+        layer, after = variables["params"]["conv6"], values["conv6"]["__call__"][0]
+    else:
+        before = values["block3"]["__call__"][0]
+        layer = variables["params"]["block4"]["shortcut"]
+        after = None
+    assert layer["kernel"].shape[2] == before.shape[-1] + 128
+    rows = np.broadcast_to(table[np.asarray(y)][:, None, None], (*before.shape[:3], 128))
+    joined = jnp.concatenate([before, rows], -1)
+    if after is None:
+        p = variables["params"]["block4"]
+        h = nn.Conv(132, (3, 3)).apply({"params": p["conv1"]}, nn.relu(joined))
+        h = nn.Conv(4, (3, 3)).apply({"params": p["conv2"]}, nn.relu(h))
+        expected = h + nn.Conv(4, (1, 1)).apply({"params": layer}, joined)
+        after = values["block4"]["__call__"][0]
+    else:
+        expected = nn.Conv(2, (3, 3), padding=1).apply({"params": layer}, joined)
+    np.testing.assert_allclose(after, expected, atol=1e-5)
+
+
+def test_an_auxiliary_classifier_does_not_see_the_labels():
+    d = ResNetDiscriminator((4, 4), 1, 5, conditioning="auxiliary")
+    x, y = jax.random.normal(jax.random.key(1), (3, 8, 8, 1)), jnp.array([4, 0, 2])
+    variables = d.init(jax.random.key(0), x, y)
+    logits, classes = d.apply(variables, x, y)
+    assert logits.shape == (3,) and classes.shape == (3, 5)
+    again = d.apply(variables, x)
+    np.testing.assert_array_equal(again[0], logits)
+    np.testing.assert_array_equal(again[1], classes)
+
+
+def test_pool_and_upsampling():
+    x = jax.random.normal(jax.random.key(1), (3, 8, 8, 1))
+    total, mean = (ResNetDiscriminator((4, 4), 1, pool=pool) for pool in ("sum", "mean"))
+    variables = total.init(jax.random.key(0), x)
+    np.testing.assert_allclose(total.apply(variables, x), 16 * mean.apply(variables, x), rtol=1e-5)
+    z = jax.random.normal(jax.random.key(1), (2, 5))
+    g = {name: ResNetGenerator(8, 1, (4, 4), upsampling=name) for name in ("nearest", "bilinear")}
+    params = g["nearest"].init(jax.random.key(0), z)
+    images = {name: np.asarray(network.apply(params, z)) for name, network in g.items()}
+    rough = {name: np.abs(np.diff(image, axis=1)).mean() for name, image in images.items()}
+    assert rough["bilinear"] < rough["nearest"]
+
+
+def test_an_unknown_conditioning_is_a_sentence():
+    with pytest.raises(ValueError, match="no conditioning 'sum': use one of projection, concat"):
+        CNNDiscriminator(num_classes=2, conditioning="sum").init(
+            jax.random.key(0), jnp.zeros((1, 8, 8, 1)), jnp.zeros(1, jnp.int32))
+
+
+def test_leaky_slopes_and_norm_of_units():
+    d = {m: build_models(_config(m, 8), channels=1, num_classes=0)[1] for m in ("cnn", "sndcgan")}
+    assert {m: n.slope for m, n in d.items()} == {"cnn": 0.1, "sndcgan": 0.2}
+    g = build_models(_config("sndcgan", 16, generator_width=2), channels=1, num_classes=3)[0]
+    z, y = jnp.ones((2, 4)), jnp.array([0, 2])
+    stats = g.init(jax.random.key(0), z, y)["batch_stats"]
+    assert stats["norm0"]["norm"]["mean"].shape == (2 * 2 * 16,)  # each unit of 2 x 2 x 16
+
+
 def test_discriminator_block_is_the_papers_formula():
     """x·W_sc pooled + pool(conv2(relu(conv1(relu x)))), written out with numpy-free primitives."""
     d = ResNetDiscriminator((2, 3), 2)
@@ -188,4 +298,5 @@ def test_labels_must_agree_with_num_classes():
 
 def test_names_of_models_and_their_size_factors():
     assert {m: size_factor(m) for m in MODELS} == {
-        "cnn": 8, "resnet32": 8, "resnet48": 8, "resnet64": 16, "resnet128": 32, "resnet256": 64}
+        "cnn": 8, "sndcgan": 8, "resnet32": 8, "resnet48": 8, "resnet64": 16,
+        "resnet128": 32, "resnet256": 64}

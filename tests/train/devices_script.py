@@ -10,20 +10,20 @@ from sngan_jax.layers import SNConv, SNDense, SNEmbed
 from sngan_jax.losses import LOSSES
 from sngan_jax.models.resnet import ResNetDiscriminator, ResNetGenerator
 from sngan_jax.normalization import BatchNorm
-from sngan_jax.train.loop import positions, replicate
+from sngan_jax.train.feed import positions, replicate
 from sngan_jax.train.state import adam, create_state
-from sngan_jax.train.step import AXIS, Data, StepSettings, make_train_step
+from sngan_jax.train.step import AXIS, Data, Objective, StepSettings, make_train_step
 
 norm = functools.partial(BatchNorm, axis_name=AXIS)
 g = ResNetGenerator(8, 1, (8, 8), norm=norm, last_norm=norm)
 d = ResNetDiscriminator((8, 8), 1, conv=SNConv, dense=SNDense, embed=SNEmbed)
-settings = StepSettings(16, 32, 2, 5, lambda it: 2e-4, 0.0, True, False)
+settings = StepSettings(16, 32, 2, 5, lambda it: 2e-4)
 optimizer = adam(0.5, 0.9)
 state = create_state(jax.random.key(0), g, d, optimizer, latent_size=5, image_shape=(8, 8, 1),
                      ema=False)
 images = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 1), np.uint8)
 devices = jax.local_devices()
-step = make_train_step(g, d, LOSSES["hinge"], optimizer, settings, devices)
+step = make_train_step(g, d, Objective(LOSSES["hinge"]), optimizer, settings, devices)
 state, data, key = replicate((state, Data(images, None), jax.random.key(1)), devices)
 losses = []
 for _ in range(10):

@@ -126,7 +126,7 @@ def test_restoring_what_is_not_there_is_a_sentence(finished, tmp_path):
     ({"batch_size": 2000}, "1,?797"),
     ({"dataset": "npz:/nowhere/a.npz"}, "/nowhere/a.npz"),
     ({"dataset": "tfds:cifar10", "data_dir": "/nowhere"}, "/nowhere"),
-    ({"loss": "hinged"}, "one of non_saturating, hinge"),
+    ({"loss": "hinged"}, "one of non_saturating, minimax"),
     ({"learning_rate": -1.0}, "a number above 0"),
     ({"iterations": 0}, "at least 1"),
     ({"dtype": "float17"}, "float32, bfloat16"),

@@ -17,19 +17,30 @@ from sngan_jax.layers import SNConv, SNDense, SNEmbed
 from sngan_jax.losses import LOSSES
 from sngan_jax.models.resnet import ResNetDiscriminator, ResNetGenerator
 from sngan_jax.normalization import BatchNorm, ConditionalBatchNorm
-from sngan_jax.train.loop import positions, replicate
+from sngan_jax.regularizers import CONSTRAINTS, REGULARIZERS, weights
+from sngan_jax.train.feed import positions, replicate, spread
 from sngan_jax.train.state import adam, create_state
-from sngan_jax.train.step import AXIS, Data, StepSettings, linear_decay, make_train_step
+from sngan_jax.train.step import (
+    AXIS,
+    Data,
+    Objective,
+    StepSettings,
+    linear_decay,
+    make_train_step,
+    real_batch,
+    sample_latents,
+)
 
 BATCH, G_BATCH, N_DIS, LATENT, CLASSES = 4, 6, 2, 5, 3
 
 
-def _setup(conditional, **changes):
+def _setup(conditional, conditioning="projection", **changes):
     classes = CLASSES if conditional else 0
     plain = functools.partial(BatchNorm, axis_name=AXIS)
     norm = functools.partial(ConditionalBatchNorm, classes, axis_name=AXIS) if classes else plain
     g = ResNetGenerator(4, 1, (4, 4), classes, norm=norm, last_norm=plain)
-    d = ResNetDiscriminator((4, 4), 1, classes, conv=SNConv, dense=SNDense, embed=SNEmbed)
+    d = ResNetDiscriminator((4, 4), 1, classes, conditioning=conditioning, conv=SNConv,
+                            dense=SNDense, embed=SNEmbed)
     settings = StepSettings(batch_size=BATCH, generator_batch_size=G_BATCH, n_dis=N_DIS,
                             latent_size=LATENT, learning_rate=lambda it: 1e-2, ema_decay=0.0,
                             dequantize=True, conditional=conditional)._replace(**changes)
@@ -41,9 +52,9 @@ def _setup(conditional, **changes):
     return g, d, settings, optimizer, state, data
 
 
-def _run(g, d, settings, optimizer, state, data, loss, iterations):
+def _run(g, d, settings, optimizer, state, data, loss, iterations, **objective):
     devices = jax.local_devices()[:1]
-    step = make_train_step(g, d, LOSSES[loss], optimizer, settings, devices)
+    step = make_train_step(g, d, Objective(LOSSES[loss], **objective), optimizer, settings, devices)
     state, key, data = replicate((state, jax.random.key(7), data), devices)
     metrics = []
     for _ in range(iterations):
@@ -140,7 +151,7 @@ def test_step_is_the_papers_loop(conditional, loss):
 def test_step_compiles_once_and_donates():
     g, d, settings, optimizer, state, data = _setup(False, ema_decay=0.9)
     devices = jax.local_devices()[:1]
-    step = make_train_step(g, d, LOSSES["hinge"], optimizer, settings, devices)
+    step = make_train_step(g, d, Objective(LOSSES["hinge"]), optimizer, settings, devices)
     state, key, data = replicate((state, jax.random.key(7), data), devices)
     old, position, compiled = state, positions(devices), []
 
@@ -177,6 +188,122 @@ def test_moving_average_of_the_generator():
     (1.0, 99, 2.0), (0.0, 0, 2.0), (0.0, 50, 1.0), (0.0, 100, 0.0), (0.5, 50, 2.0), (0.5, 75, 1.0)])
 def test_linear_decay(start, iteration, expected):
     assert float(linear_decay(2.0, 100, start)(jnp.int32(iteration))) == pytest.approx(expected)
+
+
+class _Options:
+    gp_coefficient = 10.0
+    clip = 0.01
+
+
+def test_weights_are_clipped_after_every_update_and_biases_are_not():
+    g, d, settings, optimizer, state, data = _setup(False)
+    state, _, _ = _run(g, d, settings, optimizer, state, data, "hinge", 2,
+                       constraint=CONSTRAINTS["clip"](_Options))
+    params = state.discriminator.params
+    assert max(float(jnp.abs(w).max()) for w in weights(params)) <= 0.01 + 1e-9
+    assert float(jnp.abs(params["block1"]["conv1"]["bias"]).max()) > 0.01
+
+
+def test_a_regularizer_is_added_and_takes_no_power_step():
+    g, d, settings, optimizer, state, data = _setup(False, n_dis=1)
+    state = jax.tree.map(np.array, state)
+    plain, m, _ = _run(g, d, settings, optimizer, state, data, "hinge", 1)
+    with_gp, n, _ = _run(g, d, settings, optimizer, state, data, "hinge", 1,
+                         regularizer=REGULARIZERS["gradient_penalty"](_Options))
+    assert "penalty" not in m[0] and n[0]["penalty"] > 0
+    assert m[0]["d_loss"] == pytest.approx(n[0]["d_loss"], rel=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
+                 plain.discriminator.spectral, with_gp.discriminator.spectral)
+    assert any((np.asarray(a) != np.asarray(b)).any() for a, b in zip(
+        jax.tree.leaves(plain.discriminator.params), jax.tree.leaves(with_gp.discriminator.params),
+        strict=True))
+
+
+def test_power_steps_of_each_mode():
+    """In every call 1 + 2·n_dis, once an update n_dis, once an iteration 1: u after that many."""
+    d_steps = {}
+    for mode in ("call", "update", "iteration"):
+        g, d, settings, optimizer, state, data = _setup(
+            False, sigma_updates=mode, learning_rate=lambda it: 0.0)  # W stands still
+        # A vector far from the singular ones, so that every step moves it.
+        u = state.discriminator.spectral["block1"]["conv1"]["u"]
+        state.discriminator.spectral["block1"]["conv1"]["u"] = jnp.ones_like(u)
+        first = jax.tree.map(np.array, state.discriminator.variables)
+        state, _, _ = _run(g, d, settings, optimizer, state, data, "hinge", 1)
+        kernel = np.asarray(first["params"]["block1"]["conv1"]["kernel"]).reshape(-1, 4)
+        u = np.asarray(first["spectral"]["block1"]["conv1"]["u"]).ravel()
+        after = np.asarray(state.discriminator.spectral["block1"]["conv1"]["u"]).ravel()
+        distances = []
+        for _ in range(2 + 2 * N_DIS):
+            distances.append(np.abs(u - after).max())
+            u = kernel.T @ (kernel @ u)
+            u = u / np.linalg.norm(u)
+        d_steps[mode] = int(np.argmin(distances))
+    assert d_steps == {"call": 1 + 2 * N_DIS, "update": N_DIS, "iteration": 1}
+
+
+def test_together_is_apart_for_a_discriminator_without_batch_statistics():
+    losses = []
+    for together in (False, True):
+        g, d, settings, optimizer, state, data = _setup(
+            True, together=together, sigma_updates="iteration")
+        losses.append(_run(g, d, settings, optimizer, state, data, "hinge", 2)[1])
+    for a, b in zip(*losses, strict=True):
+        assert a == pytest.approx(b, abs=1e-4)
+
+
+def test_an_auxiliary_classifier_learns_the_real_classes():
+    g, d, settings, optimizer, state, data = _setup(True, "auxiliary")
+    data = Data(data.images // 8 + (data.labels * 80).astype(np.uint8)[:, None, None, None],
+                data.labels)
+    _, metrics, _ = _run(g, d, settings, optimizer, state, data, "hinge", 40)
+    assert metrics[-1]["d_class"] < 0.6 * metrics[0]["d_class"]
+    assert np.isfinite(metrics[-1]["g_class"])
+
+
+def test_streamed_batches_train_like_the_set_in_memory():
+    results = []
+    for stream in (False, True):
+        g, d, settings, optimizer, state, data = _setup(True, stream=stream)
+        devices = jax.local_devices()[:1]
+        step = make_train_step(g, d, Objective(LOSSES["hinge"]), optimizer, settings, devices)
+        key = jax.random.key(7)
+        for it in range(2):
+            if stream:
+                rows = np.stack([batch_indices(jax.random.split(key)[0], it * N_DIS + i,
+                                               batch_size=BATCH, n=10) for i in range(N_DIS)])
+                fed = Data(spread(data.images[rows][None], devices),
+                           spread(data.labels[rows][None], devices))
+            else:
+                fed = replicate(data, devices)
+            state, metrics = step(replicate(state, devices), fed, replicate(key, devices),
+                                  positions(devices))
+        results.append({k: float(v) for k, v in metrics.items()})
+    assert results[0] == pytest.approx(results[1], abs=1e-5)
+
+
+def test_flips_mirror_about_half_of_the_real_images():
+    settings = _setup(False)[2]
+    keys = example_keys(jax.random.key(3), 0, 64)
+    images = np.random.default_rng(1).integers(0, 256, (80, 4, 4, 1), np.uint8)
+
+    def batch(flip):
+        return np.asarray(real_batch(
+            Data(images, None), jax.random.key(0), 0, 0, keys, jnp.int32(0),
+            settings._replace(flip=flip, batch_size=64, dequantize=False))[0])
+
+    plain, flipped = batch(False), batch(True)
+    mirrored = [(a == b[:, ::-1]).all() for a, b in zip(plain, flipped, strict=True)]
+    same = [(a == b).all() for a, b in zip(plain, flipped, strict=True)]
+    assert all(np.logical_xor(mirrored, same)) and 16 < sum(mirrored) < 48
+
+
+def test_latents():
+    keys = example_keys(jax.random.key(0), 0, 500)
+    uniform, normal = (np.asarray(sample_latents(keys, 8, name)) for name in ("uniform", "normal"))
+    assert uniform.min() < -0.99 and 0.99 < uniform.max() <= 1
+    assert uniform.std() == pytest.approx(3**-0.5, rel=0.03)
+    assert normal.std() == pytest.approx(1, rel=0.03)
 
 
 @pytest.mark.slow

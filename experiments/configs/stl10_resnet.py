@@ -1,0 +1,22 @@
+"""The residual networks on STL-10's 100,000 unlabelled images at 48x48 (paper Table 5), hinge loss.
+
+    python -m experiments.train --config=experiments/configs/stl10_resnet.py --workdir=runs/stl
+
+Paper: inception score 9.10 ± .04, FID 40.1 ± .50; `:orthonormal` 8.72, 42.4. Protocol: as
+cifar10_resnet.py, whose schedule this takes: the paper gives none for STL-10. Hours on any device:
+not run.
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.configs.paper import apply_words, resnet_defaults
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """arg: words of `paper.apply_words`."""
+    config = resnet_defaults()
+    config.dataset = "tfds:stl10"
+    config.split = "unlabelled"
+    config.image_size = 48
+    config.model = "resnet48"
+    return apply_words(config, arg, "stl10_resnet.py")

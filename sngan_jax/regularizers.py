@@ -1,0 +1,109 @@
+"""What a method adds to the discriminator's loss, and what it does to the weights after an update.
+
+Pure functions. `REGULARIZERS` and `CONSTRAINTS` make them from a config, for the training step.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from sngan_jax.reparametrization import WEIGHTS
+
+
+class Update(NamedTuple):
+    """What a regularizer sees of one discriminator update, on one device.
+
+    logits: images (n, h, w, c) -> (n,), the discriminator with `params`; takes no power step.
+    params: the discriminator's, differentiable.
+    real, fake: float32 (n, h, w, c).
+    keys: n keys, one for each pair of a real and a fake image.
+    """
+
+    logits: Callable[[jax.Array], jax.Array]
+    params: Any
+    real: jax.Array
+    fake: jax.Array
+    keys: jax.Array
+
+
+Regularizer = Callable[[Update], jax.Array]
+Constraint = Callable[[Any], Any]
+
+
+def gradient_penalty(logits: Callable[[jax.Array], jax.Array], real: jax.Array, fake: jax.Array,
+                     epsilon: jax.Array) -> jax.Array:
+    """E[(|| grad f(x) || - 1)^2] at x = epsilon·real + (1 - epsilon)·fake (paper eq. 29-31).
+
+    Args:
+      logits: f, images (n, h, w, c) -> (n,), each logit a function of its own image.
+      real, fake: (n, h, w, c).
+      epsilon: (n,) in [0, 1].
+
+    Returns:
+      float32 scalar, without the coefficient λ.
+    """
+    epsilon = epsilon.reshape(-1, *(1,) * (real.ndim - 1))
+    x = epsilon * real + (1 - epsilon) * fake
+    gradient = jax.grad(lambda x: jnp.sum(logits(x).astype(jnp.float32)))(x)
+    squares = jnp.sum(gradient.astype(jnp.float32) ** 2, axis=tuple(range(1, x.ndim)))
+    # The root has no derivative at zero, where a discriminator may begin.
+    lengths = jnp.sqrt(jnp.maximum(squares, 1e-24))
+    return jnp.mean((lengths - 1) ** 2)
+
+
+def weights(params: Any) -> list[jax.Array]:
+    """The weights of the layers in a tree of parameters: no biases, no scales."""
+    return [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+            if path[-1].key in WEIGHTS]
+
+
+def orthonormal_penalty(params: Any) -> jax.Array:
+    """Sum over the weights of ||W'W - I||^2 in the Frobenius norm (paper eq. 14).
+
+    W is the (rest, outputs) matrix of a layer, or its transpose, whichever makes W'W the smaller:
+    the two values differ by a constant, and only the smaller can be zero. float32 scalar.
+    """
+    total = jnp.zeros((), jnp.float32)
+    for weight in weights(params):
+        matrix = weight.astype(jnp.float32).reshape(-1, weight.shape[-1])
+        if matrix.shape[0] < matrix.shape[1]:
+            matrix = matrix.T
+        gram = matrix.T @ matrix
+        total += jnp.sum((gram - jnp.eye(len(gram))) ** 2)
+    return total
+
+
+def clip_weights(params: Any, bound: float) -> Any:
+    """Every weight into [-bound, bound], biases untouched (paper §4.1, Arjovsky et al. 2017)."""
+    def clip(path, leaf):
+        return jnp.clip(leaf, -bound, bound) if path[-1].key in WEIGHTS else leaf
+    return jax.tree_util.tree_map_with_path(clip, params)
+
+
+def _gradient_penalty(config: Any) -> Regularizer:
+    def regularizer(update: Update) -> jax.Array:
+        epsilon = jax.vmap(jax.random.uniform)(update.keys)
+        return config.gp_coefficient * gradient_penalty(
+            update.logits, update.real, update.fake, epsilon)
+    return regularizer
+
+
+def _orthonormal(config: Any) -> Regularizer:
+    return lambda update: config.orthonormal_coefficient * orthonormal_penalty(update.params)
+
+
+# Name -> function of the config; the first of each does nothing.
+REGULARIZERS: dict[str, Callable[[Any], Regularizer | None]] = {
+    "none": lambda config: None,
+    "gradient_penalty": _gradient_penalty,
+    "orthonormal": _orthonormal,
+}
+CONSTRAINTS: dict[str, Callable[[Any], Constraint | None]] = {
+    "none": lambda config: None,
+    "clip": lambda config: functools.partial(clip_weights, bound=config.clip),
+}

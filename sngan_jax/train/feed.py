@@ -1,0 +1,71 @@
+"""The real images of a run on its devices: the whole set at once, or an iteration at a time."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from sngan_jax.data.image_set import ImageSet
+from sngan_jax.data.streaming import ImageStream, batches
+from sngan_jax.train.step import AXIS, Data
+
+
+@contextlib.contextmanager
+def feed(images: ImageSet | ImageStream, devices: list[jax.Device], key: jax.Array, *,
+         first_iteration: int, n_dis: int, batch_size: int) -> Iterator[Callable[[], Data]]:
+    """A function that gives the `Data` of one iteration after the other.
+
+    Args:
+      images: a set in memory goes to every device, once. A stream is read in the same order, while
+        the devices work.
+      key: the step's, of which the order is a function.
+      first_iteration: the number of iterations that are done.
+    """
+    if isinstance(images, ImageSet):
+        data = replicate(Data(images.images, images.labels), devices)
+        yield lambda: data
+        return
+    data_key = jax.random.split(key)[0]
+    with contextlib.closing(batches(
+            images, data_key, first_iteration=first_iteration, n_dis=n_dis, batch_size=batch_size,
+            start=0, count=batch_size)) as stream:
+        def place() -> Data:
+            pixels, labels = next(stream)
+            return Data(*(None if a is None else spread(_by_device(a, len(devices)), devices)
+                          for a in (pixels, labels)))
+
+        # Sent one iteration ahead, so that the transfer is done when its turn comes.
+        waiting = [place()]
+
+        def one() -> Data:
+            waiting.append(place())
+            return waiting.pop(0)
+
+        yield one
+
+
+def _by_device(batch: np.ndarray, count: int) -> np.ndarray:
+    """(n_dis, batch, …) -> (devices, n_dis, batch/devices, …)."""
+    n_dis, size, *rest = batch.shape
+    return np.moveaxis(batch.reshape(n_dis, count, size // count, *rest), 1, 0)
+
+
+def replicate(tree: Any, devices: list[jax.Device]) -> Any:
+    """Places a tree on every device, as the pmap-ed step returns it, so that it compiles once."""
+    return jax.device_put(tree, NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec()))
+
+
+def spread(array: np.ndarray, devices: list[jax.Device]) -> jax.Array:
+    """Places row i of an array on device i."""
+    return jax.device_put(array, NamedSharding(Mesh(np.array(devices), (AXIS,)),
+                                               PartitionSpec(AXIS)))
+
+
+def positions(devices: list[jax.Device]) -> jax.Array:
+    """Each device's own place: int32 (devices,), one element on each."""
+    return spread(np.arange(len(devices), dtype=np.int32), devices)

@@ -1,0 +1,104 @@
+"""Streaming gives the images of the set in memory, in its order, to any share of the processes."""
+
+import threading
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from sngan_jax.data.pipeline import batch_indices
+from sngan_jax.data.sources import DataError, load
+from sngan_jax.data.streaming import batches, open_stream
+from tests.data.tiny_tfds import TinyPng, TinyTensor, tiny_images
+
+KEY = jax.random.key(5)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tfds")
+    for builder in (TinyPng, TinyTensor):
+        builder(data_dir=folder, file_format="array_record").download_and_prepare()
+    images = folder / "images"
+    for i, image in enumerate(tiny_images(9, 10, 12, 3, 0)):
+        file = images / f"class{i % 2}" / f"{i}.{'png' if i % 3 else 'jpg'}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(file)
+    return folder
+
+
+def both(root, spec, **arguments):
+    arguments = {"image_size": 8, "data_dir": str(root), **arguments}
+    return load(spec, **arguments), open_stream(spec, **arguments)
+
+
+def take(stream, first, iterations, start=0, count=4):
+    reader = batches(stream, KEY, first_iteration=first, n_dis=2, batch_size=4, start=start,
+                     count=count)
+    out = [next(reader) for _ in range(iterations)]
+    reader.close()
+    return out
+
+
+@pytest.mark.parametrize(("spec", "split"), [
+    ("tfds:tiny_png", "train"), ("tfds:tiny_png", "unlabelled"), ("tfds:tiny_tensor", "train"),
+    ("tfds:tiny_png", "train[:50%]"), ("folder", "train")])
+def test_pixels_labels_and_order_are_those_of_the_set_in_memory(root, spec, split):
+    spec = f"folder:{root / 'images'}" if spec == "folder" else spec
+    memory, stream = both(root, spec, split=split)
+    assert (len(stream), stream.num_classes, stream.channels) == (
+        len(memory), memory.num_classes, memory.channels)
+    for it, (images, labels) in enumerate(take(stream, 0, 4)):
+        rows = np.concatenate([batch_indices(KEY, it * 2 + i, batch_size=4, n=len(memory))
+                               for i in range(2)])
+        np.testing.assert_array_equal(images.reshape(8, *images.shape[2:]), memory.images[rows])
+        if memory.labels is None:
+            assert labels is None
+        else:
+            np.testing.assert_array_equal(labels.ravel(), memory.labels[rows])
+
+
+def test_shares_of_two_processes_are_the_whole_batch(root):
+    stream = both(root, "tfds:tiny_png")[1]
+    whole, low, high = (take(stream, 0, 3, *share) for share in ((0, 4), (0, 2), (2, 2)))
+    for a, b, c in zip(whole, low, high, strict=True):
+        np.testing.assert_array_equal(a[0], np.concatenate([b[0], c[0]], axis=1))
+        np.testing.assert_array_equal(a[1], np.concatenate([b[1], c[1]], axis=1))
+
+
+def test_a_resumed_stream_goes_on_where_the_other_was(root):
+    stream = both(root, "tfds:tiny_png")[1]
+    straight, resumed = take(stream, 0, 6), take(stream, 4, 2)
+    for a, b in zip(straight[4:], resumed, strict=True):
+        np.testing.assert_array_equal(a[0], b[0])
+
+
+def test_closing_ends_the_threads(root):
+    before = threading.active_count()
+    take(both(root, "tfds:tiny_png")[1], 0, 2)
+    assert threading.active_count() == before
+
+
+def test_fingerprints_tell_sets_apart(root):
+    prints = {open_stream("tfds:tiny_png", image_size=8, split=split, data_dir=str(root)
+                          ).fingerprint() for split in ("train", "train[:50%]", "unlabelled")}
+    prints |= {both(root, "tfds:tiny_tensor")[1].fingerprint(),
+               both(root, "tfds:tiny_png", image_size=9)[1].fingerprint(),
+               both(root, f"folder:{root / 'images'}")[1].fingerprint()}
+    assert len(prints) == 6
+    assert both(root, "tfds:tiny_png")[1].fingerprint() in prints
+
+
+def test_sentences(root, tmp_path):
+    with pytest.raises(DataError, match="only tfds:<name> and folder:<folder> are streamed"):
+        open_stream("digits", image_size=8)
+    with pytest.raises(DataError, match="no such split but train, unlabelled"):
+        open_stream("tfds:tiny_png", image_size=8, split="test", data_dir=str(root))
+    with pytest.raises(DataError, match=r"image .* has no class"):
+        take(open_stream("tfds:tiny_png", image_size=8, split="train+unlabelled",
+                         data_dir=str(root)), 0, 10)
+    for i in range(4):
+        (tmp_path / f"{i}.jpg").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"cannot read the image .*\.jpg"):
+        take(open_stream(f"folder:{tmp_path}", image_size=8), 0, 1)

@@ -1,0 +1,38 @@
+"""Every architecture of the paper at its own size, width and number of classes: one step."""
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.configs import cifar10_cnn, imagenet128
+from sngan_jax.train.feed import positions, replicate
+from sngan_jax.train.loop import build_run, build_step
+from sngan_jax.train.step import Data
+from sngan_jax.train.validate import validate
+
+CASES = [("cnn", 32, ""), ("cnn", 48, ""), ("sndcgan", 32, ""), ("sndcgan", 48, ""),
+         ("resnet32", 32, ""), ("resnet32", 32, "projection"), ("resnet32", 32, "auxiliary"),
+         ("resnet48", 48, ""), ("resnet64", 64, "projection"), ("resnet128", 128, ""),
+         ("resnet128", 128, "projection"), ("resnet128", 128, "concat"), ("resnet256", 256, "")]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_compilation_cache")
+@pytest.mark.parametrize(("model", "size", "kind"), CASES)
+def test_one_step_at_batch_two(model, size, kind):
+    resnet = model.startswith("resnet")
+    config = imagenet128.get_config(kind) if resnet else cifar10_cnn.get_config(kind)
+    config.update({"model": model, "image_size": size, "conditional": bool(kind), "n_dis": 1,
+                   "batch_size": 2, "generator_batch_size": 2, "stream": False})
+    validate(config, 1)
+    classes = (1000 if size > 32 else 10) if kind else 0
+    run = build_run(config, 3, classes)
+    devices = jax.local_devices()[:1]
+    step = build_step(config, run, devices)
+    rng = np.random.default_rng(0)
+    data = Data(rng.integers(0, 256, (4, size, size, 3), np.uint8),
+                rng.integers(0, classes, 4, np.int32) if kind else None)
+    state, data, key = replicate((run.initial_state, data, jax.random.key(1)), devices)
+    state, metrics = step(state, data, key, positions(devices))
+    assert all(np.isfinite(float(m)) for m in metrics.values())
+    assert all(np.isfinite(np.asarray(x)).all() for x in jax.tree.leaves(state))
