@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sngan_jax.data.cifar import NAMES as CIFAR
 from sngan_jax.data.fit import fit_one
 from sngan_jax.data.image_set import DataError, checked_labels, one_line
 
@@ -183,11 +184,18 @@ def _find_prepared(spec: str, data_dir: str | None) -> Path:
 
 
 def _command(spec: str, data_dir: str | None) -> str:
-    """The shell command that downloads and prepares a stock data set."""
+    """The shell command that prepares a stock data set, and what must be placed by hand before."""
+    name = re.split("[/:]", spec)[0]
+    if name in CIFAR:
+        place = f" --data_dir={data_dir}" if data_dir else ""
+        return (f"python -m experiments.prepare --dataset={name}{place}, from the archive that it "
+                "asks for")
     place = f"data_dir='{data_dir}', " if data_dir else ""
     return (
         'pip install -e ".[tf]" && python -c "import tensorflow_datasets as tfds; '
         f"tfds.builder('{spec}', {place}file_format='array_record').download_and_prepare()\""
+        + ("; ILSVRC2012_img_train.tar must lie in TFDS's downloads/manual before (register at "
+           "image-net.org)" if name == "imagenet2012" else "")
     )
 
 

@@ -104,14 +104,18 @@ class TestReading:
 class TestSentences:
     def test_not_prepared(self, root, monkeypatch):
         monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
-        with pytest.raises(DataError, match=r"\(looked in .*tensorflow_datasets/cifar10\)") as info:
-            load("tfds:cifar10", image_size=32)
+        with pytest.raises(DataError, match=r"\(looked in .*tensorflow_datasets/mnist\)") as info:
+            load("tfds:mnist", image_size=32)
         assert str(info.value).endswith(
             'prepare it once by pip install -e ".[tf]" && python -c "import tensorflow_datasets '
-            "as tfds; tfds.builder('cifar10', file_format='array_record').download_and_prepare()\""
+            "as tfds; tfds.builder('mnist', file_format='array_record').download_and_prepare()\""
         )
-        with pytest.raises(DataError, match=f"looked in {root}/cifar10.*data_dir='{root}', file_"):
+        with pytest.raises(DataError, match=f"looked in {root}/mnist.*data_dir='{root}', file_"):
+            loaded("mnist", root)
+        with pytest.raises(DataError, match=f"prepare --dataset=cifar10 --data_dir={root}, from"):
             loaded("cifar10", root)
+        with pytest.raises(DataError, match=r"ILSVRC2012_img_train\.tar must lie in"):
+            loaded("imagenet2012", root)
 
     @pytest.mark.parametrize("name", ["../secret", "a:b", "a/b/c", "a:1.0"])
     def test_no_name(self, root, name):
