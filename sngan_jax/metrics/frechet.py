@@ -17,12 +17,46 @@ class Moments(NamedTuple):
 
 def moments(features: np.ndarray) -> Moments:
     """Mean and covariance of features (n, d), n >= 2, in float64."""
-    features = np.asarray(features, np.float64)
+    features = np.asarray(features)
     if features.ndim != 2 or len(features) < 2:
         raise ValueError(f"moments need features of shape (n, d) with n >= 2, got "
                          f"{features.shape}")
-    return Moments(features.mean(0), np.cov(features, rowvar=False).reshape(
-        features.shape[1], -1), len(features))
+    running = RunningMoments(features.shape[1])
+    running.add(features)
+    return running.moments()
+
+
+class RunningMoments:
+    """Moments of features that come in batches; holds O(d²) numbers whatever their number.
+
+    Batches are merged about their own means (Chan, Golub & LeVeque 1979), so that a mean far from
+    zero costs no digits.
+    """
+
+    def __init__(self, dimensions: int):
+        self.n = 0
+        self._mean = np.zeros(dimensions)
+        self._squares = np.zeros((dimensions, dimensions))  # about the mean
+
+    def add(self, features: np.ndarray) -> None:
+        """Takes a batch (n, d) of any n, also 0."""
+        features = np.asarray(features, np.float64)
+        n = len(features)
+        if not n:
+            return
+        mean = features.mean(0)
+        features = features - mean
+        shift, total = mean - self._mean, self.n + n
+        self._squares += features.T @ features
+        self._squares += np.outer(shift, shift * (self.n * n / total))
+        self._mean += shift * (n / total)
+        self.n = total
+
+    def moments(self) -> Moments:
+        """Those of all batches so far; ValueError for fewer than two vectors."""
+        if self.n < 2:
+            raise ValueError(f"a covariance needs at least 2 vectors, got {self.n}")
+        return Moments(self._mean.copy(), self._squares / (self.n - 1), self.n)
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:

@@ -1,0 +1,154 @@
+"""The Inception v3 network of every published FID and IS: TensorFlow's `inception-2015-12-05`.
+
+Not torchvision's: averages at the border count only what is there, the last block has a max pool,
+and the head is 1008 wide. Batch normalisation is folded into the convolutions, for it is fixed.
+Names are those of the TensorFlow graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+FEATURES, CLASSES, SIDE = 2048, 1008, 299
+
+
+class Conv(nn.Conv):
+    """Convolution with its folded batch normalisation, and ReLU."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return nn.relu(super().__call__(x))
+
+
+def chain(x: jax.Array, prefix: str, *layers: tuple[int, Sequence[int]],
+          last: dict[str, Any] | None = None) -> jax.Array:
+    """Convolutions one after another, called prefix, prefix_1, …; `last`: options of the last."""
+    for i, (features, kernel) in enumerate(layers):
+        options = last if last and i == len(layers) - 1 else {}
+        x = Conv(features, kernel, name=prefix + (f"_{i}" if i else ""), **options)(x)
+    return x
+
+
+def average_pool(x: jax.Array) -> jax.Array:
+    """3x3, stride 1; at the border the mean of what is there."""
+    return nn.avg_pool(x, (3, 3), (1, 1), "SAME", count_include_pad=False)
+
+
+_REDUCE = {"strides": (2, 2), "padding": "VALID"}
+_max_pool = partial(nn.max_pool, window_shape=(3, 3), strides=(2, 2))
+_concatenate = partial(jnp.concatenate, axis=-1)
+_1, _3, _5, _1x7, _7x1 = (1, 1), (3, 3), (5, 5), (1, 7), (7, 1)
+
+
+class BlockA(nn.Module):
+    """35x35; `pool` features after the pool."""
+
+    pool: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return _concatenate([
+            chain(x, "conv", (64, _1)),
+            chain(x, "tower_conv", (48, _1), (64, _5)),
+            chain(x, "tower_1_conv", (64, _1), (96, _3), (96, _3)),
+            chain(average_pool(x), "tower_2_conv", (self.pool, _1))])
+
+
+class BlockB(nn.Module):
+    """35x35 to 17x17."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return _concatenate([
+            chain(x, "conv", (384, _3), last=_REDUCE),
+            chain(x, "tower_conv", (64, _1), (96, _3), (96, _3), last=_REDUCE), _max_pool(x)])
+
+
+class BlockC(nn.Module):
+    """17x17; `width` features between the 7x7 convolutions' factors."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        c = self.width
+        return _concatenate([
+            chain(x, "conv", (192, _1)),
+            chain(x, "tower_conv", (c, _1), (c, _1x7), (192, _7x1)),
+            chain(x, "tower_1_conv", (c, _1), (c, _7x1), (c, _1x7), (c, _7x1), (192, _1x7)),
+            chain(average_pool(x), "tower_2_conv", (192, _1))])
+
+
+class BlockD(nn.Module):
+    """17x17 to 8x8."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return _concatenate([
+            chain(x, "tower_conv", (192, _1), (320, _3), last=_REDUCE),
+            chain(x, "tower_1_conv", (192, _1), (192, _1x7), (192, _7x1), (192, _3), last=_REDUCE),
+            _max_pool(x)])
+
+
+class BlockE(nn.Module):
+    """8x8; `max_pool` in the last block of the network only."""
+
+    max_pool: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        a = chain(x, "tower_conv", (384, _1))
+        b = chain(x, "tower_1_conv", (448, _1), (384, _3))
+        pooled = nn.max_pool(x, _3, (1, 1), "SAME") if self.max_pool else average_pool(x)
+        return _concatenate([
+            chain(x, "conv", (320, _1)),
+            *(Conv(384, kernel, name=name)(y) for y, name, kernel in (
+                (a, "tower_mixed_conv", (1, 3)), (a, "tower_mixed_conv_1", (3, 1)),
+                (b, "tower_1_mixed_conv", (1, 3)), (b, "tower_1_mixed_conv_1", (3, 1)))),
+            chain(pooled, "tower_2_conv", (192, _1))])
+
+
+class Stem(nn.Module):
+    """299x299x3 to 35x35x192."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = Conv(32, _3, **_REDUCE, name="conv")(x)
+        x = Conv(32, _3, padding="VALID", name="conv_1")(x)
+        x = _max_pool(Conv(64, _3, name="conv_2")(x))
+        x = Conv(80, _1, name="conv_3")(x)
+        return _max_pool(Conv(192, _3, padding="VALID", name="conv_4")(x))
+
+
+# Name in the TensorFlow graph -> block.
+BLOCKS: dict[str, nn.Module] = {
+    "mixed": BlockA(32), "mixed_1": BlockA(64), "mixed_2": BlockA(64), "mixed_3": BlockB(),
+    "mixed_4": BlockC(128), "mixed_5": BlockC(160), "mixed_6": BlockC(160),
+    "mixed_7": BlockC(192), "mixed_8": BlockD(), "mixed_9": BlockE(False),
+    "mixed_10": BlockE(True)}
+
+
+class InceptionV3(nn.Module):
+    """float32 (n, 299, 299, 3) in about [-1, 1] to features (n, 2048), and logits with a head.
+
+    Attributes:
+      head: whether the 1008-way head is there; its logits leave out the bias, as the Inception
+        Score of Salimans et al. does.
+    """
+
+    head: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+        x = Stem(name="stem")(x)
+        for name, block in BLOCKS.items():
+            x = block.copy(name=name)(x)
+        features = x.mean((1, 2))
+        if not self.head:
+            return features, None
+        return features, nn.Dense(CLASSES, use_bias=False, name="head")(features)

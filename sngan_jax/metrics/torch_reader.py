@@ -1,0 +1,102 @@
+"""Reads tensors from a PyTorch file (.pth, .pt, TorchScript) without PyTorch.
+
+Such a file is a zip of raw storages and a pickle. The pickle is read with a whitelist of a few
+names that build nothing but arrays, dictionaries and plain objects: a hostile file cannot run code.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sngan_jax.errors import UserError
+
+_DTYPES = {"FloatStorage": np.float32, "DoubleStorage": np.float64, "HalfStorage": np.float16,
+           "LongStorage": np.int64, "IntStorage": np.int32, "ShortStorage": np.int16,
+           "CharStorage": np.int8, "ByteStorage": np.uint8, "BoolStorage": np.bool_}
+
+
+class _Node:
+    """An object of a TorchScript file: its attributes, nothing of its class."""
+
+    def __setstate__(self, state: Any) -> None:
+        self.attributes = state if isinstance(state, dict) else {}
+
+
+def _rebuild_tensor(storage: np.ndarray, offset: int, size: tuple[int, ...],
+                    stride: tuple[int, ...], *_: Any) -> np.ndarray:
+    size, stride = tuple(map(int, size)), tuple(map(int, stride))
+    last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
+    if min((offset, *size, *stride)) < 0 or (0 not in size and last >= len(storage)):
+        raise ValueError("a tensor reaches beyond its storage")
+    view = np.lib.stride_tricks.as_strided(
+        storage[offset:], size, [s * storage.itemsize for s in stride])
+    return np.array(view)
+
+
+def _rebuild_parameter(data: np.ndarray, *_: Any) -> np.ndarray:
+    return data
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, archive: zipfile.ZipFile, root: str):
+        super().__init__(io.BytesIO(archive.read(f"{root}/data.pkl")))
+        self._archive, self._root, self._storages = archive, root, {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return _rebuild_tensor
+        if (module, name) == ("torch._utils", "_rebuild_parameter"):
+            return _rebuild_parameter
+        if module == "torch" and name in _DTYPES:
+            return _DTYPES[name]
+        if module == "__torch__" or module.startswith("__torch__."):
+            return _Node  # a class that the TorchScript file itself describes; not executed
+        raise pickle.UnpicklingError(f"it names {module}.{name}, which a file of weights does not")
+
+    def persistent_load(self, pid: Any) -> np.ndarray:
+        kind, dtype, key, _, count = pid
+        if kind != "storage":
+            raise pickle.UnpicklingError(f"it holds a {kind!r}")
+        if key not in self._storages:
+            raw = self._archive.read(f"{self._root}/data/{key}")
+            self._storages[key] = np.frombuffer(raw, dtype, count)
+        return self._storages[key]
+
+
+def read_torch(file: Path) -> dict[str, np.ndarray]:
+    """All tensors by their dotted names, as 'net.layers.conv.weight'.
+
+    Raises:
+      UserError: missing, damaged, of another format, or naming anything but tensors.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            roots = [name.removesuffix("/data.pkl") for name in archive.namelist()
+                     if name.endswith("/data.pkl")]
+            if len(roots) != 1:
+                raise ValueError("it has no data.pkl: a PyTorch file of 1.6 or newer has one")
+            tree = _Unpickler(archive, roots[0]).load()
+    except FileNotFoundError:
+        raise UserError(f"there is no file {file}") from None
+    except Exception as error:  # a damaged pickle may raise anything
+        raise UserError(f"{file} cannot be read as a PyTorch file of weights ({error}): it is "
+                        "damaged or of another kind; fetch it again") from error
+    return dict(_leaves(tree, ""))
+
+
+def _leaves(node: Any, name: str):
+    if isinstance(node, np.ndarray):
+        yield name, node
+    elif isinstance(node, _Node | dict):
+        items = node if isinstance(node, dict) else getattr(node, "attributes", {})
+        for key, value in items.items():
+            yield from _leaves(value, f"{name}.{key}" if name else str(key))
