@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +33,7 @@ def inception_score(logits: np.ndarray, splits: int = 10) -> Score:
     log_p = logits - logits.max(1, keepdims=True)
     log_p -= np.log(np.exp(log_p).sum(1, keepdims=True))
     bounds = np.arange(splits + 1) * len(logits) // splits
-    scores = [_of_one(log_p[a:b]) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    scores = [_of_one(log_p[a:b]) for a, b in itertools.pairwise(bounds)]
     return Score(float(np.mean(scores)), float(np.std(scores)))
 
 

@@ -20,6 +20,7 @@ from sngan_jax.errors import UserError
 _DTYPES = {"FloatStorage": np.float32, "DoubleStorage": np.float64, "HalfStorage": np.float16,
            "LongStorage": np.int64, "IntStorage": np.int32, "ShortStorage": np.int16,
            "CharStorage": np.int8, "ByteStorage": np.uint8, "BoolStorage": np.bool_}
+_LISTS = ("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist")
 
 
 class _Node:
@@ -56,6 +57,8 @@ class _Unpickler(pickle.Unpickler):
             return _rebuild_tensor
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
             return _rebuild_parameter
+        if module == "torch.jit._pickle" and name in _LISTS:
+            return list
         if module == "torch" and name in _DTYPES:
             return _DTYPES[name]
         if module == "__torch__" or module.startswith("__torch__."):
