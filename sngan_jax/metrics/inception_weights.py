@@ -50,6 +50,8 @@ _E = {"conv": "1x1", "tower_conv": "3x3_1", "tower_mixed_conv": "3x3_2a",
       "tower_2_conv": "_pool"}
 _KINDS = {"5": _A, "6": _C, "7": _E, "6a": _B, "7a": _D}
 
+Tensors = dict[str, np.ndarray]  # by their names in a PyTorch file
+
 
 class Weights(NamedTuple):
     """params: of `InceptionV3(head)`; checksum: the first 16 digits of all arrays' SHA-256."""
@@ -116,15 +118,12 @@ def convert(file: Path) -> Weights:
     if file.suffix == ".npz":
         return load_weights(file)
     tensors = read_torch(file)
-    if "Conv2d_1a_3x3.conv.weight" in tensors:
-        found = _pytorch_fid(tensors)
-    else:
-        found = _torchscript(tensors)
+    form = from_pytorch_fid if "Conv2d_1a_3x3.conv.weight" in tensors else from_torchscript
     try:
-        flat = dict(found)
-    except (KeyError, ValueError, AttributeError) as error:
-        raise UserError(f"{file} holds the weights of another network (it lacks {error}): it must "
-                        "be made from inception-2015-12-05") from error
+        flat = dict(form(tensors))
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{file} holds the weights of another network (of a layer there is no or "
+                        f"another {error}): it must be made from inception-2015-12-05") from error
     return checked(flat, str(file))
 
 
@@ -145,7 +144,8 @@ def _fold(kernel: np.ndarray, beta: np.ndarray, mean: np.ndarray, variance: np.n
             "bias": (beta - mean * factor).astype(np.float32)}
 
 
-def _pytorch_fid(tensors: dict[str, np.ndarray]) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
+def from_pytorch_fid(tensors: Tensors) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
+    """Our names and arrays; KeyError where one is missing."""
     names = {("stem", ours): theirs for ours, theirs in _STEM.items()}
     for block, theirs in _BLOCKS.items():
         kind = _KINDS.get(theirs) or _KINDS[theirs[0]]
@@ -158,15 +158,12 @@ def _pytorch_fid(tensors: dict[str, np.ndarray]) -> Iterator[tuple[tuple[str, ..
     yield ("head", "kernel"), tensors["fc.weight"].T
 
 
-def _torchscript(tensors: dict[str, np.ndarray]) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
+def from_torchscript(tensors: Tensors) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
+    """Our names and arrays, of as many convolutions as there are."""
     stem = "net." if any(name.startswith("net.") for name in tensors) else ""
     layers = f"{stem}layers."
-    convolutions = sorted({name.rpartition(".")[0] for name in tensors
-                           if name.startswith(layers) and name.endswith(".beta")})
-    if not convolutions:
-        raise UserError("this PyTorch file holds the weights of another network: it names none of "
-                        "the layers of inception-2015-12-05")
-    for name in convolutions:
+    for name in sorted({name.rpartition(".")[0] for name in tensors
+                        if name.startswith(layers) and name.endswith(".beta")}):
         block, _, rest = name.removeprefix(layers).partition(".")
         ours = (block, rest.replace(".", "_")) if rest else ("stem", block)
         parts = [tensors[f"{name}.{k}"] for k in ("weight", "beta", "mean", "var")]

