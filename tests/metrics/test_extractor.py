@@ -1,21 +1,13 @@
 """Batches of any length give what all images at once give."""
 
 import hypothesis.strategies as st
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
 from sngan_jax.errors import UserError
-from sngan_jax.metrics.extractor import Extractor, _regrouped, collect
-
-
-def _extractor(scale=1.0, batch_size=3):
-    def function(params, images):
-        x = images.astype(jnp.float32).mean((1, 2)) * params
-        return x, 2 * x
-
-    return Extractor("means", "0", "", 3, 3, jnp.float32(scale), function, batch_size)
+from sngan_jax.metrics.extractor import _regrouped, collect
+from tests.metrics.fake_extractor import mean_extractor
 
 
 def _images(n, side=4):
@@ -26,13 +18,13 @@ def _images(n, side=4):
 def test_the_last_batch_counts_and_padding_does_not(lengths):
     images = _images(sum(lengths))
     parts = np.split(images, np.cumsum(lengths)[:-1])
-    collected = collect(_extractor(), parts, keep=True)
+    collected = collect(mean_extractor(), parts, keep=True)
     expected = images.mean((1, 2))
     np.testing.assert_allclose(collected.features, expected, rtol=1e-5)
     np.testing.assert_allclose(collected.logits, 2 * expected, rtol=1e-5)
     np.testing.assert_allclose(collected.moments.mean, expected.mean(0), rtol=1e-5)
     assert collected.moments.n == len(images)
-    assert collect(_extractor(), parts).features is None
+    assert collect(mean_extractor(), parts).features is None
 
 
 @settings(deadline=None)
@@ -50,9 +42,9 @@ def test_regrouping_keeps_order_and_number(lengths, size):
     ([_images(3).astype(np.float32)], "float32"), ([_images(1)], "1 images"), ([], "0 images")])
 def test_bad_images(batches, message):
     with pytest.raises(UserError, match=message):
-        collect(_extractor(), batches)
+        collect(mean_extractor(), batches)
 
 
 def test_features_that_are_not_finite():
     with pytest.raises(UserError, match="not all finite"):
-        collect(_extractor(np.nan), [_images(4)], name="samples")
+        collect(mean_extractor(np.nan), [_images(4)], name="samples")

@@ -1,0 +1,78 @@
+"""Statistics of features as a `.npz` with `mu` and `sigma`, as FID programs exchange them.
+
+Ours also says what it was made from. A file of another program says nothing: it is taken at its
+word, and the record of the score says 'unknown' for what it does not hold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sngan_jax.errors import UserError
+from sngan_jax.metrics.extractor import Extractor
+from sngan_jax.metrics.frechet import Moments
+
+
+def save_statistics(file: Path, of: Moments, about: dict[str, Any]) -> None:
+    """Writes mu (d,), sigma (d, d), n and what they are of, whole or not at all.
+
+    Args:
+      file: whose name ends in .npz.
+      of: the moments.
+      about: plain values; 'extractor', 'checksum' and 'resize' are compared by `load_statistics`.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as out:
+        np.savez(out, mu=of.mean, sigma=of.covariance, n=of.n, about=json.dumps(about))
+    temporary.replace(file)
+
+
+def load_statistics(file: Path, extractor: Extractor) -> tuple[Moments, dict[str, Any]]:
+    """The moments in a file, and what it says of them; n is 0 where it does not say.
+
+    Raises:
+      UserError: missing, damaged, without mu and sigma, or of another extractor or resize.
+    """
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            if not {"mu", "sigma"} <= set(arrays.files):
+                raise UserError(f"{file} holds {', '.join(arrays.files) or 'nothing'}: a "
+                                "statistics file holds 'mu' and 'sigma'")
+            mean, covariance = (np.asarray(arrays[k], np.float64) for k in ("mu", "sigma"))
+            n = int(arrays["n"]) if "n" in arrays.files else 0
+            about = json.loads(str(arrays["about"])) if "about" in arrays.files else {}
+    except FileNotFoundError:
+        raise UserError(f"there is no statistics file {file}") from None
+    except (OSError, ValueError, TypeError, zipfile.BadZipFile, EOFError) as error:
+        raise UserError(f"the statistics file {file} cannot be read ({error}): it is damaged; "
+                        "make or fetch it again") from error
+    d = extractor.dimensions
+    if mean.shape != (d,) or covariance.shape != (d, d):
+        raise UserError(f"{file} is of another extractor: its mean has the shape {mean.shape} and "
+                        f"its covariance {covariance.shape}, but {extractor.name} has {d} features")
+    if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
+        raise UserError(f"{file} holds values that are not finite: make or fetch it again")
+    for key, ours in _identity(extractor).items():
+        if about.get(key, ours) != ours:
+            raise UserError(f"{file} was made with the {key} {about[key]!r}, and this is "
+                            f"{ours!r}: scores of the two cannot be compared; make it again")
+    return Moments(mean, covariance, n), about
+
+
+def cache_name(extractor: Extractor, fingerprint: str, split: str, n: int) -> str:
+    """A file name that is a function of all that the statistics depend on."""
+    key = json.dumps([*_identity(extractor).values(), fingerprint, split, n])
+    return f"statistics-{hashlib.sha256(key.encode()).hexdigest()[:20]}.npz"
+
+
+def _identity(extractor: Extractor) -> dict[str, str]:
+    return {"extractor": extractor.name, "checksum": extractor.checksum,
+            "resize": extractor.resize}

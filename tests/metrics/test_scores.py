@@ -1,0 +1,64 @@
+"""Scores by name, each by its own function; what cannot be computed is said at once."""
+
+import numpy as np
+import pytest
+
+from sngan_jax.errors import UserError
+from sngan_jax.metrics.extractor import collect
+from sngan_jax.metrics.frechet import frechet_distance, moments
+from sngan_jax.metrics.inception_score import inception_score
+from sngan_jax.metrics.kid import kernel_distance
+from sngan_jax.metrics.prdc import prdc
+from sngan_jax.metrics.scores import check_metrics, compute, intra_fid, keeps_features
+from tests.metrics.fake_extractor import mean_extractor
+
+
+def _collected(n, seed):
+    images = np.random.default_rng(seed).integers(0, 256, (n, 4, 4, 3), np.uint8)
+    return collect(mean_extractor(), [images], keep=True)
+
+
+def test_all_in_one_pass():
+    real, fake = _collected(40, 0), _collected(30, 1)
+    real_labels, fake_labels = np.arange(40) % 2, np.arange(30) % 2
+    scores = compute(("fid", "is", "kid", "prdc", "intra_fid"), real, fake,
+                     real_labels=real_labels, fake_labels=fake_labels, splits=3, seed=5)
+    assert scores["fid"] == frechet_distance(real.moments, fake.moments)
+    assert (scores["is"], scores["is_std"]) == inception_score(fake.logits, 3)
+    assert (scores["kid"], scores["kid_std"]) == kernel_distance(real.features, fake.features,
+                                                                 seed=5)
+    assert scores.items() >= prdc(real.features, fake.features, 5)._asdict().items()
+    each = [frechet_distance(moments(real.features[c::2]), moments(fake.features[c::2]))
+            for c in (0, 1)]
+    assert scores["intra_fid"] == pytest.approx(np.mean(each))
+    assert list(scores["intra_fid_of_class"]) == [0, 1]
+    assert compute(("fid",), real, fake) == {"fid": scores["fid"]}
+
+
+def test_which_scores_need_every_feature():
+    assert not keeps_features(("fid", "is"))
+    assert keeps_features(("fid", "kid"))
+
+
+@pytest.mark.parametrize(("metrics", "options", "message"), [
+    (("fed",), {}, "'fed'"), ((), {}, "no metric"), (("intra_fid",), {"labels": False}, "labels"),
+    (("fid", "kid"), {"statistics_only": True}, "kid cannot be computed")])
+def test_what_cannot_be_computed(metrics, options, message):
+    with pytest.raises(UserError, match=message):
+        check_metrics(metrics, mean_extractor(), **{"labels": True, **options})
+
+
+def test_the_inception_score_needs_the_head():
+    check_metrics(("fid", "is"), mean_extractor(), labels=False)
+    with pytest.raises(UserError, match="head"):
+        check_metrics(("fid", "is"), mean_extractor(num_classes=0), labels=False)
+
+
+def test_too_few_images():
+    few, many = _collected(4, 0), _collected(40, 1)
+    for metric in ("is", "prdc"):
+        with pytest.raises(UserError, match="too few images"):
+            compute((metric,), many, few)
+    labels = np.zeros(5, int)
+    with pytest.raises(UserError, match="class 1 has 1 real and 0 generated"):
+        intra_fid(np.ones((3, 2)), np.array([0, 0, 1]), np.ones((5, 2)), labels)
