@@ -45,14 +45,9 @@ def _divided(norm: str, **options: Any) -> Layers:
     return Layers(*(normalized(layer, norm=norm, **options) for layer in Layers()))
 
 
-def _spectral(config: Any) -> Layers:
+def _spectral(config: Any, **options: Any) -> Layers:
     return _divided("spectral", n_steps=config.power_steps, warmup_steps=config.power_warmup,
-                    lipschitz=config.lipschitz)
-
-
-def _scaled_spectral(config: Any) -> Layers:
-    return _divided("spectral", n_steps=config.power_steps, warmup_steps=config.power_warmup,
-                    learnable_scale=True)
+                    **options)
 
 
 def _orthonormal(config: Any) -> Layers:
@@ -69,7 +64,7 @@ def _started(layer: Layer, **init: Any) -> Layer:
 
 
 METHODS: dict[str, Method] = {
-    "sn": Method(_spectral),
+    "sn": Method(lambda config: _spectral(config, lipschitz=config.lipschitz)),
     "weight_clipping": Method(constraint="clip"),
     "gan_gp": Method(regularizer="gradient_penalty"),
     "wgan_gp": Method(loss="wasserstein", regularizer="gradient_penalty"),
@@ -80,7 +75,8 @@ METHODS: dict[str, Method] = {
     "orthonormal": Method(_orthonormal, regularizer="orthonormal"),
     "none": Method(),
     # Appendix E: W = γ·W/|W| with a γ that is learnt, in the critic of WGAN-GP.
-    "sn_wgan_gp": Method(_scaled_spectral, "wasserstein", regularizer="gradient_penalty"),
+    "sn_wgan_gp": Method(lambda config: _spectral(config, learnable_scale=True), "wasserstein",
+                         regularizer="gradient_penalty"),
     "wn_wgan_gp": Method(lambda config: _divided("weight", learnable_scale=True), "wasserstein",
                          regularizer="gradient_penalty"),
     "frobenius_wgan_gp": Method(lambda config: _divided("frobenius", learnable_scale=True),

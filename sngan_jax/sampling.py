@@ -67,18 +67,23 @@ def standing_statistics(generator: nn.Module, variables: Any, config: Any) -> An
     labels = jnp.asarray(even_labels(_STANDING_BATCH_SIZE, generator.num_classes))
     zeros = jax.tree.map(jnp.zeros_like, variables["batch_stats"])
 
-    @jax.jit
-    def of_batch(variables: Any, i: jax.Array) -> Any:
-        keys = example_keys(jax.random.key(0), i * _STANDING_BATCH_SIZE, _STANDING_BATCH_SIZE)
-        z = sample_latents(keys, config.latent_size, config.latent)
-        updated = _in_training(generator, {**variables, "batch_stats": zeros}, z, labels)[1]
-        # From zero, the running average holds this share of the batch's own statistics.
-        return jax.tree.map(lambda x: x / (1 - config.bn_decay), updated)
-
-    total = zeros
+    variables, total = {**variables, "batch_stats": zeros}, zeros
     for i in range(_STANDING_BATCHES):
-        total = jax.tree.map(jnp.add, total, of_batch(variables, jnp.int32(i)))
-    return jax.tree.map(lambda x: x / _STANDING_BATCHES, total)
+        start = jnp.int32(i * _STANDING_BATCH_SIZE)
+        total = jax.tree.map(jnp.add, total, _from_zero(
+            generator, config.latent_size, config.latent, variables, start, labels))
+    # From zero, the running average holds this share of a batch's own statistics.
+    share = _STANDING_BATCHES * (1 - config.bn_decay)
+    return jax.tree.map(lambda x: x / share, total)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _from_zero(generator: nn.Module, latent_size: int, latent: str, variables: Any,
+               start: jax.Array, labels: jax.Array) -> Any:
+    """The running averages after one batch; compiled once for all the sample grids of a run."""
+    keys = example_keys(jax.random.key(0), start, labels.shape[0])
+    z = sample_latents(keys, latent_size, latent)
+    return _in_training(generator, variables, z, labels)[1]
 
 
 def _in_training(generator: nn.Module, variables: Any, z: jax.Array, labels: jax.Array):

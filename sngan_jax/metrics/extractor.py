@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 from sngan_jax.errors import UserError
@@ -16,6 +15,7 @@ from sngan_jax.metrics.frechet import Moments, RunningMoments
 from sngan_jax.metrics.inception import CLASSES, FEATURES, InceptionV3
 from sngan_jax.metrics.inception_weights import Weights
 from sngan_jax.metrics.resize import RESIZES, inception_input
+from sngan_jax.train.feed import replicate, spread
 
 # XLA's CPU back end of jax 0.10 is three times slower on these convolutions with its default;
 # back ends that do not know the option get none.
@@ -54,15 +54,13 @@ class Extractor:
           UserError: arrays that are not uint8 (n, h, w, 1 or 3), or of several sizes.
         """
         devices = jax.local_devices()
-        mesh = Mesh(np.array(devices), "images")
-        whole = NamedSharding(mesh, PartitionSpec())
-        shared = NamedSharding(mesh, PartitionSpec("images"))
-        params = jax.device_put(self.params, whole)
+        params = replicate(self.params, devices)
         size, compiled = self.batch_size * len(devices), None
         for images in _regrouped(batches, size):
             n = len(images)
-            padded = np.concatenate([images, np.zeros((size - n, *images.shape[1:]), np.uint8)])
-            placed = jax.device_put(padded, shared)
+            if n < size:  # the last batch
+                images = np.concatenate([images, np.zeros((size - n, *images.shape[1:]), np.uint8)])
+            placed = spread(images, devices)
             if compiled is None:
                 compiled = _compile(self.function, params, placed)
             features, logits = compiled(params, placed)

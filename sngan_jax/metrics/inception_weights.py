@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +21,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from sngan_jax.errors import UserError
-from sngan_jax.metrics.inception import CLASSES, FEATURES, SIDE, InceptionV3
+from sngan_jax.metrics.arrays import read_npz, write_npz
+from sngan_jax.metrics.inception import SIDE, InceptionV3
 from sngan_jax.metrics.torch_reader import read_torch
 
 FILE = "inception-2015-12-05.npz"
@@ -80,9 +80,8 @@ def load_weights(file: Path | None = None) -> Weights:
         raise UserError(f"there are no Inception weights at {file}: get them once by python -m "
                         "experiments.get_inception")
     try:
-        with np.load(file, allow_pickle=False) as arrays:
-            flat = {tuple(name.split("/")): arrays[name] for name in arrays.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        flat = {tuple(name.split("/")): array for name, array in read_npz(file).items()}
+    except ValueError as error:
         raise UserError(f"the Inception weights {file} cannot be read ({error}): they are damaged; "
                         "remove the file and run python -m experiments.get_inception") from error
     return checked(flat, str(file))
@@ -129,11 +128,7 @@ def convert(file: Path) -> Weights:
 
 def save_weights(weights: Weights, file: Path) -> None:
     """Writes our `.npz`, whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as out:
-        np.savez(out, **{"/".join(k): v for k, v in flatten_dict(weights.params).items()})
-    temporary.replace(file)
+    write_npz(file, {"/".join(k): v for k, v in flatten_dict(weights.params).items()})
 
 
 def _fold(kernel: np.ndarray, beta: np.ndarray, mean: np.ndarray, variance: np.ndarray,
@@ -176,6 +171,4 @@ def from_torchscript(tensors: Tensors) -> Iterator[tuple[tuple[str, ...], np.nda
 def _shapes(head: bool) -> dict:
     """The network's parameters as shapes."""
     x = np.zeros((1, SIDE, SIDE, 3), np.float32)
-    shapes = jax.eval_shape(InceptionV3(head).init, jax.random.key(0), x)["params"]
-    assert not head or shapes["head"]["kernel"].shape == (FEATURES, CLASSES)
-    return shapes
+    return jax.eval_shape(InceptionV3(head).init, jax.random.key(0), x)["params"]

@@ -19,7 +19,7 @@ def mmd2(x: np.ndarray, y: np.ndarray) -> float:
     Raises:
       ValueError: other shapes.
     """
-    _check(x, y, 2)
+    _check(x, y)
     n, m = len(x), len(y)
     return (_kernel_sum(x, x, True) / (n * (n - 1)) + _kernel_sum(y, y, True) / (m * (m - 1))
             - 2 * _kernel_sum(x, y, False) / (n * m))
@@ -35,8 +35,8 @@ def kernel_distance(x: np.ndarray, y: np.ndarray, *, subsets: int = 100, subset_
       subset_size: drawn from each without replacement; at most n and m are.
       seed: of the draws.
     """
+    _check(x, y)
     size = min(subset_size, len(x), len(y))
-    _check(x, y, 2)
     rng = np.random.default_rng(seed)
     values = [mmd2(x[rng.choice(len(x), size, replace=False)],
                    y[rng.choice(len(y), size, replace=False)]) for _ in range(subsets)]
@@ -55,7 +55,7 @@ def _kernel_sum(x: np.ndarray, y: np.ndarray, same: bool) -> float:
     return float(total)
 
 
-def _check(x: np.ndarray, y: np.ndarray, least: int) -> None:
-    if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < least:
-        raise ValueError(f"two sets of at least {least} features of one size are needed, got "
-                         f"shapes {x.shape} and {y.shape}")
+def _check(x: np.ndarray, y: np.ndarray) -> None:
+    if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < 2:
+        raise ValueError("two sets of at least 2 features of one size are needed, got shapes "
+                         f"{x.shape} and {y.shape}")

@@ -28,6 +28,7 @@ def prdc(real: np.ndarray, fake: np.ndarray, k: int = 5) -> PRDC:
     Args:
       real: (n, d), n > k.
       fake: (m, d), m > k.
+      k: 5, as Naeem et al.
 
     Raises:
       ValueError: too few vectors, or sets of different dimensions.

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sngan_jax.errors import UserError
+from sngan_jax.metrics.arrays import read_npz, write_npz
 from sngan_jax.metrics.extractor import Extractor
 from sngan_jax.metrics.frechet import Moments
 
@@ -28,11 +27,8 @@ def save_statistics(file: Path, of: Moments, about: dict[str, Any]) -> None:
       of: the moments.
       about: plain values; 'extractor', 'checksum' and 'resize' are compared by `load_statistics`.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as out:
-        np.savez(out, mu=of.mean, sigma=of.covariance, n=of.n, about=json.dumps(about))
-    temporary.replace(file)
+    write_npz(file, {"mu": of.mean, "sigma": of.covariance, "n": of.n,
+                     "about": json.dumps(about)})
 
 
 def load_statistics(file: Path, extractor: Extractor) -> tuple[Moments, dict[str, Any]]:
@@ -42,16 +38,16 @@ def load_statistics(file: Path, extractor: Extractor) -> tuple[Moments, dict[str
       UserError: missing, damaged, without mu and sigma, or of another extractor or resize.
     """
     try:
-        with np.load(file, allow_pickle=False) as arrays:
-            if not {"mu", "sigma"} <= set(arrays.files):
-                raise UserError(f"{file} holds {', '.join(arrays.files) or 'nothing'}: a "
-                                "statistics file holds 'mu' and 'sigma'")
-            mean, covariance = (np.asarray(arrays[k], np.float64) for k in ("mu", "sigma"))
-            n = int(arrays["n"]) if "n" in arrays.files else 0
-            about = json.loads(str(arrays["about"])) if "about" in arrays.files else {}
+        arrays = read_npz(file)
+        if not {"mu", "sigma"} <= set(arrays):
+            raise UserError(f"{file} holds {', '.join(arrays) or 'nothing'}: a statistics file "
+                            "holds 'mu' and 'sigma'")
+        mean, covariance = (np.asarray(arrays[k], np.float64) for k in ("mu", "sigma"))
+        n = int(arrays.get("n", 0))
+        about = json.loads(str(arrays.get("about", "{}")))
     except FileNotFoundError:
         raise UserError(f"there is no statistics file {file}") from None
-    except (OSError, ValueError, TypeError, zipfile.BadZipFile, EOFError) as error:
+    except (ValueError, TypeError) as error:
         raise UserError(f"the statistics file {file} cannot be read ({error}): it is damaged; "
                         "make or fetch it again") from error
     d = extractor.dimensions

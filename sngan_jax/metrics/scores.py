@@ -17,7 +17,6 @@ from sngan_jax.metrics.prdc import prdc
 # Scores by name; 'intra_fid' needs the labels of both sets.
 METRICS = ("fid", "is", "kid", "prdc", "intra_fid")
 _NEED_FEATURES = {"kid", "prdc", "intra_fid"}
-_K = 5  # neighbours of precision, recall, density and coverage, as Naeem et al.
 
 
 def keeps_features(metrics: Iterable[str]) -> bool:
@@ -79,7 +78,7 @@ def compute(metrics: Sequence[str], real: Collected, fake: Collected, *,
             scores["kid"], scores["kid_std"] = kernel_distance(real.features, fake.features,
                                                                seed=seed)
         if "prdc" in metrics:
-            scores |= prdc(real.features, fake.features, _K)._asdict()
+            scores |= prdc(real.features, fake.features)._asdict()
     except ValueError as error:
         raise UserError(f"too few images: {error}") from error
     if "intra_fid" in metrics:

@@ -61,7 +61,7 @@ def replicate(tree: Any, devices: list[jax.Device]) -> Any:
 
 
 def spread(array: np.ndarray, devices: list[jax.Device]) -> jax.Array:
-    """Places row i of an array on device i."""
+    """Divides the rows of an array, a multiple of the devices, among them in order."""
     return jax.device_put(array, NamedSharding(Mesh(np.array(devices), (AXIS,)),
                                                PartitionSpec(AXIS)))
 

@@ -46,15 +46,14 @@ def main(model, images):
     m = resize_matrix(28, 299, "tf1").astype(np.float64)
     x = np.einsum("oh,nhw,pw->nop", m, fashion[..., 0].astype(np.float64), m)
     x = torch.from_numpy(((x - 128) / 128).astype(np.float32)[:, None].repeat(3, 1))
-    stored = {"images": fashion, "shapes": []}
+    stored, shapes = {"images": fashion}, {}
     with torch.inference_mode():
         features = module(x).numpy()
         stored |= {"features": features[:, ::THIN_FEATURES],
                    "norms": np.linalg.norm(features, axis=1)}
-        shapes = {}
         for block in BLOCKS:
-            parts = [getattr(layers, name) for name in (STEM if block == "stem" else (block,))]
             names = STEM if block == "stem" else (block,)
+            parts = [getattr(layers, name) for name in names]
             for name, part in zip(names, parts, strict=True):
                 for key, parameter in part.named_parameters():
                     full = f"net.layers.{name}.{key}"
@@ -64,7 +63,6 @@ def main(model, images):
             for part in parts:
                 y = part(y)
             stored[f"block/{block}"] = y.numpy().transpose(0, 2, 3, 1).ravel()[::THIN_BLOCK]
-    del stored["shapes"]
     stored |= {f"shape/{name}": shape for name, shape in shapes.items()}
     np.savez_compressed(Path(__file__).with_name("inception_references.npz"), **stored)
 
