@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import flax.linen as nn
@@ -11,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from sngan_jax.data.pipeline import example_keys, to_uint8
+from sngan_jax.errors import UserError
+from sngan_jax.train.feed import replicate, spread
 from sngan_jax.train.state import GeneratorState
 from sngan_jax.train.step import AXIS, sample_latents
 
@@ -21,42 +24,77 @@ BN_MODES = ("running", "batch", "standing")
 _STANDING_BATCHES, _STANDING_BATCH_SIZE = 16, 64
 
 
-def sample_images(generator: nn.Module, state: GeneratorState, key: jax.Array, labels: np.ndarray,
-                  config: Any, *, batch_size: int = 256) -> np.ndarray:
-    """As many images as labels, made batch by batch: uint8 (n, h, w, c).
+class NotFiniteError(UserError):
+    """A generator whose images hold NaN or infinity."""
 
-    Uses the moving average of the generator where the state has one. Image i is a function of
-    (key, i, labels[i]) alone, except with the statistics of the batch, where it is one of its
-    batch's other images too.
+
+def sample_images(generator: nn.Module, state: GeneratorState, key: jax.Array, labels: np.ndarray,
+                  config: Any, **options: Any) -> np.ndarray:
+    """As many images as labels: uint8 (n, h, w, c); arguments as of `sample_batches`."""
+    return np.concatenate(list(sample_batches(generator, state, key, labels, config, **options)))
+
+
+def sample_batches(generator: nn.Module, state: GeneratorState, key: jax.Array,
+                   labels: np.ndarray, config: Any, *, batch_size: int = 256,
+                   ema: bool | None = None, bn_mode: str | None = None) -> Iterator[np.ndarray]:
+    """As many images as labels, made batch by batch on all local devices: uint8 (n, h, w, c).
+
+    Image i is a function of (key, i, labels[i]) alone, except with the statistics of the batch,
+    where it is one of its batch's other images too.
 
     Args:
       state: not replicated, or replicated.
+      key: of the latents.
       labels: int (n,), ignored by an unconditional generator.
       config: fields `latent_size`, `latent`, `bn_evaluation` (one of BN_MODES) and `bn_decay`.
       batch_size: images made at a time; the last batch is padded and cut.
+      ema: whether to use the moving average of the generator; None: where the state has one.
+      bn_mode: one of BN_MODES; None: that of the config.
+
+    Raises:
+      NotFiniteError: an image holds NaN or infinity.
+      UserError: `ema` is true, and the state has none.
     """
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
-    if state.ema_params is not None:
-        variables = {"params": state.ema_params, "batch_stats": state.ema_batch_stats}
-    if config.bn_evaluation == "standing":
+    mode, variables = bn_mode or config.bn_evaluation, _variables(state, ema)
+    if mode == "standing":
         variables["batch_stats"] = standing_statistics(generator, variables, config)
+    devices = jax.local_devices()
+    variables, key = replicate((variables, key), devices)
     n = len(labels)
-    batch_size = min(batch_size, n)
-    padded = np.resize(labels, -(-n // batch_size) * batch_size).astype(np.int32)
-    draw = functools.partial(_draw, generator, config.latent_size, config.latent,
-                             config.bn_evaluation == "batch")
-    batches = [np.asarray(draw(variables, key, jnp.int32(i), padded[i:i + batch_size]))
-               for i in range(0, n, batch_size)]
-    return np.concatenate(batches)[:n]
+    batch_size = -(-min(batch_size, n) // len(devices)) * len(devices)
+    for start in range(0, n, batch_size):
+        rows = np.arange(start, start + batch_size, dtype=np.int32)
+        images, finite = _draw(generator, config.latent_size, config.latent, mode == "batch",
+                               variables, key, spread(rows, devices),
+                               spread(np.take(labels, rows, mode="wrap").astype(np.int32), devices))
+        if not np.asarray(finite)[:n - start].all():
+            raise NotFiniteError("the generator makes images with values that are not finite (NaN "
+                                 "or infinity): its parameters have diverged; take an earlier "
+                                 "checkpoint, or train again with a lower learning rate")
+        yield np.asarray(images)[:n - start]
+
+
+def _variables(state: GeneratorState, ema: bool | None) -> dict[str, Any]:
+    has = state.ema_params is not None
+    if ema and not has:
+        raise UserError("this run kept no moving average of its generator (config.ema_decay is 0): "
+                        "score it without one")
+    if has and ema is not False:
+        return {"params": state.ema_params, "batch_stats": state.ema_batch_stats}
+    return {"params": state.params, "batch_stats": state.batch_stats}
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _draw(generator: nn.Module, latent_size: int, latent: str, of_batch: bool, variables: Any,
-          key: jax.Array, start: jax.Array, labels: jax.Array) -> jax.Array:
-    z = sample_latents(example_keys(key, start, labels.shape[0]), latent_size, latent)
+          key: jax.Array, rows: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Images, and whether each is finite."""
+    z = sample_latents(jax.vmap(lambda row: jax.random.fold_in(key, row))(rows), latent_size,
+                       latent)
     if of_batch:
-        return to_uint8(_in_training(generator, variables, z, labels)[0])
-    return to_uint8(generator.apply(variables, z, labels if generator.num_classes else None))
+        images = _in_training(generator, variables, z, labels)[0]
+    else:
+        images = generator.apply(variables, z, labels if generator.num_classes else None)
+    return to_uint8(images), jnp.isfinite(images).all((1, 2, 3))
 
 
 def standing_statistics(generator: nn.Module, variables: Any, config: Any) -> Any:

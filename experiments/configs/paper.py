@@ -90,6 +90,12 @@ def paper_defaults() -> ConfigDict:
     config.lr_decay_start = 1.0  # constant up to this fraction of the run, then linear to zero
     config.ema_decay = 0.0  # moving average of G for samples; 0: none, as the paper
 
+    # Scores while training (docs/metrics.md), of so many real and so many generated images.
+    config.evaluate_every = 0  # iterations; 0: never
+    config.evaluate_extractor = "inception"  # inception, classifier
+    config.evaluate_metrics = "fid"  # with commas
+    config.evaluate_images = 5000
+
     # Files.
     config.log_every = 100
     config.sample_every = 1000

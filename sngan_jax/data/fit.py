@@ -9,19 +9,22 @@ _FRACTION_BITS = 22  # Pillow's resampling coefficients are integers with 22 fra
 _CHUNK_BYTES = 2**24  # of float64, so that a large set never exists as floats
 
 
-def fit(images: np.ndarray, image_size: int, channels: int | None, where: str) -> np.ndarray:
+def fit(images: np.ndarray, image_size: int | None, channels: int | None,
+        where: str) -> np.ndarray:
     """Crops, converts and resizes a whole set.
 
     Args:
       images: uint8 (n, height, width) or (n, height, width, c) with c = 1 (grey), 3 (RGB) or
         4 (RGBA, laid on white).
       image_size: side of the square result; the longer side is cropped about the centre first.
+        None keeps the size that they have.
       channels: 1, 3, or None to keep grey grey and everything else RGB.
       where: the name of the images in the sentences.
 
     Returns:
-      uint8 (n, image_size, image_size, channels). Grey becomes RGB by repetition, RGB becomes grey
-      by the ITU-R 601 luma. Of the input itself, not a copy, where it fits already.
+      uint8 (n, height, width, channels), both image_size where it is given. Grey becomes RGB by
+      repetition, RGB becomes grey by the ITU-R 601 luma. Of the input itself, not a copy, where it
+      fits already.
 
     Raises:
       DataError: the shape or dtype is another.
@@ -44,26 +47,30 @@ def fit(images: np.ndarray, image_size: int, channels: int | None, where: str) -
     if images.size == 0:
         raise DataError(f"{where} are empty (shape {shape}): at least one image is needed")
 
-    images = center_crop(images)
+    if image_size is not None:
+        images = center_crop(images)
     kept = 1 if images.shape[-1] == 1 else 3
     channels = kept if channels is None else channels
-    size = images.shape[1]
-    if size == image_size and images.shape[-1] == channels:
+    height, width = images.shape[1:3]
+    new = (height, width) if image_size is None else (image_size, image_size)
+    if new == (height, width) and images.shape[-1] == channels:
         return images
-    across = pillow_coefficients(size, image_size)
-    out = np.empty((len(images), image_size, image_size, channels), np.uint8)
-    step = max(1, _CHUNK_BYTES // (8 * max(size, image_size) ** 2 * images.shape[-1]))
+    across = pillow_coefficients(height, new[0])
+    out = np.empty((len(images), *new, channels), np.uint8)
+    step = max(1, _CHUNK_BYTES // (8 * max(height, width, *new) ** 2 * images.shape[-1]))
     for i in range(0, len(images), step):
         part = convert_channels(images[i : i + step], min(channels, kept))
         out[i : i + step] = _resize(part, across)  # a single grey channel broadcasts to RGB
     return out
 
 
-def fit_one(image: np.ndarray, image_size: int, channels: int) -> np.ndarray:
+def fit_one(image: np.ndarray, image_size: int | None, channels: int) -> np.ndarray:
     """One uint8 image (height, width, 1, 3 or 4) to (image_size, image_size, channels), as `fit`.
 
     For images that differ in size, where Pillow is faster than a matrix of coefficients for each.
     """
+    if image_size is None:
+        return convert_channels(image, channels)
     image = convert_channels(center_crop(image), min(channels, image.shape[-1]))
     if len(image) != image_size:
         resized = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).resize(
@@ -71,6 +78,16 @@ def fit_one(image: np.ndarray, image_size: int, channels: int) -> np.ndarray:
         )
         image = np.asarray(resized).reshape(image_size, image_size, -1)
     return convert_channels(image, channels)
+
+
+def check_size(image: np.ndarray, shape: tuple[int, ...], name: str) -> None:
+    """DataError where an image has another height or width than the first one of its set."""
+    if image.shape[:2] != shape[:2]:
+        raise DataError(
+            f"images of mixed sizes: {name} is {image.shape[0]} x {image.shape[1]} (height x "
+            f"width), and those before are {shape[0]} x {shape[1]}; give an image_size, to which "
+            "all are cropped and resized"
+        )
 
 
 def center_crop(images: np.ndarray) -> np.ndarray:

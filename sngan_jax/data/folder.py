@@ -12,16 +12,18 @@ from PIL import Image, ImageOps
 
 from sngan_jax.data.fit import fit_one
 from sngan_jax.data.image_set import DataError, one_line
+from sngan_jax.data.split import parse_split, rows_of
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
 # Only these decoders: Pillow would call an external program for some others (Ghostscript for EPS).
 _FORMATS = ("PNG", "JPEG")
+_ORIENTATION = 0x0112  # EXIF; 5 to 8 are turned by 90 degrees
 _GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")
 _SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 
 
 def read_folder(
-    folder: str, split: str, image_size: int, channels: int | None
+    folder: str, split: str, image_size: int | None, channels: int | None
 ) -> tuple[np.ndarray, np.ndarray | None, int]:
     """Reads every PNG and JPEG below a folder, in sorted order.
 
@@ -31,16 +33,18 @@ def read_folder(
 
     Args:
       folder: the path.
-      split: 'train', which is everything.
-      image_size: side in pixels to crop (centre) and resize each image to.
+      split: 'train', which is everything, or a part of it, as 'train[:1000]'.
+      image_size: side in pixels to crop (centre) and resize each image to; None keeps the size
+        that they have, which must be one.
       channels: 1, 3, or None for 1 if all the files are grey and 3 otherwise.
 
     Returns:
-      images uint8 (n, image_size, image_size, channels), labels int32 (n,) or None, num_classes.
+      images uint8 (n, height, width, channels), labels int32 (n,) or None, num_classes.
 
     Raises:
-      DataError: no such folder, no images, images both beside and in class folders, a class without
-        images, sub-folders that are splits, or an image that cannot be read (the first is named).
+      DataError: no such folder, no images, mixed sizes where no size is given, images both beside
+        and in class folders, a class without images, sub-folders that are splits, or an image that
+        cannot be read (the first is named).
     """
     files, labels, num_classes = list_folder(folder, split)
 
@@ -51,7 +55,8 @@ def read_folder(
         try:
             if channels is None:
                 channels = 1 if all(pool.map(_is_grey, files)) else 3
-            images = np.empty((len(files), image_size, image_size, channels), np.uint8)
+            size = (image_size, image_size) if image_size else common_size(files, pool)
+            images = np.empty((len(files), *size, channels), np.uint8)
 
             def read(i: int) -> None:
                 images[i] = fit_one(decode_file(files[i]), image_size, channels)
@@ -66,7 +71,7 @@ def read_folder(
 
 def list_folder(folder: str, split: str) -> tuple[list[Path], np.ndarray | None, int]:
     """The image files in order, with their labels (None if flat) and the number of classes."""
-    if split != "train":
+    if parse_split(split)[0] != "train":
         raise DataError(
             f"folder:{folder} has no split '{split}': all of a folder is 'train', so name "
             "the folder of that split instead"
@@ -85,7 +90,7 @@ def list_folder(folder: str, split: str) -> tuple[list[Path], np.ndarray | None,
             f"as {labelled[0]}): move all into class folders, or all out of them"
         )
     if flat:
-        return flat, None, 0
+        return flat[rows_of(split, len(flat))], None, 0
     if not labelled:
         raise DataError(f"folder:{folder} holds no PNG or JPEG image, nor do its sub-folders")
     if {name.lower() for name in deep} <= _SPLITS:
@@ -100,7 +105,30 @@ def list_folder(folder: str, split: str) -> tuple[list[Path], np.ndarray | None,
                 "remove it or fill it"
             )
     labels = np.repeat(np.arange(len(deep), dtype=np.int32), [len(f) for f in deep.values()])
-    return [file for files in deep.values() for file in files], labels, len(deep)
+    files = [file for files in deep.values() for file in files]
+    rows = rows_of(split, len(files))
+    return files[rows], labels[rows], len(deep)
+
+
+def common_size(files: list[Path], pool: ThreadPoolExecutor) -> tuple[int, int]:
+    """Height and width of all the files, by their headers; DataError where they differ."""
+    sizes = pool.map(_size, files)
+    first = next(sizes)
+    for file, size in zip(files[1:], sizes, strict=True):
+        if size != first:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise DataError(
+                f"images of mixed sizes: {files[0]} is {first[0]} x {first[1]} (height x width) "
+                f"and {file} is {size[0]} x {size[1]}; give an image_size, to which all are "
+                "cropped and resized"
+            )
+    return first
+
+
+def _size(path: Path) -> tuple[int, int]:
+    with _opened(path) as image:
+        turned = image.getexif().get(_ORIENTATION, 1) >= 5
+        return (image.width, image.height) if turned else (image.height, image.width)
 
 
 def _visible(folder: Path) -> list[Path]:

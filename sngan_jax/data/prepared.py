@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from sngan_jax.data.cifar import NAMES as CIFAR
-from sngan_jax.data.fit import fit_one
+from sngan_jax.data.fit import check_size, fit_one
 from sngan_jax.data.image_set import DataError, checked_labels, one_line
 
 _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[^/:]+))?(:(?P<version>\d+\.\d+\.\d+))?")
@@ -20,7 +20,7 @@ _READ_AT_ONCE = 256
 
 
 def read_tfds(
-    spec: str, split: str, image_size: int, channels: int | None, data_dir: str | None
+    spec: str, split: str, image_size: int | None, channels: int | None, data_dir: str | None
 ) -> tuple[np.ndarray, np.ndarray | None, int]:
     """Reads one split of a prepared data set: ArrayRecord directly, TFRecord through TensorFlow.
 
@@ -31,13 +31,14 @@ def read_tfds(
       spec: 'name', 'name/config', 'name:1.0.0' or 'name/config:1.0.0'; without a version the
         newest one on disk.
       split: any that TFDS understands: 'train', 'test[:50%]', 'train+test'.
-      image_size: side in pixels to crop (centre) and resize each image to.
+      image_size: side in pixels to crop (centre) and resize each image to; None keeps the size
+        that they have, which must be one.
       channels: 1, 3, or None for 1 if the set is declared grey and 3 otherwise.
       data_dir: the folder of prepared data sets; None for TFDS's own (TFDS_DATA_DIR, or
         ~/tensorflow_datasets).
 
     Returns:
-      images uint8 (n, image_size, image_size, channels), labels int32 (n,) or None (no class label
+      images uint8 (n, height, width, channels), labels int32 (n,) or None (no class label
       feature, or -1 throughout, as in stl10's 'unlabelled'), num_classes.
 
     Raises:
@@ -55,14 +56,17 @@ def read_tfds(
         image_key, label_key, own_channels = _described(tfds, info, split, where)
         channels = channels or own_channels
         count = info.splits[split].num_examples
-        images = np.empty((count, image_size, image_size, channels), np.uint8)
-        labels = np.empty(count, np.int64)
+        images, labels = None, np.empty(count, np.int64)
         examples = _examples(tfds, builder, split, where, image_key, label_key)
         i = -1
         for i, example in enumerate(examples):
             image = example[image_key]
             image = image[..., None] if image.ndim == 2 else image
-            images[i] = fit_one(image, image_size, channels)
+            image = fit_one(image, image_size, channels)
+            if images is None:
+                images = np.empty((count, *image.shape), np.uint8)
+            check_size(image, images.shape[1:], f"example {i} of {where}")
+            images[i] = image
             labels[i] = example[label_key] if label_key else -1
         if i + 1 != count:
             raise DataError(f"{where}: holds {i + 1} examples instead of {count}: prepare it again")
@@ -74,6 +78,10 @@ def read_tfds(
         return images, None, 0
     labels, _ = checked_labels(labels, count, f"the labels of {where}")
     return images, labels, info.features[label_key].num_classes
+
+
+class NoRandomAccess(DataError):
+    """A set that can only be read from its beginning to its end."""
 
 
 class PreparedImages:
@@ -102,7 +110,7 @@ class PreparedImages:
             self._source = builder.as_data_source(
                 split, decoders={self._image: tfds.decode.SkipDecoding()} if skip else None)
         except NotImplementedError as error:
-            raise DataError(
+            raise NoRandomAccess(
                 f"{self._where}: it is stored as TFRecord, which has no random access: to stream "
                 "it, prepare it with file_format='array_record'"
             ) from error

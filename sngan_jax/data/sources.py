@@ -20,6 +20,7 @@ from sngan_jax.data.fit import fit
 from sngan_jax.data.folder import read_folder
 from sngan_jax.data.image_set import DataError, ImageSet, check_batch, check_fits
 from sngan_jax.data.prepared import read_tfds
+from sngan_jax.data.split import parse_split, rows_of
 
 __all__ = ["DataError", "ImageSet", "check_batch", "check_fits", "load"]
 
@@ -29,7 +30,7 @@ _SPECS = ("digits", "tfds:<name>", "npz:<file>", "idx:<folder>", "folder:<folder
 def load(
     spec: str,
     *,
-    image_size: int,
+    image_size: int | None,
     channels: int | None = None,
     split: str = "train",
     data_dir: str | None = None,
@@ -38,41 +39,50 @@ def load(
 
     Args:
       spec: 'digits', 'tfds:<name>', 'npz:<file>', 'idx:<folder>' or 'folder:<folder>'.
-      image_size: side of the images in pixels.
+      image_size: side of the images in pixels; None keeps the size that they have, square or not.
       channels: 1 (grey) or 3 (RGB) to convert to; None keeps what the source has. Transparent
         images are laid on white.
-      split: 'train', or 'test' where the source has one; for `tfds:` anything that TFDS
-        understands, such as 'unlabelled' or 'train[:90%]'.
+      split: 'train', or 'test' where the source has one, or a part of it, as 'train[:5000]' or
+        'train[90%:]'; for `tfds:` anything that TFDS understands, such as 'unlabelled'.
       data_dir: for `tfds:`, the folder of prepared data sets; None for TFDS's own default.
 
     Returns:
-      An ImageSet of uint8 (n, image_size, image_size, channels), in the order of the source.
+      An ImageSet of uint8 (n, height, width, channels), in the order of the source.
 
     Raises:
       DataError: unknown spec, split, size or channels; missing, unreadable or unsuitable data.
     """
-    if image_size < 1:
+    if image_size is not None and image_size < 1:
         raise DataError(f"image_size is {image_size}: it must be at least 1")
     if channels not in (None, 1, 3):
         raise DataError(f"channels is {channels}: it must be 1 (grey), 3 (RGB) or None (as stored)")
     match spec.partition(":"):
         case ("digits", "", ""):
-            images, labels, num_classes = _read_digits(split, image_size)
+            found = _part(split, *_read_digits(parse_split(split)[0], image_size))
         case ("npz", ":", place) if place:
-            images, labels, num_classes = read_npz(place, split)
+            found = _part(split, *read_npz(place, parse_split(split)[0]))
         case ("idx", ":", place) if place:
-            images, labels, num_classes = read_idx(place, split)
+            found = _part(split, *read_idx(place, parse_split(split)[0]))
         case ("folder", ":", place) if place:
-            images, labels, num_classes = read_folder(place, split, image_size, channels)
+            found = read_folder(place, split, image_size, channels)
         case ("tfds", ":", place) if place:
-            images, labels, num_classes = read_tfds(place, split, image_size, channels, data_dir)
+            found = read_tfds(place, split, image_size, channels, data_dir)
         case (kind, _, _):
             raise DataError(_unknown_spec(spec, kind))
+    images, labels, num_classes = found
     images = fit(images, image_size, channels, f"the images of '{spec}'")
     return ImageSet(images, labels, num_classes, spec)
 
 
-def _read_digits(split: str, image_size: int) -> tuple[np.ndarray, np.ndarray, int]:
+def _part(split: str, images: np.ndarray, labels: np.ndarray | None, num_classes: int):
+    """The rows that a split such as 'train[:100]' names."""
+    if images.ndim == 0 or not len(images):
+        return images, labels, num_classes  # `fit` says what is wrong
+    rows = rows_of(split, len(images))
+    return images[rows], None if labels is None else labels[rows], num_classes
+
+
+def _read_digits(split: str, image_size: int | None) -> tuple[np.ndarray, np.ndarray, int]:
     """The test part of UCI's "Optical Recognition of Handwritten Digits" (Alpaydin & Kaynak)."""
     if split != "train":
         raise DataError(f"digits has no split '{split}': all its 1,797 images are in 'train'")
@@ -83,7 +93,7 @@ def _read_digits(split: str, image_size: int) -> tuple[np.ndarray, np.ndarray, i
     images = (digits.images.astype(np.uint16) * 255 + 8) // 16
     # Enlarged by repeating pixels where that is possible: means over blocks give the 8x8 image
     # back, which they do not after an interpolation.
-    k = image_size // 8 if image_size % 8 == 0 else 1
+    k = image_size // 8 if image_size and image_size % 8 == 0 else 1
     images = images.repeat(k, axis=1).repeat(k, axis=2)
     return images.astype(np.uint8), digits.target.astype(np.int32), 10
 

@@ -14,17 +14,18 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import jax
 import numpy as np
 
-from sngan_jax.data.fit import fit_one
-from sngan_jax.data.folder import decode_file, list_folder
+from sngan_jax.data.fit import check_size, fit_one
+from sngan_jax.data.folder import common_size, decode_file, list_folder
 from sngan_jax.data.image_set import DataError
 from sngan_jax.data.pipeline import batch_indices
 from sngan_jax.data.prepared import PreparedImages
 
-# uint8 (s, s, c) and a class, -1 where there is none.
+# uint8 (h, w, c) and a class, -1 where there is none.
 Example = tuple[np.ndarray, int]
 
 
@@ -33,37 +34,43 @@ class ImageStream:
 
     Attributes:
       name: the spec that it was opened from.
-      image_size, channels: of the images that it gives.
+      shape: height, width and channels of the images that it gives.
       num_classes: 0 for an unlabelled set.
     """
 
-    def __init__(self, name: str, count: int, image_size: int, channels: int, num_classes: int,
+    def __init__(self, name: str, count: int, shape: tuple[int, int, int], num_classes: int,
                  identity: bytes, read_one: Callable[[int], Example]):
-        self.name, self.image_size, self.channels = name, image_size, channels
-        self.num_classes = num_classes
+        self.name, self.shape, self.num_classes = name, shape, num_classes
         self._count, self._identity, self._read_one = count, identity, read_one
 
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def channels(self) -> int:
+        """1 (grey) or 3 (RGB)."""
+        return self.shape[-1]
+
     def fingerprint(self) -> str:
-        """16 hex digits of the set's description on disk; no image is read."""
-        size = repr((self._count, self.image_size, self.channels)).encode()
+        """16 hex digits of the set's description on disk."""
+        size = repr((self._count, *self.shape)).encode()
         return hashlib.sha256(self._identity + size).hexdigest()[:16]
 
     def read(self, rows: np.ndarray, map_: Callable = map) -> tuple[np.ndarray, np.ndarray | None]:
-        """The images of these rows: uint8 (n, s, s, c), and int32 labels (n,) or None.
+        """The images of these rows: uint8 (n, h, w, c), and int32 labels (n,) or None.
 
         Args:
           rows: integers (n,) in [0, len(self)).
           map_: how to call a function on each, such as a thread pool's `map`.
 
         Raises:
-          DataError: where an image cannot be read, or has no class in a set with classes.
+          DataError: where an image cannot be read, has another size than the first one, or has no
+            class in a set with classes.
         """
-        images = np.empty((len(rows), self.image_size, self.image_size, self.channels), np.uint8)
+        images = np.empty((len(rows), *self.shape), np.uint8)
         labels = np.empty(len(rows), np.int32)
         for i, (image, label) in enumerate(map_(self._read_one, map(int, rows))):
+            check_size(image, self.shape, f"image {rows[i]} of {self.name}")
             images[i], labels[i] = image, label
         if not self.num_classes:
             return images, None
@@ -74,13 +81,16 @@ class ImageStream:
         return images, labels
 
 
-def open_stream(spec: str, *, image_size: int, channels: int | None = None, split: str = "train",
-                data_dir: str | None = None) -> ImageStream:
+def open_stream(spec: str, *, image_size: int | None, channels: int | None = None,
+                split: str = "train", data_dir: str | None = None,
+                exact: bool = False) -> ImageStream:
     """Opens a data set for reading image by image; arguments as of `sources.load`.
 
     Args:
       spec: 'tfds:<name>', prepared as ArrayRecord, or 'folder:<folder>'.
       channels: None reads as `sources.load` does for tfds, and RGB for a folder.
+      exact: whether the fingerprint is of the content of a folder's files, which are all read for
+        it, and not of their names and sizes only.
 
     Returns:
       an ImageStream of the pixels and labels of `sources.load`, in its order.
@@ -100,8 +110,9 @@ def open_stream(spec: str, *, image_size: int, channels: int | None = None, spli
             image, label = source.decode(raw, row)
             return fit_one(image, image_size, channels), label
 
-        labelled = source.num_classes and source.decode(source.raw(0), 0)[1] >= 0
-        return ImageStream(spec, len(source), image_size, channels,
+        image, label = read_tfds(0)
+        labelled = source.num_classes and label >= 0
+        return ImageStream(spec, len(source), image.shape,
                            source.num_classes if labelled else 0, source.identity, read_tfds)
     if kind == "folder" and place:
         files, labels, num_classes = list_folder(place, split)
@@ -111,11 +122,21 @@ def open_stream(spec: str, *, image_size: int, channels: int | None = None, spli
             image = fit_one(decode_file(files[row]), image_size, channels)
             return image, -1 if labels is None else int(labels[row])
 
-        identity = "".join(f"{file}:{file.stat().st_size};" for file in files).encode()
-        return ImageStream(spec, len(files), image_size, channels, num_classes, identity,
-                           read_file)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            size = (image_size, image_size) if image_size else common_size(files, pool)
+            identity = (b"".join(pool.map(_content, files)) if exact else
+                        "".join(f"{file}:{file.stat().st_size};" for file in files).encode())
+        return ImageStream(spec, len(files), (*size, channels), num_classes, identity, read_file)
     raise DataError(f"config.stream is true, but {spec!r} is read into memory: only tfds:<name> "
                     "and folder:<folder> are streamed; use --config.stream=false")
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return hashlib.sha256(file.read_bytes()).digest()
+    except OSError as error:
+        raise DataError(f"{file} cannot be read ({error.strerror}): repair it or remove it"
+                        ) from error
 
 
 def batches(stream: ImageStream, key: jax.Array, *, first_iteration: int, n_dis: int,
@@ -133,7 +154,7 @@ def batches(stream: ImageStream, key: jax.Array, *, first_iteration: int, n_dis:
       ahead: how many iterations are read before they are asked for.
 
     Yields:
-      images uint8 (n_dis, count, s, s, c); labels int32 (n_dis, count), or None.
+      images uint8 (n_dis, count, h, w, c); labels int32 (n_dis, count), or None.
 
     Raises:
       DataError: where an image cannot be read.

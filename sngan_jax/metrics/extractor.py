@@ -36,6 +36,7 @@ class Extractor:
       function: (params, uint8 (n, h, w, c)) -> float32 features (n, dimensions) and logits
         (n, num_classes), or None.
       batch_size: images at a time on each device.
+      family: 'inception' or 'classifier', which its scores are named after.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Extractor:
     params: Any
     function: Callable[[Any, jax.Array], tuple[jax.Array, jax.Array | None]]
     batch_size: int = 64
+    family: str = "inception"
 
     def extract(self, batches: Iterable[np.ndarray]) -> Iterator[Extracted]:
         """Features of images that come in arrays of any length, all of one size.
@@ -103,11 +105,12 @@ def inception_extractor(weights: Weights, resize: str = "tf1", batch_size: int =
 
 
 def collect(extractor: Extractor, batches: Iterable[np.ndarray], *, keep: bool = False,
-            total: int | None = None, name: str = "images") -> Collected:
+            limit: int | None = None, total: int | None = None, name: str = "images") -> Collected:
     """One pass over images: moments, logits, and all features where `keep` is true.
 
     Args:
       batches: uint8 (n, h, w, c), any n.
+      limit: how many of the images the moments and features are of; the logits are of all.
       total: number of images that will come, for the progress bar.
       name: what the progress bar and the sentences call the images.
 
@@ -121,9 +124,10 @@ def collect(extractor: Extractor, batches: Iterable[np.ndarray], *, keep: bool =
             if not np.isfinite(batch.features).all():
                 raise UserError(f"the features of {name} are not all finite: the images, or the "
                                 "weights of the extractor, are damaged")
-            running.add(batch.features)
+            wanted = batch.features if limit is None else batch.features[:limit - running.n]
+            running.add(wanted)
             if keep:
-                features.append(batch.features)
+                features.append(wanted)
             if batch.logits is not None:
                 logits.append(batch.logits)
             bar.update(len(batch.features))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,15 @@ def load_statistics(file: Path, extractor: Extractor) -> tuple[Moments, dict[str
             raise UserError(f"{file} was made with the {key} {about[key]!r}, and this is "
                             f"{ours!r}: scores of the two cannot be compared; make it again")
     return Moments(mean, covariance, n), about
+
+
+def is_statistics(file: Path) -> bool:
+    """Whether a file is an .npz with `mu`; False for a damaged or missing one."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return "mu.npy" in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def cache_name(extractor: Extractor, fingerprint: str, split: str, n: int) -> str:

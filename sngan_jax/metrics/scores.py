@@ -14,14 +14,37 @@ from sngan_jax.metrics.inception_score import inception_score
 from sngan_jax.metrics.kid import kernel_distance
 from sngan_jax.metrics.prdc import prdc
 
-# Scores by name; 'intra_fid' needs the labels of both sets.
-METRICS = ("fid", "is", "kid", "prdc", "intra_fid")
-_NEED_FEATURES = {"kid", "prdc", "intra_fid"}
+# Scores by extractor. Those of a classifier have names of their own: they are no FID and no IS.
+METRICS = {"inception": ("fid", "is", "kid", "prdc", "intra_fid"),
+           "classifier": ("fcd", "cs", "kcd", "prdc", "intra_fcd", "classes")}
+# What is computed under another name with a classifier.
+_SAME = {"fcd": "fid", "cs": "is", "kcd": "kid", "intra_fcd": "intra_fid"}
+_NEED_FEATURES = {"kid", "kcd", "prdc", "intra_fid", "intra_fcd"}
+_NEED_LOGITS = {"is", "cs", "classes"}
+# Where less is better; used to choose the best of several checkpoints.
+LESS_IS_BETTER = {"fid": True, "kid": True, "intra_fid": True, "fcd": True, "kcd": True,
+                  "intra_fcd": True, "is": False, "cs": False}
 
 
 def keeps_features(metrics: Iterable[str]) -> bool:
     """Whether every feature vector must be kept, and not the moments only."""
     return not _NEED_FEATURES.isdisjoint(metrics)
+
+
+def needs_reference(metrics: Iterable[str]) -> bool:
+    """Whether a second set is compared with, and not the first one looked at alone."""
+    return not _NEED_LOGITS.issuperset(metrics)
+
+
+def check_names(metrics: Sequence[str], family: str) -> None:
+    """UserError for a score that there is not with an extractor of this family."""
+    there = METRICS[family]
+    if not metrics:
+        raise UserError(f"no metric is named: take some of {', '.join(there)}")
+    for name in metrics:
+        if name not in there:
+            raise UserError(f"there is no metric {name!r} with the extractor {family}: its metrics "
+                            f"are {', '.join(there)}")
 
 
 def check_metrics(metrics: Sequence[str], extractor: Extractor, *, labels: bool,
@@ -32,36 +55,33 @@ def check_metrics(metrics: Sequence[str], extractor: Extractor, *, labels: bool,
       labels: whether both sets have class labels.
       statistics_only: whether of one of them there is no more than mean and covariance.
     """
-    for name in metrics:
-        if name not in METRICS:
-            raise UserError(f"there is no metric {name!r}: the metrics are {', '.join(METRICS)}")
-    if not metrics:
-        raise UserError(f"no metric is named: take some of {', '.join(METRICS)}")
+    check_names(metrics, extractor.family)
     if "is" in metrics and not extractor.num_classes:
         raise UserError("the Inception Score needs the network's head, which these weights of "
                         f"{extractor.name} (checksum {extractor.checksum}) lack: get pytorch-fid's "
                         "file and run python -m experiments.get_inception --file=…, or leave 'is' "
                         "out")
-    if "intra_fid" in metrics and not labels:
-        raise UserError("intra_fid is a distance for each class, and one of the two sets has no "
-                        "labels: use a conditional run and a labelled set, or leave it out")
+    for name in ("intra_fid", "intra_fcd"):
+        if name in metrics and not labels:
+            raise UserError(f"{name} is a distance for each class, and one of the two sets has no "
+                            "labels: use a conditional run and a labelled set, or leave it out")
     if statistics_only and keeps_features(metrics):
         raise UserError(f"{', '.join(m for m in metrics if m in _NEED_FEATURES)} cannot be "
                         "computed from a statistics file, which holds a mean and a covariance "
                         "only: give the images, or leave it out")
 
 
-def compute(metrics: Sequence[str], real: Collected, fake: Collected, *,
+def compute(metrics: Sequence[str], real: Collected | None, fake: Collected, *,
             real_labels: np.ndarray | None = None, fake_labels: np.ndarray | None = None,
             splits: int = 10, seed: int = 0) -> dict[str, Any]:
     """The scores of `fake` against `real`, by name; those with an error have a second entry.
 
     Args:
       metrics: checked by `check_metrics`.
-      real: with features where `keeps_features(metrics)`.
-      fake: the same; with logits for 'is'.
+      real: with features where `keeps_features(metrics)`; None unless `needs_reference(metrics)`.
+      fake: the same; with logits for 'is', 'cs' and 'classes'.
       real_labels: int (n,), for 'intra_fid'.
-      fake_labels: int (m,), the same.
+      fake_labels: int (m,), the same; for 'classes', how often the classifier agrees.
       splits: of the Inception Score.
       seed: of KID's subsets.
 
@@ -69,23 +89,42 @@ def compute(metrics: Sequence[str], real: Collected, fake: Collected, *,
       UserError: a class with fewer than two images; fewer images than splits or neighbours.
     """
     scores: dict[str, Any] = {}
-    try:
-        if "fid" in metrics:
-            scores["fid"] = frechet_distance(real.moments, fake.moments)
-        if "is" in metrics:
-            scores["is"], scores["is_std"] = inception_score(fake.logits, splits)
-        if "kid" in metrics:
-            scores["kid"], scores["kid_std"] = kernel_distance(real.features, fake.features,
-                                                               seed=seed)
-        if "prdc" in metrics:
-            scores |= prdc(real.features, fake.features)._asdict()
-    except ValueError as error:
-        raise UserError(f"too few images: {error}") from error
-    if "intra_fid" in metrics:
-        of_class = intra_fid(real.features, real_labels, fake.features, fake_labels)
-        scores["intra_fid"] = float(np.mean(list(of_class.values())))
-        scores["intra_fid_of_class"] = of_class
+    for metric in metrics:
+        kind = _SAME.get(metric, metric)
+        try:
+            if kind == "fid":
+                scores[metric] = frechet_distance(real.moments, fake.moments)
+            elif kind == "is":
+                scores[metric], scores[f"{metric}_std"] = inception_score(fake.logits, splits)
+            elif kind == "kid":
+                scores[metric], scores[f"{metric}_std"] = kernel_distance(
+                    real.features, fake.features, seed=seed)
+            elif kind == "prdc":
+                scores |= prdc(real.features, fake.features)._asdict()
+            elif kind == "intra_fid":
+                of_class = intra_fid(real.features, real_labels, fake.features, fake_labels)
+                scores[metric] = float(np.mean(list(of_class.values())))
+                scores[f"{metric}_of_class"] = of_class
+            else:
+                scores |= classes(fake.logits, fake_labels)
+        except ValueError as error:
+            raise UserError(f"too few images: {error}") from error
     return scores
+
+
+def classes(logits: np.ndarray, labels: np.ndarray | None) -> dict[str, Any]:
+    """The share of images that a classifier gives to each class, and how often it agrees.
+
+    Args:
+      logits: (n, classes).
+      labels: int (m,), the classes that the first m images were asked for; or None.
+    """
+    drawn = logits.argmax(1)
+    result: dict[str, Any] = {
+        "class_share": (np.bincount(drawn, minlength=logits.shape[1]) / len(drawn)).tolist()}
+    if labels is not None:
+        result["class_agreement"] = float(np.mean(drawn[:len(labels)] == labels))
+    return result
 
 
 def intra_fid(real: np.ndarray, real_labels: np.ndarray, fake: np.ndarray,

@@ -23,10 +23,12 @@ from sngan_jax.errors import UserError
 from sngan_jax.figures import save_curves, save_grid
 from sngan_jax.losses import LOSSES
 from sngan_jax.methods import method_of
+from sngan_jax.metrics.evaluate import table
 from sngan_jax.models.build import build_models
 from sngan_jax.regularizers import CONSTRAINTS, REGULARIZERS
-from sngan_jax.sampling import even_labels, sample_images
+from sngan_jax.sampling import NotFiniteError, even_labels, sample_images
 from sngan_jax.train.checkpoint import Checkpoints
+from sngan_jax.train.evaluation import make_evaluation
 from sngan_jax.train.feed import feed, positions, replicate
 from sngan_jax.train.state import TrainState, adam, count_parameters, create_state
 from sngan_jax.train.step import AXIS, Objective, StepSettings, linear_decay, make_train_step
@@ -128,6 +130,7 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
         meta = {"data": images.fingerprint(), "channels": images.channels,
                 "num_classes": images.num_classes}
         log = Log(workdir, first, config, run, meta["num_classes"])
+        evaluate = make_evaluation(config, workdir, run.generator, images, first)
         key = jax.random.key(config.seed + 1)
         stream = feed(images, devices, key, first_iteration=first, n_dis=config.n_dis,
                       batch_size=config.batch_size)
@@ -152,6 +155,8 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
                     log.samples(state, iteration)
                 if iteration % config.checkpoint_every == 0 or last:
                     checkpoints.save(state, meta)
+                if evaluate and (iteration % config.evaluate_every == 0 or last):
+                    log.scores(evaluate(state.generator, iteration), iteration)
                 bar.update()
                 if last:
                     break
@@ -242,11 +247,23 @@ class Log:
 
     def samples(self, state: TrainState, iteration: int) -> None:
         """A grid of the same latents each time, and the curves so far."""
-        images = sample_images(self._generator, state.generator, self._fixed_key, self._labels,
-                               self._config)
+        try:
+            images = sample_images(self._generator, state.generator, self._fixed_key, self._labels,
+                                   self._config)
+        except NotFiniteError as error:
+            tqdm.write(f"warning: no samples of iteration {iteration}: {error}")
+            return
         save_grid(self._workdir / "samples" / f"{iteration:07d}.png", images, self._columns)
         self._writer.add_images("samples", images, iteration, dataformats="NHWC")
         self.curves()
+
+    def scores(self, record: dict[str, Any], iteration: int) -> None:
+        """Shows a record, and writes its numbers as events."""
+        tqdm.write(table([record]))
+        for name, value in record["scores"].items():
+            if isinstance(value, float):
+                self._writer.add_scalar(f"scores/{name}", value, iteration)
+        self._marker = (iteration, time.perf_counter())
 
     def curves(self) -> None:
         """Losses and σ over the iterations."""

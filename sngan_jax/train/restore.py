@@ -20,7 +20,10 @@ from sngan_jax.train.workdir import read_config
 
 
 class RestoredRun(NamedTuple):
-    """Networks and state of a checkpoint; num_classes is 0 for an unconditional model."""
+    """Networks and state of a checkpoint.
+
+    num_classes is 0 for an unconditional model; channels are those of its images.
+    """
 
     config: ConfigDict
     generator: nn.Module
@@ -28,11 +31,22 @@ class RestoredRun(NamedTuple):
     state: TrainState
     iteration: int
     num_classes: int
+    channels: int
 
     def sample(self, labels: np.ndarray, seed: int = 0) -> np.ndarray:
         """One image for each label (ignored by an unconditional model): uint8 (n, h, w, c)."""
         return sample_images(self.generator, self.state.generator, jax.random.key(seed), labels,
                              self.config)
+
+
+def saved_iterations(workdir: Path) -> list[int]:
+    """Those of a run's checkpoints, oldest first; UserError where there is none."""
+    config = read_config(workdir)
+    if (workdir / "checkpoints").is_dir():
+        with Checkpoints(workdir, config["keep_checkpoints"]) as checkpoints:
+            if saved := checkpoints.all():
+                return saved
+    raise UserError(f"{workdir} has no checkpoint yet: train it first, or wait for one")
 
 
 def restore_run(workdir: Path, iteration: int | None = None) -> RestoredRun:
@@ -43,12 +57,8 @@ def restore_run(workdir: Path, iteration: int | None = None) -> RestoredRun:
     """
     config = ConfigDict(read_config(workdir))
     validate(config, device_count=1)
-    if not (workdir / "checkpoints").is_dir():
-        raise UserError(f"{workdir} has no checkpoint yet: train it first, or wait for one")
+    saved = saved_iterations(workdir)
     with Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
-        saved = checkpoints.all()
-        if not saved:
-            raise UserError(f"{workdir} has no checkpoint yet: train it first, or wait for one")
         iteration = saved[-1] if iteration is None else iteration
         if iteration not in saved:
             raise UserError(f"{workdir} has no checkpoint of iteration {iteration}; it has: "
@@ -57,4 +67,4 @@ def restore_run(workdir: Path, iteration: int | None = None) -> RestoredRun:
         run = build_run(config, meta["channels"], meta["num_classes"])
         state = checkpoints.restore(run.initial_state, iteration)
     return RestoredRun(config, run.generator, run.discriminator, state, iteration,
-                       meta["num_classes"] if config.conditional else 0)
+                       meta["num_classes"] if config.conditional else 0, meta["channels"])

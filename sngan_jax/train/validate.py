@@ -9,6 +9,7 @@ from typing import Any
 from sngan_jax.errors import UserError
 from sngan_jax.losses import LOSSES
 from sngan_jax.methods import METHODS, NORMS, layer_fields, method_of
+from sngan_jax.metrics.scores import METRICS, check_names
 from sngan_jax.models.blocks import CONDITIONINGS
 from sngan_jax.models.build import HEAD_BIASES, MODELS, size_factor
 from sngan_jax.models.cnn import CNNS
@@ -89,6 +90,10 @@ FIELDS: dict[str, Rule] = {
     "beta2": _DECAY,
     "lr_decay_start": (float, lambda v: 0 <= v <= 1, "a fraction of the run, from 0 to 1"),
     "ema_decay": _DECAY,
+    "evaluate_every": _COUNT_OR_NONE,
+    "evaluate_extractor": _one_of(METRICS),
+    "evaluate_metrics": _TEXT,
+    "evaluate_images": (int, lambda v: v >= 2, "a whole number of at least 2"),
     "log_every": _COUNT,
     "sample_every": _COUNT,
     "num_samples": _COUNT,
@@ -126,7 +131,14 @@ def validate(config: Any, device_count: int) -> None:
         if config[name] % device_count:
             raise UserError(f"config.{name} is {config[name]}, which the {device_count} devices "
                             f"cannot share equally: use a multiple of {device_count}")
+    if config.evaluate_every:
+        check_names(names_of(config.evaluate_metrics), config.evaluate_extractor)
     _check_effects(config)
+
+
+def names_of(text: str) -> list[str]:
+    """Names with commas between them as a list."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _check_effects(config: Any) -> None:

@@ -89,7 +89,7 @@ def environment() -> dict[str, Any]:
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
-        "commit": _commit(),
+        "commit": commit(),
         "sngan_jax": sngan_jax.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -100,7 +100,7 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """The commit of the source tree, with +changes where it has been changed; None if unknown."""
     folder = Path(__file__).parent
     try:

@@ -1,0 +1,45 @@
+"""The extractor that is asked for by name."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from sngan_jax.data.image_set import ImageSet
+from sngan_jax.data.streaming import ImageStream
+from sngan_jax.metrics.classifier import cached_classifier, classifier_extractor
+from sngan_jax.metrics.extractor import Extractor, inception_extractor
+from sngan_jax.metrics.inception_weights import cache_folder, load_weights
+
+_MOST_BYTES = 2**30  # of a streamed set that a classifier is trained on
+
+
+def make_extractor(kind: str, images: ImageSet | ImageStream | None = None, *,
+                   resize: str = "tf1", batch_size: int | None = None) -> Extractor:
+    """Inception with the weights of the cache, or the classifier of a set's labels.
+
+    Args:
+      kind: 'inception' or 'classifier'.
+      images: that the classifier is trained on, unless the cache has it; of a set that is streamed,
+        as many at random as fit into a GiB.
+      resize: of Inception's input, one of `resize.RESIZES`.
+      batch_size: images at a time on each device; None for a good one.
+
+    Raises:
+      UserError: no weights; no labels.
+    """
+    options = {"batch_size": batch_size} if batch_size else {}
+    if kind == "inception":
+        return inception_extractor(load_weights(), resize, **options)
+    if isinstance(images, ImageStream):
+        images = _in_memory(images)
+    return classifier_extractor(cached_classifier(images, cache_folder()), **options)
+
+
+def _in_memory(stream: ImageStream) -> ImageSet:
+    most = max(_MOST_BYTES // int(np.prod(stream.shape)), 1)
+    rows = np.sort(np.random.default_rng(0).permutation(len(stream))[:most])
+    with ThreadPoolExecutor() as decoders:
+        images, labels = stream.read(rows, decoders.map)
+    return ImageSet(images, labels, stream.num_classes, stream.name)

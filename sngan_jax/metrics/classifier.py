@@ -1,0 +1,174 @@
+"""A small classifier of a data set's own classes, as an extractor where Inception knows nothing.
+
+Its scores have names of their own: Fréchet classifier distance (fcd), classifier score (cs), kernel
+classifier distance (kcd). They are comparable between runs on one data set only, by one classifier
+(its checksum is in each record), and never with an FID or an IS.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
+from tqdm import tqdm
+
+from sngan_jax.data.image_set import ImageSet
+from sngan_jax.data.pipeline import scale
+from sngan_jax.errors import UserError
+from sngan_jax.metrics.arrays import read_npz, write_npz
+from sngan_jax.metrics.extractor import Extractor
+
+FEATURES = 128
+STEPS, BATCH, RATE, HELD_OUT = 1500, 128, 2e-3, 0.1
+_RECIPE = f"cnn-1:{STEPS}:{BATCH}:{RATE}:{HELD_OUT}"  # part of the cache's key
+
+
+class Classifier(nn.Module):
+    """uint8 (n, h, w, c) -> features (n, 128) after the last ReLU, logits (n, num_classes)."""
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        x = scale(images)
+        width = 32
+        x = nn.relu(nn.Conv(width, (3, 3), strides=1 if min(x.shape[1:3]) <= 16 else 2)(x))
+        while min(x.shape[1:3]) > 4:
+            width = min(2 * width, 128)
+            x = nn.relu(nn.Conv(width, (3, 3), strides=2)(x))
+        x = nn.relu(nn.Dense(FEATURES)(x.reshape(len(x), -1)))
+        return x, nn.Dense(self.num_classes)(x)
+
+
+class Trained(NamedTuple):
+    """params: of Classifier(num_classes); accuracy: on the held-out tenth; of what shape, and
+    a checksum of the params."""
+
+    params: Any
+    num_classes: int
+    shape: tuple[int, int, int]
+    accuracy: float
+    checksum: str
+
+
+def classifier_extractor(trained: Trained, batch_size: int = 256) -> Extractor:
+    """The extractor of fcd, cs, kcd, prdc, intra_fcd and classes."""
+    network = Classifier(trained.num_classes)
+
+    def function(params: Any, images: jax.Array):
+        if images.shape[1:] != trained.shape:
+            raise UserError(f"the classifier was trained on images of {_words(trained.shape)}, and "
+                            f"these are of {_words(images.shape[1:])}: bring them to its size, or "
+                            "train one of theirs")
+        return network.apply({"params": params}, images)
+
+    return Extractor(f"classifier ({trained.accuracy:.1%} of held-out images right)",
+                     trained.checksum, "", FEATURES, trained.num_classes, trained.params, function,
+                     batch_size, family="classifier")
+
+
+def cached_classifier(images: ImageSet, folder: Path) -> Trained:
+    """The classifier of a labelled set: read from a cache, or else trained and written there.
+
+    Args:
+      images: which are its training data; the file's name is a function of their content.
+      folder: of the cache.
+
+    Raises:
+      UserError: no labels, fewer than two classes or ten images, or a damaged file.
+    """
+    if images.labels is None or images.num_classes < 2:
+        raise UserError(f"a classifier needs the labels of at least two classes, and {images.name} "
+                        "has none: take a labelled set, or the extractor inception")
+    if len(images) < 10:
+        raise UserError(f"a classifier needs at least 10 images, and {images.name} has "
+                        f"{len(images)}: take a larger set")
+    key = hashlib.sha256(f"{_RECIPE}:{images.fingerprint()}".encode()).hexdigest()[:20]
+    file = folder / f"classifier-{key}.npz"
+    if file.is_file():
+        return load_classifier(file)
+    trained = train_classifier(images)
+    about = {"num_classes": trained.num_classes, "shape": trained.shape,
+             "accuracy": trained.accuracy, "data": images.name}
+    flat = {"/".join(k): v for k, v in flatten_dict(trained.params).items()}
+    try:
+        write_npz(file, {**flat, "about": json.dumps(about)})
+    except OSError as error:
+        raise UserError(f"{file} cannot be written ({error.strerror}): set SNGAN_JAX_CACHE to a "
+                        "folder of your own") from error
+    return trained
+
+
+def load_classifier(file: Path) -> Trained:
+    """What `cached_classifier` wrote; UserError where it is damaged."""
+    try:
+        arrays = read_npz(file)
+        about = json.loads(str(arrays.pop("about")))
+        shape, num_classes = tuple(about["shape"]), about["num_classes"]
+        params = unflatten_dict({tuple(k.split("/")): v for k, v in arrays.items()})
+        expected = jax.eval_shape(Classifier(num_classes).init, jax.random.key(0),
+                                  jnp.zeros((1, *shape), jnp.uint8))["params"]
+        if jax.tree.map(jnp.shape, params) != jax.tree.map(jnp.shape, expected):
+            raise ValueError("its arrays are of another network")
+        return Trained(params, num_classes, shape, about["accuracy"], _checksum(params))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"the classifier {file} cannot be read ({error}): it is damaged; remove "
+                        "it, and it is trained again") from error
+
+
+def train_classifier(images: ImageSet) -> Trained:
+    """Trains by Adam for a fixed number of steps, and measures the accuracy on a tenth held out."""
+    network = Classifier(images.num_classes)
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(images))
+    held = order[:max(1, int(HELD_OUT * len(images)))]
+    rows = order[len(held):]
+    optimizer = optax.adam(optax.cosine_decay_schedule(RATE, STEPS))
+    params = network.init(jax.random.key(0), images.images[:1])["params"]
+    state = params, optimizer.init(params)
+    step = partial(_step, network, optimizer)
+    with tqdm(range(STEPS), desc=f"classifier of {images.name}", unit="step", dynamic_ncols=True,
+              mininterval=1) as bar:
+        for _ in bar:
+            batch = rng.choice(rows, BATCH)
+            state = step(state, images.images[batch], images.labels[batch])
+    params = jax.tree.map(np.asarray, state[0])
+    predict = jax.jit(lambda x: network.apply({"params": params}, x)[1].argmax(1))
+    right = [np.asarray(predict(images.images[part])) == images.labels[part]
+             for part in np.array_split(held, -(-len(held) // 500))]
+    return Trained(params, images.num_classes, images.images.shape[1:],
+                   float(np.concatenate(right).mean()), _checksum(params))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _step(network: nn.Module, optimizer: optax.GradientTransformation, state: Any, x: jax.Array,
+          y: jax.Array) -> Any:
+    params, opt_state = state
+
+    def loss(params: Any) -> jax.Array:
+        logits = network.apply({"params": params}, x)[1]
+        return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+
+    updates, opt_state = optimizer.update(jax.grad(loss)(params), opt_state)
+    return optax.apply_updates(params, updates), opt_state
+
+
+def _checksum(params: Any) -> str:
+    digest = hashlib.sha256()
+    for name, leaf in sorted(flatten_dict(params).items()):
+        digest.update("/".join(name).encode())
+        digest.update(np.ascontiguousarray(leaf, "<f4"))
+    return digest.hexdigest()[:16]
+
+
+def _words(shape: tuple[int, ...]) -> str:
+    return f"{shape[0]} x {shape[1]} with {shape[2]} channel{'s' if shape[2] > 1 else ''}"

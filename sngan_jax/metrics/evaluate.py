@@ -1,0 +1,245 @@
+"""Scores as records: counts, split, extractor, resize, statistics, seeds and commit beside each."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from sngan_jax.data.image_set import ImageSet
+from sngan_jax.data.prepared import NoRandomAccess
+from sngan_jax.data.sources import load
+from sngan_jax.data.streaming import ImageStream, open_stream
+from sngan_jax.errors import UserError
+from sngan_jax.metrics.extractor import Collected, Extractor, collect
+from sngan_jax.metrics.protocol import FREE, Protocol
+from sngan_jax.metrics.reference import cache_name, load_statistics, save_statistics
+from sngan_jax.metrics.scores import check_metrics, compute, keeps_features, needs_reference
+from sngan_jax.sampling import even_labels, sample_batches
+from sngan_jax.train.state import GeneratorState
+from sngan_jax.train.workdir import commit
+
+SCORES = "scores.jsonl"
+_READ_AT_ONCE = 256
+
+
+class Side(NamedTuple):
+    """One of the two sets of a score.
+
+    collected: its moments (and features, logits); labels: int (n,), of the images that the
+    features are of, or None; about: what a record says of it.
+    """
+
+    collected: Collected
+    labels: np.ndarray | None
+    about: dict[str, Any]
+
+
+def open_images(spec: str, *, split: str = "train", image_size: int | None = None,
+                channels: int | None = None, data_dir: str | None = None) -> ImageSet | ImageStream:
+    """A set of images to be scored: read batch by batch where its source can.
+
+    Args:
+      spec, split, channels, data_dir: as of `data.load`.
+      image_size: None for the images' own size, which must be one.
+
+    Raises:
+      DataError: as `data.load`.
+    """
+    options = {"image_size": image_size, "channels": channels, "split": split,
+               "data_dir": data_dir}
+    if spec.startswith(("folder:", "tfds:")):
+        try:
+            return open_stream(spec, **options, exact=True)
+        except NoRandomAccess:
+            pass
+    return load(spec, **options)
+
+
+def of_statistics(file: Path, extractor: Extractor) -> Side:
+    """The side of a `.npz` with `mu` and `sigma`; UserError where it does not suit."""
+    found, about = load_statistics(file, extractor)
+    return Side(Collected(found, None, None), None,
+                {"statistics": str(file), "n": found.n or "unknown",
+                 **{k: about[k] for k in ("images", "split", "fingerprint") if k in about}})
+
+
+def of_images(images: ImageSet | ImageStream, split: str, num: int, metrics: Sequence[str],
+              extractor: Extractor, *, num_logits: int = 0, seed: int = 0,
+              cache: Path | None = None, protocol: str = FREE, name: str = "images") -> Side:
+    """The side of a set of images: `num` of them, in an order that is a function of the seed.
+
+    Args:
+      split: that they were opened with, for the record.
+      num: how many the features are of; 0 for all.
+      metrics: which decide whether all features are kept.
+      num_logits: how many the logits are of, where that is more.
+      cache: a folder where statistics are looked up, and written after they were computed, if
+        `metrics` need no more than them.
+      protocol: whose numbers these are, for the sentence.
+      name: of the progress bar.
+
+    Raises:
+      UserError: fewer images than asked for; an image that cannot be read.
+    """
+    num = num or len(images)
+    total = max(num, num_logits)
+    if total > len(images):
+        free = "" if protocol == FREE else " take another split, or --protocol=free with numbers"
+        raise UserError(f"the protocol {protocol} needs {total:,} images, and {images.name}, split "
+                        f"{split!r}, has {len(images):,}:{free or ' take fewer'}")
+    fingerprint = images.fingerprint()
+    about = {"images": images.name, "split": split, "n": num, "fingerprint": fingerprint,
+             "seed": seed if num < len(images) else None}
+    keep = keeps_features(metrics)
+    file = None
+    if cache is not None and not keep:
+        part = split if num == len(images) else f"{split}, seed {seed}"
+        file = cache / cache_name(extractor, fingerprint, part, num)
+        if file.is_file():
+            return Side(Collected(load_statistics(file, extractor)[0], None, None), None, about)
+    rows = np.random.default_rng(seed).permutation(len(images))[:total]
+    labels: list[np.ndarray] = []
+    collected = collect(extractor, _pixels(images, rows, labels), keep=keep, limit=num,
+                        total=total, name=name)
+    if file is not None:
+        export(file, collected, about, extractor)
+    return Side(collected, np.concatenate(labels)[:num] if labels else None, about)
+
+
+def of_samples(generator: nn.Module, state: GeneratorState, config: Any, protocol: Protocol,
+               metrics: Sequence[str], extractor: Extractor, *, ema: bool | None = None,
+               bn_mode: str | None = None, seed: int = 0, iteration: int = 0) -> Side:
+    """The side of a generator's samples, classes in turn.
+
+    Args:
+      state: of the generator; not replicated, or replicated.
+      config: of the run.
+      protocol: with the number of samples, which must not be 0.
+      ema, bn_mode: as of `sampling.sample_batches`.
+      seed: of the latents.
+      iteration: of the state, for the record.
+
+    Raises:
+      UserError: images that are not finite; no moving average where it is asked for.
+    """
+    total = protocol.fakes_for(metrics)
+    if total < 1:
+        raise UserError("a generator has no number of images of its own: choose num_fake")
+    num = min(total, protocol.num_fake)
+    labels = even_labels(total, generator.num_classes)
+    batches = sample_batches(generator, state, jax.random.key(seed), labels, config, ema=ema,
+                             bn_mode=bn_mode)
+    collected = collect(extractor, batches, keep=keeps_features(metrics), limit=num, total=total,
+                        name="samples")
+    averaged = state.ema_params is not None and ema is not False
+    about = {"iteration": iteration, "n": num, "ema": averaged and config.ema_decay,
+             "bn_mode": bn_mode or config.bn_evaluation, "seed": seed,
+             "training_seed": config.seed, "method": config.method, "dataset": config.dataset}
+    return Side(collected, labels[:num] if generator.num_classes else None, about)
+
+
+def score(metrics: Sequence[str], real: Side | None, fake: Side, extractor: Extractor,
+          protocol: Protocol, *, seed: int = 0) -> dict[str, Any]:
+    """The record of the scores of `fake` against `real`.
+
+    Raises:
+      UserError: as `scores.check_metrics` and `scores.compute`.
+    """
+    both = real is not None and real.labels is not None and fake.labels is not None
+    only = [side for side in (real, fake) if side is not None and side.collected.features is None]
+    check_metrics(metrics, extractor, labels=both,
+                  statistics_only=bool(only) and keeps_features(metrics))
+    if real is None and needs_reference(metrics):
+        raise UserError(f"{', '.join(metrics)}: a distance needs images to compare with")
+    values = compute(metrics, real and real.collected, fake.collected,
+                     real_labels=real and real.labels, fake_labels=fake.labels,
+                     splits=protocol.splits, seed=seed)
+    record = {"scores": values, "protocol": protocol.name}
+    if {"is", "cs"} & set(metrics):
+        record |= {"splits": protocol.splits, "n_score": len(fake.collected.logits)}
+    return record | {
+        "fake": fake.about, "real": real and real.about, "extractor": extractor.name,
+        "checksum": extractor.checksum, "resize": extractor.resize,
+        "kid_seed": seed if {"kid", "kcd"} & set(metrics) else None, "commit": commit(),
+        "device": f"{jax.local_device_count()} x {jax.devices()[0].device_kind}",
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
+
+
+def export(file: Path, collected: Collected, about: dict[str, Any], extractor: Extractor) -> None:
+    """Writes the moments as a statistics file that says what they are of."""
+    about = {**about, "extractor": extractor.name, "checksum": extractor.checksum,
+             "resize": extractor.resize}
+    try:
+        save_statistics(file, collected.moments, about)
+    except OSError as error:
+        raise UserError(f"the statistics file {file} cannot be written ({error.strerror}): choose "
+                        "another place") from error
+
+
+def append_record(file: Path, record: dict[str, Any]) -> None:
+    """Adds a line to a file of records."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("a") as out:
+            out.write(json.dumps(record) + "\n")
+    except OSError as error:
+        raise UserError(f"{file} cannot be written ({error.strerror}): choose another place"
+                        ) from error
+
+
+def table(records: Sequence[dict[str, Any]]) -> str:
+    """Records as a table for a person, one line each, with the protocol of each."""
+    rows = [_row(record) for record in records]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [names, *([row.get(name, "") for name in names] for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(names))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)
+                               ).rstrip() for line in lines)
+
+
+def _row(record: dict[str, Any]) -> dict[str, str]:
+    values, fake, real = record["scores"], record["fake"], record["real"] or {}
+    row = {}
+    for name, value in values.items():
+        if isinstance(value, float) and not name.endswith("_std"):
+            error = values.get(f"{name}_std")
+            row[name] = f"{value:.4g}" + (f" ± {error:.2g}" if error is not None else "")
+    if "class_share" in values:
+        share = values["class_share"]
+        row["rarest, commonest class"] = f"{min(share):.1%}, {max(share):.1%}"
+    row["protocol"] = record["protocol"]
+    row["fake"] = f"{fake['n']:,}" if isinstance(fake["n"], int) else fake["n"]
+    if "iteration" in fake:
+        row["iteration"] = f"{fake['iteration']:,}"
+        row["EMA"] = str(fake["ema"]) if fake["ema"] else "no"
+        row["BN"] = fake["bn_mode"]
+    if real:
+        n = f"{real['n']:,}" if isinstance(real["n"], int) else real["n"]
+        row["real"] = f"{n} of {real.get('images') or real['statistics']}"
+        row["split"] = real.get("split", "")
+    return row
+
+
+def _pixels(images: ImageSet | ImageStream, rows: np.ndarray, labels: list[np.ndarray]
+            ) -> Iterator[np.ndarray]:
+    """The images of these rows batch by batch; their labels, if any, are added to a list."""
+    with ThreadPoolExecutor(os.cpu_count(), "decode") as decoders:
+        for start in range(0, len(rows), _READ_AT_ONCE):
+            part = rows[start:start + _READ_AT_ONCE]
+            if isinstance(images, ImageSet):
+                pixels = images.images[part]
+                y = None if images.labels is None else images.labels[part]
+            else:
+                pixels, y = images.read(part, decoders.map)
+            if y is not None:
+                labels.append(y)
+            yield pixels

@@ -1,0 +1,65 @@
+"""Protocols: how many images of which split a score is computed of. The numbers move the score."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from sngan_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """Counts of images.
+
+    Attributes:
+      name: what a record says.
+      split: of the real images; None for the one that the run was trained on.
+      num_real: 0 for all of the split.
+      num_fake: of all scores but the Inception Score; 0 for all there are.
+      num_score: of the Inception Score.
+      splits: parts of these that the Inception Score is the mean over.
+    """
+
+    name: str
+    split: str | None
+    num_real: int
+    num_fake: int
+    num_score: int
+    splits: int = 10
+
+    def fakes_for(self, metrics) -> int:
+        """How many generated images these metrics need, 0 for all there are."""
+        wanted = [self.num_score if m in ("is", "cs") else self.num_fake for m in metrics]
+        return 0 if 0 in wanted else max(wanted)
+
+
+# 'paper': Appendix B.1; which real images are meant is not stated there: its figures are met with
+# the test split (docs/metrics.md). '50k': the field's later convention.
+PROTOCOLS = {"paper": Protocol("paper", "test", 10_000, 5_000, 50_000),
+             "50k": Protocol("50k", None, 0, 50_000, 50_000)}
+FREE = "free"
+
+
+def protocol_of(name: str, num_real: int | None = None, num_fake: int | None = None,
+                splits: int | None = None, *, default_fake: int = 0) -> Protocol:
+    """A protocol by name; 'free' has numbers of one's own, and no other takes any.
+
+    Raises:
+      UserError: an unknown name, numbers beside a named protocol, or numbers that cannot be.
+    """
+    numbers = {"num_real": num_real, "num_fake": num_fake, "splits": splits}
+    given = {k: v for k, v in numbers.items() if v is not None}
+    for key, value in given.items():
+        least = 1 if key == "splits" else 0
+        if value < least:
+            raise UserError(f"{key} is {value}: it must be at least {least}")
+    if name == FREE:
+        fakes = default_fake if num_fake is None else num_fake
+        return Protocol(FREE, None, num_real or 0, fakes, fakes, splits or 10)
+    if name not in PROTOCOLS:
+        raise UserError(f"there is no protocol {name!r}: there are {', '.join(PROTOCOLS)} and "
+                        f"{FREE}, of one's own numbers")
+    if given:
+        raise UserError(f"the protocol {name} says how many images there are: "
+                        f"{', '.join(given)} can be chosen with the protocol {FREE} only")
+    return PROTOCOLS[name]
