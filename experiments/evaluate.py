@@ -2,13 +2,13 @@
 
     python -m experiments.evaluate --workdir=runs/cnn --protocol=paper --metrics=fid,kid
     python -m experiments.evaluate --workdir=runs/digits --extractor=classifier --num_fake=5000
-    python -m experiments.evaluate --images=samples.npz --against=folder:my/images --metrics=fid,prdc
+    python -m experiments.evaluate --images=samples.npz --against=my/images --metrics=fid,prdc
     python -m experiments.evaluate --images=tfds:cifar10 --save_statistics=cifar10.npz
 
 Images are a folder, an .npz, a data set (`digits`, `tfds:…`, `idx:…`), or, for FID, a statistics
 file with `mu` and `sigma`. Prints a table and appends a record a checkpoint to scores.jsonl (in the
-workdir; of images, in the current folder). Inception's weights: python -m experiments.get_inception.
-docs/metrics.md explains every score and protocol.
+workdir; of images, in the current folder). Inception's weights are got once by
+`python -m experiments.get_inception`. docs/metrics.md explains every score and protocol.
 """
 
 from __future__ import annotations
@@ -45,7 +45,6 @@ from sngan_jax.metrics.scores import (
     METRICS,
     check_metrics,
     check_names,
-    keeps_features,
     needs_reference,
 )
 from sngan_jax.sampling import BN_MODES

@@ -101,6 +101,10 @@ FIELDS: dict[str, Rule] = {
     "keep_checkpoints": _COUNT,
 }
 
+# What fields that came later mean for a run that was begun without them.
+ADDED = {"evaluate_every": 0, "evaluate_extractor": "inception", "evaluate_metrics": "fid",
+         "evaluate_images": 5000}
+
 
 def validate(config: Any, device_count: int) -> None:
     """Raises UserError with the first thing that is wrong with a config.

@@ -17,6 +17,7 @@ import jax
 
 import sngan_jax
 from sngan_jax.errors import UserError
+from sngan_jax.train.validate import ADDED
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
@@ -55,11 +56,11 @@ def read_config(workdir: Path) -> dict[str, Any]:
     """The config that a folder's run was started with; UserError where there is none."""
     file = workdir / CONFIG
     try:
-        return json.loads(file.read_text())
+        return {**ADDED, **json.loads(file.read_text())}
     except FileNotFoundError:
         raise UserError(f"{workdir} is not the workdir of a run: it has no {CONFIG}; give the "
                         "--workdir of a run of experiments.train") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{file} cannot be read ({error}): it is damaged; remove it or choose "
                         "another --workdir") from error
 
