@@ -106,9 +106,9 @@ def of_images(images: ImageSet | ImageStream, split: str, num: int, metrics: Seq
         file = cache / cache_name(extractor, fingerprint, part, num)
         if file.is_file():
             return Side(Collected(load_statistics(file, extractor)[0], None, None), None, about)
-    rows = np.random.default_rng(seed).permutation(len(images))[:total]
+    rows = chosen_rows(len(images), total, seed)
     labels: list[np.ndarray] = []
-    collected = collect(extractor, _pixels(images, rows, labels), keep=keep, limit=num,
+    collected = collect(extractor, pixels(images, rows, labels), keep=keep, limit=num,
                         total=total, name=name)
     if file is not None:
         export(file, collected, about, extractor)
@@ -229,7 +229,12 @@ def _row(record: dict[str, Any]) -> dict[str, str]:
     return row
 
 
-def _pixels(images: ImageSet | ImageStream, rows: np.ndarray, labels: list[np.ndarray]
+def chosen_rows(n: int, count: int, seed: int = 0) -> np.ndarray:
+    """`count` of n images, in the order in which they are looked at."""
+    return np.random.default_rng(seed).permutation(n)[:count]
+
+
+def pixels(images: ImageSet | ImageStream, rows: np.ndarray, labels: list[np.ndarray]
             ) -> Iterator[np.ndarray]:
     """The images of these rows batch by batch; their labels, if any, are added to a list."""
     with ThreadPoolExecutor(os.cpu_count(), "decode") as decoders:

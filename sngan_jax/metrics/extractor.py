@@ -64,10 +64,20 @@ class Extractor:
                 images = np.concatenate([images, np.zeros((size - n, *images.shape[1:]), np.uint8)])
             placed = spread(images, devices)
             if compiled is None:
-                compiled = _compile(self.function, params, placed)
+                compiled = self.compile(params, placed)
             features, logits = compiled(params, placed)
             yield Extracted(np.asarray(features)[:n],
                             None if logits is None else np.asarray(logits)[:n])
+
+    def compile(self, params: Any, images: Any) -> Callable:
+        """`function` for arguments of these shapes and places."""
+        lowered = jax.jit(self.function).lower(params, images)
+        if jax.default_backend() == "cpu":
+            try:
+                return lowered.compile(compiler_options=_CPU_OPTIONS)
+            except jax.errors.JaxRuntimeError:  # a version without the option
+                pass
+        return lowered.compile()
 
 
 class Extracted(NamedTuple):
@@ -135,16 +145,6 @@ def collect(extractor: Extractor, batches: Iterable[np.ndarray], *, keep: bool =
         raise UserError(f"{name} has {running.n} images: a score needs at least 2")
     return Collected(running.moments(), np.concatenate(features) if keep else None,
                      np.concatenate(logits) if logits else None)
-
-
-def _compile(function: Callable, *arguments: Any) -> Callable:
-    lowered = jax.jit(function).lower(*arguments)
-    if jax.default_backend() == "cpu":
-        try:
-            return lowered.compile(compiler_options=_CPU_OPTIONS)
-        except jax.errors.JaxRuntimeError:  # a version without the option
-            pass
-    return lowered.compile()
 
 
 def _regrouped(batches: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
