@@ -1,0 +1,92 @@
+"""One checkpoint under eight protocols: how far the protocol alone moves a score.
+
+    python -m experiments.compare_protocols --workdir=runs/fashion --extractor=classifier
+
+Starts from the paper's protocol (10,000 real images of the test split, 5,000 generated) and changes
+one thing at a time. Needs a set with a test split, and a run with a moving average of its
+generator. Rows that are in --scores already are not computed again, so that a run which was cut
+off goes on; --rows chooses some of them.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from absl import flags
+
+from experiments import cli
+from sngan_jax.errors import UserError
+from sngan_jax.metrics.choice import make_extractor
+from sngan_jax.metrics.evaluate import append_record, of_images, of_samples, open_images, score
+from sngan_jax.metrics.inception_weights import cache_folder
+from sngan_jax.metrics.protocol import protocol_of
+from sngan_jax.metrics.scores import METRICS
+from sngan_jax.train.restore import restore_run
+
+
+class Row(NamedTuple):
+    """A protocol: what it is called, and what it changes."""
+
+    name: str
+    split: str = "test"
+    num_real: int = 10_000
+    num_fake: int = 5_000
+    ema: bool = True
+    bn_mode: str = "running"
+
+
+ROWS = (Row("the paper's, with EMA"), Row("without EMA", ema=False),
+        Row("batch norm: of the batch", bn_mode="batch"),
+        Row("batch norm: standing", bn_mode="standing"), Row("1,000 generated", num_fake=1_000),
+        Row("training images", split="train"),
+        Row("all training images", split="train", num_real=0),
+        Row("all training images, 50,000 generated", split="train", num_real=0, num_fake=50_000))
+
+WORKDIR = flags.DEFINE_string("workdir", None, "The folder of a run.")
+EXTRACTOR = flags.DEFINE_enum("extractor", "inception", list(METRICS), "What sees the images.")
+CHOSEN = flags.DEFINE_list("rows", [str(i) for i in range(1, 1 + len(ROWS))], "Which, from 1 on.")
+SCORES = flags.DEFINE_string("scores", None, "The file of the records; otherwise protocols.jsonl "
+                             "in the workdir.")
+
+
+def main() -> None:
+    """Prints a Markdown table, a line a protocol."""
+    for text in CHOSEN.value:
+        if not text.isdigit() or not 1 <= int(text) <= len(ROWS):
+            raise UserError(f"--rows names {text!r}: there are 1 to {len(ROWS)}")
+    run = restore_run(Path(WORKDIR.value))
+    state = run.state.generator
+    if state.ema_params is None:
+        raise UserError(f"{WORKDIR.value} kept no moving average of its generator: train one with "
+                        "--config.ema_decay=0.99, say")
+    config = run.config
+    data = {"image_size": config.image_size, "channels": run.channels,
+            "data_dir": config.data_dir or None}
+    sets = {split: open_images(config.dataset, split=split, **data) for split in ("test", "train")}
+    extractor = make_extractor(EXTRACTOR.value, sets["train"])
+    metric = {"inception": "fid", "classifier": "fcd"}[extractor.family]
+    file = Path(SCORES.value or Path(WORKDIR.value) / "protocols.jsonl")
+    done = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    known = {(r["row"], r["checksum"], r["fake"]["iteration"]): r for r in done}
+    print(f"| protocol | real | generated | EMA | batch norm | {metric.upper()} |\n"
+          "|---|---|---|---|---|---|")
+    for row in (ROWS[int(text) - 1] for text in CHOSEN.value):
+        record = known.get((row.name, extractor.checksum, run.iteration))
+        if record is None:
+            protocol = protocol_of("free", row.num_real, row.num_fake)
+            real = of_images(sets[row.split], row.split, row.num_real, [metric], extractor,
+                             cache=cache_folder(), name=row.split)
+            fake = of_samples(run.generator, state, config, protocol, [metric], extractor,
+                              ema=row.ema, bn_mode=row.bn_mode, iteration=run.iteration)
+            record = {"row": row.name, **score([metric], real, fake, extractor, protocol)}
+            append_record(file, record)
+        real = record["real"]
+        print(f"| {row.name} | {real['n']:,} {real['split']} | {row.num_fake:,} | "
+              f"{'yes' if row.ema else 'no'} | {row.bn_mode} | {record['scores'][metric]:.2f} |",
+              flush=True)
+
+
+if __name__ == "__main__":
+    cli.run(main, required=("workdir",))

@@ -1,0 +1,148 @@
+"""experiments.evaluate as a person runs it: of a run, of two sets of images, with bad input."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+from PIL import Image
+
+from sngan_jax.data.sources import load
+from sngan_jax.metrics.inception import SIDE, InceptionV3
+from sngan_jax.metrics.inception_weights import FILE
+
+ROOT = Path(__file__).parents[2]
+TINY = ("--config=experiments/configs/digits.py:conditional", "--config.iterations=2",
+        "--config.model=resnet32", "--config.generator_width=2", "--config.discriminator_width=2",
+        "--config.batch_size=4", "--config.generator_batch_size=4", "--config.n_dis=1",
+        "--config.checkpoint_every=1", "--config.ema_decay=0")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a run, images in three forms, and an empty cache."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    digits = load("digits", image_size=8)
+    np.savez(folder / "a.npz", images=digits.images[:300], labels=digits.labels[:300])
+    np.savez(folder / "b.npz", images=digits.images[300:700])
+    np.savez(folder / "theirs.npz", mu=np.zeros(64), sigma=np.eye(64))
+    for i in range(40):
+        file = folder / "pictures" / str(digits.labels[i]) / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(digits.images[i].repeat(3, -1)).save(file)
+    assert program("train", folder, *TINY, f"--workdir={folder / 'run'}").returncode == 0
+    return folder
+
+
+def program(name, folder, *arguments):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu",
+                   "SNGAN_JAX_CACHE": str(folder / "cache")}
+    environment.pop("XLA_FLAGS", None)
+    return subprocess.run([sys.executable, "-m", f"experiments.{name}", *arguments], cwd=ROOT,
+                          env=environment, text=True, capture_output=True, timeout=500)
+
+
+def records(file):
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_each_and_the_best_checkpoint_of_a_run(place):
+    out = place / "run.jsonl"
+    for checkpoint, rows in (("each", 2), ("best", 1), ("2", 1)):
+        done = program("evaluate", place, f"--workdir={place / 'run'}", "--extractor=classifier",
+                       "--metrics=fcd,intra_fcd,classes", "--num_fake=60", "--num_real=300",
+                       f"--checkpoint={checkpoint}", f"--scores={out}")
+        assert done.returncode == 0, done.stderr
+        assert len(re.findall(r"60 +[12] +no +running +300 of digits +train", done.stdout)) == rows
+    one, two, best, last = records(out)
+    assert [r["fake"]["iteration"] for r in (one, two, last)] == [1, 2, 2]
+    assert best["scores"]["fcd"] == min(r["scores"]["fcd"] for r in (one, two))
+    assert best["best_of"] == [1, 2] and best["best_by"] == "fcd"
+    assert last["scores"] == two["scores"] and len(two["scores"]["intra_fcd_of_class"]) == 10
+    assert "class_agreement" in two["scores"]
+
+
+def test_two_sets_of_images(place):
+    out = place / "pairs.jsonl"
+    done = program("evaluate", place, f"--images={place / 'b.npz'}", f"--against={place / 'a.npz'}",
+                   "--extractor=classifier", "--metrics=fcd,kcd,prdc,cs", "--num_fake=200",
+                   f"--scores={out}", f"--save_statistics={place / 'stored.npz'}")
+    assert done.returncode == 0, done.stderr
+    (record,) = records(out)
+    assert record["scores"]["precision"] > 0.3 and record["n_score"] == 200
+    done = program("evaluate", place, f"--images={place / 'b.npz'}", f"--scores={out}",
+                   f"--against={place / 'stored.npz'}", "--extractor=classifier", "--num_fake=200",
+                   "--metrics=fcd", f"--classifier_data={place / 'a.npz'}")
+    assert done.returncode == 0, done.stderr
+    again = records(out)[-1]
+    assert again["scores"]["fcd"] == pytest.approx(record["scores"]["fcd"], rel=1e-6)
+    assert again["real"]["images"] == f"npz:{place / 'a.npz'}" and again["real"]["n"] == 300
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), [
+    (("--workdir={}/run",), r"there are no Inception weights at .*experiments\.get_inception"),
+    (("--workdir={}/run", "--images=digits"), "either --workdir of a run or --images"),
+    ((), "either --workdir"),
+    (("--workdir={}/run", "--metrics=fcd"), "no metric 'fcd' with the extractor inception"),
+    (("--workdir={}/run", "--protocol=papers"), "no protocol 'papers'"),
+    (("--workdir={}/run", "--protocol=50k", "--num_fake=9"), "num_fake can be chosen with"),
+    (("--workdir={}/run", "--protocol=paper", "--extractor=classifier"), "no split 'test'"),
+    (("--workdir={}/run", "--num_real=2000", "--extractor=classifier"),
+     "protocol free needs 2,000 images, and digits, split 'train', has 1,797"),
+    (("--workdir={}/run", "--ema=yes", "--extractor=classifier"), "kept no moving average"),
+    (("--workdir={}/run", "--checkpoint=7", "--extractor=classifier"), "the iterations 1, 2"),
+    (("--workdir={}/run", "--checkpoint=best", "--extractor=classifier", "--metrics=prdc"),
+     "prdc is no single number"),
+    (("--workdir={}/none", "--extractor=classifier"), "not the workdir of a run"),
+    (("--images=digits", "--extractor=classifier"), "--against is missing"),
+    (("--images={}/b.npz", "--against={}/b.npz", "--extractor=classifier"), "labels of at least"),
+    (("--images={}/b.npz", "--against={}/a.npz", "--extractor=classifier",
+      "--metrics=intra_fcd"), "one of the two sets has no labels"),
+    (("--images={}/b.npz", "--against={}/theirs.npz", "--extractor=classifier",
+      "--classifier_data={}/a.npz", "--metrics=fcd"), "of another extractor"),
+    (("--images={}/pictures", "--against={}/a.npz", "--extractor=classifier"),
+     "trained on images of 8 x 8 with 1 channel, and these are of 8 x 8 with 3"),
+    (("--images=digits", "--save_statistics=x.txt"), r"must end in \.npz"),
+    (("--images={}/nothing.npz", "--against=digits", "--extractor=classifier"), "no such file"),
+    (("--images=digits", "--against=digits", "--extractor=resnet"), "extractor"),
+])
+def test_bad_input_is_one_sentence(place, arguments, sentence):
+    done = program("evaluate", place, *(text.format(place) for text in arguments))
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert re.search(sentence, line), line
+
+
+@pytest.mark.slow
+def test_all_scores_by_inception_of_random_weights(place):
+    cache = place / "cache"
+    cache.mkdir(exist_ok=True)
+    params = jax.jit(InceptionV3(True).init)(jax.random.key(0), np.zeros((1, SIDE, SIDE, 3)))
+    np.savez(cache / FILE, **{"/".join(k): np.asarray(v)
+                              for k, v in flatten_dict(params["params"]).items()})
+    out = place / "inception.jsonl"
+    try:
+        done = program("evaluate", place, f"--workdir={place / 'run'}", "--num_real=20",
+                       "--num_fake=20", "--metrics=fid,is,kid,prdc", "--splits=2",
+                       f"--scores={out}", "--batch_size=8")
+        assert done.returncode == 0, done.stderr
+        (record,) = records(out)
+        assert record["extractor"] == "inception-2015-12-05" and record["resize"] == "tf1"
+        assert set(record["scores"]) == {"fid", "is", "is_std", "kid", "kid_std", "precision",
+                                         "recall", "density", "coverage"}
+        assert all(np.isfinite(value) for value in record["scores"].values())
+        assert "warning: an FID of 20 images" in done.stderr
+        done = program("evaluate", place, f"--images={place / 'pictures'}", "--batch_size=8",
+                       f"--against={place / 'b.npz'}", "--num_real=20", f"--scores={out}",
+                       "--image_size=16", "--resize=half_pixel")
+        assert done.returncode == 0, done.stderr
+        assert records(out)[-1]["fake"]["n"] == 40
+    finally:
+        (cache / FILE).unlink()
