@@ -1,7 +1,11 @@
-"""Prints the losses of ten iterations on all devices of this process (see test_step.py)."""
+"""Ten iterations on all devices of this process, and samples of the result (see test_step.py).
+
+Prints the losses; then, of 21 images in each mode of batch norm, the means over rows and columns.
+"""
 
 import functools
 import json
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -10,6 +14,7 @@ from sngan_jax.layers import SNConv, SNDense, SNEmbed
 from sngan_jax.losses import LOSSES
 from sngan_jax.models.resnet import ResNetDiscriminator, ResNetGenerator
 from sngan_jax.normalization import BatchNorm
+from sngan_jax.sampling import BN_MODES, sample_images
 from sngan_jax.train.feed import positions, replicate
 from sngan_jax.train.state import adam, create_state
 from sngan_jax.train.step import AXIS, Data, Objective, StepSettings, make_train_step
@@ -30,4 +35,8 @@ for _ in range(10):
     state, metrics = step(state, data, key, positions(devices))
     jax.block_until_ready(state)
     losses.append([float(metrics["d_loss"]), float(metrics["g_loss"])])
-print(json.dumps(losses))
+config = SimpleNamespace(latent_size=5, latent="normal", bn_evaluation="running", bn_decay=0.9)
+images = {mode: sample_images(g, state.generator, jax.random.key(2), np.zeros(21, int), config,
+                              bn_mode=mode, batch_size=24) for mode in BN_MODES}
+print(json.dumps({"losses": losses, "images": {
+    mode: array.mean((1, 3)).tolist() for mode, array in images.items()}}))
