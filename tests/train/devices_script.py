@@ -1,6 +1,6 @@
 """Ten iterations on all devices of this process, and samples of the result (see test_step.py).
 
-Prints the losses; then, of 21 images in each mode of batch norm, the means over rows and columns.
+Prints the losses; then, of 24 images in each mode of batch norm, the means over rows and columns.
 """
 
 import functools
@@ -36,7 +36,7 @@ for _ in range(10):
     jax.block_until_ready(state)
     losses.append([float(metrics["d_loss"]), float(metrics["g_loss"])])
 config = SimpleNamespace(latent_size=5, latent="normal", bn_evaluation="running", bn_decay=0.9)
-images = {mode: sample_images(g, state.generator, jax.random.key(2), np.zeros(21, int), config,
+images = {mode: sample_images(g, state.generator, jax.random.key(2), np.zeros(24, int), config,
                               bn_mode=mode, batch_size=24) for mode in BN_MODES}
 print(json.dumps({"losses": losses, "images": {
     mode: array.mean((1, 3)).tolist() for mode, array in images.items()}}))

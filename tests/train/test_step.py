@@ -323,5 +323,5 @@ def test_eight_devices_give_the_losses_and_samples_of_one():
     assert losses[1].shape == (10, 2) and np.isfinite(losses[1]).all()
     np.testing.assert_allclose(losses[8], losses[1], atol=1e-4)
     for mode in BN_MODES:
-        assert np.shape(images[1][mode]) == (21, 8)
+        assert np.shape(images[1][mode]) == (24, 8)
         np.testing.assert_allclose(images[8][mode], images[1][mode], atol=1)
