@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from sngan_jax.cache import keep_compiled_programs
 from sngan_jax.errors import UserError
 from sngan_jax.train.validate import FIELDS, unknown_field
 
@@ -29,6 +30,7 @@ def run(main: Callable[[], int | None], *, required: Sequence[str] = ()) -> None
     """Parses the flags, calls `main()` and exits with what it returns (None: 0)."""
     def guarded(argv: list[str]) -> int | None:
         logging.set_verbosity(logging.WARNING)  # Orbax tells all it does
+        keep_compiled_programs()
         if len(argv) > 1:
             return _fail(f"unexpected argument {argv[1]!r}: every option is --name=value")
         try:

@@ -17,10 +17,10 @@ from typing import NamedTuple
 from absl import flags
 
 from experiments import cli
+from sngan_jax.cache import cache_folder
 from sngan_jax.errors import UserError
 from sngan_jax.metrics.choice import make_extractor
 from sngan_jax.metrics.evaluate import append_record, of_images, of_samples, open_images, score
-from sngan_jax.metrics.inception_weights import cache_folder
 from sngan_jax.metrics.protocol import protocol_of
 from sngan_jax.metrics.scores import METRICS
 from sngan_jax.train.restore import restore_run

@@ -21,6 +21,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments import cli
+from sngan_jax.cache import cache_folder
 from sngan_jax.errors import UserError
 from sngan_jax.metrics.choice import make_extractor
 from sngan_jax.metrics.evaluate import (
@@ -36,7 +37,6 @@ from sngan_jax.metrics.evaluate import (
     table,
 )
 from sngan_jax.metrics.extractor import Extractor
-from sngan_jax.metrics.inception_weights import cache_folder
 from sngan_jax.metrics.protocol import FREE, Protocol, protocol_of
 from sngan_jax.metrics.reference import is_statistics
 from sngan_jax.metrics.resize import RESIZES

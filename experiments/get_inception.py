@@ -15,6 +15,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments import cli
+from sngan_jax.cache import cache_folder
 from sngan_jax.errors import UserError
 from sngan_jax.metrics.inception_sources import (
     KNOWN,
@@ -27,7 +28,6 @@ from sngan_jax.metrics.inception_sources import (
 from sngan_jax.metrics.inception_weights import (
     FILE,
     Weights,
-    cache_folder,
     convert,
     load_weights,
     save_weights,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -30,20 +33,76 @@ def average_pool(x: jax.Array, factor: int = 2) -> jax.Array:
 
     Raises ValueError where the factor does not divide the height and the width.
     """
+    check_divides(x, factor)
     n, h, w, c = x.shape
+    return x.reshape(n, h // factor, factor, w // factor, factor, c).mean((2, 4))
+
+
+def check_divides(x: jax.Array, factor: int) -> None:
+    """ValueError where the factor does not divide the height and the width of (n, h, w, c)."""
+    _, h, w, _ = x.shape
     if h % factor or w % factor:
         raise ValueError(f"average_pool by {factor} needs a height and width that it divides; "
                          f"got {h}x{w}")
-    return x.reshape(n, h // factor, factor, w // factor, factor, c).mean((2, 4))
+
+
+def upsample_conv(x: jax.Array, kernel: jax.Array, factor: int = 2) -> jax.Array:
+    """`upsample_nearest`, then a convolution of stride 1 with padding "SAME", as one.
+
+    Every pixel of an output phase sees equal pixels under several taps: their weights are added
+    first. For a 3x3 kernel and factor 2 that is four 2x2 convolutions of the small image, 16
+    products in place of 36.
+
+    Args:
+      x: (n, h, w, in).
+      kernel: (kh, kw, in, out), already reparametrised: σ is that of this kernel, not of its sums.
+
+    Returns:
+      (n, factor·h, factor·w, out).
+    """
+    kh, kw = kernel.shape[:2]
+    if kh == kw == 1:  # a function of single pixels: before they are repeated
+        return upsample_nearest(_conv(x, kernel, ((0, 0), (0, 0))), factor)
+    padding = ((kh - 1) // 2 + factor - 1, (kw - 1) // 2 + factor - 1)
+    return _phases(x, _box(kernel, factor), factor, padding)
+
+
+def conv_pool(x: jax.Array, kernel: jax.Array, factor: int = 2) -> jax.Array:
+    """A convolution of stride 1 with padding "SAME", then `average_pool`, as one of that stride.
+
+    For a 3x3 kernel and factor 2 it is one 4x4 convolution of stride 2: 16 products in place of
+    36.
+
+    Args:
+      x: (n, h, w, in), h and w multiples of the factor.
+      kernel: (kh, kw, in, out), already reparametrised.
+
+    Returns:
+      (n, h/factor, w/factor, out).
+    """
+    kh, kw = kernel.shape[:2]
+    if kh == kw == 1:  # it and the mean commute
+        return _conv(average_pool(x, factor), kernel, ((0, 0), (0, 0)))
+    check_divides(x, factor)
+    padding = tuple(((k - 1) // 2, k // 2) for k in (kh, kw))
+    return _conv(x, _box(kernel, factor) / factor**2, padding, (factor, factor))
+
+
+def as_convolution(fused: Callable[[jax.Array, jax.Array], jax.Array]) -> Callable:
+    """`upsample_conv` or `conv_pool` as the `conv_general_dilated` of a Linen convolution.
+
+    So the layer stays what it is, its parameters, its normalisation and its bias included:
+    `SNConv(features, (3, 3), conv_general_dilated=as_convolution(conv_pool))`.
+    """
+    return _CONVOLUTIONS[fused]
 
 
 def conv_transpose(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     """`lax.conv_transpose(x, kernel, (stride, stride), "SAME")` as stride² small convolutions.
 
-    Each of the stride² phases of the output is an ordinary convolution of `x` with every
-    stride-th tap of the kernel; the phases are then interleaved. It is the same arithmetic with no
-    zero ever multiplied, and its kernel gradient is that of an ordinary convolution: XLA's CPU
-    back end is about ten times slower on the gradient of the native form.
+    It is the same arithmetic with no zero ever multiplied, and its kernel gradient is that of an
+    ordinary convolution: XLA's CPU back end is about ten times slower on the gradient of the native
+    form. Differentiable to any order.
 
     Args:
       x: (n, h, w, in).
@@ -57,22 +116,66 @@ def conv_transpose(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     if kernel.shape[1] != k or k < stride:
         raise ValueError(f"conv_transpose needs a square kernel at least as large as its stride "
                          f"{stride}; got a kernel of {kernel.shape[0]}x{kernel.shape[1]}")
-    kernel = kernel[::-1, ::-1]
-    # Taps, left and right padding of each phase; "SAME" of lax pads k + stride - 2 in all.
-    offset = k - 1 - -(-(k + stride - 2) // 2)
-    phases = []
-    for r in range(stride):
-        first, shift = (r + offset) % stride, (r + offset) // stride
-        taps = range(first, k, stride)
-        phases.append((slice(first, k, stride), (len(taps) - 1 - shift, shift)))
-    rows = []
-    for rows_taps, rows_pad in phases:
-        columns = [
-            lax.conv_general_dilated(x, kernel[rows_taps, cols_taps][::-1, ::-1], (1, 1),
-                                     (rows_pad, cols_pad), dimension_numbers=_DIMENSIONS)
-            for cols_taps, cols_pad in phases
-        ]
-        rows.append(jnp.stack(columns, axis=3))
+    padding = -(-(k + stride - 2) // 2)  # "SAME" of lax pads k + stride - 2 in all
+    return _phases(x, kernel, stride, (padding, padding))
+
+
+def _phases(x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int]) -> jax.Array:
+    """A convolution of `x` with stride - 1 zeros between its pixels, with no zero multiplied.
+
+    Each of the stride² phases of the output is a convolution of `x` with every stride-th tap of
+    the kernel; the phases are then interleaved.
+
+    Args:
+      padding: of the dilated image, above and to the left.
+
+    Returns:
+      (n, stride·h, stride·w, out).
+    """
+    taps = []
+    for size, before in zip(kernel.shape[:2], padding, strict=True):
+        of_axis = []
+        for phase in range(stride):
+            first = (before - phase) % stride
+            count, left = len(range(first, size, stride)), (before - phase - first) // stride
+            of_axis.append((slice(first, None, stride), (left, count - 1 - left)))
+        taps.append(of_axis)
+    rows = [jnp.stack([_conv(x, kernel[r, c], (above, beside)) for c, beside in taps[1]], axis=3)
+            for r, above in taps[0]]
     n, h, w, _ = x.shape
     out = jnp.stack(rows, axis=2)  # (n, h, stride, w, stride, out)
     return out.reshape(n, h * stride, w * stride, kernel.shape[-1])
+
+
+def _box(kernel: jax.Array, factor: int) -> jax.Array:
+    """Sums over factor x factor shifts: (kh + factor - 1, kw + factor - 1, in, out)."""
+    total = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))
+    for axis in (0, 1):
+        pads = [[(0, 0)] * axis + [(i, factor - 1 - i)] + [(0, 0)] * (3 - axis)
+                for i in range(factor)]
+        total = sum(jnp.pad(total, pad) for pad in pads)
+    return total.astype(kernel.dtype)
+
+
+def _conv(x: jax.Array, kernel: jax.Array, padding: Sequence[tuple[int, int]],
+          strides: tuple[int, int] = (1, 1)) -> jax.Array:
+    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=_DIMENSIONS)
+
+
+def _hook(fused: Callable) -> Callable:
+    def convolution(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Any,
+                    lhs_dilation: Any = None, rhs_dilation: Any = None,
+                    dimension_numbers: Any = None, feature_group_count: int = 1,
+                    precision: Any = None) -> jax.Array:
+        del dimension_numbers
+        plain = all(d is None or set(d) == {1} for d in (strides, lhs_dilation, rhs_dilation))
+        if not plain or padding != "SAME" or feature_group_count != 1 or precision is not None:
+            raise ValueError(f"{fused.__name__} takes the place of a plain convolution of stride "
+                             "1 with padding 'SAME': without dilation, groups and precision")
+        return fused(x, kernel)
+
+    return convolution
+
+
+# One function each, so that modules built twice are equal.
+_CONVOLUTIONS = {fused: _hook(fused) for fused in (upsample_conv, conv_pool)}

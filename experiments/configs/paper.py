@@ -59,6 +59,7 @@ def paper_defaults() -> ConfigDict:
     config.head_bias = "paper"  # of D's last dense layer: as the model's, yes, no
     config.pool = "sum"  # over positions, in D of a resnet: sum, mean
     config.upsampling = "nearest"  # in G of a resnet: nearest, bilinear
+    config.fusion = "auto"  # of resizing and convolutions, in a resnet: none, pointwise, all
     config.latent_size = 128
     config.latent = "normal"  # normal, uniform (in [-1, 1])
     config.bn_decay = 0.9  # of running statistics
@@ -83,6 +84,7 @@ def paper_defaults() -> ConfigDict:
 
     # Training. One iteration is one update of G and n_dis of D; batch sizes are global.
     config.iterations = 100_000
+    config.iterations_per_call = 1  # done on the device between two returns to Python
     config.batch_size = 64  # of D: so many real and so many fake images (not stated for the CNN)
     config.generator_batch_size = 64
     config.discriminator_batches = "apart"  # D's real and fake images: apart, together

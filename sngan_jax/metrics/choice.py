@@ -6,11 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from sngan_jax.cache import cache_folder
 from sngan_jax.data.image_set import ImageSet
 from sngan_jax.data.streaming import ImageStream
 from sngan_jax.metrics.classifier import cached_classifier, classifier_extractor
 from sngan_jax.metrics.extractor import Extractor, inception_extractor
-from sngan_jax.metrics.inception_weights import cache_folder, load_weights
+from sngan_jax.metrics.inception_weights import load_weights
 
 _MOST_BYTES = 2**30  # of a streamed set that a classifier is trained on
 

@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +19,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from sngan_jax.cache import cache_folder
 from sngan_jax.errors import UserError
 from sngan_jax.metrics.arrays import read_npz, write_npz
 from sngan_jax.metrics.inception import SIDE, InceptionV3
@@ -59,14 +59,6 @@ class Weights(NamedTuple):
     params: dict
     head: bool
     checksum: str
-
-
-def cache_folder() -> Path:
-    """$SNGAN_JAX_CACHE, or the folder sngan_jax in the user's cache."""
-    given = os.environ.get("SNGAN_JAX_CACHE")
-    if given:
-        return Path(given).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sngan_jax"
 
 
 def load_weights(file: Path | None = None) -> Weights:

@@ -9,7 +9,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from sngan_jax.resample import UPSAMPLING, average_pool, conv_transpose
+from sngan_jax.resample import (
+    UPSAMPLING,
+    as_convolution,
+    average_pool,
+    conv_pool,
+    conv_transpose,
+    upsample_conv,
+)
 
 Layer = Callable[..., nn.Module]
 Norm = Callable[..., nn.Module] | None
@@ -20,6 +27,12 @@ Norm = Callable[..., nn.Module] | None
 CONDITIONINGS = ("projection", "concat", "auxiliary")
 CONCAT_AFTER = 3
 CONCAT_FEATURES = 128
+
+
+# How up-sampling and pooling are computed beside a convolution; the same function, to rounding:
+# 'none' as the paper writes it; 'pointwise' with 1x1 convolutions on the smaller side; 'all' with
+# the 3x3 ones fused besides (`resample.upsample_conv`, `resample.conv_pool`).
+FUSIONS = ("none", "pointwise", "all")
 
 
 def glorot_uniform(gain: float = 1.0) -> nn.initializers.Initializer:
@@ -62,6 +75,7 @@ class GeneratorBlock(nn.Module):
 
     norm - ReLU - [x2] - conv3x3 - norm - ReLU - conv3x3, hidden width = width out; the shortcut is
     [x2] - conv1x1 where the shape changes, else the identity. No activation after the sum.
+    `fusion`: one of FUSIONS.
     """
 
     features: int
@@ -70,17 +84,22 @@ class GeneratorBlock(nn.Module):
     norm: Norm
     dtype: Any = None
     upsampling: str = "nearest"
+    fusion: str = "all"
 
     @nn.compact
     def __call__(self, x: jax.Array, y: jax.Array | None = None) -> jax.Array:
         conv3 = _conv3(self.conv, self.dtype)
         resize = UPSAMPLING[self.upsampling] if self.upsample else (lambda x: x)
-        h = _normalised(self.norm, "norm1", x, y)
-        h = conv3(self.features, name="conv1")(resize(nn.relu(h)))
+        h = nn.relu(_normalised(self.norm, "norm1", x, y))
+        if self.fusion == "all" and self.upsample and self.upsampling == "nearest":
+            h = conv3(self.features, name="conv1", fused=upsample_conv)(h)
+        else:
+            h = conv3(self.features, name="conv1")(resize(h))
         h = _normalised(self.norm, "norm2", h, y)
         h = conv3(self.features, name="conv2")(nn.relu(h))
         if self.upsample or x.shape[-1] != self.features:
-            x = resize(_conv1(self.conv, self.dtype)(self.features, name="shortcut")(x))
+            conv1 = _conv1(self.conv, self.dtype)(self.features, name="shortcut")
+            x = conv1(resize(x)) if self.fusion == "none" else resize(conv1(x))
         return x + h
 
 
@@ -88,7 +107,7 @@ class DiscriminatorBlock(nn.Module):
     """Residual block of the discriminator (paper Fig. 8 right; dis_models/resblocks `Block`).
 
     ReLU - conv3x3 - ReLU - conv3x3 - [mean 2x2], hidden width = width in; the shortcut is
-    conv1x1 - [mean 2x2] where the shape changes, else the identity.
+    conv1x1 - [mean 2x2] where the shape changes, else the identity. `fusion`: one of FUSIONS.
     """
 
     features: int
@@ -96,6 +115,7 @@ class DiscriminatorBlock(nn.Module):
     conv: Layer
     norm: Norm = None
     dtype: Any = None
+    fusion: str = "all"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -104,9 +124,10 @@ class DiscriminatorBlock(nn.Module):
         h = nn.relu(_normalised(self.norm, "norm1", x))
         h = conv3(x.shape[-1], name="conv1")(h)
         h = nn.relu(_normalised(self.norm, "norm2", h))
-        h = resize(conv3(self.features, name="conv2")(h))
+        h = _conv3_pool(conv3, self.features, self.downsample, self.fusion)(h)
         if self.downsample or x.shape[-1] != self.features:
-            x = resize(_conv1(self.conv, self.dtype)(self.features, name="shortcut")(x))
+            conv1 = _conv1(self.conv, self.dtype)(self.features, name="shortcut")
+            x = resize(conv1(x)) if self.fusion == "none" else conv1(resize(x))
         return x + h
 
 
@@ -121,13 +142,14 @@ class FirstDiscriminatorBlock(nn.Module):
     conv: Layer
     norm: Norm = None
     dtype: Any = None
+    fusion: str = "all"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         conv3 = _conv3(self.conv, self.dtype)
         h = conv3(self.features, name="conv1")(x)
         h = nn.relu(_normalised(self.norm, "norm1", h))
-        h = average_pool(conv3(self.features, name="conv2")(h))
+        h = _conv3_pool(conv3, self.features, True, self.fusion)(h)
         shortcut = _conv1(self.conv, self.dtype)(self.features, name="shortcut")
         return shortcut(average_pool(x)) + h
 
@@ -209,9 +231,20 @@ def _normalised(norm: Norm, name: str, x: jax.Array, y: jax.Array | None = None)
 
 
 def _conv3(conv: Layer, dtype: Any) -> Layer:
-    def layer(features: int, name: str) -> nn.Module:
-        return conv(features, (3, 3), kernel_init=glorot_uniform(2**0.5), dtype=dtype, name=name)
+    def layer(features: int, name: str, fused: Callable | None = None) -> nn.Module:
+        # Only where it is needed: a layer of one's own may lack the field.
+        options = {"conv_general_dilated": as_convolution(fused)} if fused else {}
+        return conv(features, (3, 3), kernel_init=glorot_uniform(2**0.5), dtype=dtype, name=name,
+                    **options)
     return layer
+
+
+def _conv3_pool(conv3: Layer, features: int, pool: bool, fusion: str) -> Callable:
+    """The second convolution of a discriminator's block, and the mean after it if there is one."""
+    if pool and fusion == "all":
+        return conv3(features, name="conv2", fused=conv_pool)
+    layer = conv3(features, name="conv2")
+    return (lambda x: average_pool(layer(x))) if pool else layer
 
 
 def _conv1(conv: Layer, dtype: Any) -> Layer:

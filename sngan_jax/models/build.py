@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any
 
 import flax.linen as nn
+import jax
 
 from sngan_jax.methods import NORMS, method_of
+from sngan_jax.models.blocks import FUSIONS
 from sngan_jax.models.cnn import CNNS, CNNDiscriminator, CNNGenerator
 from sngan_jax.models.resnet import RESNETS, ResNetDiscriminator, ResNetGenerator
 from sngan_jax.normalization import BatchNorm, ConditionalBatchNorm
@@ -17,13 +20,27 @@ MODELS = (*CNNS, *RESNETS)
 HEAD_BIASES = ("paper", "yes", "no")
 
 
+# 'auto': what pays on the device.
+FUSION_CHOICES = ("auto", *FUSIONS)
+# Of the TPUs, the compiler's own estimate of an iteration falls with the fusions on v2 and v3 only:
+# the newer ones lose more to memory traffic than they win in arithmetic (docs/performance.md).
+_PLAIN_TPU = re.compile(r"TPU (v4|v5|v6|7)", re.IGNORECASE)
+
+
+def fusion_of(config: Any, device_kind: str) -> str:
+    """One of FUSIONS: the config's, or for 'auto' what pays on a kind of device."""
+    if config.fusion != "auto":
+        return config.fusion
+    return "pointwise" if _PLAIN_TPU.match(device_kind) else "all"
+
+
 def size_factor(model: str) -> int:
     """The number that the image size must be a multiple of for the named model."""
     return 8 if model in CNNS else 2 ** (len(RESNETS[model].generator) - 1)
 
 
-def build_models(config: Any, *, channels: int, num_classes: int,
-                 axis_name: str | None = None) -> tuple[nn.Module, nn.Module]:
+def build_models(config: Any, *, channels: int, num_classes: int, axis_name: str | None = None,
+                 device_kind: str | None = None) -> tuple[nn.Module, nn.Module]:
     """The generator and the discriminator of a config.
 
     Args:
@@ -31,7 +48,10 @@ def build_models(config: Any, *, channels: int, num_classes: int,
       channels: of the images.
       num_classes: 0 for unconditional networks.
       axis_name: of the pmap over which batch norm averages its statistics, or None.
+      device_kind: that `config.fusion='auto'` chooses for, as `jax.Device.device_kind`; None for
+        the local one.
     """
+    fusion = fusion_of(config, device_kind or jax.devices()[0].device_kind)
     method, dtype = method_of(config), config.dtype
     constants = {"momentum": config.bn_decay, "epsilon": config.bn_epsilon,
                  "axis_name": axis_name, "dtype": dtype}
@@ -64,8 +84,8 @@ def build_models(config: Any, *, channels: int, num_classes: int,
     g_width = config.generator_width or shape.generator_width
     return (
         ResNetGenerator(widths=tuple(g_width * m for m in shape.generator), last_norm=plain_norm,
-                        upsampling=config.upsampling, **generator),
+                        upsampling=config.upsampling, fusion=fusion, **generator),
         ResNetDiscriminator(widths=widths(shape.discriminator, shape.discriminator_width),
                             downsampling=shape.downsampling, head_bias=bias, pool=config.pool,
-                            **discriminator),
+                            fusion=fusion, **discriminator),
     )

@@ -72,6 +72,7 @@ class ResNetGenerator(nn.Module):
       last_norm: before the last convolution; unconditional in the official code.
       dtype: of the computation; parameters are float32.
       upsampling: a key of `resample.UPSAMPLING`.
+      fusion: one of `blocks.FUSIONS`; the same function with each.
 
     Raises:
       ValueError: where the image size does not fit, or labels and num_classes disagree.
@@ -87,6 +88,7 @@ class ResNetGenerator(nn.Module):
     last_norm: Norm = None
     dtype: Any = None
     upsampling: str = "nearest"
+    fusion: str = "all"
 
     @nn.compact
     def __call__(self, z: jax.Array, y: jax.Array | None = None) -> jax.Array:
@@ -98,7 +100,7 @@ class ResNetGenerator(nn.Module):
         x = x.reshape(-1, size, size, first)
         for i, width in enumerate(blocks, start=1):
             block = GeneratorBlock(width, True, self.conv, self.norm, self.dtype,
-                                   self.upsampling, name=f"block{i}")
+                                   self.upsampling, self.fusion, name=f"block{i}")
             x = block(x, y)
         if self.last_norm is not None:
             x = self.last_norm(name="norm")(x)
@@ -121,6 +123,7 @@ class ResNetDiscriminator(nn.Module):
       pool: over the positions, a key of POOLS: 'sum' is the paper's, 'mean' Gulrajani et al.'s.
       head_bias: whether the last dense layer has a bias.
       norm: of activations; None in the paper's residual networks.
+      fusion: one of `blocks.FUSIONS`; the same function with each.
 
     Raises:
       ValueError: where the image size does not fit, or labels and num_classes disagree.
@@ -137,6 +140,7 @@ class ResNetDiscriminator(nn.Module):
     embed: Layer = nn.Embed
     norm: Norm = None
     dtype: Any = None
+    fusion: str = "all"
 
     @nn.compact
     def __call__(self, x: jax.Array, y: jax.Array | None = None):
@@ -145,10 +149,10 @@ class ResNetDiscriminator(nn.Module):
         for i, width in enumerate(self.widths):
             if i == 0:
                 block = FirstDiscriminatorBlock(width, self.conv, self.norm, self.dtype,
-                                                name="block1")
+                                                self.fusion, name="block1")
             else:
                 block = DiscriminatorBlock(width, i < self.downsampling, self.conv, self.norm,
-                                           self.dtype, name=f"block{i + 1}")
+                                           self.dtype, self.fusion, name=f"block{i + 1}")
             x = block(x)
             if (self.num_classes and self.conditioning == "concat"
                     and i + 1 == min(CONCAT_AFTER, len(self.widths))):

@@ -9,11 +9,11 @@ from typing import Any
 
 import flax.linen as nn
 
+from sngan_jax.cache import cache_folder
 from sngan_jax.data.image_set import ImageSet
 from sngan_jax.data.streaming import ImageStream
 from sngan_jax.metrics.choice import make_extractor
 from sngan_jax.metrics.evaluate import SCORES, append_record, of_images, of_samples, score
-from sngan_jax.metrics.inception_weights import cache_folder
 from sngan_jax.metrics.protocol import protocol_of
 from sngan_jax.metrics.scores import check_metrics
 from sngan_jax.train.state import GeneratorState

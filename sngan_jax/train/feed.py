@@ -1,4 +1,4 @@
-"""The real images of a run on its devices: the whole set at once, or an iteration at a time."""
+"""The real images of a run on its devices: the whole set at once, or those of a call at a time."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from sngan_jax.train.step import AXIS, Data
 
 @contextlib.contextmanager
 def feed(images: ImageSet | ImageStream, devices: list[jax.Device], key: jax.Array, *,
-         first_iteration: int, n_dis: int, batch_size: int) -> Iterator[Callable[[], Data]]:
-    """A function that gives the `Data` of one iteration after the other.
+         first_iteration: int, n_dis: int, batch_size: int,
+         iterations_per_call: int = 1) -> Iterator[Callable[[], Data]]:
+    """A function that gives the `Data` of one call of the step after the other.
 
     Args:
       images: a set in memory goes to every device, once. A stream is read in the same order, while
@@ -35,11 +36,12 @@ def feed(images: ImageSet | ImageStream, devices: list[jax.Device], key: jax.Arr
             images, data_key, first_iteration=first_iteration, n_dis=n_dis, batch_size=batch_size,
             start=0, count=batch_size)) as stream:
         def place() -> Data:
-            pixels, labels = next(stream)
-            return Data(*(None if a is None else spread(_by_device(a, len(devices)), devices)
-                          for a in (pixels, labels)))
+            parts = zip(*(next(stream) for _ in range(iterations_per_call)), strict=True)
+            return Data(*(None if part[0] is None else
+                          spread(_by_device(np.stack(part), len(devices)), devices)
+                          for part in parts))
 
-        # Sent one iteration ahead, so that the transfer is done when its turn comes.
+        # Sent one call ahead, so that the transfer is done when its turn comes.
         waiting = [place()]
 
         def one() -> Data:
@@ -50,9 +52,10 @@ def feed(images: ImageSet | ImageStream, devices: list[jax.Device], key: jax.Arr
 
 
 def _by_device(batch: np.ndarray, count: int) -> np.ndarray:
-    """(n_dis, batch, …) -> (devices, n_dis, batch/devices, …)."""
-    n_dis, size, *rest = batch.shape
-    return np.moveaxis(batch.reshape(n_dis, count, size // count, *rest), 1, 0)
+    """(iterations, n_dis, batch, …) -> (devices, iterations, n_dis, batch/devices, …)."""
+    iterations, n_dis, size, *rest = batch.shape
+    parts = batch.reshape(iterations, n_dis, count, size // count, *rest)
+    return np.moveaxis(parts, 2, 0)
 
 
 def replicate(tree: Any, devices: list[jax.Device]) -> Any:

@@ -70,7 +70,8 @@ def build_step(config: Any, run: Run, devices: list[jax.Device]) -> Callable:
         learning_rate=linear_decay(config.learning_rate, config.iterations, config.lr_decay_start),
         ema_decay=config.ema_decay, dequantize=config.dequantize, conditional=config.conditional,
         latent=config.latent, flip=config.flip, sigma_updates=config.sigma_updates,
-        together=config.discriminator_batches == "together", stream=config.stream)
+        together=config.discriminator_batches == "together", stream=config.stream,
+        iterations_per_call=config.iterations_per_call)
     return make_train_step(run.generator, run.discriminator, objective, run.optimizer, settings,
                            devices)
 
@@ -124,6 +125,10 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
             check_same_data(checkpoints.meta(first), images, workdir)
             state = checkpoints.restore(state, first)
             print(f"resuming {workdir} at iteration {first:,} of {config.iterations:,}")
+        per_call = config.iterations_per_call
+        if first % per_call:
+            raise UserError(f"{workdir} stands at iteration {first:,}, which is no multiple of "
+                            f"config.iterations_per_call = {per_call}: choose one that divides it")
         if first >= config.iterations:
             print("nothing left to do")
             return True
@@ -133,7 +138,7 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
         evaluate = make_evaluation(config, workdir, run.generator, images, first)
         key = jax.random.key(config.seed + 1)
         stream = feed(images, devices, key, first_iteration=first, n_dis=config.n_dis,
-                      batch_size=config.batch_size)
+                      batch_size=config.batch_size, iterations_per_call=per_call)
         state, key = replicate((state, key), devices)
         position = positions(devices)
         # Virtual devices of one CPU can wait for each other for ever when steps pile up.
@@ -144,20 +149,24 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
         with stream as next_data, tqdm(
                 total=config.iterations, initial=first, unit="it", dynamic_ncols=True,
                 desc="compiling", mininterval=1) as bar:
-            for iteration in range(first + 1, config.iterations + 1):
-                state, metrics = step(state, next_data(), key, position)
+            for iteration in range(first + per_call, config.iterations + 1, per_call):
+                with jax.transfer_guard("disallow"):
+                    state, metrics = step(state, next_data(), key, position)
+                log.write(bar)  # what was kept before, while the devices work on this call
                 if block:
                     jax.block_until_ready(metrics)
                 last = iteration == config.iterations or interruption.signal is not None
-                if iteration % config.log_every == 0 or iteration == first + 1 or last:
-                    log.metrics(bar, iteration, metrics, state)
+                if iteration % config.log_every == 0 or iteration == first + per_call or last:
+                    log.keep(iteration, metrics, state)
                 if iteration % config.sample_every == 0 or last:
+                    log.write(bar)
                     log.samples(state, iteration)
                 if iteration % config.checkpoint_every == 0 or last:
+                    log.write(bar)  # so that no line before a checkpoint is ever missing
                     checkpoints.save(state, meta)
                 if evaluate and (iteration % config.evaluate_every == 0 or last):
                     log.scores(evaluate(state.generator, iteration), iteration)
-                bar.update()
+                bar.update(per_call)
                 if last:
                     break
         log.close()
@@ -218,14 +227,20 @@ class Log:
         self._marker = (iteration, time.perf_counter())
         self._sigmas = jax.jit(lambda d: sigmas(d.variables))
         self._first = True
+        self._kept: tuple[int, dict[str, jax.Array], dict[str, jax.Array]] | None = None
         (workdir / "samples").mkdir(exist_ok=True)
 
-    def metrics(self, bar: tqdm, iteration: int, metrics: dict[str, jax.Array],
-                state: TrainState) -> None:
-        """Fetches the metrics of an iteration and writes them everywhere."""
+    def keep(self, iteration: int, metrics: dict[str, jax.Array], state: TrainState) -> None:
+        """Notes the metrics of an iteration on the device; nothing waits for them."""
+        self._kept = iteration, metrics, self._sigmas(state.discriminator)
+
+    def write(self, bar: tqdm) -> None:
+        """Fetches what was kept, if anything, and writes it everywhere."""
+        if self._kept is None:
+            return
+        (iteration, metrics, norms), self._kept = self._kept, None
         values = {k: float(v) for k, v in jax.device_get(metrics).items()}
-        layers = {f"sigma/{k}": float(v)
-                  for k, v in jax.device_get(self._sigmas(state.discriminator)).items()}
+        layers = {f"sigma/{k}": float(v) for k, v in jax.device_get(norms).items()}
         now = time.perf_counter()
         since, then = self._marker
         rate = (iteration - since) / (now - then)

@@ -56,7 +56,8 @@ class StepSettings(NamedTuple):
     flip: mirror real images at random.
     sigma_updates: a key of SIGMA_UPDATES.
     together: D sees real and fake images in one batch, in one forward pass.
-    stream: the data are an iteration's batches, and not the whole set.
+    stream: the data are the batches of a call, and not the whole set.
+    iterations_per_call: done one after the other without a return to Python.
     """
 
     batch_size: int
@@ -72,13 +73,14 @@ class StepSettings(NamedTuple):
     sigma_updates: str = "call"
     together: bool = False
     stream: bool = False
+    iterations_per_call: int = 1
 
 
 class Data(NamedTuple):
     """Images uint8 and labels int32 (or None) on the device.
 
-    The whole set, (n, h, w, c) and (n,); or, streamed, what this device needs in one iteration,
-    (n_dis, batch, h, w, c) and (n_dis, batch).
+    The whole set, (n, h, w, c) and (n,); or, streamed, what this device needs in one call,
+    (iterations, n_dis, batch, h, w, c) and (iterations, n_dis, batch).
     """
 
     images: jax.Array
@@ -112,20 +114,25 @@ def linear_decay(learning_rate: float, iterations: int, start: float) -> Callabl
 def make_train_step(generator: nn.Module, discriminator: nn.Module, objective: Objective,
                     optimizer: optax.GradientTransformation, settings: StepSettings,
                     devices: list[jax.Device]) -> Callable:
-    """The pmap-ed iteration over `devices`, which donates its state.
+    """The pmap-ed call of one iteration or more over `devices`, which donates its state.
 
     Returns:
       (state, data, key, device positions) -> (state, metrics). State and key are replicated over
       the devices, and so are data that are the whole set; streamed ones have a leading axis of
       devices. The positions are 0, 1, … one a device (`feed.replicate`, `feed.spread`). Metrics
-      are float32 scalars: losses, the means of D on real and fake images of the last discriminator
-      update, the learning rate, and `penalty`, `d_class` and `g_class` where they exist.
+      are float32 scalars of the last iteration: losses, the means of D on real and fake images of
+      the last discriminator update, the learning rate, and `penalty`, `d_class` and `g_class` where
+      they exist.
     """
-    def iteration(state, data, key, position):
-        return train_iteration(state, data, key, position, len(devices), generator, discriminator,
-                               objective, optimizer, settings)
+    def call(state, data, key, position):
+        def iteration(state, i):
+            now = Data(*(None if a is None else a[i] for a in data)) if settings.stream else data
+            return train_iteration(state, now, key, position, len(devices), generator,
+                                   discriminator, objective, optimizer, settings)
 
-    return jax.pmap(iteration, axis_name=AXIS,
+        return _repeat(iteration, state, settings.iterations_per_call)
+
+    return jax.pmap(call, axis_name=AXIS,
                     in_axes=(None, 0 if settings.stream else None, None, 0), out_axes=None,
                     devices=devices, donate_argnums=(0,))
 
@@ -247,7 +254,7 @@ def train_iteration(state: TrainState, data: Data, key: jax.Array, position: jax
 
 def _repeat(body: Callable, carry: Any, times: int):
     """body(carry, i) -> (carry, y) for i = 0 … times - 1; returns the last carry and the last y."""
-    if jax.default_backend() == "cpu":
+    if times == 1 or jax.default_backend() == "cpu":
         # Unrolled: XLA's CPU back end is a hundred times slower on a convolution's gradient inside
         # a loop, and so is a scan of length one.
         for i in range(times):

@@ -11,7 +11,7 @@ from sngan_jax.losses import LOSSES
 from sngan_jax.methods import METHODS, NORMS, layer_fields, method_of
 from sngan_jax.metrics.scores import METRICS, check_names
 from sngan_jax.models.blocks import CONDITIONINGS
-from sngan_jax.models.build import HEAD_BIASES, MODELS, size_factor
+from sngan_jax.models.build import FUSION_CHOICES, HEAD_BIASES, MODELS, size_factor
 from sngan_jax.models.cnn import CNNS
 from sngan_jax.models.resnet import POOLS
 from sngan_jax.regularizers import REGULARIZERS
@@ -61,6 +61,7 @@ FIELDS: dict[str, Rule] = {
     "head_bias": _one_of(HEAD_BIASES),
     "pool": _one_of(POOLS),
     "upsampling": _one_of(UPSAMPLING),
+    "fusion": _one_of(FUSION_CHOICES),
     "latent_size": _COUNT,
     "latent": _one_of(LATENTS),
     "bn_decay": _DECAY,
@@ -81,6 +82,7 @@ FIELDS: dict[str, Rule] = {
     "auxiliary_discriminator": _COEFFICIENT,
     "auxiliary_generator": _COEFFICIENT,
     "iterations": _COUNT,
+    "iterations_per_call": _COUNT,
     "n_dis": _COUNT,
     "batch_size": _COUNT,
     "generator_batch_size": _COUNT,
@@ -102,8 +104,8 @@ FIELDS: dict[str, Rule] = {
 }
 
 # What fields that came later mean for a run that was begun without them.
-ADDED = {"evaluate_every": 0, "evaluate_extractor": "inception", "evaluate_metrics": "fid",
-         "evaluate_images": 5000}
+ADDED = {"fusion": "auto", "iterations_per_call": 1, "evaluate_every": 0,
+         "evaluate_extractor": "inception", "evaluate_metrics": "fid", "evaluate_images": 5000}
 
 
 def validate(config: Any, device_count: int) -> None:
@@ -135,6 +137,11 @@ def validate(config: Any, device_count: int) -> None:
         if config[name] % device_count:
             raise UserError(f"config.{name} is {config[name]}, which the {device_count} devices "
                             f"cannot share equally: use a multiple of {device_count}")
+    for name in ("iterations", "log_every", "sample_every", "checkpoint_every", "evaluate_every"):
+        if config[name] % config.iterations_per_call:
+            raise UserError(f"config.iterations_per_call is {config.iterations_per_call}, and "
+                            f"config.{name} ({config[name]}) is no multiple of it: nothing can be "
+                            "done between the iterations of a call; choose one that divides it")
     if config.evaluate_every:
         check_names(names_of(config.evaluate_metrics), config.evaluate_extractor)
     _check_effects(config)
@@ -148,7 +155,7 @@ def names_of(text: str) -> list[str]:
 def _check_effects(config: Any) -> None:
     """UserError for a choice that this config's model would ignore."""
     if config.model in CNNS:
-        for name, default in (("upsampling", "nearest"), ("pool", "sum")):
+        for name, default in (("upsampling", "nearest"), ("pool", "sum"), ("fusion", "auto")):
             if config[name] != default:
                 raise UserError(f"config.{name} is {config[name]!r}, but the model {config.model} "
                                 f"has no such layer: leave it {default!r}, or take a resnet")

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
+from sngan_jax.cache import cache_folder
 from sngan_jax.errors import UserError
 from sngan_jax.metrics import inception_weights
 from sngan_jax.metrics.inception_weights import (
     Weights,
-    cache_folder,
     checked,
     from_pytorch_fid,
     from_torchscript,

@@ -10,6 +10,7 @@ import pytest
 
 from experiments.configs.paper import paper_defaults
 from sngan_jax.layers import SNConv, SNDense, SNEmbed
+from sngan_jax.models import build
 from sngan_jax.models.build import MODELS, build_models, size_factor
 from sngan_jax.models.cnn import CNNDiscriminator, CNNGenerator
 from sngan_jax.models.resnet import ResNetDiscriminator, ResNetGenerator
@@ -300,3 +301,36 @@ def test_names_of_models_and_their_size_factors():
     assert {m: size_factor(m) for m in MODELS} == {
         "cnn": 8, "sndcgan": 8, "resnet32": 8, "resnet48": 8, "resnet64": 16,
         "resnet128": 32, "resnet256": 64}
+
+
+@pytest.mark.parametrize("fusion", ["pointwise", "all"])
+def test_a_fused_network_is_the_plain_one_in_value_and_gradients(fusion):
+    """On the same parameters, those of a normalised D and of a G with batch norm."""
+    plain = (ResNetGenerator(16, 3, (8, 6, 4), norm=BatchNorm, last_norm=BatchNorm, fusion="none"),
+             ResNetDiscriminator((4, 6, 6), 2, conv=SNConv, dense=SNDense, fusion="none"))
+    z, x = (jax.random.normal(jax.random.key(i), shape)
+            for i, shape in enumerate([(4, 5), (4, 16, 16, 3)]))
+    for net, arguments in zip(plain, (z, x), strict=True):
+        variables = jax.jit(net.init)(jax.random.key(2), arguments)
+        params, rest = variables["params"], {k: v for k, v in variables.items() if k != "params"}
+
+        def value(net, params, arguments, rest=rest):
+            return jnp.sum(jnp.sin(net.apply({"params": params, **rest}, arguments)))
+
+        (a, a_grads), (b, b_grads) = (
+            jax.jit(jax.value_and_grad(functools.partial(value, n), (0, 1)))(params, arguments)
+            for n in (net, net.clone(fusion=fusion)))
+        np.testing.assert_allclose(a, b, rtol=1e-4)
+        assert jax.tree.structure(a_grads) == jax.tree.structure(b_grads)
+        for p, q in zip(jax.tree.leaves(a_grads), jax.tree.leaves(b_grads), strict=True):
+            np.testing.assert_allclose(p, q, atol=1e-4 * max(1, float(jnp.abs(p).max())))
+
+
+@pytest.mark.parametrize(("kind", "expected"), [
+    ("cpu", "all"), ("NVIDIA H100 80GB HBM3", "all"), ("TPU v2", "all"), ("TPU v3", "all"),
+    ("TPU v4", "pointwise"), ("TPU v5 lite", "pointwise"), ("TPU v6 lite", "pointwise")])
+def test_the_fusion_that_pays_on_the_device(kind, expected):
+    assert build.fusion_of(_config("resnet32", 32), kind) == expected
+    assert build.fusion_of(_config("resnet32", 32, fusion="none"), kind) == "none"
+    for net in build_models(_config("resnet32", 32), channels=3, num_classes=0, device_kind=kind):
+        assert net.fusion == expected

@@ -75,15 +75,15 @@ def test_a_finished_run_is_not_trained_again(finished, capsys):
 
 def test_ctrl_c_saves_and_the_same_call_goes_on(tmp_path, monkeypatch, capsys):
     import sngan_jax.train.loop as loop
-    log = loop.Log.metrics
+    log = loop.Log.keep
 
-    def interrupt(self, bar, iteration, *rest):
-        log(self, bar, iteration, *rest)
+    def interrupt(self, iteration, *rest):
+        log(self, iteration, *rest)
         if iteration == 3:
             os.kill(os.getpid(), signal.SIGINT)
 
     config = tiny(iterations=6, log_every=1, checkpoint_every=100)
-    monkeypatch.setattr(loop.Log, "metrics", interrupt)
+    monkeypatch.setattr(loop.Log, "keep", interrupt)
     assert not train(config, tmp_path)
     assert "stopped by SIGINT at iteration 4" in capsys.readouterr().out
     monkeypatch.undo()
@@ -91,6 +91,27 @@ def test_ctrl_c_saves_and_the_same_call_goes_on(tmp_path, monkeypatch, capsys):
     assert "resuming" in capsys.readouterr().out
     assert [row["iteration"] for row in read_metrics(tmp_path)] == [1, 2, 3, 4, 5, 6]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_several_iterations_a_call_are_the_same_run(tmp_path):
+    one, two = (tiny(iterations=4, iterations_per_call=k) for k in (1, 2))
+    train(one, tmp_path / "one")
+    train(two, tmp_path / "two")
+    a, b = (restore_run(tmp_path / name).state for name in ("one", "two"))
+    assert int(a.iteration) == int(b.iteration) == 4
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(x, y, atol=1e-4)
+    rows = read_metrics(tmp_path / "two")
+    assert [row["iteration"] for row in rows] == [2, 4]
+    assert rows[-1]["d_loss"] == pytest.approx(read_metrics(tmp_path / "one")[-1]["d_loss"],
+                                               abs=1e-4)
+
+
+def test_a_run_stands_where_a_call_ends(tmp_path):
+    train(tiny(iterations=2), tmp_path)
+    with pytest.raises(UserError, match=r"iteration 2, which is no multiple of .* = 4"):
+        train(tiny(iterations=8, iterations_per_call=4, log_every=4, sample_every=4,
+                   checkpoint_every=4), tmp_path, accept_changes=True)
 
 
 @pytest.mark.slow

@@ -273,8 +273,8 @@ def test_streamed_batches_train_like_the_set_in_memory():
             if stream:
                 rows = np.stack([batch_indices(jax.random.split(key)[0], it * N_DIS + i,
                                                batch_size=BATCH, n=10) for i in range(N_DIS)])
-                fed = Data(spread(data.images[rows][None], devices),
-                           spread(data.labels[rows][None], devices))
+                fed = Data(spread(data.images[rows][None, None], devices),
+                           spread(data.labels[rows][None, None], devices))
             else:
                 fed = replicate(data, devices)
             state, metrics = step(replicate(state, devices), fed, replicate(key, devices),

@@ -73,6 +73,9 @@ def test_unknown_field_with_a_suggestion():
 @pytest.mark.parametrize(("changes", "sentence"), [
     ({"upsampling": "bilinear"}, "model cnn has no such layer"),
     ({"pool": "mean"}, "model cnn has no such layer: leave it 'sum'"),
+    ({"fusion": "all"}, "model cnn has no such layer: leave it 'auto'"),
+    ({"iterations_per_call": 3}, "iterations .100000. is no multiple of it"),
+    ({"iterations_per_call": 4, "log_every": 10}, "log_every .10. is no multiple"),
     ({"conditioning": "concat"}, "add --config.conditional=true"),
 ])
 def test_choices_that_the_model_would_ignore_are_refused(changes, sentence):
