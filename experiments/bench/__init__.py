@@ -1,0 +1,1 @@
+"""Timings of the library on this machine: see __main__.py."""

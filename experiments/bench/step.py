@@ -1,0 +1,259 @@
+"""An iteration of a config on random images: time, parts, share of the machine's peak."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib.util
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.bench.timing import (
+    bandwidth,
+    in_turns,
+    matmul_peak,
+    medians,
+    positive,
+    print_table,
+)
+from sngan_jax.data.pipeline import batch_indices, dequantize, example_keys
+from sngan_jax.errors import UserError
+from sngan_jax.train.feed import positions, replicate
+from sngan_jax.train.loop import Run, build_run, build_step
+from sngan_jax.train.state import count_parameters
+from sngan_jax.train.step import Data
+from sngan_jax.train.validate import FIELDS, unknown_field, validate
+
+COMPARED = ("unfused", "unnormalised", "torch", "torch-compiled")
+_IMAGES = 512
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `step`."""
+    parser.add_argument("--config", required=True, help="a config file, as "
+                        "experiments/configs/cifar10_resnet.py:sn")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="changes",
+                        help="change a field of the config; may be repeated")
+    parser.add_argument("--compare", default="", help="run beside it, with commas: "
+                        + ", ".join(COMPARED) + " (torch needs the extra [bench])")
+    parser.add_argument("--repeats", type=positive, default=5)
+    parser.add_argument("--no-parts", action="store_true", help="leave out the time of each part")
+    parser.add_argument("--profile", help="a folder for a trace that TensorBoard opens")
+
+
+class Compiled(NamedTuple):
+    """A step that is ready to run, and what XLA says of it."""
+
+    call: Callable[[], None]
+    compile_seconds: float
+    flops: float
+    bytes_accessed: float
+    temporaries: int
+    state_bytes: int
+    donated_bytes: int
+
+
+def read_config(text: str, changes: list[str]) -> Any:
+    """A config from FILE[:ARGUMENT] with changed fields; UserError for what is wrong."""
+    file, _, argument = text.partition(":")
+    if not Path(file).is_file():
+        raise UserError(f"--config={text}: there is no file {file}")
+    spec = importlib.util.spec_from_file_location("config_of_bench", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = module.get_config(argument)
+    for change in changes:
+        name, _, value = change.partition("=")
+        if name not in FIELDS:
+            raise UserError(unknown_field(name))
+        kind = FIELDS[name][0]
+        try:
+            config[name] = {"true": True, "false": False}[value] if kind is bool else kind(value)
+        except (KeyError, ValueError):
+            raise UserError(f"--set {change}: {name} takes {kind.__name__}") from None
+    validate(config, jax.local_device_count())
+    return config
+
+
+def step(config: str, changes: list[str], compare: str, repeats: int, no_parts: bool,
+         profile: str | None) -> dict[str, Any]:
+    """One training iteration of a config: time, parts, FLOPs, memory; beside others if asked."""
+    names = [name for name in compare.split(",") if name]
+    for name in names:
+        if name not in COMPARED:
+            raise UserError(f"--compare names {name!r}: there are {', '.join(COMPARED)}")
+    config = read_config(config, changes)
+    channels = config.channels or 3
+    variants = {"ours": config}
+    if "unfused" in names:
+        variants["unfused"] = changed(config, fusion="none")
+    if "unnormalised" in names:
+        variants["unnormalised"] = changed(config, method="none", loss=config.loss or "hinge")
+    compiled = {name: compile_step(c, channels) for name, c in variants.items()}
+    runs: dict[str, Callable[[], None]] = {name: c.call for name, c in compiled.items()}
+    if {"torch", "torch-compiled"} & set(names):
+        from experiments.bench.torch_peer import iteration  # needs PyTorch
+
+        run = build_run(config, channels, 0)
+        sizes = [count_parameters(player.params) for player in (
+            run.initial_state.generator, run.initial_state.discriminator)]
+        runs |= {name: iteration(config, channels, sizes, compiled=name == "torch-compiled")
+                 for name in names if name.startswith("torch")}
+    seconds = medians(in_turns(runs, repeats))
+    if profile:
+        with jax.profiler.trace(profile):
+            runs["ours"]()
+        print(f"trace: tensorboard --logdir={profile}")
+    per_call = config.iterations_per_call
+    images = 2 * config.n_dis * config.batch_size * per_call
+    peak, stream = matmul_peak(jnp.dtype(config.dtype)), bandwidth()
+    report = {"benchmark": "step", "model": config.model, "method": config.method,
+              "batch_size": config.batch_size, "n_dis": config.n_dis, "dtype": config.dtype,
+              "repeats": repeats, "matmul_peak_flops": peak, "bandwidth_bytes": stream}
+    rows = []
+    for name, value in seconds.items():
+        row = {"iterations_per_second": per_call / value,
+               "images_per_second_per_device": images / value / jax.local_device_count(),
+               "ratio": value / seconds["ours"]}
+        if name in compiled:
+            c = compiled[name]
+            row |= c._asdict() | {"share_of_peak": c.flops / value / peak,
+                                  "flops_ratio": c.flops / compiled["ours"].flops}
+            del row["call"]
+        report[name] = row
+        rows.append((name, f"{row['images_per_second_per_device']:,.1f}",
+                     f"{row['iterations_per_second']:.3f}", f"{row['ratio']:.3f}",
+                     *((f"{c.flops / 1e9:,.1f}", f"{row['share_of_peak']:.1%}",
+                        f"{c.compile_seconds:.1f}", f"{c.temporaries / 2**20:,.0f}",
+                        f"{c.state_bytes / 2**20:,.1f}", f"{c.donated_bytes / 2**20:,.1f}")
+                       if name in compiled else ("",) * 6)))
+    print_table(("", "images/s/device through D", "iterations/s", "time / ours", "GFLOP",
+                 "share of peak", "compile s", "temporaries MiB", "state MiB", "donated MiB"), rows)
+    flops, moved = compiled["ours"].flops, compiled["ours"].bytes_accessed
+    print(f"ceilings: {peak / 1e9:,.0f} GFLOP/s by matrix products, so {flops / peak:.3f} s; "
+          f"{stream / 1e9:,.1f} GB/s, so {moved / stream:.3f} s for {moved / 1e9:,.1f} GB")
+    if not no_parts:
+        report["parts"] = parts(config, channels, repeats)
+    return report
+
+
+def changed(config: Any, **changes: Any) -> Any:
+    """A copy of a config with other values."""
+    copy = config.copy_and_resolve_references()
+    copy.update(changes)
+    return copy
+
+
+def random_data(config: Any, channels: int) -> Data:
+    """Images and labels to train on."""
+    rng = np.random.default_rng(0)
+    size = (max(_IMAGES, config.batch_size), config.image_size, config.image_size, channels)
+    labels = rng.integers(0, 10, size[0], np.int32) if config.conditional else None
+    return Data(rng.integers(0, 256, size, np.uint8), labels)
+
+
+def compile_step(config: Any, channels: int) -> Compiled:
+    """The step of a config, compiled for all local devices, with its state."""
+    config = changed(config, stream=False)
+    devices = jax.local_devices()
+    run = build_run(config, channels, 10)
+    compiled_step = build_step(config, run, devices)
+    state, data, key = replicate((run.initial_state, random_data(config, channels),
+                                  jax.random.key(0)), devices)
+    position = positions(devices)
+    start = time.perf_counter()
+    compiled = compiled_step.lower(state, data, key, position).compile()
+    compile_seconds = time.perf_counter() - start
+    cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
+    cost = cost[0] if isinstance(cost, list) else cost
+    held = [state]
+
+    def call() -> None:
+        held[0], metrics = compiled(held[0], data, key, position)
+        jax.block_until_ready((held[0], metrics))
+
+    state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(run.initial_state)
+                      if hasattr(leaf, "nbytes"))
+    return Compiled(call, compile_seconds, cost.get("flops", math.nan),
+                    cost.get("bytes accessed", math.nan), memory.temp_size_in_bytes, state_bytes,
+                    memory.alias_size_in_bytes)
+
+
+def parts(config: Any, channels: int, repeats: int) -> dict[str, float]:
+    """Seconds of each part of an iteration on one device, each alone; prints a table."""
+    run = build_run(config, channels, 10)
+    pieces = part_functions(config, run, channels)
+    compiled = {name: jax.jit(f) for name, (f, _, _) in pieces.items()}
+
+    def call(name: str) -> Callable[[], None]:
+        return lambda: jax.block_until_ready(compiled[name](*pieces[name][1]))
+
+    seconds = medians(in_turns({name: call(name) for name in pieces}, repeats))
+    print_table(("part", "ms each", "times", "ms an iteration"), [
+        (name, f"{value * 1e3:.1f}", pieces[name][2], f"{value * pieces[name][2] * 1e3:.1f}")
+        for name, value in seconds.items()])
+    return {name: value * pieces[name][2] for name, value in seconds.items()}
+
+
+def part_functions(config: Any, run: Run, channels: int
+                   ) -> dict[str, tuple[Callable, tuple, int]]:
+    """name -> (function, arguments, how often an iteration does it)."""
+    g, d = run.initial_state.generator, run.initial_state.discriminator
+    plain = run.generator.clone(**{k: _without_axis(v) for k, v in
+                                   run.generator.__dict__.items() if k in ("norm", "last_norm")})
+    batch = config.batch_size // jax.local_device_count()
+    g_batch = config.generator_batch_size // jax.local_device_count()
+    y, g_y = (jnp.zeros(n, jnp.int32) if run.generator.num_classes else None
+              for n in (batch, g_batch))
+    x = jnp.zeros((batch, config.image_size, config.image_size, channels))
+    data = random_data(config, channels)
+    pixels, rest = jnp.asarray(data.images), {k: v for k, v in d.variables.items()
+                                              if k != "params"}
+
+    def generate(params: Any, z: jax.Array, y: Any):
+        return plain.apply({"params": params, "batch_stats": g.batch_stats}, z, y,
+                           mutable=["batch_stats"])[0]
+
+    def discriminate(params: Any, x: jax.Array, y: Any, mutable: list[str]):
+        out, new = run.discriminator.apply({"params": params, **rest}, x, y, mutable=mutable)
+        return (out[0] if isinstance(out, tuple) else out).mean(), new
+
+    def read(key: jax.Array):
+        rows = batch_indices(key, 3, batch_size=batch, n=len(data.images))
+        return dequantize(pixels[rows], example_keys(key, 0, batch))
+
+    z, g_z = jnp.ones((batch, config.latent_size)), jnp.ones((g_batch, config.latent_size))
+    passes = 2 * config.n_dis
+    return {
+        "input": (read, (jax.random.key(0),), config.n_dis),
+        "G forward, for D": (generate, (g.params, z, y), config.n_dis),
+        "G forward": (generate, (g.params, g_z, g_y), 1),
+        "G forward and backward": (jax.grad(lambda p, z, y: generate(p, z, y).mean()),
+                                   (g.params, g_z, g_y), 1),
+        "D forward, no power step": (lambda p, x, y: discriminate(p, x, y, ["batch_stats"]),
+                                     (d.params, x, y), passes),
+        "D forward, power step": (
+            lambda p, x, y: discriminate(p, x, y, ["batch_stats", "spectral"]),
+            (d.params, x, y), passes),
+        "D forward and backward": (
+            jax.grad(lambda p, x, y: discriminate(p, x, y, ["batch_stats", "spectral"]),
+                     has_aux=True), (d.params, x, y), passes),
+        "D optimizer": (lambda p, s: run.optimizer.update(p, s, p), (d.params, d.opt_state),
+                        config.n_dis),
+        "G optimizer": (lambda p, s: run.optimizer.update(p, s, p), (g.params, g.opt_state), 1),
+    }
+
+
+def _without_axis(norm: Any) -> Any:
+    """The generator's norm for use outside pmap."""
+    if norm is None:
+        return None
+    keywords = {**norm.keywords, "axis_name": None}
+    return functools.partial(norm.func, *norm.args, **keywords)

@@ -1,0 +1,58 @@
+"""experiments.bench: figures that agree with what is known, one sentence for bad input."""
+
+import json
+
+import jax
+import pytest
+
+from experiments.bench.__main__ import main
+from experiments.bench.step import read_config
+from experiments.bench.timing import in_turns
+from sngan_jax.errors import UserError
+
+SMALL = ["--set", "batch_size=4", "--set", "generator_batch_size=4", "--set", "generator_width=4",
+         "--set", "discriminator_width=4", "--repeats=1"]
+
+
+def report(capsys, *arguments):
+    assert main(list(arguments)) == 0
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_an_iteration_and_its_parts(capsys, tmp_path):
+    result = report(capsys, "step", "--config=experiments/configs/cifar10_resnet.py:sn", *SMALL,
+                    "--set", "n_dis=1", "--compare=unfused", f"--profile={tmp_path}")
+    ours, unfused = result["ours"], result["unfused"]
+    assert 1.2 < unfused["flops_ratio"] < 1.8 and ours["flops_ratio"] == 1
+    assert ours["images_per_second_per_device"] == pytest.approx(8 * ours["iterations_per_second"])
+    assert ours["donated_bytes"] >= 0.9 * ours["state_bytes"] > 1000
+    assert len(result["parts"]) == 9 and all(v > 0 for v in result["parts"].values())
+    assert result["device"] == f"{jax.local_device_count()} x {jax.devices()[0].device_kind}"
+    assert list(tmp_path.rglob("*.xplane.pb"))
+
+
+def test_turns_alternate():
+    order = []
+    in_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 3, warmup=1)
+    assert "".join(order) == "ab" + "ab" + "ba" + "ab"
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), [
+    (["--config=nothing.py"], "there is no file nothing.py"),
+    (["--config=experiments/configs/digits.py", "--set", "batchsize=3"], "did you mean batch_size"),
+    (["--config=experiments/configs/digits.py", "--set", "batch_size=x"], "batch_size takes int"),
+    (["--config=experiments/configs/digits.py", "--compare=tensorflow"], "unfused, unnormalised"),
+])
+def test_bad_input_is_one_sentence(capsys, arguments, sentence):
+    assert main(["step", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and sentence in error and len(error.splitlines()) == 1
+
+
+def test_values_of_every_kind_are_read():
+    config = read_config("experiments/configs/cifar10_cnn.py:sn,C",
+                         ["conditional=true", "learning_rate=1e-3", "method=none", "seed=4"])
+    assert (config.conditional, config.learning_rate, config.method, config.seed) == (
+        True, 1e-3, "none", 4)
+    with pytest.raises(UserError, match="conditional takes bool"):
+        read_config("experiments/configs/cifar10_cnn.py", ["conditional=yes"])
