@@ -43,3 +43,10 @@ def test_subsets_average_to_the_whole():
 def test_features_of_two_sizes():
     with pytest.raises(ValueError, match=r"\(4, 3\) and \(4, 2\)"):
         kid.mmd2(np.ones((4, 3)), np.ones((4, 2)))
+
+
+def test_small_sets_of_one_size_have_a_deviation_too():
+    x, y = (np.random.default_rng(seed).normal(size=(60, 4)) for seed in (0, 1))
+    score, exact = kid.kernel_distance(x, y), kid.mmd2(x, y)
+    assert score.deviation > 0.1 * abs(exact)
+    assert score.value == pytest.approx(exact, abs=3 * score.deviation / 100**0.5)
