@@ -146,3 +146,14 @@ def test_all_scores_by_inception_of_random_weights(place):
         assert records(out)[-1]["fake"]["n"] == 40
     finally:
         (cache / FILE).unlink()
+
+
+@pytest.mark.parametrize(("name", "arguments", "sentence"), [
+    ("compare_protocols", ("--workdir={}/run", "--rows=9"), "--rows names '9': there are 1 to 8"),
+    ("compare_protocols", ("--workdir={}/run",), "kept no moving average"),
+    ("compare_inception", ("--torchscript=none.pt", "--images=digits"),
+     "PyTorch is not installed|none.pt is not a file")])
+def test_bad_input_of_the_comparisons(place, name, arguments, sentence):
+    done = program(name, place, *(text.format(place) for text in arguments))
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert re.search(sentence, done.stderr.splitlines()[-1])
