@@ -19,6 +19,7 @@ def report(capsys, *arguments):
     return json.loads(capsys.readouterr().out.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_an_iteration_and_its_parts(capsys, tmp_path):
     result = report(capsys, "step", "--config=experiments/configs/cifar10_resnet.py:sn", *SMALL,
                     "--set", "n_dis=1", "--compare=unfused", f"--profile={tmp_path}")
