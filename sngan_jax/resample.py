@@ -7,9 +7,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+from sngan_jax.convolution import convolve, phases
+
+_NONE = ((0, 0), (0, 0))  # no padding
 
 
 def upsample_nearest(x: jax.Array, factor: int = 2) -> jax.Array:
@@ -62,9 +63,9 @@ def upsample_conv(x: jax.Array, kernel: jax.Array, factor: int = 2) -> jax.Array
     """
     kh, kw = kernel.shape[:2]
     if kh == kw == 1:  # a function of single pixels: before they are repeated
-        return upsample_nearest(_conv(x, kernel, ((0, 0), (0, 0))), factor)
+        return upsample_nearest(convolve(x, kernel, _NONE), factor)
     padding = ((kh - 1) // 2 + factor - 1, (kw - 1) // 2 + factor - 1)
-    return _phases(x, _box(kernel, factor), factor, padding)
+    return phases(x, _box(kernel, factor), factor, padding)
 
 
 def conv_pool(x: jax.Array, kernel: jax.Array, factor: int = 2) -> jax.Array:
@@ -82,10 +83,10 @@ def conv_pool(x: jax.Array, kernel: jax.Array, factor: int = 2) -> jax.Array:
     """
     kh, kw = kernel.shape[:2]
     if kh == kw == 1:  # it and the mean commute
-        return _conv(average_pool(x, factor), kernel, ((0, 0), (0, 0)))
+        return convolve(average_pool(x, factor), kernel, _NONE)
     check_divides(x, factor)
     padding = tuple(((k - 1) // 2, k // 2) for k in (kh, kw))
-    return _conv(x, _box(kernel, factor) / factor**2, padding, (factor, factor))
+    return convolve(x, _box(kernel, factor) / factor**2, padding, (factor, factor))
 
 
 def as_convolution(fused: Callable[[jax.Array, jax.Array], jax.Array]) -> Callable:
@@ -97,56 +98,6 @@ def as_convolution(fused: Callable[[jax.Array, jax.Array], jax.Array]) -> Callab
     return _CONVOLUTIONS[fused]
 
 
-def conv_transpose(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """`lax.conv_transpose(x, kernel, (stride, stride), "SAME")` as stride² small convolutions.
-
-    It is the same arithmetic with no zero ever multiplied, and its kernel gradient is that of an
-    ordinary convolution: XLA's CPU back end is about ten times slower on the gradient of the native
-    form. Differentiable to any order.
-
-    Args:
-      x: (n, h, w, in).
-      kernel: (k, k, in, out) with k >= stride.
-      stride: positive int.
-
-    Returns:
-      (n, stride·h, stride·w, out) in the dtype of `x`.
-    """
-    k = kernel.shape[0]
-    if kernel.shape[1] != k or k < stride:
-        raise ValueError(f"conv_transpose needs a square kernel at least as large as its stride "
-                         f"{stride}; got a kernel of {kernel.shape[0]}x{kernel.shape[1]}")
-    padding = -(-(k + stride - 2) // 2)  # "SAME" of lax pads k + stride - 2 in all
-    return _phases(x, kernel, stride, (padding, padding))
-
-
-def _phases(x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int]) -> jax.Array:
-    """A convolution of `x` with stride - 1 zeros between its pixels, with no zero multiplied.
-
-    Each of the stride² phases of the output is a convolution of `x` with every stride-th tap of
-    the kernel; the phases are then interleaved.
-
-    Args:
-      padding: of the dilated image, above and to the left.
-
-    Returns:
-      (n, stride·h, stride·w, out).
-    """
-    taps = []
-    for size, before in zip(kernel.shape[:2], padding, strict=True):
-        of_axis = []
-        for phase in range(stride):
-            first = (before - phase) % stride
-            count, left = len(range(first, size, stride)), (before - phase - first) // stride
-            of_axis.append((slice(first, None, stride), (left, count - 1 - left)))
-        taps.append(of_axis)
-    rows = [jnp.stack([_conv(x, kernel[r, c], (above, beside)) for c, beside in taps[1]], axis=3)
-            for r, above in taps[0]]
-    n, h, w, _ = x.shape
-    out = jnp.stack(rows, axis=2)  # (n, h, stride, w, stride, out)
-    return out.reshape(n, h * stride, w * stride, kernel.shape[-1])
-
-
 def _box(kernel: jax.Array, factor: int) -> jax.Array:
     """Sums over factor x factor shifts: (kh + factor - 1, kw + factor - 1, in, out)."""
     total = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))
@@ -155,11 +106,6 @@ def _box(kernel: jax.Array, factor: int) -> jax.Array:
                 for i in range(factor)]
         total = sum(jnp.pad(total, pad) for pad in pads)
     return total.astype(kernel.dtype)
-
-
-def _conv(x: jax.Array, kernel: jax.Array, padding: Sequence[tuple[int, int]],
-          strides: tuple[int, int] = (1, 1)) -> jax.Array:
-    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=_DIMENSIONS)
 
 
 def _hook(fused: Callable) -> Callable:

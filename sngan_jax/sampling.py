@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sngan_jax.compilation import jit
 from sngan_jax.data.pipeline import example_keys, to_uint8
 from sngan_jax.errors import UserError
 from sngan_jax.train.feed import replicate, spread
@@ -84,7 +85,7 @@ def _variables(state: GeneratorState, ema: bool | None) -> dict[str, Any]:
     return {"params": state.params, "batch_stats": state.batch_stats}
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@functools.partial(jit, static_argnums=(0, 1, 2, 3))
 def _draw(generator: nn.Module, latent_size: int, latent: str, of_batch: bool, variables: Any,
           key: jax.Array, rows: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Images, and whether each is finite."""
@@ -115,7 +116,7 @@ def standing_statistics(generator: nn.Module, variables: Any, config: Any) -> An
     return jax.tree.map(lambda x: x / share, total)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jit, static_argnums=(0, 1, 2))
 def _from_zero(generator: nn.Module, latent_size: int, latent: str, variables: Any,
                start: jax.Array, labels: jax.Array) -> Any:
     """The running averages after one batch; compiled once for all the sample grids of a run."""

@@ -16,7 +16,6 @@ from sngan_jax.resample import (
     as_convolution,
     average_pool,
     conv_pool,
-    conv_transpose,
     upsample_conv,
     upsample_nearest,
 )
@@ -39,35 +38,6 @@ def test_average_pool_is_linens():
     np.testing.assert_allclose(average_pool(x), nn.avg_pool(x, (2, 2), (2, 2)), rtol=1e-5)
     with pytest.raises(ValueError, match="divides"):
         average_pool(_random(1, 5, 4, 1))
-
-
-@settings(deadline=None, max_examples=8)
-@given(k=st.integers(1, 6), stride=st.integers(1, 3), size=st.integers(1, 5))
-def test_conv_transpose_is_laxs_in_value_and_gradients(k, stride, size):
-    if k < stride:
-        k = stride
-    x, kernel = _random(2, size, size + 1, 3), _random(k, k, 3, 2)
-
-    def native(x, kernel):
-        return lax.conv_transpose(x, kernel, (stride, stride), "SAME",
-                                  dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
-    def ours(x, kernel):
-        return conv_transpose(x, kernel, stride)
-
-    expected = native(x, kernel)
-    np.testing.assert_allclose(jax.jit(ours)(x, kernel), expected, atol=1e-4)
-    weight = _random(*expected.shape)
-    for ours_g, native_g in zip(
-            jax.jit(jax.grad(lambda *a: jnp.sum(weight * ours(*a) ** 2), (0, 1)))(x, kernel),
-            jax.jit(jax.grad(lambda *a: jnp.sum(weight * native(*a) ** 2), (0, 1)))(x, kernel),
-            strict=True):
-        np.testing.assert_allclose(ours_g, native_g, atol=1e-2, rtol=1e-3)
-
-
-def test_conv_transpose_refuses_what_it_cannot_do():
-    with pytest.raises(ValueError, match="at least as large as its stride 2"):
-        conv_transpose(_random(1, 2, 2, 1), _random(1, 1, 1, 1), 2)
 
 
 def test_layer_is_linens_with_the_same_parameters():

@@ -23,6 +23,7 @@ from experiments.bench.timing import (
     positive,
     print_table,
 )
+from sngan_jax.compilation import compiler_options, jit
 from sngan_jax.data.pipeline import batch_indices, dequantize, example_keys
 from sngan_jax.errors import UserError
 from sngan_jax.train.feed import positions, replicate
@@ -32,6 +33,7 @@ from sngan_jax.train.step import Data
 from sngan_jax.train.validate import FIELDS, unknown_field, validate
 
 COMPARED = ("unfused", "unnormalised", "torch", "torch-compiled")
+PEERS = {"torch": ("torch", "torch-compiled")}
 _IMAGES = 512
 
 
@@ -43,6 +45,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
                         help="change a field of the config; may be repeated")
     parser.add_argument("--compare", default="", help="run beside it, with commas: "
                         + ", ".join(COMPARED) + " (torch needs the extra [bench])")
+    parser.add_argument("--peer", choices=PEERS, help="an independent program of the same networks,"
+                        " batches and optimizer beside it: --compare=torch,torch-compiled")
     parser.add_argument("--repeats", type=positive, default=5)
     parser.add_argument("--no-parts", action="store_true", help="leave out the time of each part")
     parser.add_argument("--profile", help="a folder for a trace that TensorBoard opens")
@@ -82,10 +86,10 @@ def read_config(text: str, changes: list[str]) -> Any:
     return config
 
 
-def step(config: str, changes: list[str], compare: str, repeats: int, no_parts: bool,
-         profile: str | None) -> dict[str, Any]:
+def step(config: str, changes: list[str], compare: str, peer: str | None, repeats: int,
+         no_parts: bool, profile: str | None) -> dict[str, Any]:
     """One training iteration of a config: time, parts, FLOPs, memory; beside others if asked."""
-    names = [name for name in compare.split(",") if name]
+    names = [name for name in compare.split(",") if name] + list(PEERS.get(peer, ()))
     for name in names:
         if name not in COMPARED:
             raise UserError(f"--compare names {name!r}: there are {', '.join(COMPARED)}")
@@ -169,7 +173,8 @@ def compile_step(config: Any, channels: int) -> Compiled:
                                   jax.random.key(0)), devices)
     position = positions(devices)
     start = time.perf_counter()
-    compiled = compiled_step.lower(state, data, key, position).compile()
+    compiled = compiled_step.lower(state, data, key, position).compile(
+        compiler_options=compiler_options())
     compile_seconds = time.perf_counter() - start
     cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
     cost = cost[0] if isinstance(cost, list) else cost
@@ -190,7 +195,7 @@ def parts(config: Any, channels: int, repeats: int) -> dict[str, float]:
     """Seconds of each part of an iteration on one device, each alone; prints a table."""
     run = build_run(config, channels, 10)
     pieces = part_functions(config, run, channels)
-    compiled = {name: jax.jit(f) for name, (f, _, _) in pieces.items()}
+    compiled = {name: jit(f) for name, (f, _, _) in pieces.items()}
 
     def call(name: str) -> Callable[[], None]:
         return lambda: jax.block_until_ready(compiled[name](*pieces[name][1]))

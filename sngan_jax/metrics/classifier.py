@@ -21,6 +21,7 @@ import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 from tqdm import tqdm
 
+from sngan_jax.compilation import jit
 from sngan_jax.data.image_set import ImageSet
 from sngan_jax.data.pipeline import scale
 from sngan_jax.errors import UserError
@@ -142,14 +143,14 @@ def train_classifier(images: ImageSet) -> Trained:
             batch = rng.choice(rows, BATCH)
             state = step(state, images.images[batch], images.labels[batch])
     params = jax.tree.map(np.asarray, state[0])
-    predict = jax.jit(lambda x: network.apply({"params": params}, x)[1].argmax(1))
+    predict = jit(lambda x: network.apply({"params": params}, x)[1].argmax(1))
     right = [np.asarray(predict(images.images[part])) == images.labels[part]
              for part in np.array_split(held, -(-len(held) // 500))]
     return Trained(params, images.num_classes, images.images.shape[1:],
                    float(np.concatenate(right).mean()), _checksum(params))
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jit, static_argnums=(0, 1))
 def _step(network: nn.Module, optimizer: optax.GradientTransformation, state: Any, x: jax.Array,
           y: jax.Array) -> Any:
     params, opt_state = state

@@ -10,16 +10,13 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from sngan_jax.compilation import compiler_options
 from sngan_jax.errors import UserError
 from sngan_jax.metrics.frechet import Moments, RunningMoments
 from sngan_jax.metrics.inception import CLASSES, FEATURES, InceptionV3
 from sngan_jax.metrics.inception_weights import Weights
 from sngan_jax.metrics.resize import RESIZES, inception_input
 from sngan_jax.train.feed import replicate, spread
-
-# XLA's CPU back end of jax 0.10 is three times slower on these convolutions with its default;
-# back ends that do not know the option get none.
-_CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -71,13 +68,8 @@ class Extractor:
 
     def compile(self, params: Any, images: Any) -> Callable:
         """`function` for arguments of these shapes and places."""
-        lowered = jax.jit(self.function).lower(params, images)
-        if jax.default_backend() == "cpu":
-            try:
-                return lowered.compile(compiler_options=_CPU_OPTIONS)
-            except jax.errors.JaxRuntimeError:  # a version without the option
-                pass
-        return lowered.compile()
+        return jax.jit(self.function, compiler_options=compiler_options()
+                       ).lower(params, images).compile()
 
 
 class Extracted(NamedTuple):

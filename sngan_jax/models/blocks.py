@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,14 +10,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from sngan_jax.resample import (
-    UPSAMPLING,
-    as_convolution,
-    average_pool,
-    conv_pool,
-    conv_transpose,
-    upsample_conv,
-)
+from sngan_jax.convolution import conv_general_dilated, conv_transpose
+from sngan_jax.resample import UPSAMPLING, as_convolution, average_pool, conv_pool, upsample_conv
 
 Layer = Callable[..., nn.Module]
 Norm = Callable[..., nn.Module] | None
@@ -44,7 +39,7 @@ class ConvTranspose(nn.Module):
     """Transposed convolution, stride s, that multiplies height and width by s.
 
     The same function of the same parameters as `nn.ConvTranspose(features, (k, k), (s, s),
-    padding="SAME")`, computed as s² ordinary convolutions (`resample.conv_transpose` says why).
+    padding="SAME")`, computed as s² ordinary convolutions (`convolution.conv_transpose` says why).
 
     Attributes:
       features: channels out.
@@ -224,6 +219,16 @@ def bottom_size(image_size: int, factor: int, name: str) -> int:
         raise ValueError(f"{name} changes the image size by a factor of {factor}: image_size must "
                          f"be a multiple of {factor}, got {image_size}")
     return image_size // factor
+
+
+def fast_gradients(conv: Layer) -> dict[str, Any]:
+    """The field that gives a Linen convolution, or a subclass, the gradients of `convolution`.
+
+    Empty for a layer of one's own that has no such field.
+    """
+    layer = conv.func if isinstance(conv, functools.partial) else conv
+    linen = isinstance(layer, type) and issubclass(layer, nn.Conv)
+    return {"conv_general_dilated": conv_general_dilated} if linen else {}
 
 
 def _normalised(norm: Norm, name: str, x: jax.Array, y: jax.Array | None = None) -> jax.Array:

@@ -18,6 +18,7 @@ from sngan_jax.models.blocks import (
     check_discriminator,
     check_labels,
     concat_classes,
+    fast_gradients,
 )
 
 # Not stated in the paper; chainer-gan-lib's, as of DCGAN.
@@ -93,7 +94,8 @@ class CNNGenerator(nn.Module):
             x = self.conv_transpose(multiple * self.width, 4, 2, kernel_init=_INIT,
                                     dtype=self.dtype, name=f"deconv{i}")(x)
             x = norm_relu(x, i)
-        x = self.conv(self.channels, (3, 3), kernel_init=_INIT, dtype=self.dtype, name="conv")(x)
+        x = self.conv(self.channels, (3, 3), kernel_init=_INIT, dtype=self.dtype, name="conv",
+                      **fast_gradients(self.conv))(x)
         return jnp.tanh(x.astype(jnp.float32))
 
 
@@ -135,7 +137,7 @@ class CNNDiscriminator(nn.Module):
             if self.num_classes and self.conditioning == "concat" and i == 2 * CONCAT_AFTER:
                 x = concat_classes(x, y, self.embed, self.num_classes, self.dtype)
             x = self.conv(width, (k, k), (stride, stride), padding=1, kernel_init=_INIT,
-                          dtype=self.dtype, name=f"conv{i}")(x)
+                          dtype=self.dtype, name=f"conv{i}", **fast_gradients(self.conv))(x)
             if self.norm is not None and i > 0:
                 x = self.norm(name=f"norm{i}")(x)
             x = nn.leaky_relu(x, self.slope)

@@ -23,6 +23,7 @@ from sngan_jax.models.blocks import (
     check_discriminator,
     check_labels,
     concat_classes,
+    fast_gradients,
     glorot_uniform,
 )
 
@@ -105,7 +106,7 @@ class ResNetGenerator(nn.Module):
         if self.last_norm is not None:
             x = self.last_norm(name="norm")(x)
         x = self.conv(self.channels, (3, 3), kernel_init=glorot_uniform(), dtype=self.dtype,
-                      name="conv")(nn.relu(x))
+                      name="conv", **fast_gradients(self.conv))(nn.relu(x))
         return jnp.tanh(x.astype(jnp.float32))
 
 

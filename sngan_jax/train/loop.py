@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import optax
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from sngan_jax.collection import sigmas
@@ -29,6 +28,7 @@ from sngan_jax.regularizers import CONSTRAINTS, REGULARIZERS
 from sngan_jax.sampling import NotFiniteError, even_labels, sample_images
 from sngan_jax.train.checkpoint import Checkpoints
 from sngan_jax.train.evaluation import make_evaluation
+from sngan_jax.train.events import open_events
 from sngan_jax.train.feed import feed, positions, replicate
 from sngan_jax.train.state import TrainState, adam, count_parameters, create_state
 from sngan_jax.train.step import AXIS, Objective, StepSettings, linear_decay, make_train_step
@@ -219,7 +219,7 @@ class Log:
         self._workdir = workdir
         self._images_per_iteration = config.n_dis * config.batch_size
         self._file = MetricsFile(workdir, iteration)
-        self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=iteration + 1)
+        self._writer = open_events(workdir / "tensorboard", iteration + 1)
         self._generator, self._config = run.generator, config
         self._labels = even_labels(config.num_samples, num_classes if config.conditional else 0)
         self._columns = num_classes if config.conditional else None

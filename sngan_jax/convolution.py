@@ -1,0 +1,184 @@
+"""Convolutions (NHWC, HWIO) whose values and gradients are fast on every backend.
+
+XLA's CPU back end is slow on three of them that its others do well: the gradient of a strided
+convolution with respect to its input, which it multiplies out with zeros between the pixels; both
+gradients of a transposed one; and one to very few channels. What is written here for the CPU is the
+same sum in another order, chosen when the program is lowered for a platform.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Padding = tuple[tuple[int, int], tuple[int, int]]
+
+_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+# Up to so many channels out, the products of all taps with all pixels are made at once.
+_FEW = 4
+
+
+def convolve(x: jax.Array, kernel: jax.Array, padding: Padding,
+             strides: tuple[int, int] = (1, 1)) -> jax.Array:
+    """`lax.conv_general_dilated` of an image batch, with gradients that are fast on a CPU too.
+
+    Differentiable to any order in reverse mode; where it has a stride or few channels out, not in
+    forward mode.
+
+    Args:
+      x: (n, h, w, in).
+      kernel: (kh, kw, in, out), in the dtype of `x`.
+      padding: above and below, left and right.
+      strides: of rows and columns.
+
+    Returns:
+      (n, h', w', out).
+    """
+    kh, kw, channels, features = kernel.shape
+    if strides == (1, 1):
+        if features <= _FEW < channels and kh * kw > 1:
+            return _to_few(x, kernel, padding)
+        return _native(x, kernel, padding, strides)
+    # The phases of a gradient make up the input where the strides divide it.
+    out = [(size + sum(pads) - k) // s + 1
+           for size, pads, k, s in zip(x.shape[1:3], padding, (kh, kw), strides, strict=True)]
+    whole = all(size == s * o for size, s, o in zip(x.shape[1:3], strides, out, strict=True))
+    if strides[0] == strides[1] and whole and min(kh, kw) >= strides[0]:
+        return _strided(x, kernel, padding, strides[0])
+    return _native(x, kernel, padding, strides)
+
+
+def conv_general_dilated(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Any,
+                         lhs_dilation: Any = None, rhs_dilation: Any = None,
+                         dimension_numbers: Any = None, feature_group_count: int = 1,
+                         precision: Any = None) -> jax.Array:
+    """`convolve` as the `conv_general_dilated` of a Linen convolution; all else is left to lax."""
+    strides = tuple(strides)
+    dilations = (*(lhs_dilation or ()), *(rhs_dilation or ()))
+    plain = x.ndim == 4 and feature_group_count == 1 and precision is None and set(dilations) <= {1}
+    if not plain:
+        return lax.conv_general_dilated(
+            x, kernel, strides, padding, lhs_dilation, rhs_dilation, dimension_numbers,
+            feature_group_count, precision=precision)
+    if isinstance(padding, str):
+        padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
+    return convolve(x, kernel, tuple(tuple(pads) for pads in padding), strides)
+
+
+def conv_transpose(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """`lax.conv_transpose(x, kernel, (stride, stride), "SAME")` as stride² small convolutions.
+
+    The same arithmetic with no zero ever multiplied, on every backend. Differentiable to any order.
+
+    Args:
+      x: (n, h, w, in).
+      kernel: (k, k, in, out) with k >= stride.
+      stride: positive int.
+
+    Returns:
+      (n, stride·h, stride·w, out) in the dtype of `x`.
+    """
+    k = kernel.shape[0]
+    if kernel.shape[1] != k or k < stride:
+        raise ValueError(f"conv_transpose needs a square kernel at least as large as its stride "
+                         f"{stride}; got a kernel of {kernel.shape[0]}x{kernel.shape[1]}")
+    padding = -(-(k + stride - 2) // 2)  # "SAME" of lax pads k + stride - 2 in all
+    return phases(x, kernel, stride, (padding, padding))
+
+
+def phases(x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int]) -> jax.Array:
+    """A convolution of `x` with stride - 1 zeros between its pixels, with no zero multiplied.
+
+    Each of the stride² phases of the output is a convolution of `x` with every stride-th tap of
+    the kernel; the phases are then interleaved.
+
+    Args:
+      padding: of the dilated image, above and to the left.
+
+    Returns:
+      (n, stride·h, stride·w, out).
+    """
+    taps = []
+    for size, before in zip(kernel.shape[:2], padding, strict=True):
+        of_axis = []
+        for phase in range(stride):
+            first = (before - phase) % stride
+            count, left = len(range(first, size, stride)), (before - phase - first) // stride
+            of_axis.append((slice(first, None, stride), (left, count - 1 - left)))
+        taps.append(of_axis)
+    rows = [jnp.stack([_native(x, kernel[r, c], (above, beside)) for c, beside in taps[1]], axis=3)
+            for r, above in taps[0]]
+    n, h, w, _ = x.shape
+    out = jnp.stack(rows, axis=2)  # (n, h, stride, w, stride, out)
+    return out.reshape(n, h * stride, w * stride, kernel.shape[-1])
+
+
+def _native(x: jax.Array, kernel: jax.Array, padding: Sequence[tuple[int, int]],
+            strides: tuple[int, int] = (1, 1)) -> jax.Array:
+    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=_DIMENSIONS)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _strided(x: jax.Array, kernel: jax.Array, padding: Padding, stride: int) -> jax.Array:
+    return _native(x, kernel, padding, (stride, stride))
+
+
+def _strided_backward(padding: Padding, stride: int, saved: tuple[jax.Array, jax.Array],
+                      g: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = saved
+
+    def native(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return _native(x, kernel, padding, (stride, stride))
+
+    def by_phases(kernel: jax.Array, g: jax.Array) -> jax.Array:
+        flipped = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+        before = tuple(k - 1 - pads[0]
+                       for k, pads in zip(kernel.shape[:2], padding, strict=True))
+        return phases(g, flipped, stride, before)
+
+    (dx,) = lax.platform_dependent(
+        kernel, g, cpu=lambda kernel, g: (by_phases(kernel, g),),
+        default=lambda kernel, g: jax.linear_transpose(lambda x: native(x, kernel), x)(g))
+    (dkernel,) = jax.linear_transpose(lambda kernel: native(x, kernel), kernel)(g)
+    return dx, dkernel
+
+
+_strided.defvjp(lambda x, kernel, padding, stride: (_strided(x, kernel, padding, stride),
+                                                    (x, kernel)), _strided_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _to_few(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
+    return lax.platform_dependent(
+        x, kernel, cpu=functools.partial(_by_taps, padding=padding),
+        default=functools.partial(_native, padding=padding))
+
+
+def _to_few_backward(padding: Padding, saved: tuple[jax.Array, jax.Array], g: jax.Array
+                     ) -> tuple[jax.Array, jax.Array]:
+    def backward(function: Callable) -> Callable:
+        return lambda x, kernel, g: jax.vjp(
+            functools.partial(function, padding=padding), x, kernel)[1](g)
+
+    return lax.platform_dependent(*saved, g, cpu=backward(_by_taps), default=backward(_native))
+
+
+_to_few.defvjp(lambda x, kernel, padding: (_to_few(x, kernel, padding), (x, kernel)),
+               _to_few_backward)
+
+
+def _by_taps(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
+    """All pixels times all taps as one matrix product, then the sum over shifts."""
+    kh, kw, channels, features = kernel.shape
+    n, h, w, _ = x.shape
+    products = x.reshape(-1, channels) @ jnp.moveaxis(kernel, 2, 0).reshape(channels, -1)
+    products = jnp.pad(products.reshape(n, h, w, kh, kw, features),
+                       ((0, 0), *padding, (0, 0), (0, 0), (0, 0)))
+    height, width = (size + sum(pads) - k + 1
+                     for size, pads, k in zip((h, w), padding, (kh, kw), strict=True))
+    return sum(products[:, i:i + height, j:j + width, i, j] for i in range(kh) for j in range(kw))
