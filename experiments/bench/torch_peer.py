@@ -148,13 +148,15 @@ def iteration(config: Any, channels: int, sizes: list[int], *, compiled: bool
             real = images[rows].float() / 128 - 1
             real += torch.rand_like(real) / 128
             real = real.contiguous(memory_format=torch.channels_last)
-            with half:
-                with torch.no_grad():
-                    z = torch.randn(config.batch_size, config.latent_size, device=device)
-                    fake = g(z)
-                loss = d_loss(d(real).float(), d(fake).float())
+            with half, torch.no_grad():
+                fake = g(torch.randn(config.batch_size, config.latent_size, device=device))
             d_adam.zero_grad(set_to_none=True)
-            loss.backward()
+            # One backward pass each, as in PyTorch's own DCGAN: a second forward pass would change
+            # the vectors of the power iteration under a compiled first one.
+            for loss, images_of in ((d_loss[0], real), (d_loss[1], fake)):
+                with half:
+                    logits = d(images_of)
+                loss(logits.float()).backward()
             d_adam.step()
         for parameter in d.parameters():
             parameter.requires_grad_(False)
@@ -176,8 +178,10 @@ def iteration(config: Any, channels: int, sizes: list[int], *, compiled: bool
     return call
 
 
+# (of real, of fake images) and the generator's.
 _LOSSES = {
-    "hinge": (lambda real, fake: F.relu(1 - real).mean() + F.relu(1 + fake).mean(),
+    "hinge": ((lambda real: F.relu(1 - real).mean(), lambda fake: F.relu(1 + fake).mean()),
               lambda fake: -fake.mean()),
-    "non_saturating": (lambda real, fake: F.softplus(-real).mean() + F.softplus(fake).mean(),
+    "non_saturating": ((lambda real: F.softplus(-real).mean(),
+                        lambda fake: F.softplus(fake).mean()),
                        lambda fake: F.softplus(-fake).mean())}

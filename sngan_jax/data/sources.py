@@ -12,6 +12,9 @@ Nothing is ever downloaded, and nothing in a data file is executed.
 """
 
 import difflib
+import gzip
+import importlib.util
+from pathlib import Path
 
 import numpy as np
 
@@ -86,16 +89,17 @@ def _read_digits(split: str, image_size: int | None) -> tuple[np.ndarray, np.nda
     """The test part of UCI's "Optical Recognition of Handwritten Digits" (Alpaydin & Kaynak)."""
     if split != "train":
         raise DataError(f"digits has no split '{split}': all its 1,797 images are in 'train'")
-    from sklearn.datasets import load_digits  # takes a second; most runs do not need it
-
-    digits = load_digits()
-    # 0..16 to 0..255, rounded.
-    images = (digits.images.astype(np.uint16) * 255 + 8) // 16
+    # The file of scikit-learn's `load_digits`, without the second or two that its import takes.
+    scikit_learn = importlib.util.find_spec("sklearn").submodule_search_locations[0]
+    with gzip.open(Path(scikit_learn) / "datasets" / "data" / "digits.csv.gz", "rt") as file:
+        rows = np.loadtxt(file, delimiter=",", dtype=np.uint16)
+    # 0..16 to 0..255, rounded; the last column is the digit.
+    images = (rows[:, :-1].reshape(-1, 8, 8) * 255 + 8) // 16
     # Enlarged by repeating pixels where that is possible: means over blocks give the 8x8 image
     # back, which they do not after an interpolation.
     k = image_size // 8 if image_size and image_size % 8 == 0 else 1
     images = images.repeat(k, axis=1).repeat(k, axis=2)
-    return images.astype(np.uint8), digits.target.astype(np.int32), 10
+    return images.astype(np.uint8), rows[:, -1].astype(np.int32), 10
 
 
 def _unknown_spec(spec: str, kind: str) -> str:

@@ -9,6 +9,7 @@ from experiments.bench.__main__ import main
 from experiments.bench.step import read_config
 from experiments.bench.timing import in_turns
 from sngan_jax.errors import UserError
+from tests.metrics.fake_extractor import mean_extractor
 
 SMALL = ["--set", "batch_size=4", "--set", "generator_batch_size=4", "--set", "generator_width=4",
          "--set", "discriminator_width=4", "--repeats=1"]
@@ -30,6 +31,36 @@ def test_an_iteration_and_its_parts(capsys, tmp_path):
     assert len(result["parts"]) == 9 and all(v > 0 for v in result["parts"].values())
     assert result["device"] == f"{jax.local_device_count()} x {jax.devices()[0].device_kind}"
     assert list(tmp_path.rglob("*.xplane.pb"))
+
+
+@pytest.mark.slow
+def test_a_later_start_reads_what_the_first_compiled(capsys):
+    result = report(capsys, "start", "--config=experiments/configs/digits.py", "--repeats=1",
+                    *SMALL[:-1])
+    assert 0 < result["import_seconds"] < result["later_seconds"] < result["first_seconds"]
+
+
+def test_scores_are_timed(capsys, monkeypatch):
+    monkeypatch.setattr("experiments.bench.metrics.make_extractor",
+                        lambda *_, batch_size: mean_extractor(batch_size=batch_size))
+    result = report(capsys, "metrics", "--num=40", "--batch=2", "--repeats=1")
+    assert set(result["seconds"]) == {"fid", "is", "kid", "prdc", "moments of one set"}
+    assert result["images_per_second"] > 0 and min(result["seconds"].values()) > 0
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), [
+    (["--num=3"], "at least 10 vectors"),
+    (["--extractor=classifier", "--torchscript=x.pt"], "--torchscript is an Inception network"),
+])
+def test_bad_input_of_metrics(capsys, arguments, sentence):
+    assert main(["metrics", *arguments]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_the_start_of_a_run_that_fails_is_a_sentence(capsys, tmp_path):
+    assert main(["start", "--config=experiments/configs/digits.py",
+                 "--set", f"dataset=npz:{tmp_path}/none.npz"]) == 2
+    assert "did not get to its first iteration" in capsys.readouterr().err
 
 
 def test_turns_alternate():
