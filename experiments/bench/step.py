@@ -6,6 +6,7 @@ import argparse
 import functools
 import importlib.util
 import math
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,13 +24,13 @@ from experiments.bench.timing import (
     positive,
     print_table,
 )
-from sngan_jax.compilation import compiler_options, jit
+from sngan_jax.compilation import compile_at_first_call, compiler_options, jit
 from sngan_jax.data.pipeline import batch_indices, dequantize, example_keys
 from sngan_jax.errors import UserError
 from sngan_jax.train.feed import positions, replicate
 from sngan_jax.train.loop import Run, build_run, build_step
 from sngan_jax.train.state import count_parameters
-from sngan_jax.train.step import Data
+from sngan_jax.train.step import AXIS, Data
 from sngan_jax.train.validate import FIELDS, unknown_field, validate
 
 COMPARED = ("unfused", "unnormalised", "torch", "torch-compiled")
@@ -141,6 +142,8 @@ def step(config: str, changes: list[str], compare: str, peer: str | None, repeat
     print_table(("", "images/s/device through D", "iterations/s", "time / ours", "GFLOP",
                  "share of peak", "compile s", "temporaries MiB", "state MiB", "donated MiB"), rows)
     flops, moved = compiled["ours"].flops, compiled["ours"].bytes_accessed
+    report["dispatch_seconds"] = dispatch = dispatch_seconds(config, channels)
+    print(f"Python and dispatch: {dispatch * 1e3:.2f} ms a call, {dispatch / seconds['ours']:.1%}")
     print(f"ceilings: {peak / 1e9:,.0f} GFLOP/s by matrix products, so {flops / peak:.3f} s; "
           f"{stream / 1e9:,.1f} GB/s, so {moved / stream:.3f} s for {moved / 1e9:,.1f} GB")
     if not no_parts:
@@ -189,6 +192,28 @@ def compile_step(config: Any, channels: int) -> Compiled:
     return Compiled(call, compile_seconds, cost.get("flops", math.nan),
                     cost.get("bytes accessed", math.nan), memory.temp_size_in_bytes, state_bytes,
                     memory.alias_size_in_bytes)
+
+
+def dispatch_seconds(config: Any, channels: int, calls: int = 50) -> float:
+    """Seconds of a call of the step's arguments and results that computes nothing; a median."""
+    devices = jax.local_devices()
+    state = build_run(config, channels, 10).initial_state
+    arguments = replicate((random_data(config, channels), jax.random.key(0)), devices)
+    state, position = replicate(state, devices), positions(devices)
+
+    def nothing(state: Any, data: Any, key: Any, position: Any):
+        return state, {str(i): jnp.float32(0) for i in range(8)}
+
+    call = compile_at_first_call(jax.pmap(
+        nothing, axis_name=AXIS, in_axes=(None, None, None, 0), out_axes=None, devices=devices,
+        donate_argnums=(0,)))
+    seconds = []
+    for _ in range(calls):
+        start = time.perf_counter()
+        state, metrics = call(state, *arguments, position)
+        jax.block_until_ready((state, metrics))
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
 
 
 def parts(config: Any, channels: int, repeats: int) -> dict[str, float]:
