@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from sngan_jax.convolution import convolve, phases
 
@@ -61,11 +62,31 @@ def upsample_conv(x: jax.Array, kernel: jax.Array, factor: int = 2) -> jax.Array
     Returns:
       (n, factor·h, factor·w, out).
     """
+    return _upsample_conv(x, kernel, factor, phases)
+
+
+def upsample_conv_dilated(x: jax.Array, kernel: jax.Array, factor: int = 2) -> jax.Array:
+    """`upsample_conv` as a single convolution of the image with zeros between its pixels.
+
+    A TPU skips the zeros and has no phases to interleave; a CPU multiplies them out.
+    """
+    def dilated(x: jax.Array, kernel: jax.Array, factor: int, before: tuple[int, int]) -> jax.Array:
+        # Of factor·size outputs; the dilated image ends with a pixel.
+        padding = [(pad, k + factor - 2 - pad)
+                   for k, pad in zip(kernel.shape[:2], before, strict=True)]
+        return lax.conv_general_dilated(x, kernel, (1, 1), padding, lhs_dilation=(factor, factor),
+                                        dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    return _upsample_conv(x, kernel, factor, dilated)
+
+
+def _upsample_conv(x: jax.Array, kernel: jax.Array, factor: int, convolution: Callable
+                   ) -> jax.Array:
     kh, kw = kernel.shape[:2]
     if kh == kw == 1:  # a function of single pixels: before they are repeated
         return upsample_nearest(convolve(x, kernel, _NONE), factor)
     padding = ((kh - 1) // 2 + factor - 1, (kw - 1) // 2 + factor - 1)
-    return phases(x, _box(kernel, factor), factor, padding)
+    return convolution(x, _box(kernel, factor), factor, padding)
 
 
 def conv_pool(x: jax.Array, kernel: jax.Array, factor: int = 2) -> jax.Array:
@@ -90,7 +111,7 @@ def conv_pool(x: jax.Array, kernel: jax.Array, factor: int = 2) -> jax.Array:
 
 
 def as_convolution(fused: Callable[[jax.Array, jax.Array], jax.Array]) -> Callable:
-    """`upsample_conv` or `conv_pool` as the `conv_general_dilated` of a Linen convolution.
+    """One of the three functions above as the `conv_general_dilated` of a Linen convolution.
 
     So the layer stays what it is, its parameters, its normalisation and its bias included:
     `SNConv(features, (3, 3), conv_general_dilated=as_convolution(conv_pool))`.
@@ -124,4 +145,5 @@ def _hook(fused: Callable) -> Callable:
 
 
 # One function each, so that modules built twice are equal.
-_CONVOLUTIONS = {fused: _hook(fused) for fused in (upsample_conv, conv_pool)}
+_CONVOLUTIONS = {fused: _hook(fused)
+                 for fused in (upsample_conv, upsample_conv_dilated, conv_pool)}

@@ -17,6 +17,7 @@ from sngan_jax.resample import (
     average_pool,
     conv_pool,
     upsample_conv,
+    upsample_conv_dilated,
     upsample_nearest,
 )
 
@@ -54,7 +55,12 @@ def _plain_conv(x, kernel):
                                     dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-FUSED = {"upsample_conv": (upsample_conv, lambda x, k, f: _plain_conv(upsample_nearest(x, f), k)),
+def _plain_upsample_conv(x, kernel, factor):
+    return _plain_conv(upsample_nearest(x, factor), kernel)
+
+
+FUSED = {"upsample_conv": (upsample_conv, _plain_upsample_conv),
+         "upsample_conv_dilated": (upsample_conv_dilated, _plain_upsample_conv),
          "conv_pool": (conv_pool, lambda x, k, f: average_pool(_plain_conv(x, k), f))}
 
 

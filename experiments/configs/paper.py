@@ -59,7 +59,7 @@ def paper_defaults() -> ConfigDict:
     config.head_bias = "paper"  # of D's last dense layer: as the model's, yes, no
     config.pool = "sum"  # over positions, in D of a resnet: sum, mean
     config.upsampling = "nearest"  # in G of a resnet: nearest, bilinear
-    config.fusion = "auto"  # of resizing and convolutions, in a resnet: none, pointwise, all
+    config.fusion = "auto"  # of resizing and convolution: none, pointwise, all, dilated
     config.latent_size = 128
     config.latent = "normal"  # normal, uniform (in [-1, 1])
     config.bn_decay = 0.9  # of running statistics

@@ -11,7 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from sngan_jax.convolution import conv_general_dilated, conv_transpose
-from sngan_jax.resample import UPSAMPLING, as_convolution, average_pool, conv_pool, upsample_conv
+from sngan_jax.resample import (
+    UPSAMPLING,
+    as_convolution,
+    average_pool,
+    conv_pool,
+    upsample_conv,
+    upsample_conv_dilated,
+)
 
 Layer = Callable[..., nn.Module]
 Norm = Callable[..., nn.Module] | None
@@ -26,8 +33,10 @@ CONCAT_FEATURES = 128
 
 # How up-sampling and pooling are computed beside a convolution; the same function, to rounding:
 # 'none' as the paper writes it; 'pointwise' with 1x1 convolutions on the smaller side; 'all' with
-# the 3x3 ones fused besides (`resample.upsample_conv`, `resample.conv_pool`).
-FUSIONS = ("none", "pointwise", "all")
+# the 3x3 ones fused besides (`resample.upsample_conv`, `resample.conv_pool`); 'dilated' as 'all',
+# with `resample.upsample_conv_dilated`.
+FUSIONS = ("none", "pointwise", "all", "dilated")
+_UPSAMPLING_CONVOLUTIONS = {"all": upsample_conv, "dilated": upsample_conv_dilated}
 
 
 def glorot_uniform(gain: float = 1.0) -> nn.initializers.Initializer:
@@ -86,8 +95,9 @@ class GeneratorBlock(nn.Module):
         conv3 = _conv3(self.conv, self.dtype)
         resize = UPSAMPLING[self.upsampling] if self.upsample else (lambda x: x)
         h = nn.relu(_normalised(self.norm, "norm1", x, y))
-        if self.fusion == "all" and self.upsample and self.upsampling == "nearest":
-            h = conv3(self.features, name="conv1", fused=upsample_conv)(h)
+        fused = _UPSAMPLING_CONVOLUTIONS.get(self.fusion)
+        if fused and self.upsample and self.upsampling == "nearest":
+            h = conv3(self.features, name="conv1", fused=fused)(h)
         else:
             h = conv3(self.features, name="conv1")(resize(h))
         h = _normalised(self.norm, "norm2", h, y)
@@ -246,7 +256,7 @@ def _conv3(conv: Layer, dtype: Any) -> Layer:
 
 def _conv3_pool(conv3: Layer, features: int, pool: bool, fusion: str) -> Callable:
     """The second convolution of a discriminator's block, and the mean after it if there is one."""
-    if pool and fusion == "all":
+    if pool and fusion in _UPSAMPLING_CONVOLUTIONS:
         return conv3(features, name="conv2", fused=conv_pool)
     layer = conv3(features, name="conv2")
     return (lambda x: average_pool(layer(x))) if pool else layer

@@ -22,8 +22,10 @@ HEAD_BIASES = ("paper", "yes", "no")
 
 # 'auto': what pays on the device.
 FUSION_CHOICES = ("auto", *FUSIONS)
-# Of the TPUs, the compiler's own estimate of an iteration falls with the fusions on v2 and v3 only:
-# the newer ones lose more to memory traffic than they win in arithmetic (docs/performance.md).
+# Of the TPUs, the compiler's own estimate of an iteration falls with the fusions on v2 and v3 only,
+# and most with the dilated form: the newer ones lose more to memory traffic than they win in
+# arithmetic (docs/performance.md).
+_OLD_TPU = re.compile(r"TPU v[23]", re.IGNORECASE)
 _PLAIN_TPU = re.compile(r"TPU (v4|v5|v6|7)", re.IGNORECASE)
 
 
@@ -31,6 +33,8 @@ def fusion_of(config: Any, device_kind: str) -> str:
     """One of FUSIONS: the config's, or for 'auto' what pays on a kind of device."""
     if config.fusion != "auto":
         return config.fusion
+    if _OLD_TPU.match(device_kind):
+        return "dilated"
     return "pointwise" if _PLAIN_TPU.match(device_kind) else "all"
 
 

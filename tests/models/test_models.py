@@ -303,7 +303,7 @@ def test_names_of_models_and_their_size_factors():
         "resnet128": 32, "resnet256": 64}
 
 
-@pytest.mark.parametrize("fusion", ["pointwise", "all"])
+@pytest.mark.parametrize("fusion", ["pointwise", "all", "dilated"])
 def test_a_fused_network_is_the_plain_one_in_value_and_gradients(fusion):
     """On the same parameters, those of a normalised D and of a G with batch norm."""
     plain = (ResNetGenerator(16, 3, (8, 6, 4), norm=BatchNorm, last_norm=BatchNorm, fusion="none"),
@@ -327,7 +327,8 @@ def test_a_fused_network_is_the_plain_one_in_value_and_gradients(fusion):
 
 
 @pytest.mark.parametrize(("kind", "expected"), [
-    ("cpu", "all"), ("NVIDIA H100 80GB HBM3", "all"), ("TPU v2", "all"), ("TPU v3", "all"),
+    ("cpu", "all"), ("NVIDIA H100 80GB HBM3", "all"), ("TPU v2", "dilated"),
+    ("TPU v3", "dilated"),
     ("TPU v4", "pointwise"), ("TPU v5 lite", "pointwise"), ("TPU v6 lite", "pointwise")])
 def test_the_fusion_that_pays_on_the_device(kind, expected):
     assert build.fusion_of(_config("resnet32", 32), kind) == expected
