@@ -33,7 +33,8 @@ def feed(images: ImageSet | ImageStream, devices: list[jax.Device], key: jax.Arr
       first_iteration: the number of iterations that are done.
     """
     if isinstance(images, ImageSet):
-        data = replicate(Data(images.images, images.labels), devices)
+        rows = images.images.reshape(len(images), -1)  # `Data` says why
+        data = replicate(Data(rows, images.labels), devices)
         yield lambda: data
         return
     data_key = jax.random.split(key)[0]

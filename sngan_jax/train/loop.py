@@ -78,7 +78,8 @@ def build_step(config: Any, run: Run, devices: list[jax.Device]) -> Callable:
         latent=config.latent, flip=config.flip, sigma_updates=config.sigma_updates,
         together=config.discriminator_batches == "together", stream=config.stream,
         iterations_per_call=config.iterations_per_call,
-        average_statistics=config.bn_sync == "device")
+        average_statistics=config.bn_sync == "device",
+        image_shape=(config.image_size, config.image_size, run.generator.channels))
     return make_train_step(run.generator, run.discriminator, objective, run.optimizer, settings,
                            devices)
 

@@ -60,6 +60,7 @@ class StepSettings(NamedTuple):
     iterations_per_call: done one after the other without a return to Python.
     average_statistics: of batch norm's running ones over the devices, for networks whose batch norm
       is per device.
+    image_shape: of a whole set whose images are rows; None where they have their shape.
     """
 
     batch_size: int
@@ -77,13 +78,15 @@ class StepSettings(NamedTuple):
     stream: bool = False
     iterations_per_call: int = 1
     average_statistics: bool = False
+    image_shape: tuple[int, int, int] | None = None
 
 
 class Data(NamedTuple):
     """Images uint8 and labels int32 (or None) on the device.
 
-    The whole set, (n, h, w, c) and (n,); or, streamed, what this device needs in one call,
-    (iterations, n_dis, batch, h, w, c) and (iterations, n_dis, batch).
+    The whole set, (n, h, w, c) or rows (n, h·w·c), and (n,); or, streamed, what this device needs
+    in one call, (iterations, n_dis, batch, h, w, c) and (iterations, n_dis, batch). A TPU takes
+    rows as they lie; of images it would first copy the whole set to another layout, in each call.
     """
 
     images: jax.Array
@@ -296,6 +299,8 @@ def real_batch(data: Data, key: jax.Array, batch_number: jax.Array, i: jax.Array
         rows = batch_indices(key, batch_number, batch_size=settings.batch_size,
                              n=len(data.images), start=position * count, count=count)
         images = jnp.take(data.images, rows, axis=0)
+        if settings.image_shape is not None:
+            images = images.reshape(count, *settings.image_shape)
     x = dequantize(images, keys) if settings.dequantize else scale(images)
     if settings.flip:
         mirrored = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, 0)))(keys)
