@@ -24,7 +24,8 @@ from absl import flags
 
 from experiments import cli
 from experiments.bench.timing import print_table
-from experiments.tpu.check import ROW, check, facts_of, parse_topology, row, table
+from experiments.tpu.check import ROW, check, facts_of, row, table
+from experiments.tpu.chips import parse_topology
 from experiments.tpu.records import find, read, same
 from sngan_jax.errors import UserError
 from sngan_jax.train.workdir import commit

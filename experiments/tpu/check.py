@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments.tpu.chips import CHIPS, GIB, Topology, parse_topology
+from experiments.tpu.chips import CHIPS, GIB, Topology
 from experiments.tpu.hlo import all_reduces, executed
 from sngan_jax.errors import UserError
+from sngan_jax.models.build import fusion_of
 from sngan_jax.train.loop import build_run, build_step
 from sngan_jax.train.step import Data
 from sngan_jax.train.validate import validate
@@ -109,7 +110,8 @@ def check(config: Any, topology: Topology, facts: Facts, per_device: int = 0) ->
         "model": config.model, "dataset": config.dataset, "method": config.method,
         "image_size": config.image_size, "conditional": config.conditional, "n_dis": config.n_dis,
         "batch_size": config.batch_size, "generator_batch_size": config.generator_batch_size,
-        "dtype": config.dtype, "bn_sync": config.bn_sync, "fusion": config.fusion,
+        "dtype": config.dtype, "bn_sync": config.bn_sync,
+        "fusion": fusion_of(config, devices[0].device_kind),
         "iterations": config.iterations}
     start = time.perf_counter()
     state, lowered = lower(config, facts, devices)
@@ -221,7 +223,8 @@ def _size(shape: Any) -> int:
 def table(record: dict[str, Any]) -> list[tuple[str, str]]:
     """A record as rows for a person."""
     batch = f"{record['batch_size']} ({record['batch_size'] // record['devices']} a core)"
-    rows = [("config", f"{record['model']} on {record['dataset']}, {record['method']}"),
+    rows = [("config", f"{record['model']} on {record['dataset']}, {record['method']}, fusion "
+             f"{record['fusion']}, batch norm over {record['bn_sync']}"),
             ("TPU", f"{record['topology']}, {record['devices']} cores, {record['hosts']} hosts"),
             ("batch", f"D {batch}, G {record['generator_batch_size']}")]
     if not record["compiles"]:
@@ -267,5 +270,3 @@ def row(record: dict[str, Any]) -> tuple[str, ...]:
 
 ROW = ("topology", "cores", "batch", "a core", "HBM GiB", "GFLOP", "optimal ms", "all-reduces",
        "MiB summed", "communication ms", "iterations/s", "hours")
-
-__all__ = ["ROW", "check", "facts_of", "parse_topology", "row", "table"]
