@@ -35,7 +35,7 @@ _BEAT, _LOST_AFTER = 2.0, 20.0  # seconds
 _AGREE_WITHIN = 3600  # seconds: a host may read a large data set first
 _PREFIX = "sngan_jax"
 
-# Speaks for a process that cannot: JAX's service aborts a process whose coordinator is gone.
+# Speaks for a process that cannot, when its end of the pipe closes with nothing written.
 _EPITAPH = "import sys; sys.stdin.buffer.read() or sys.stderr.write(sys.argv[1])"
 
 
@@ -174,17 +174,32 @@ def _connect(coordinator: str, num_processes: int, process_id: int, timeout: int
     arguments = {} if not coordinator else {
         "coordinator_address": coordinator, "num_processes": num_processes,
         "process_id": process_id}
+    where = f"the coordinator {coordinator}" if coordinator else "the other processes"
+    sentence = (f"this process could not join {where} within {timeout} s: start all processes, "
+                "and check that the first one's port can be reached; --distributed=no trains alone")
+    epitaph = _Epitaph(sentence)
     try:
         jax.distributed.initialize(**arguments, initialization_timeout=timeout)
     except (ValueError, RuntimeError) as error:  # JAX's own errors are RuntimeErrors
-        reason = " ".join(str(error).split())[:200]
-        where = f"the coordinator {coordinator}" if coordinator else "the other processes"
-        raise UserError(f"this process could not join {where} within {timeout} s ({reason}): start "
-                        "all processes, and check that the first one's port can be reached; "
-                        "--distributed=no trains alone") from error
-    if _client() is None:
-        raise UserError("the environment names no other process: give --coordinator, "
-                        "--num_processes and --process_id")
+        raise UserError(f"{sentence} ({' '.join(str(error).split())[:200]})") from error
+    finally:
+        epitaph.cancel()
+
+
+class _Epitaph:
+    """A sentence that is said if this process ends before `cancel`: JAX's service aborts it where
+    the coordinator is gone, or was never there, and then nothing of its own can run.
+    """
+
+    def __init__(self, sentence: str):
+        self._child = subprocess.Popen(
+            [sys.executable, "-S", "-E", "-c", _EPITAPH, f"error: {sentence}\n"],
+            stdin=subprocess.PIPE, start_new_session=True)
+
+    def cancel(self) -> None:
+        """Nothing will be said."""
+        with contextlib.suppress(OSError):
+            self._child.communicate(b".")
 
 
 class _Watch:
@@ -194,12 +209,10 @@ class _Watch:
         self._me, self._count = jax.process_index(), jax.process_count()
         self._ending, self._lock = threading.Event(), threading.Lock()
         address = _jax_distributed.global_state.coordinator_address
-        sentence = (f"error: process {self._me} of {self._count} ended without a word of its own: "
-                    "it was killed, or JAX ended it because the first process, the coordinator at "
-                    f"{address}, is gone; start all again, and the run goes on from its last "
-                    "checkpoint\n")
-        self._epitaph = subprocess.Popen([sys.executable, "-S", "-E", "-c", _EPITAPH, sentence],
-                                         stdin=subprocess.PIPE, start_new_session=True)
+        self._epitaph = _Epitaph(
+            f"process {self._me} of {self._count} ended without a word of its own: it was killed, "
+            f"or JAX ended it because the first process, the coordinator at {address}, is gone; "
+            "start all again, and the run goes on from its last checkpoint")
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._thread.start()
 
@@ -208,13 +221,15 @@ class _Watch:
         self._say("ended", "")
         self._ending.set()
         self._thread.join()
-        self._no_epitaph()
+        self._epitaph.cancel()
 
     def fail(self, error: BaseException) -> None:
         """Ends this process at once: its peers would never come to an orderly end's barrier."""
         if isinstance(error, jax.errors.JaxRuntimeError):
             # A collective broke: a peer is lost, most likely, and the thread will say so.
             time.sleep(_LOST_AFTER + 3 * _BEAT)
+        self._ending.set()
+        time.sleep(_BEAT / 4)  # the others may be about to find the same
         status = error.code if isinstance(error, SystemExit) else 1
         if isinstance(error, UserError):
             sentence, status = str(error), BAD_INPUT
@@ -258,11 +273,7 @@ class _Watch:
 
     def _end(self, sentence: str, status: int) -> None:
         with self._lock:  # one sentence is enough
-            self._no_epitaph()
+            self._epitaph.cancel()
             sys.stdout.flush()
             print(sentence, file=sys.stderr, flush=True)
             os._exit(status)
-
-    def _no_epitaph(self) -> None:
-        with contextlib.suppress(OSError):
-            self._epitaph.communicate(b".")

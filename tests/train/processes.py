@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TINY = ("--config=experiments/configs/digits.py", "--config.generator_width=2",
+TINY = (f"--config={ROOT}/experiments/configs/digits.py", "--config.generator_width=2",
         "--config.discriminator_width=2", "--config.latent_size=4", "--config.batch_size=8",
         "--config.generator_batch_size=8", "--config.n_dis=2", "--config.log_every=1",
         "--config.checkpoint_every=4", "--config.sample_every=100", "--config.num_samples=10",
@@ -31,10 +31,11 @@ def environment(devices: int) -> dict[str, str]:
 
 
 def start(processes: int, devices: int, workdir: Path, *arguments: str,
-          only: dict[int, tuple[str, ...]] | None = None) -> list[subprocess.Popen]:
+          only: dict[int, tuple[str, ...]] | None = None, folders: tuple[Path, ...] = ()
+          ) -> list[subprocess.Popen]:
     """The processes of a run, whose output goes to files beside the workdir.
 
-    only: further arguments of some of them.
+    only: further arguments of some of them. folders: that each runs in, where not all in ROOT.
     """
     port, started = free_port(), []
     for i in range(processes):
@@ -44,7 +45,7 @@ def start(processes: int, devices: int, workdir: Path, *arguments: str,
             started.append(subprocess.Popen(
                 [sys.executable, "-m", "experiments.train", *TINY, f"--workdir={workdir}", *joined,
                  *arguments, *(only or {}).get(i, ())],
-                cwd=ROOT, env=environment(devices), stdout=out, stderr=subprocess.STDOUT))
+                cwd=folders[i] if folders else ROOT, env=environment(devices), stdout=out, stderr=subprocess.STDOUT))
     return started
 
 
