@@ -27,7 +27,7 @@ def environment(devices: int) -> dict[str, str]:
     flags = [f for f in os.environ["XLA_FLAGS"].split() if "device_count" not in f]
     flags.append(f"--xla_force_host_platform_device_count={devices}")
     return {**os.environ, "XLA_FLAGS": " ".join(flags), "NPROC": "32", "JAX_PLATFORMS": "cpu",
-            "PYTHONPATH": str(ROOT)}
+            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
 
 
 def start(processes: int, devices: int, workdir: Path, *arguments: str,
@@ -45,7 +45,8 @@ def start(processes: int, devices: int, workdir: Path, *arguments: str,
             started.append(subprocess.Popen(
                 [sys.executable, "-m", "experiments.train", *TINY, f"--workdir={workdir}", *joined,
                  *arguments, *(only or {}).get(i, ())],
-                cwd=folders[i] if folders else ROOT, env=environment(devices), stdout=out, stderr=subprocess.STDOUT))
+                cwd=folders[i] if folders else ROOT, env=environment(devices), stdout=out,
+                stderr=subprocess.STDOUT))
     return started
 
 
