@@ -3,6 +3,7 @@
     python -m experiments.bench step --config=experiments/configs/cifar10_resnet.py:sn
     python -m experiments.bench step --config=… --compare=unfused,unnormalised,torch
     python -m experiments.bench layers
+    python -m experiments.bench input --config=experiments/configs/imagenet128.py --jpeg=400
 
 Each prints a table, and as its last line one JSON object with the same figures, the commit and the
 machine. What is compared is run in turns in one process, and figures are medians.
@@ -14,11 +15,12 @@ import argparse
 import json
 import sys
 
-from experiments.bench import layers, step
+from experiments.bench import input, layers, step
 from experiments.bench.timing import machine
 from sngan_jax.errors import UserError
 
-_COMMANDS = {"step": (step.step, step.arguments), "layers": (layers.layers, layers.arguments)}
+_COMMANDS = {"step": (step.step, step.arguments), "layers": (layers.layers, layers.arguments),
+             "input": (input.input_, input.arguments)}
 
 
 def main(argv: list[str] | None = None) -> int:

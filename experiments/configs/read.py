@@ -12,7 +12,7 @@ from sngan_jax.train.validate import FIELDS, unknown_field, validate
 
 
 def read_config(text: str, changes: Iterable[str], device_count: int) -> Any:
-    """The validated config of FILE[:ARGUMENT] with changes FIELD=VALUE; UserError where it is wrong.
+    """A validated config: FILE[:ARGUMENT] with changes FIELD=VALUE; UserError for what is wrong.
 
     Args:
       device_count: as of `validate`.
