@@ -17,7 +17,7 @@ from PIL import Image
 
 from experiments.bench.step import random_data
 from experiments.bench.timing import in_turns, medians, positive, print_table
-from experiments.configs.read import read_config
+from experiments.read_config import read_config
 from sngan_jax.data.pipeline import batch_indices, dequantize, example_keys
 from sngan_jax.data.streaming import ImageStream, batches, open_stream
 

@@ -21,7 +21,7 @@ from experiments.bench.timing import (
     positive,
     print_table,
 )
-from experiments.configs.read import read_config
+from experiments.read_config import read_config
 from sngan_jax.data.pipeline import batch_indices, dequantize, example_keys
 from sngan_jax.errors import UserError
 from sngan_jax.train.feed import positions, replicate

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.configs.read import read_config
+from experiments.read_config import read_config
 from sngan_jax.errors import UserError
 
 # Not a field: the argument of the config file, as a method and a setting.

@@ -7,7 +7,7 @@ import pytest
 
 from experiments.bench.__main__ import main
 from experiments.bench.timing import in_turns
-from experiments.configs.read import read_config
+from experiments.read_config import read_config
 from sngan_jax.errors import UserError
 
 SMALL = ["--set", "batch_size=4", "--set", "generator_batch_size=4", "--set", "generator_width=4",
