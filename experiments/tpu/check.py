@@ -195,6 +195,7 @@ def cost_of(compiled: Any, config: Any, topology: Topology) -> dict[str, Any]:
         "all_reduce_instructions": len(gradients),
         "all_reduces": executed(gradients, config.n_dis)[0],
         "all_reduce_bytes": executed(gradients, config.n_dis)[1],
+        "all_reduce_sizes": [[one.bytes, one.arrays, one.in_loop] for one in gradients],
         "bn_all_reduce_instructions": len(norms),
         "bn_all_reduces": executed(norms, config.n_dis)[0],
         "bn_all_reduce_bytes": executed(norms, config.n_dis)[1],

@@ -230,16 +230,17 @@ class _Watch:
             time.sleep(_LOST_AFTER + 3 * _BEAT)
         self._ending.set()
         time.sleep(_BEAT / 4)  # the others may be about to find the same
-        status = error.code if isinstance(error, SystemExit) else 1
         if isinstance(error, UserError):
             sentence, status = str(error), BAD_INPUT
+        elif isinstance(error, KeyboardInterrupt):
+            sentence, status = "interrupted", 130
         else:
-            sentence = "".join(traceback.format_exception_only(error)).strip()
+            sentence, status = "".join(traceback.format_exception_only(error)).strip(), 1
             traceback.print_exception(error)
         self._say("ended", sentence)
         if self._me == 0:
             time.sleep(3 * _BEAT)  # the others read it from here
-        self._end(f"error: {sentence}", status if isinstance(status, int) else 1)
+        self._end(f"error: {sentence}", status)
 
     def _run(self) -> None:
         beat, missed = 0, {i: (None, time.monotonic()) for i in range(self._count)}

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -104,6 +105,26 @@ def test_one_process_has_all_devices_and_all_rows():
     assert own_places(devices) == list(range(len(devices))) == positions(devices).tolist()
     rows = np.arange(6)
     assert own_part(rows).tolist() == gathered(jax.numpy.asarray(rows)).tolist() == rows.tolist()
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_process_reads_its_own_part_of_a_stream(place, monkeypatch):
+    devices = [SimpleNamespace(process_index=1, id=9)]
+    devices.insert(place, jax.devices()[0])
+    assert own_places(devices) == [place] == positions(devices).tolist()
+    asked = {}
+
+    def batches(stream, key, **options):
+        asked.update(options)
+        while True:
+            yield np.zeros((2, 4, 3, 3, 1), np.uint8), None
+
+    monkeypatch.setattr("sngan_jax.train.feed.batches", batches)
+    with feed("a stream", devices, jax.random.key(0), first_iteration=5, n_dis=2,
+              batch_size=8) as one:
+        assert one().images.shape == (1, 1, 2, 4, 3, 3, 1)
+    assert (asked["start"], asked["count"], asked["batch_size"]) == (4 * place, 4, 8)
+    assert asked["first_iteration"] == 5
 
 
 def test_a_set_in_memory_lies_on_the_device_in_rows():
