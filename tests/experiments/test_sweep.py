@@ -69,20 +69,23 @@ def test_a_sweep_that_is_interrupted_saves_and_goes_on(tmp_path):
     pytest.importorskip("submitit", reason="a sweep needs submitit: pip install -e '.[sweep]'")
     options = {"cwd": ROOT, "env": environment(1), "text": True, "stdout": subprocess.PIPE,
                "stderr": subprocess.STDOUT}
-    long = sweep(tmp_path, "--seeds=2", "--set=iterations=400", "--parallel=2")
+    long = sweep(tmp_path, "--seeds=2", "--set=iterations=400", "--set=checkpoint_every=40",
+                 "--set=log_every=40", "--parallel=2")
     process = subprocess.Popen(long, **options)
-    wait_for(lambda: all((tmp_path / f"seed={i}" / "checkpoints" / "4").is_dir()
-                         for i in range(2)), "checkpoints of both")
+    wait_for(lambda: all((tmp_path / f"seed={i}" / "checkpoints" / "40").is_dir()
+                         for i in range(2)), "checkpoints of both", of=[process])
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 130, process.stdout.read()
     process.stdout.close()
-    at = {i: len(read_metrics(tmp_path / f"seed={i}")) for i in range(2)}
-    assert all(4 <= n < 400 for n in at.values())
+    at = [read_metrics(tmp_path / f"seed={i}")[-1]["iteration"] for i in range(2)]
+    assert all(40 <= n < 400 for n in at)
     listed = subprocess.run([*long, "--dry_run"], **options)
     assert [f"seed={i}: cut off at {at[i]} of 400" for i in range(2)] == listed.stdout.splitlines()
     done = subprocess.run(long, **options)
     assert done.returncode == 0, done.stdout
-    assert [len(read_metrics(tmp_path / f"seed={i}")) for i in range(2)] == [400, 400]
+    for i in range(2):
+        iterations = [row["iteration"] for row in read_metrics(tmp_path / f"seed={i}")]
+        assert at[i] in iterations and iterations[-1] == 400
     assert "2 runs, 2 of them finished" in subprocess.run(long, **options).stdout
 
 

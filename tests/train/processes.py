@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -74,11 +75,13 @@ def wait(started: list[subprocess.Popen], timeout: float = 240) -> list[int]:
                 process.wait()
 
 
-def wait_for(found, what: str, timeout: float = 180):
-    """What `found()` returns once it is true."""
+def wait_for(found, what: str, timeout: float = 180, of: Sequence[subprocess.Popen] = ()):
+    """What `found()` returns once it is true; an error where one of the processes ends first."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if result := found():
             return result
+        ended = [process.args for process in of if process.poll() is not None]
+        assert not ended, f"{what}: ended before, {ended}"
         time.sleep(0.2)
     raise AssertionError(f"{what}: not within {timeout} s")

@@ -77,7 +77,7 @@ def test_processes_train_like_one_and_move_to_one(tmp_path):
     for iteration, losses in d_losses(tmp_path / "four").items():
         assert losses == pytest.approx(expected[iteration], rel=1e-5)
     started = start(2, 2, tmp_path / "two", "--config.iterations=100000")
-    wait_for(lambda: (tmp_path / "two" / "checkpoints" / "8").is_dir(), "a checkpoint")
+    wait_for(lambda: (tmp_path / "two" / "checkpoints" / "8").is_dir(), "a checkpoint", of=started)
     for process in started:
         process.kill()
     wait(started)
@@ -97,7 +97,7 @@ def test_processes_train_like_one_and_move_to_one(tmp_path):
 def test_the_loss_of_one_ends_the_other_with_a_sentence(victim, tmp_path):
     workdir, survivor = tmp_path / "run", 1 - victim
     started = start(2, 1, workdir, "--config.iterations=100000")
-    wait_for(lambda: (workdir / "checkpoints" / "4").is_dir(), "a checkpoint")
+    wait_for(lambda: (workdir / "checkpoints" / "4").is_dir(), "a checkpoint", of=started)
     started[victim].kill()
     killed = time.monotonic()
     status = wait([started[survivor]], 60)[0]
@@ -146,7 +146,7 @@ def test_hosts_with_other_data_or_none_are_told(tmp_path):
 def test_sigterm_to_one_stops_both_at_one_iteration(tmp_path):
     workdir = tmp_path / "run"
     started = start(2, 1, workdir, "--config.iterations=100000")
-    wait_for(lambda: (workdir / "checkpoints" / "4").is_dir(), "a checkpoint")
+    wait_for(lambda: (workdir / "checkpoints" / "4").is_dir(), "a checkpoint", of=started)
     os.kill(started[1].pid, signal.SIGTERM)
     assert wait(started, 90) == [130, 130]
     kept = max(int(p.name) for p in (workdir / "checkpoints").iterdir() if p.name.isdigit())
