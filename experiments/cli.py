@@ -36,7 +36,7 @@ def run(main: Callable[[], int | None], *, required: Sequence[str] = ()) -> None
         try:
             for name in required:
                 value = flags.FLAGS[name].value
-                if not value or (name == "config" and not value.keys()):
+                if not value or (not isinstance(value, str) and not value.keys()):
                     return _fail(f"--{name} is missing: {flags.FLAGS[name].help}")
         except OSError:  # ml_collections reports an unreadable config when it is looked at
             return _unreadable_config()

@@ -14,7 +14,7 @@ import numpy as np
 from sngan_jax.compilation import jit
 from sngan_jax.data.pipeline import example_keys, to_uint8
 from sngan_jax.errors import UserError
-from sngan_jax.train.feed import replicate, spread
+from sngan_jax.train.feed import gathered, own_part, replicate, spread
 from sngan_jax.train.state import GeneratorState
 from sngan_jax.train.step import AXIS, sample_latents
 
@@ -38,10 +38,11 @@ def sample_images(generator: nn.Module, state: GeneratorState, key: jax.Array, l
 def sample_batches(generator: nn.Module, state: GeneratorState, key: jax.Array,
                    labels: np.ndarray, config: Any, *, batch_size: int = 256,
                    ema: bool | None = None, bn_mode: str | None = None) -> Iterator[np.ndarray]:
-    """As many images as labels, made batch by batch on all local devices: uint8 (n, h, w, c).
+    """As many images as labels, made batch by batch on all devices: uint8 (n, h, w, c).
 
     Image i is a function of (key, i, labels[i]) alone, except with the statistics of the batch,
-    where it is one of its batch's other images too.
+    where it is one of its batch's other images too. Several processes share the work, so all must
+    call this alike; each gets all images.
 
     Args:
       state: not replicated, or replicated.
@@ -62,17 +63,21 @@ def sample_batches(generator: nn.Module, state: GeneratorState, key: jax.Array,
     devices = jax.local_devices()
     variables, key = replicate((variables, key), devices)
     n = len(labels)
-    batch_size = -(-min(batch_size, n) // len(devices)) * len(devices)
+    # The statistics of a batch are those of a whole one, which each process then makes.
+    part, whole = (np.asarray, np.asarray) if mode == "batch" else (own_part, gathered)
+    multiple = len(devices) * (1 if mode == "batch" else jax.process_count())
+    batch_size = -(-min(batch_size, n) // multiple) * multiple
     for start in range(0, n, batch_size):
-        rows = np.arange(start, start + batch_size, dtype=np.int32)
+        rows = part(np.arange(start, start + batch_size, dtype=np.int32))
         images, finite = _draw(generator, config.latent_size, config.latent, mode == "batch",
                                variables, key, spread(rows, devices),
                                spread(np.take(labels, rows, mode="wrap").astype(np.int32), devices))
-        if not np.asarray(finite)[:n - start].all():
+        images, finite = whole(images), whole(finite)
+        if not finite[:n - start].all():
             raise NotFiniteError("the generator makes images with values that are not finite (NaN "
                                  "or infinity): its parameters have diverged; take an earlier "
                                  "checkpoint, or train again with a lower learning rate")
-        yield np.asarray(images)[:n - start]
+        yield images[:n - start]
 
 
 def _variables(state: GeneratorState, ema: bool | None) -> dict[str, Any]:

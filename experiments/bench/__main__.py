@@ -4,6 +4,7 @@
     python -m experiments.bench step --config=… --compare=unfused,unnormalised --peer=torch
     python -m experiments.bench layers
     python -m experiments.bench metrics --extractor=classifier
+    python -m experiments.bench input --config=experiments/configs/imagenet128.py --jpeg=400
     python -m experiments.bench start
 
 Each prints a table, and as its last line one JSON object with the same figures, the commit and the
@@ -16,12 +17,13 @@ import argparse
 import json
 import sys
 
-from experiments.bench import layers, metrics, start, step
+from experiments.bench import input, layers, metrics, start, step
 from experiments.bench.timing import machine
 from sngan_jax.errors import UserError
 
 _COMMANDS = {"step": (step.step, step.arguments), "layers": (layers.layers, layers.arguments),
              "metrics": (metrics.metrics, metrics.arguments),
+             "input": (input.input_, input.arguments),
              "start": (start.start, start.arguments)}
 
 

@@ -13,8 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from experiments.bench.step import read_config
+import jax
+
 from experiments.bench.timing import medians, positive, print_table
+from experiments.read_config import read_config
 from sngan_jax.errors import UserError
 from sngan_jax.train.workdir import METRICS
 
@@ -36,7 +38,7 @@ def start(config: str, changes: list[str], repeats: int) -> dict[str, Any]:
     Each is a process of experiments.train in a new workdir, ended by SIGTERM after its first
     iteration. The first has an empty cache of compiled programs; later ones find it filled.
     """
-    read_config(config, changes)  # its errors, in a sentence
+    read_config(config, changes, jax.local_device_count())  # its errors, in a sentence
     first, later, imports = [], [], []
     with tempfile.TemporaryDirectory(prefix="bench_start_") as folder:
         command = ["-m", "experiments.train", f"--config={config}",

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import functools
-import importlib.util
 import math
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -24,6 +22,7 @@ from experiments.bench.timing import (
     positive,
     print_table,
 )
+from experiments.read_config import read_config
 from sngan_jax.compilation import compile_at_first_call, compiler_options, jit
 from sngan_jax.data.pipeline import batch_indices, dequantize, example_keys
 from sngan_jax.errors import UserError
@@ -31,7 +30,6 @@ from sngan_jax.train.feed import positions, replicate
 from sngan_jax.train.loop import Run, build_run, build_step
 from sngan_jax.train.state import count_parameters
 from sngan_jax.train.step import AXIS, Data
-from sngan_jax.train.validate import FIELDS, unknown_field, validate
 
 COMPARED = ("unfused", "unnormalised", "torch", "torch-compiled")
 PEERS = {"torch": ("torch", "torch-compiled")}
@@ -65,28 +63,6 @@ class Compiled(NamedTuple):
     donated_bytes: int
 
 
-def read_config(text: str, changes: list[str]) -> Any:
-    """A config from FILE[:ARGUMENT] with changed fields; UserError for what is wrong."""
-    file, _, argument = text.partition(":")
-    if not Path(file).is_file():
-        raise UserError(f"--config={text}: there is no file {file}")
-    spec = importlib.util.spec_from_file_location("config_of_bench", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = module.get_config(argument)
-    for change in changes:
-        name, _, value = change.partition("=")
-        if name not in FIELDS:
-            raise UserError(unknown_field(name))
-        kind = FIELDS[name][0]
-        try:
-            config[name] = {"true": True, "false": False}[value] if kind is bool else kind(value)
-        except (KeyError, ValueError):
-            raise UserError(f"--set {change}: {name} takes {kind.__name__}") from None
-    validate(config, jax.local_device_count())
-    return config
-
-
 def step(config: str, changes: list[str], compare: str, peer: str | None, repeats: int,
          no_parts: bool, profile: str | None) -> dict[str, Any]:
     """One training iteration of a config: time, parts, FLOPs, memory; beside others if asked."""
@@ -94,7 +70,7 @@ def step(config: str, changes: list[str], compare: str, peer: str | None, repeat
     for name in names:
         if name not in COMPARED:
             raise UserError(f"--compare names {name!r}: there are {', '.join(COMPARED)}")
-    config = read_config(config, changes)
+    config = read_config(config, changes, jax.local_device_count())
     channels = config.channels or 3
     variants = {"ours": config}
     if "unfused" in names:

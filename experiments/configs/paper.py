@@ -66,6 +66,7 @@ def paper_defaults() -> ConfigDict:
     config.bn_epsilon = 2e-5
     config.bn_evaluation = "running"  # statistics for samples: running, batch, standing
     config.dtype = "float32"  # of the computation; parameters and σ are float32 always
+    config.bn_sync = "all"  # batch norm's statistics of all devices' images; of each device's
 
     # What constrains D: a row of Table 2 or 7. Empty fields take the method's own.
     config.method = "sn"

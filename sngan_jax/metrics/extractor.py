@@ -1,4 +1,4 @@
-"""Features and logits of images, batch by batch on all local devices."""
+"""Features and logits of images, batch by batch on all devices."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sngan_jax.metrics.frechet import Moments, RunningMoments
 from sngan_jax.metrics.inception import CLASSES, FEATURES, InceptionV3
 from sngan_jax.metrics.inception_weights import Weights
 from sngan_jax.metrics.resize import RESIZES, inception_input
-from sngan_jax.train.feed import replicate, spread
+from sngan_jax.train.feed import gathered, own_part, replicate, spread
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,22 +49,24 @@ class Extractor:
     def extract(self, batches: Iterable[np.ndarray]) -> Iterator[Extracted]:
         """Features of images that come in arrays of any length, all of one size.
 
+        Several processes, which must all be given the same images, share the work.
+
         Raises:
           UserError: arrays that are not uint8 (n, h, w, 1 or 3), or of several sizes.
         """
         devices = jax.local_devices()
         params = replicate(self.params, devices)
-        size, compiled = self.batch_size * len(devices), None
+        size, compiled = self.batch_size * len(devices) * jax.process_count(), None
         for images in _regrouped(batches, size):
             n = len(images)
             if n < size:  # the last batch
                 images = np.concatenate([images, np.zeros((size - n, *images.shape[1:]), np.uint8)])
-            placed = spread(images, devices)
+            placed = spread(own_part(images), devices)
             if compiled is None:
                 compiled = self.compile(params, placed)
             features, logits = compiled(params, placed)
-            yield Extracted(np.asarray(features)[:n],
-                            None if logits is None else np.asarray(logits)[:n])
+            yield Extracted(gathered(features)[:n],
+                            None if logits is None else gathered(logits)[:n])
 
     def compile(self, params: Any, images: Any) -> Callable:
         """`function` for arguments of these shapes and places."""

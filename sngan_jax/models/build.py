@@ -20,6 +20,9 @@ MODELS = (*CNNS, *RESNETS)
 HEAD_BIASES = ("paper", "yes", "no")
 
 
+# Over which images batch norm takes its statistics: of all devices, or of each device alone, as the
+# official ImageNet runs on four GPUs.
+BN_SYNCS = ("all", "device")
 # 'auto': what pays on the device.
 FUSION_CHOICES = ("auto", *FUSIONS)
 # Of the TPUs, the compiler's own estimate of an iteration falls with the fusions on v2 and v3 only,
@@ -57,6 +60,7 @@ def build_models(config: Any, *, channels: int, num_classes: int, axis_name: str
     """
     fusion = fusion_of(config, device_kind or jax.devices()[0].device_kind)
     method, dtype = method_of(config), config.dtype
+    axis_name = axis_name if config.bn_sync == "all" else None
     constants = {"momentum": config.bn_decay, "epsilon": config.bn_epsilon,
                  "axis_name": axis_name, "dtype": dtype}
     plain_norm = functools.partial(BatchNorm, **constants)

@@ -25,11 +25,12 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: Path, keep: int = 2):
+        folder = (workdir / "checkpoints").absolute()
+        folder.mkdir(parents=True, exist_ok=True)
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, cleanup_tmp_directories=True, create=True)
-        self._manager = ocp.CheckpointManager(
-            (workdir / "checkpoints").absolute(), options=options,
-            item_names=("state", "meta"))
+            max_to_keep=keep, cleanup_tmp_directories=True, create=False,
+            multiprocessing_options=_alone())
+        self._manager = ocp.CheckpointManager(folder, options=options, item_names=("state", "meta"))
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -42,9 +43,11 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def save(self, state: TrainState, meta: dict[str, Any]) -> None:
-        """Saves in the background; a no-op where this iteration is saved already."""
+        """Saves in the background; a no-op where this iteration is saved already, and in the
+        processes but the first.
+        """
         iteration = int(state.iteration)
-        if iteration in self.all():
+        if iteration in self.all() or jax.process_index() > 0:
             return
         # np.asarray copies off the device at once, so that training may donate the state.
         host = jax.tree.map(np.array, state)
@@ -74,6 +77,18 @@ class Checkpoints:
                 f"the checkpoint {self._manager.directory / str(iteration)} cannot be restored "
                 f"({reason}): it is damaged or holds another model; move it away to go on from "
                 "the one before") from error
+
+
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """No process waits for another one: the first alone reads and writes, and its arrays are whole.
+
+    So the files do not depend on the number of processes.
+    """
+    if jax.process_count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    me = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process_{me}")
 
 
 def _check_shape(expected: np.ndarray, restored: np.ndarray) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
+import jax
 
 from sngan_jax.cache import cache_folder
 from sngan_jax.data.image_set import ImageSet
@@ -47,8 +48,10 @@ def make_evaluation(config: Any, workdir: Path, generator: nn.Module,
                   labels=bool(generator.num_classes) and bool(images.num_classes))
     protocol = protocol_of("free", min(config.evaluate_images, len(images)),
                            config.evaluate_images)
+    # Several processes share the work, so none may find it done.
+    cache = cache_folder() if jax.process_count() == 1 else None
     real = of_images(images, config.split, protocol.num_real, metrics, extractor,
-                     cache=cache_folder(), name="real images")
+                     cache=cache, name="real images")
     file = workdir / SCORES
     _drop_later(file, first_iteration)
 

@@ -1,4 +1,8 @@
-"""The real images of a run on its devices: the whole set at once, or those of a call at a time."""
+"""The real images of a run on its devices: the whole set at once, or those of a call at a time.
+
+`devices` are always all those of the run, of every process, in one order (`all_devices`); each
+process places arrays on its own only.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sngan_jax.data.image_set import ImageSet
@@ -23,22 +28,25 @@ def feed(images: ImageSet | ImageStream, devices: list[jax.Device], key: jax.Arr
 
     Args:
       images: a set in memory goes to every device, once. A stream is read in the same order, while
-        the devices work.
+        the devices work; each process reads what its own devices need.
       key: the step's, of which the order is a function.
       first_iteration: the number of iterations that are done.
     """
     if isinstance(images, ImageSet):
-        data = replicate(Data(images.images, images.labels), devices)
+        rows = images.images.reshape(len(images), -1)  # `Data` says why
+        data = replicate(Data(rows, images.labels), devices)
         yield lambda: data
         return
     data_key = jax.random.split(key)[0]
+    places = own_places(devices)
+    each = batch_size // len(devices)
     with contextlib.closing(batches(
             images, data_key, first_iteration=first_iteration, n_dis=n_dis, batch_size=batch_size,
-            start=0, count=batch_size)) as stream:
+            start=places[0] * each, count=len(places) * each)) as stream:
         def place() -> Data:
             parts = zip(*(next(stream) for _ in range(iterations_per_call)), strict=True)
             return Data(*(None if part[0] is None else
-                          spread(_by_device(np.stack(part), len(devices)), devices)
+                          spread(_by_device(np.stack(part), len(places)), devices)
                           for part in parts))
 
         # Sent one call ahead, so that the transfer is done when its turn comes.
@@ -58,17 +66,44 @@ def _by_device(batch: np.ndarray, count: int) -> np.ndarray:
     return np.moveaxis(parts, 2, 0)
 
 
+def all_devices() -> list[jax.Device]:
+    """Those of all processes, each process's together, so that it needs one part of a batch."""
+    return sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+
+
+def own_places(devices: list[jax.Device]) -> list[int]:
+    """The places in `devices` of this process's own."""
+    return [i for i, device in enumerate(devices)
+            if device.process_index == jax.process_index()]
+
+
 def replicate(tree: Any, devices: list[jax.Device]) -> Any:
-    """Places a tree on every device, as the pmap-ed step returns it, so that it compiles once."""
-    return jax.device_put(tree, NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec()))
+    """Places a tree on each own device, as the pmap-ed step gives it back: it compiles once."""
+    return jax.device_put(tree, NamedSharding(_own_mesh(devices), PartitionSpec()))
 
 
 def spread(array: np.ndarray, devices: list[jax.Device]) -> jax.Array:
-    """Divides the rows of an array, a multiple of the devices, among them in order."""
-    return jax.device_put(array, NamedSharding(Mesh(np.array(devices), (AXIS,)),
-                                               PartitionSpec(AXIS)))
+    """Divides the rows of an array, a multiple of the own devices, among them in order."""
+    return jax.device_put(array, NamedSharding(_own_mesh(devices), PartitionSpec(AXIS)))
 
 
 def positions(devices: list[jax.Device]) -> jax.Array:
-    """Each device's own place: int32 (devices,), one element on each."""
-    return spread(np.arange(len(devices), dtype=np.int32), devices)
+    """The place of each own device among all: int32 (own devices,), one element on each."""
+    return spread(np.array(own_places(devices), np.int32), devices)
+
+
+def own_part(rows: np.ndarray) -> np.ndarray:
+    """This process's part of rows, a multiple of the processes, that all of them have."""
+    return np.split(rows, jax.process_count())[jax.process_index()]
+
+
+def gathered(part: jax.Array) -> np.ndarray:
+    """The rows of all processes' parts, in order, in each of them."""
+    part = np.asarray(part)
+    if jax.process_count() == 1:
+        return part
+    return multihost_utils.process_allgather(part, tiled=True)
+
+
+def _own_mesh(devices: list[jax.Device]) -> Mesh:
+    return Mesh(np.array([devices[i] for i in own_places(devices)]), (AXIS,))

@@ -26,14 +26,15 @@ from sngan_jax.metrics.evaluate import table
 from sngan_jax.models.build import build_models
 from sngan_jax.regularizers import CONSTRAINTS, REGULARIZERS
 from sngan_jax.sampling import NotFiniteError, even_labels, sample_images
+from sngan_jax.train import distributed
 from sngan_jax.train.checkpoint import Checkpoints
 from sngan_jax.train.evaluation import make_evaluation
 from sngan_jax.train.events import open_events
-from sngan_jax.train.feed import feed, positions, replicate
+from sngan_jax.train.feed import all_devices, feed, positions, replicate
 from sngan_jax.train.state import TrainState, adam, count_parameters, create_state
 from sngan_jax.train.step import AXIS, Objective, StepSettings, linear_decay, make_train_step
 from sngan_jax.train.validate import cautions, validate
-from sngan_jax.train.workdir import MetricsFile, open_workdir
+from sngan_jax.train.workdir import MetricsFile, commit, open_workdir
 
 
 class Run(NamedTuple):
@@ -45,11 +46,16 @@ class Run(NamedTuple):
     initial_state: TrainState
 
 
-def build_run(config: Any, channels: int, num_classes: int) -> Run:
-    """Networks, optimizer and initial state of a config (not replicated)."""
+def build_run(config: Any, channels: int, num_classes: int,
+              device_kind: str | None = None) -> Run:
+    """Networks, optimizer and initial state of a config (not replicated).
+
+    Args:
+      device_kind: that the step is for, as of `build_models`.
+    """
     generator, discriminator = build_models(
         config, channels=channels, num_classes=num_classes if config.conditional else 0,
-        axis_name=AXIS)
+        axis_name=AXIS, device_kind=device_kind)
     optimizer = adam(config.beta1, config.beta2)
     init = jax.jit(lambda key: create_state(
         key, generator, discriminator, optimizer, latent_size=config.latent_size,
@@ -71,7 +77,9 @@ def build_step(config: Any, run: Run, devices: list[jax.Device]) -> Callable:
         ema_decay=config.ema_decay, dequantize=config.dequantize, conditional=config.conditional,
         latent=config.latent, flip=config.flip, sigma_updates=config.sigma_updates,
         together=config.discriminator_batches == "together", stream=config.stream,
-        iterations_per_call=config.iterations_per_call)
+        iterations_per_call=config.iterations_per_call,
+        average_statistics=config.bn_sync == "device",
+        image_shape=(config.image_size, config.image_size, run.generator.channels))
     return make_train_step(run.generator, run.discriminator, objective, run.optimizer, settings,
                            devices)
 
@@ -91,6 +99,9 @@ def load_data(config: Any) -> ImageSet | ImageStream:
 def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = False) -> bool:
     """Trains, or goes on with the training, in `workdir`.
 
+    Several processes (`distributed.joined`) call this alike; the first one alone reads and writes
+    the workdir.
+
     Args:
       config: an `ml_collections.ConfigDict` with the fields of `validate.FIELDS`.
       workdir: created where missing; a run of the same config there is resumed.
@@ -103,11 +114,23 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
     Raises:
       UserError: bad config, data or workdir, in one sentence, before any long work.
     """
-    devices = jax.local_devices()
+    devices = all_devices()
     validate(config, len(devices))
-    for caution in cautions(config):
-        print(f"warning: {caution}", file=sys.stderr)
+    distributed.agree("run", {**{f"config.{k}": v for k, v in config.items()}, "commit": commit(),
+                              "code version": distributed.code_version(), "jax": jax.__version__,
+                              "number of devices": jax.local_device_count()})
+    if distributed.is_first():
+        for caution in cautions(config):
+            print(f"warning: {caution}", file=sys.stderr)
     images = load_data(config)
+    distributed.agree("data", {"content hash of the data set": images.fingerprint()})
+    with distributed.seen_of_first(workdir) as folder:
+        return _train(config, images, folder, devices, accept_changes)
+
+
+def _train(config: Any, images: ImageSet | ImageStream, workdir: Path, devices: list[jax.Device],
+           accept_changes: bool) -> bool:
+    """`train` once config and data are checked."""
     workdir = open_workdir(workdir, config.to_dict(), accept_changes=accept_changes)
 
     run = build_run(config, images.channels, images.num_classes)
@@ -125,6 +148,8 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
             check_same_data(checkpoints.meta(first), images, workdir)
             state = checkpoints.restore(state, first)
             print(f"resuming {workdir} at iteration {first:,} of {config.iterations:,}")
+        state, first = distributed.from_first((state, first))
+        first = int(first)
         per_call = config.iterations_per_call
         if first % per_call:
             raise UserError(f"{workdir} stands at iteration {first:,}, which is no multiple of "
@@ -143,18 +168,22 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
         position = positions(devices)
         # Virtual devices of one CPU can wait for each other for ever when steps pile up.
         block = len(devices) > 1 and devices[0].platform == "cpu"
+        # Among several processes pmap itself sends the key, 8 bytes, in each call.
+        guard = "disallow" if jax.process_count() == 1 else "allow"
 
         if not first:
             log.samples(state, 0)
         with stream as next_data, tqdm(
                 total=config.iterations, initial=first, unit="it", dynamic_ncols=True,
-                desc="compiling", mininterval=1) as bar:
+                desc="compiling", mininterval=1, disable=not distributed.is_first()) as bar:
             for iteration in range(first + per_call, config.iterations + 1, per_call):
-                with jax.transfer_guard("disallow"):
+                with jax.transfer_guard(guard):
                     state, metrics = step(state, next_data(), key, position)
                 log.write(bar)  # what was kept before, while the devices work on this call
                 if block:
                     jax.block_until_ready(metrics)
+                if distributed.told_to_stop(iteration // per_call):
+                    interruption.signal = signal.SIGTERM
                 last = iteration == config.iterations or interruption.signal is not None
                 if iteration % config.log_every == 0 or iteration == first + per_call or last:
                     log.keep(iteration, metrics, state)
@@ -185,7 +214,11 @@ def check_same_data(meta: dict[str, Any], images: ImageSet | ImageStream, workdi
 
 
 class Interruption:
-    """While entered, the first SIGINT or SIGTERM is only noted; a second acts as usual."""
+    """While entered, the first SIGINT or SIGTERM is only noted; a second acts as usual.
+
+    Among several processes, which must end together, JAX notes SIGTERM (`told_to_stop`), and SIGINT
+    is passed on to it.
+    """
 
     def __init__(self):
         self.signal: signal.Signals | None = None
@@ -193,6 +226,9 @@ class Interruption:
     def __enter__(self) -> Interruption:
         self._old = {}
         try:
+            if jax.process_count() > 1:
+                self._old[signal.SIGINT] = signal.signal(signal.SIGINT, self._pass_on)
+                return self
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._old[number] = signal.signal(number, self._note)
         except ValueError:  # only the main thread may
@@ -206,6 +242,10 @@ class Interruption:
         self.signal = signal.Signals(number)
         self._restore()
         tqdm.write(f"{self.signal.name}: finishing this iteration and saving")
+
+    def _pass_on(self, number: int, _frame) -> None:
+        self._restore()
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def _restore(self) -> None:
         for number, handler in self._old.items():

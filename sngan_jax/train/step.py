@@ -59,6 +59,9 @@ class StepSettings(NamedTuple):
     together: D sees real and fake images in one batch, in one forward pass.
     stream: the data are the batches of a call, and not the whole set.
     iterations_per_call: done one after the other without a return to Python.
+    average_statistics: of batch norm's running ones over the devices, for networks whose batch norm
+      is per device.
+    image_shape: of a whole set whose images are rows; None where they have their shape.
     """
 
     batch_size: int
@@ -75,13 +78,16 @@ class StepSettings(NamedTuple):
     together: bool = False
     stream: bool = False
     iterations_per_call: int = 1
+    average_statistics: bool = False
+    image_shape: tuple[int, int, int] | None = None
 
 
 class Data(NamedTuple):
     """Images uint8 and labels int32 (or None) on the device.
 
-    The whole set, (n, h, w, c) and (n,); or, streamed, what this device needs in one call,
-    (iterations, n_dis, batch, h, w, c) and (iterations, n_dis, batch).
+    The whole set, (n, h, w, c) or rows (n, h·w·c), and (n,); or, streamed, what this device needs
+    in one call, (iterations, n_dis, batch, h, w, c) and (iterations, n_dis, batch). A TPU takes
+    rows as they lie; of images it would first copy the whole set to another layout, in each call.
     """
 
     images: jax.Array
@@ -125,13 +131,17 @@ def make_train_step(generator: nn.Module, discriminator: nn.Module, objective: O
       the last discriminator update, the learning rate, and `penalty`, `d_class` and `g_class` where
       they exist.
     """
+    # XLA's CPU back end is a hundred times slower on a convolution's gradient inside a loop, and so
+    # is a scan of length one.
+    unroll = devices[0].platform == "cpu"
+
     def call(state, data, key, position):
         def iteration(state, i):
             now = Data(*(None if a is None else a[i] for a in data)) if settings.stream else data
             return train_iteration(state, now, key, position, len(devices), generator,
-                                   discriminator, objective, optimizer, settings)
+                                   discriminator, objective, optimizer, settings, unroll)
 
-        return _repeat(iteration, state, settings.iterations_per_call)
+        return _repeat(iteration, state, settings.iterations_per_call, unroll)
 
     return compile_at_first_call(jax.pmap(
         call, axis_name=AXIS, in_axes=(None, 0 if settings.stream else None, None, 0),
@@ -141,8 +151,13 @@ def make_train_step(generator: nn.Module, discriminator: nn.Module, objective: O
 def train_iteration(state: TrainState, data: Data, key: jax.Array, position: jax.Array,
                     device_count: int, generator: nn.Module, discriminator: nn.Module,
                     objective: Objective, optimizer: optax.GradientTransformation,
-                    settings: StepSettings):
-    """One device's part of an iteration; `position` is its place among `device_count`."""
+                    settings: StepSettings, unroll: bool):
+    """One device's part of an iteration.
+
+    Args:
+      position: the device's place among `device_count`.
+      unroll: write the discriminator's updates out one after the other instead of a loop.
+    """
     it, learning_rate = state.iteration, settings.learning_rate(state.iteration)
     data_key, noise_key = jax.random.split(key)
     noise_key = jax.random.fold_in(noise_key, it)
@@ -178,6 +193,15 @@ def train_iteration(state: TrainState, data: Data, key: jax.Array, position: jax
         direction, opt_state = optimizer.update(gradients, opt_state, params)
         return jax.tree.map(lambda p, d: p - learning_rate * d, params, direction), opt_state
 
+    def shared(metrics: Any, gradients: Any, g_stats: Any, d_collections: Any):
+        """Means over the devices, in one all-reduce; what is equal there already is left out."""
+        d_stats = d_collections["batch_stats"]
+        statistics = (g_stats, d_stats) if settings.average_statistics else ()
+        # XLA makes one all-reduce of a tree; the power iteration's state is equal by itself.
+        metrics, gradients, statistics = lax.pmean((metrics, gradients, statistics), AXIS)
+        g_stats, d_stats = statistics or (g_stats, d_stats)
+        return metrics, gradients, g_stats, {**d_collections, "batch_stats": d_stats}
+
     # The generator's update.
     def generator_loss(params: Any):
         x, y, batch_stats = generate(params, g.batch_stats, jax.random.fold_in(noise_key, 0),
@@ -193,7 +217,8 @@ def train_iteration(state: TrainState, data: Data, key: jax.Array, position: jax
     g, d = state.generator, state.discriminator
     gradients, (g_stats, d_collections, g_metrics) = jax.grad(
         generator_loss, has_aux=True)(g.params)
-    g_metrics, gradients = lax.pmean((g_metrics, gradients), AXIS)
+    g_metrics, gradients, g_stats, d_collections = shared(
+        g_metrics, gradients, g_stats, d_collections)
     g_params, g_opt = adam_step(gradients, g.opt_state, g.params)
 
     # The discriminator's updates.
@@ -235,14 +260,16 @@ def train_iteration(state: TrainState, data: Data, key: jax.Array, position: jax
 
         gradients, (collections, metrics) = jax.grad(
             discriminator_loss, has_aux=True)(params)
-        gradients, metrics = lax.pmean((gradients, metrics), AXIS)
+        metrics, gradients, g_stats, collections = shared(
+            metrics, gradients, g_stats, collections)
         params, opt_state = adam_step(gradients, opt_state, params)
         if objective.constraint is not None:
             params = objective.constraint(params)
         return (params, collections, opt_state, g_stats), metrics
 
     (d_params, d_collections, d_opt, g_stats), d_metrics = _repeat(
-        discriminator_update, (d.params, d_collections, d.opt_state, g_stats), settings.n_dis)
+        discriminator_update, (d.params, d_collections, d.opt_state, g_stats), settings.n_dis,
+        unroll)
 
     g = g.replace(params=g_params, batch_stats=g_stats, opt_state=g_opt)
     if settings.ema_decay:
@@ -253,11 +280,9 @@ def train_iteration(state: TrainState, data: Data, key: jax.Array, position: jax
     return TrainState(it + 1, g, d), metrics
 
 
-def _repeat(body: Callable, carry: Any, times: int):
+def _repeat(body: Callable, carry: Any, times: int, unroll: bool):
     """body(carry, i) -> (carry, y) for i = 0 … times - 1; returns the last carry and the last y."""
-    if times == 1 or jax.default_backend() == "cpu":
-        # Unrolled: XLA's CPU back end is a hundred times slower on a convolution's gradient inside
-        # a loop, and so is a scan of length one.
+    if times == 1 or unroll:
         for i in range(times):
             carry, y = body(carry, jnp.int32(i))
         return carry, y
@@ -275,6 +300,8 @@ def real_batch(data: Data, key: jax.Array, batch_number: jax.Array, i: jax.Array
         rows = batch_indices(key, batch_number, batch_size=settings.batch_size,
                              n=len(data.images), start=position * count, count=count)
         images = jnp.take(data.images, rows, axis=0)
+        if settings.image_shape is not None:
+            images = images.reshape(count, *settings.image_shape)
     x = dequantize(images, keys) if settings.dequantize else scale(images)
     if settings.flip:
         mirrored = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, 0)))(keys)

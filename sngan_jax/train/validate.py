@@ -11,7 +11,7 @@ from sngan_jax.losses import LOSSES
 from sngan_jax.methods import METHODS, NORMS, layer_fields, method_of
 from sngan_jax.metrics.scores import METRICS, check_names
 from sngan_jax.models.blocks import CONDITIONINGS
-from sngan_jax.models.build import FUSION_CHOICES, HEAD_BIASES, MODELS, size_factor
+from sngan_jax.models.build import BN_SYNCS, FUSION_CHOICES, HEAD_BIASES, MODELS, size_factor
 from sngan_jax.models.cnn import CNNS
 from sngan_jax.models.resnet import POOLS
 from sngan_jax.regularizers import REGULARIZERS
@@ -68,6 +68,7 @@ FIELDS: dict[str, Rule] = {
     "bn_epsilon": _POSITIVE,
     "bn_evaluation": _one_of(BN_MODES),
     "dtype": _one_of(("float32", "bfloat16")),
+    "bn_sync": _one_of(BN_SYNCS),
     "method": _one_of(METHODS),
     "loss": _own_or(LOSSES),
     "discriminator_norm": _own_or(NORMS),
@@ -104,7 +105,7 @@ FIELDS: dict[str, Rule] = {
 }
 
 # What fields that came later mean for a run that was begun without them.
-ADDED = {"fusion": "auto", "iterations_per_call": 1, "evaluate_every": 0,
+ADDED = {"fusion": "auto", "iterations_per_call": 1, "bn_sync": "all", "evaluate_every": 0,
          "evaluate_extractor": "inception", "evaluate_metrics": "fid", "evaluate_images": 5000}
 
 

@@ -6,8 +6,8 @@ import jax
 import pytest
 
 from experiments.bench.__main__ import main
-from experiments.bench.step import read_config
 from experiments.bench.timing import in_turns
+from experiments.read_config import read_config
 from sngan_jax.errors import UserError
 from tests.metrics.fake_extractor import mean_extractor
 
@@ -83,8 +83,8 @@ def test_bad_input_is_one_sentence(capsys, arguments, sentence):
 
 def test_values_of_every_kind_are_read():
     config = read_config("experiments/configs/cifar10_cnn.py:sn,C",
-                         ["conditional=true", "learning_rate=1e-3", "method=none", "seed=4"])
+                         ["conditional=true", "learning_rate=1e-3", "method=none", "seed=4"], 1)
     assert (config.conditional, config.learning_rate, config.method, config.seed) == (
         True, 1e-3, "none", 4)
     with pytest.raises(UserError, match="conditional takes bool"):
-        read_config("experiments/configs/cifar10_cnn.py", ["conditional=yes"])
+        read_config("experiments/configs/cifar10_cnn.py", ["conditional=yes"], 1)

@@ -1,0 +1,110 @@
+"""The input of a config: images a second from memory on the device, and from JPEG files."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from PIL import Image
+
+from experiments.bench.step import random_data
+from experiments.bench.timing import in_turns, medians, positive, print_table
+from experiments.read_config import read_config
+from sngan_jax.data.pipeline import batch_indices, dequantize, example_keys
+from sngan_jax.data.streaming import ImageStream, batches, open_stream
+
+# A common size of ImageNet's photographs; the files come out at about 100 kB, as theirs.
+_WIDTH, _HEIGHT, _QUALITY = 500, 375, 92
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `input`."""
+    parser.add_argument("--config", required=True, help="a config file, as "
+                        "experiments/configs/imagenet128.py")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="changes",
+                        help="change a field of the config; may be repeated")
+    parser.add_argument("--jpeg", type=positive, metavar="N", help="stream N synthetic JPEG files "
+                        f"of {_WIDTH} x {_HEIGHT} pixels too")
+    parser.add_argument("--threads", default="1,2", help="that decode, with commas")
+    parser.add_argument("--seconds", type=positive, default=5, help="of each measurement")
+    parser.add_argument("--repeats", type=positive, default=3)
+
+
+def input_(config: str, changes: list[str], jpeg: int | None, threads: str, seconds: int,
+           repeats: int) -> dict[str, Any]:
+    """Images a second that the input of a config gives: sampled on the device, read from files."""
+    config = read_config(config, changes, jax.local_device_count())
+    report: dict[str, Any] = {"benchmark": "input", "image_size": config.image_size,
+                              "batch_size": config.batch_size, "repeats": repeats,
+                              "memory": in_memory(config, repeats)}
+    rows = [("memory, on the device", "", f"{report['memory']:,.0f}", "")]
+    if jpeg:
+        with jpeg_folder(jpeg) as folder:
+            size = np.mean([file.stat().st_size for file in folder.iterdir()])
+            stream = open_stream(f"folder:{folder}", image_size=config.image_size, channels=3)
+            report |= {"jpeg_bytes": float(size), "jpeg_pixels": [_WIDTH, _HEIGHT], "streamed": {}}
+            for count in map(positive, threads.split(",")):
+                rates = [streamed(stream, config, count, seconds) for _ in range(repeats)]
+                report["streamed"][count] = float(np.median(rates))
+                rows.append((f"JPEG of {size / 1e3:,.0f} kB", str(count),
+                             f"{np.median(rates):,.0f}", f"{np.median(rates) / count:,.0f}"))
+    print_table(("source", "threads", "images/s", "a thread"), rows)
+    return report
+
+
+def in_memory(config: Any, repeats: int) -> float:
+    """Images a second of the sampler that the training step contains, compiled alone."""
+    data = jax.device_put(random_data(config, config.channels or 3))
+    size, n = config.batch_size, len(data.images)
+
+    @functools.partial(jax.jit, static_argnums=2)
+    def sample(key: jax.Array, number: jax.Array, times: int) -> jax.Array:
+        def one(i: jax.Array) -> jax.Array:
+            rows = batch_indices(key, number + i, batch_size=size, n=n)
+            return dequantize(data.images[rows], example_keys(key, 0, size)).sum()
+
+        return jax.lax.map(one, np.arange(times, dtype=np.int32)).sum()
+
+    times = 20
+    run = functools.partial(sample, jax.random.key(0), np.int32(0), times)
+    seconds = medians(in_turns({"sample": lambda: run().block_until_ready()}, repeats))
+    return size * times / seconds["sample"]
+
+
+def streamed(stream: ImageStream, config: Any, threads: int, seconds: float) -> float:
+    """Images a second of the stream of a run with so many decoding threads, once it flows."""
+    count = config.n_dis * config.batch_size
+    with contextlib.closing(batches(
+            stream, jax.random.key(0), first_iteration=0, n_dis=config.n_dis,
+            batch_size=config.batch_size, start=0, count=config.batch_size,
+            threads=threads)) as source:
+        # What was read ahead before the clock started would flatter a short measurement.
+        for _ in range(3):
+            next(source)
+        start, images = time.perf_counter(), 0
+        while time.perf_counter() - start < seconds:
+            next(source)
+            images += count
+        return images / (time.perf_counter() - start)
+
+
+@contextlib.contextmanager
+def jpeg_folder(count: int) -> Iterator[Path]:
+    """A folder of JPEG files that look, to a decoder, like photographs: smooth, with some noise."""
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        for i in range(count):
+            coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), np.uint8))
+            image = np.asarray(coarse.resize((_WIDTH, _HEIGHT), Image.Resampling.BICUBIC), np.int16)
+            noise = rng.integers(-16, 17, image.shape, np.int16)
+            pixels = np.clip(image + noise, 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(Path(folder, f"{i:06d}.jpg"), quality=_QUALITY)
+        yield Path(folder)

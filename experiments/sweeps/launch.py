@@ -1,0 +1,85 @@
+"""Starts the runs of a sweep through submitit: on this machine, so many at a time, or by SLURM."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.sweeps.plan import Planned
+from sngan_jax.errors import UserError
+
+LAUNCHERS = ("local", "slurm")
+_LOOK_EVERY = 0.5  # seconds
+
+
+def make_executor(launcher: str, folder: Path, options: dict[str, Any]) -> Any:
+    """submitit's executor of a launcher; UserError where it, or the cluster, is not there.
+
+    Args:
+      folder: of its own files: scripts, output of the jobs.
+      options: of the job, as submitit names SLURM's: partition, time (minutes), cpus_per_task, …
+    """
+    try:
+        import submitit
+    except ImportError:
+        raise UserError("the sweeps need submitit: pip install -e '.[sweep]'") from None
+    try:
+        executor = {"local": submitit.LocalExecutor, "slurm": submitit.SlurmExecutor}[launcher](
+            folder=folder)
+        # A run saves itself at SIGTERM, which SLURM sends when the time is over.
+        executor.update_parameters(**({"time": 24 * 60, **options} if launcher == "slurm" else
+                                      options))
+    except (RuntimeError, TypeError, ValueError, NameError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"--launcher={launcher}: {reason}") from error
+    return executor
+
+
+def run_command(command: Sequence[str]) -> int:
+    """Runs a command to its end and returns its exit status; passes an interruption on."""
+    process = subprocess.Popen(command)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGTERM)
+        return process.wait()
+
+
+def launch(runs: Sequence[Planned], sweep: Path, executor: Any, at_once: int,
+           say: Callable[[str], None]) -> dict[str, int]:
+    """Starts all runs, at most so many at a time, and waits for them.
+
+    Interrupted, it passes that on to the runs that it started, which save, and waits for them.
+
+    Returns:
+      name -> exit status.
+    """
+    waiting, running, ended = list(runs), {}, {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                run = waiting.pop(0)
+                running[run.name] = executor.submit(run_command, run.command(sweep))
+                say(f"{run.name}: started as job {running[run.name].job_id}")
+            for name in [name for name, job in running.items() if job.done()]:
+                ended[name] = _status(running.pop(name))
+                say(f"{name}: " + ("done" if ended[name] == 0 else f"exit status {ended[name]}"))
+            time.sleep(_LOOK_EVERY)
+    except KeyboardInterrupt:
+        for job in running.values():
+            job.cancel()
+        for job in running.values():
+            _status(job)
+        raise
+    return ended
+
+
+def _status(job: Any) -> int:
+    try:
+        return job.result()
+    except Exception:  # submitit raises its own errors and the job's; the log has all of it
+        return 1

@@ -1,0 +1,112 @@
+"""Which runs a sweep has, and how far each is."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from experiments.read_config import read_config
+from sngan_jax.errors import UserError
+
+# Not a field: the argument of the config file, as a method and a setting.
+ARGUMENT = "arg"
+
+
+class Planned(NamedTuple):
+    """One run.
+
+    name: of its folder in the sweep's; config: FILE[:ARGUMENT]; changes: FIELD=VALUE;
+    iterations: of its config.
+    """
+
+    name: str
+    config: str
+    changes: tuple[str, ...]
+    iterations: int
+
+    def workdir(self, sweep: Path) -> Path:
+        """Its own folder."""
+        return sweep / self.name
+
+    def command(self, sweep: Path) -> list[str]:
+        """What trains it, or goes on with it."""
+        return [sys.executable, "-m", "experiments.train", f"--config={self.config}",
+                f"--workdir={self.workdir(sweep)}",
+                *(f"--config.{change}" for change in self.changes)]
+
+
+def parse_grid(texts: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """'field=v1,v2' … -> (field, values) …; UserError for what is no such text."""
+    grid = []
+    for text in texts:
+        name, separator, values = text.partition("=")
+        found = [value.strip() for value in values.split(",")]
+        if not separator or not name or not all(found):
+            raise UserError(f"--grid={text}: write a field and its values, as "
+                            "--grid=learning_rate=1e-4,2e-4 or --grid=arg=sn+A,wgan_gp+A")
+        if name in (known for known, _ in grid):
+            raise UserError(f"--grid names {name} twice: join its values by commas")
+        grid.append((name, found))
+    return grid
+
+
+def plan(config: str, grid: Sequence[tuple[str, Sequence[str]]], seeds: int,
+         changes: Sequence[str] = ()) -> list[Planned]:
+    """All runs: every combination of the grid's values, with seeds 0, 1, …, each checked.
+
+    Args:
+      config: FILE[:ARGUMENT].
+      grid: of `parse_grid`; values of ARGUMENT join words by '+', and are added to the config's own
+        argument.
+      changes: FIELD=VALUE of all runs.
+
+    Raises:
+      UserError: a config of one of them is wrong; no seeds.
+    """
+    if seeds < 1:
+        raise UserError(f"--seeds={seeds}: at least one")
+    runs = []
+    for values in itertools.product(*(values for _, values in grid)):
+        chosen = list(zip((name for name, _ in grid), values, strict=True))
+        of_run = config
+        for name, value in chosen:
+            if name == ARGUMENT:
+                file, _, given = of_run.partition(":")
+                words = value.replace("+", ",")
+                of_run = f"{file}:{given},{words}" if given else f"{file}:{words}"
+        fields = [f"{name}={value}" for name, value in chosen if name != ARGUMENT]
+        label = ",".join(f"{name}={value}" for name, value in chosen).replace("/", "_")
+        for seed in range(seeds):
+            own = (*changes, *fields, f"seed={seed}")
+            iterations = read_config(of_run, own, 1).iterations
+            runs.append(Planned(f"{label},seed={seed}" if label else f"seed={seed}", of_run, own,
+                                iterations))
+    return runs
+
+
+def progress(run: Planned, sweep: Path) -> int:
+    """The finished iterations of a run that are saved."""
+    folder = run.workdir(sweep) / "checkpoints"
+    saved = [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
+    return max(saved, default=0)
+
+
+def remaining(runs: Sequence[Planned], sweep: Path) -> list[Planned]:
+    """The runs that are not finished, those that were cut off first."""
+    done = {run: progress(run, sweep) for run in runs}
+    return sorted((run for run in runs if done[run] < run.iterations),
+                  key=lambda run: not done[run])
+
+
+def listing(runs: Sequence[Planned], sweep: Path) -> list[str]:
+    """A line a run: how far it is."""
+    lines = []
+    for run in runs:
+        at = progress(run, sweep)
+        state = "finished" if at >= run.iterations else (
+            f"cut off at {at:,} of {run.iterations:,}" if at else "new")
+        lines.append(f"{run.name}: {state}")
+    return lines

@@ -1,0 +1,1 @@
+"""What `experiments.tpu_check` is made of."""

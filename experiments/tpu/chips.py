@@ -1,0 +1,111 @@
+"""The TPUs that a config can be compiled for: memory, links, and the names of their slices.
+
+Source: "System architecture" and the page of each generation, https://cloud.google.com/tpu/docs
+(v2, v3, v4, v5e, v5p, v6e), as published in 2025.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from sngan_jax.errors import UserError
+
+GIB = 2**30
+
+
+class Chip(NamedTuple):
+    """One generation.
+
+    hbm_bytes: that one JAX device can use. A chip of v2 and v3 is two devices, each with half of
+      its memory; from v4 on a chip is one device.
+    link_bytes: a second, of a chip's links to its neighbours together.
+    devices: a chip.
+    host_chips: on one host, at most.
+    dimensions: of the torus.
+    """
+
+    hbm_bytes: int
+    link_bytes: float
+    devices: int
+    host_chips: int
+    dimensions: int
+
+
+CHIPS = {
+    "v2": Chip(8 * GIB, 62e9, 2, 4, 2),  # 16 GiB and 496 Gbit/s a chip
+    "v3": Chip(16 * GIB, 82e9, 2, 4, 2),  # 32 GiB, 656 Gbit/s
+    "v4": Chip(32 * GIB, 300e9, 1, 4, 3),  # 32 GiB, 2,400 Gbit/s
+    "v5e": Chip(16 * GIB, 200e9, 1, 8, 2),  # 16 GiB, 1,600 Gbit/s
+    "v5p": Chip(95 * GIB, 600e9, 1, 4, 3),  # 95 GiB, 4,800 Gbit/s
+    "v6e": Chip(32 * GIB, 448e9, 1, 8, 2),  # 32 GiB, 3,584 Gbit/s
+}
+
+# The names that Google Cloud sells slices by. v2 to v4 and v5p count cores, two a chip; v5e and
+# v6e count chips.
+_FLAT = {"4": "2x2", "8": "2x4", "16": "4x4", "32": "4x8", "64": "8x8", "128": "8x16",
+         "256": "16x16"}
+_SLICES = {
+    "v2": {"8": "2x2x1", "32": "4x4x1", "128": "8x8x1", "256": "8x16x1", "512": "16x16x1"},
+    "v3": {"8": "2x2x1", "32": "4x4x1", "128": "8x8x1", "256": "8x16x1", "512": "16x16x1"},
+    "v4": {"8": "2x2x1", "16": "2x2x2", "32": "2x2x4", "64": "2x4x4", "128": "4x4x4",
+           "256": "4x4x8", "512": "4x8x8"},
+    "v5e": _FLAT,
+    "v5p": {"8": "2x2x1", "16": "2x2x2", "32": "2x2x4", "64": "2x4x4", "128": "4x4x4",
+            "256": "4x4x8", "512": "4x8x8"},
+    "v6e": _FLAT,
+}
+
+
+class Topology(NamedTuple):
+    """A slice: its generation and the number of chips in each direction."""
+
+    chip: str
+    sides: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """As the compiler calls it, v3:2x2x1."""
+        return f"{self.chip}:{'x'.join(map(str, self.sides))}"
+
+    @property
+    def chips(self) -> int:
+        """All of them."""
+        return math.prod(self.sides)
+
+    @property
+    def devices(self) -> int:
+        """All JAX devices."""
+        return self.chips * CHIPS[self.chip].devices
+
+    @property
+    def hosts(self) -> int:
+        """That these chips hang on."""
+        return -(-self.chips // CHIPS[self.chip].host_chips)
+
+    @property
+    def hops(self) -> int:
+        """Links from a chip to the farthest one, in a torus."""
+        return sum(side // 2 for side in self.sides)
+
+
+def parse_topology(text: str) -> Topology:
+    """'v3:2x2x1', or as it is sold, 'v3-8'; UserError for one that does not exist."""
+    chip, separator, shape = text.partition(":" if ":" in text else "-")
+    known = f"there are {', '.join(CHIPS)}"
+    if chip not in CHIPS or not separator:
+        raise UserError(f"--topology={text}: no such TPU; {known}, as v3-8 or v3:2x2x1")
+    if separator == "-":
+        if shape not in _SLICES[chip]:
+            raise UserError(f"--topology={text}: {chip} is sold as "
+                            + ", ".join(f"{chip}-{n}" for n in _SLICES[chip])
+                            + f"; other shapes are written as {chip}:"
+                            + next(iter(_SLICES[chip].values())))
+        shape = _SLICES[chip][shape]
+    sides = shape.split("x")
+    if not all(side.isdigit() and int(side) for side in sides):
+        raise UserError(f"--topology={text}: {shape!r} is no shape, as 2x2x1")
+    topology = Topology(chip, tuple(map(int, sides)))
+    if topology.chips > 256:
+        raise UserError(f"--topology={text} has {topology.chips} chips: up to 256 are compiled for")
+    return topology

@@ -1,0 +1,48 @@
+"""What the compiler's own text of a program says: its all-reduces."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import NamedTuple
+
+_BYTES = {"f64": 8, "f32": 4, "s32": 4, "u32": 4, "bf16": 2, "f16": 2, "u16": 2, "s8": 1, "u8": 1,
+          "pred": 1}
+_INSTRUCTION = re.compile(r"=\s*(?P<shape>.*?)\s+all-reduce(?:-start)?\(")
+_ARRAY = re.compile(r"\b([a-z]+\d*)\[([\d,]*)\]")
+
+
+class AllReduce(NamedTuple):
+    """One instruction.
+
+    arrays, bytes: of what it sums.
+    in_loop: whether it is in the loop over the discriminator's updates.
+    of_norm: whether it is of a synchronised batch norm, and not of gradients and metrics.
+    """
+
+    arrays: int
+    bytes: int
+    in_loop: bool
+    of_norm: bool
+
+
+def all_reduces(text: str) -> list[AllReduce]:
+    """Those of an optimised program, `compiled.as_text()`."""
+    found = []
+    for line in text.splitlines():
+        if not (instruction := _INSTRUCTION.search(line)):
+            continue
+        arrays = _ARRAY.findall(instruction["shape"])
+        size = sum(_BYTES[kind] * math.prod(int(n) for n in shape.split(",") if n)
+                   for kind, shape in arrays)
+        name = re.search(r'op_name="([^"]*)"', line)
+        path = name[1] if name else ""
+        found.append(AllReduce(len(arrays), size, "/while/" in path,
+                               bool(re.search(r"/norm\d*/", path))))
+    return found
+
+
+def executed(found: list[AllReduce], n_dis: int) -> tuple[int, int]:
+    """How many run in an iteration, and the bytes that they sum."""
+    times = [n_dis if one.in_loop else 1 for one in found]
+    return sum(times), sum(n * one.bytes for n, one in zip(times, found, strict=True))

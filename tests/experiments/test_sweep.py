@@ -1,0 +1,100 @@
+"""A sweep: its plan is a function of words and of the disk; it goes on however it ended."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.sweeps.plan import listing, parse_grid, plan, progress, remaining
+from sngan_jax.errors import UserError
+from sngan_jax.train.workdir import read_metrics
+from tests.train.processes import TINY, environment, wait_for
+
+ROOT = Path(__file__).parents[2]
+DIGITS = str(ROOT / "experiments" / "configs" / "digits.py")
+
+
+def save(run, sweep, iteration):
+    (run.workdir(sweep) / "checkpoints" / str(iteration)).mkdir(parents=True)
+
+
+def test_every_combination_with_every_seed(tmp_path):
+    grid = parse_grid(["arg=sn+A,wgan_gp", "learning_rate=1e-3,1e-4"])
+    runs = plan(DIGITS + ":conditional", grid, 3, ["iterations=7"])
+    assert len(runs) == len({run.name for run in runs}) == 2 * 2 * 3
+    first = runs[0]
+    assert first.name == "arg=sn+A,learning_rate=1e-3,seed=0" and first.iterations == 7
+    command = first.command(tmp_path)
+    assert command[:3] == [sys.executable, "-m", "experiments.train"]
+    assert command[3] == f"--config={DIGITS}:conditional,sn,A"
+    assert command[5:] == ["--config.iterations=7", "--config.learning_rate=1e-3",
+                           "--config.seed=0"]
+    assert [run.name for run in plan(DIGITS, [], 2)] == ["seed=0", "seed=1"]
+
+
+def test_what_is_finished_is_left_out_and_what_was_cut_off_goes_first(tmp_path):
+    new, cut, done = plan(DIGITS, [], 3, ["iterations=10"])
+    save(cut, tmp_path, 4)
+    save(done, tmp_path, 5)
+    save(done, tmp_path, 10)
+    (cut.workdir(tmp_path) / "checkpoints" / "9.orbax-checkpoint-tmp").mkdir()
+    assert [progress(run, tmp_path) for run in (new, cut, done)] == [0, 4, 10]
+    assert remaining([new, cut, done], tmp_path) == [cut, new]
+    assert listing([new, cut, done], tmp_path) == [
+        "seed=0: new", "seed=1: cut off at 4 of 10", "seed=2: finished"]
+
+
+@pytest.mark.parametrize(("grid", "seeds", "words"), [
+    (["learning_rate"], 1, "write a field and its values"),
+    (["learning_rate=1,"], 1, "write a field and its values"),
+    (["seed=1", "seed=2"], 1, "names seed twice"),
+    (["learning=1"], 1, "did you mean learning_rate"),
+    (["n_dis=0"], 1, "at least 1"),
+    (["arg=colour"], 1, "no variant 'colour'"),
+    ([], 0, "at least one")])
+def test_a_wrong_sweep_is_a_sentence(grid, seeds, words):
+    with pytest.raises(UserError, match=words):
+        plan(DIGITS, parse_grid(grid), seeds)
+
+
+def sweep(workdir, *arguments):
+    return [sys.executable, "-m", "experiments.sweep", TINY[0], f"--workdir={workdir}",
+            *(option.replace("--config.", "--set=") for option in TINY[1:]), *arguments]
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_interrupted_saves_and_goes_on(tmp_path):
+    pytest.importorskip("submitit", reason="a sweep needs submitit: pip install -e '.[sweep]'")
+    options = {"cwd": ROOT, "env": environment(1), "text": True, "stdout": subprocess.PIPE,
+               "stderr": subprocess.STDOUT}
+    long = sweep(tmp_path, "--seeds=2", "--set=iterations=400", "--set=checkpoint_every=40",
+                 "--set=log_every=40", "--parallel=2")
+    process = subprocess.Popen(long, **options)
+    wait_for(lambda: all((tmp_path / f"seed={i}" / "checkpoints" / "40").is_dir()
+                         for i in range(2)), "checkpoints of both", of=[process])
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 130, process.stdout.read()
+    process.stdout.close()
+    at = [read_metrics(tmp_path / f"seed={i}")[-1]["iteration"] for i in range(2)]
+    assert all(40 <= n < 400 for n in at)
+    listed = subprocess.run([*long, "--dry_run"], **options)
+    assert [f"seed={i}: cut off at {at[i]} of 400" for i in range(2)] == listed.stdout.splitlines()
+    done = subprocess.run(long, **options)
+    assert done.returncode == 0, done.stdout
+    for i in range(2):
+        iterations = [row["iteration"] for row in read_metrics(tmp_path / f"seed={i}")]
+        assert at[i] in iterations and iterations[-1] == 400
+    assert "2 runs, 2 of them finished" in subprocess.run(long, **options).stdout
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_is_named(tmp_path):
+    pytest.importorskip("submitit", reason="a sweep needs submitit: pip install -e '.[sweep]'")
+    done = subprocess.run(sweep(tmp_path, "--set=dataset=npz:none.npz"), cwd=ROOT,
+                          env=environment(1), text=True, capture_output=True)
+    assert done.returncode == 1 and "seed=0: exit status 2" in done.stdout
+    assert "not finished: seed=0" in done.stdout
+    (log,) = (tmp_path / "jobs").glob("*.err")
+    assert "none.npz" in log.read_text()

@@ -1,0 +1,167 @@
+"""The TPU check: pure pieces against what is known, and the real compiler where it is installed."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.configs import cifar10_resnet, digits, folder, imagenet128
+from experiments.tpu.check import (
+    SETS,
+    Facts,
+    data_shapes,
+    estimate,
+    facts_of,
+    row,
+    tpu_devices,
+    with_batch,
+)
+from experiments.tpu.chips import CHIPS, parse_topology
+from experiments.tpu.hlo import AllReduce, all_reduces, executed
+from experiments.tpu.records import find, read, same
+from sngan_jax.errors import UserError
+from tests.train.processes import environment
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(("text", "name", "devices", "hosts"), [
+    ("v3-8", "v3:2x2x1", 8, 1), ("v3-32", "v3:4x4x1", 32, 4), ("v4-8", "v4:2x2x1", 4, 1),
+    ("v5e-8", "v5e:2x4", 8, 1), ("v5e-64", "v5e:8x8", 64, 8), ("v5e-256", "v5e:16x16", 256, 32),
+    ("v6e:2x4", "v6e:2x4", 8, 1), ("v5p-8", "v5p:2x2x1", 4, 1)])
+def test_slices(text, name, devices, hosts):
+    topology = parse_topology(text)
+    assert (topology.name, topology.devices, topology.hosts) == (name, devices, hosts)
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("v9-8", "there are v2, v3"), ("v3", "no such TPU"), ("v3-9", "sold as v3-8, v3-32"),
+    ("v5e:2xa", "no shape"), ("v5e:32x16", "512 chips: up to 256")])
+def test_a_slice_that_does_not_exist_is_a_sentence(text, words):
+    with pytest.raises(UserError, match=words):
+        parse_topology(text)
+
+
+def test_the_farthest_chip_of_a_torus():
+    assert parse_topology("v3-8").hops == 2 and parse_topology("v5e-256").hops == 16
+
+
+HLO = '''
+  %psum.1 = f32[2,256]{1,0:T(2,128)} all-reduce(%a), channel_id=1, to_apply=%r, \
+metadata={op_name="jit(_fun)/shard_map/while/body/closed_call/ResNetGenerator/norm/norm/psum"}
+  %all-reduce.2 = (f32[128]{0:T(256)}, bf16[3,3,3,128]{3,2,1,0}, /*index=5*/f32[]) \
+all-reduce(%b, %c), to_apply=%r, metadata={op_name="jit(_fun)/shard_map/while/body/psum"}
+  %all-reduce.3 = f32[10]{0} all-reduce(%b), metadata={op_name="jit(_fun)/shard_map/psum"}
+  %copy.4 = f32[10]{0} copy(%all-reduce.3)
+'''
+
+
+def test_all_reduces_of_a_program():
+    found = all_reduces(HLO)
+    assert found == [AllReduce(1, 2048, True, True),
+                     AllReduce(3, 4 * 128 + 2 * 9 * 3 * 128 + 4, True, False),
+                     AllReduce(1, 40, False, False)]
+    assert executed(found, 5) == (11, 5 * (found[0].bytes + found[1].bytes) + 40)
+
+
+def test_operations_without_an_estimate_are_told_apart():
+    assert estimate(0.004) == (0.004, 0)
+    seconds, without = estimate(-14.996498)
+    assert without == 15 and seconds == pytest.approx(0.003502, abs=1e-6)
+
+
+def test_batches_of_each_device_keep_the_proportion():
+    config = with_batch(cifar10_resnet.get_config(), 8, 256)
+    assert (config.batch_size, config.generator_batch_size) == (2048, 4096)
+    assert with_batch(cifar10_resnet.get_config(), 0, 256).batch_size == 64
+
+
+def test_data_of_a_device():
+    config = imagenet128.get_config()
+    data = data_shapes(config, SETS[config.dataset], 8)
+    assert data.images.shape == (8, 1, 5, 8, 128, 128, 3) and data.labels.shape == (8, 1, 5, 8)
+    config = cifar10_resnet.get_config()
+    assert data_shapes(config, SETS[config.dataset], 8).images.shape == (50_000, 32 * 32 * 3)
+
+
+def test_facts_of_a_set_that_is_not_known():
+    with pytest.raises(UserError, match="add --images"):
+        facts_of(folder.get_config(), 0, 0)
+    with pytest.raises(UserError, match="add --classes"):
+        facts_of(folder.get_config("conditional"), 1000, 0)
+    assert facts_of(folder.get_config("conditional"), 1000, 7) == Facts(1000, 3, 7)
+    assert facts_of(digits.get_config(), 0, 0) == Facts(1797, 1, 10)
+
+
+def test_nothing_is_compiled_twice(tmp_path):
+    config, topology = cifar10_resnet.get_config(), parse_topology("v3-8")
+    wanted = same(config, topology, 8)
+    file = tmp_path / "records.jsonl"
+    assert read(str(file)) == []
+    file.write_text(json.dumps({**wanted, "compiles": True}) + "\n")
+    assert find(read(str(file)), wanted)["compiles"]
+    for other in (same(config, topology, 16), same(config, parse_topology("v5e-8"), 8),
+                  same(cifar10_resnet.get_config("wgan_gp"), topology, 8)):
+        assert find(read(str(file)), other) is None
+    file.write_text("{")
+    with pytest.raises(UserError, match="cannot be read"):
+        read(str(file))
+
+
+def test_the_stored_records_are_whole():
+    """docs/scaling.md cites them."""
+    records = read(str(ROOT / "experiments" / "results" / "tpu" / "scaling.jsonl"))
+    for record in records:
+        chip = CHIPS[record["topology"].partition(":")[0]]
+        assert record["compiles"] and record["fits"] and record["donated"]
+        assert record["hbm_bytes"] < record["hbm_of_core"] == chip.hbm_bytes
+        assert record["all_reduces"] == record["n_dis"] + 1
+        assert len(row(record)) == 12
+    paper = {(r["model"], r["image_size"]) for r in records}
+    assert len(paper) == 5
+    for topology in ("v3:2x2x1", "v5e:2x4"):
+        assert {(r["model"], r["image_size"]) for r in records
+                if r["topology"] == topology} == paper
+
+
+def tpu_check(*arguments):
+    return subprocess.run([sys.executable, "-m", "experiments.tpu_check", *arguments], cwd=ROOT,
+                          env=environment(1), text=True, capture_output=True, timeout=500)
+
+
+needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason=(
+    "needs the TPU compiler: pip install -e '.[tpu_check]'"))
+
+
+@needs_libtpu
+@pytest.mark.slow
+def test_the_papers_resnet_compiles_for_v3_8():
+    done = tpu_check("--config=experiments/configs/cifar10_resnet.py", "--topology=v3-8")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout.splitlines()[-1])
+    assert record["compiles"] and record["fits"] and record["donated"]
+    assert (record["all_reduces"], record["all_reduce_instructions"]) == (6, 2)
+    # Seven batch norms: forward in all six passes of G, backward in one.
+    assert record["bn_all_reduces"] == 7 * (5 + 2) and record["devices"] == 8
+    assert 0 < record["hbm_bytes"] < 2**30 and 1e-3 < record["optimal_seconds"] < 1e-2
+
+
+@needs_libtpu
+@pytest.mark.slow
+def test_batch_norm_per_device_needs_no_further_all_reduce():
+    done = tpu_check("--config=experiments/configs/digits.py", "--topology=v3-8",
+                     "--config.bn_sync=device", "--config.n_dis=3", "--per_device_batch=2")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout.splitlines()[-1])
+    assert (record["all_reduces"], record["bn_all_reduces"]) == (4, 0)
+    done = tpu_check("--config=experiments/configs/digits.py", "--topology=v3:9x2x1")
+    assert done.returncode == 2 and "knows no topology v3:9x2x1" in done.stderr
+
+
+def test_without_the_compiler_there_is_a_sentence(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install -e '.\[tpu_check\]'"):
+        tpu_devices(parse_topology("v3-8"))
