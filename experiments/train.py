@@ -3,13 +3,15 @@
     python -m experiments.train --config=experiments/configs/digits.py --workdir=runs/digits
 
 Every field of the config is a flag: --config.iterations=200 --config.batch_size=128. The same
-command again resumes. Exit status: 0 when all iterations are done, 2 for bad input, 130 when
-Ctrl-C or SIGTERM stopped it with everything saved.
+command X
 """
+
+import experiments.stopping  # noqa: F401, I001  (first: a signal may come while the rest is read)
 
 from absl import flags
 
 from experiments import cli
+from sngan_jax.train.interruption import STOPPED
 from sngan_jax.train.loop import train
 
 cli.define_config()
@@ -17,12 +19,10 @@ WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run, created w
 ACCEPT = flags.DEFINE_bool("accept_config_changes", False,
                            "Go on in a workdir whose run had another config.")
 
-STOPPED = 130
-
 
 def main() -> int:
     """Runs the flags' config in the flags' workdir."""
-    done = train(flags.FLAGS.config, WORKDIR.value, accept_changes=ACCEPT.value)
+    done = train(flags.FLAGS.config, WORKDIR.value, accept_changes=ACCEPT.value, own_process=True)
     return 0 if done else STOPPED
 
 

@@ -101,11 +101,16 @@ FIELDS: dict[str, Rule] = {
     "num_samples": _COUNT,
     "checkpoint_every": _COUNT,
     "keep_checkpoints": _COUNT,
+    "keep_every": _COUNT_OR_NONE,
+    "checkpoint_minutes": _COEFFICIENT,
+    "on_nan": _one_of(("stop", "rollback")),
+    "on_nan_rollbacks": _COUNT,
 }
 
 # What fields that came later mean for a run that was begun without them.
 ADDED = {"fusion": "auto", "iterations_per_call": 1, "evaluate_every": 0,
-         "evaluate_extractor": "inception", "evaluate_metrics": "fid", "evaluate_images": 5000}
+         "evaluate_extractor": "inception", "evaluate_metrics": "fid", "evaluate_images": 5000,
+         "keep_every": 0, "checkpoint_minutes": 0.0, "on_nan": "stop", "on_nan_rollbacks": 3}
 
 
 def validate(config: Any, device_count: int) -> None:
@@ -137,7 +142,8 @@ def validate(config: Any, device_count: int) -> None:
         if config[name] % device_count:
             raise UserError(f"config.{name} is {config[name]}, which the {device_count} devices "
                             f"cannot share equally: use a multiple of {device_count}")
-    for name in ("iterations", "log_every", "sample_every", "checkpoint_every", "evaluate_every"):
+    for name in ("iterations", "log_every", "sample_every", "checkpoint_every", "evaluate_every",
+                 "keep_every"):
         if config[name] % config.iterations_per_call:
             raise UserError(f"config.iterations_per_call is {config.iterations_per_call}, and "
                             f"config.{name} ({config[name]}) is no multiple of it: nothing can be "
