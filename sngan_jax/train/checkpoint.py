@@ -138,6 +138,7 @@ class Checkpoints(StoredCheckpoints):
                     state=ocp.args.StandardSave(host), meta=ocp.args.JsonSave(meta)))
             write_manifest(step)
             step.rename(self.folder / str(iteration))
+            step.parent.rmdir()
             sync_folder(self.folder)
             self._prune()
         except BaseException as error:

@@ -200,8 +200,8 @@ def _restore(step: Path, **items: Any) -> dict[str, Any]:
 
 def _described(step: Path) -> dict[str, Any]:
     """The leaves of a step as Orbax recorded them."""
-    with checkpointer() as opened:
-        return describe(opened.metadata(step).item_metadata["state"].tree)
+    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as opened:
+        return describe(opened.metadata(step / "state").item_metadata.tree)
 
 
 def _version() -> str:
