@@ -1,0 +1,1 @@
+def malformed(*_): raise SystemExit
