@@ -21,10 +21,10 @@ from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from sngan_jax.train.workdir import commit  # noqa: E402
-from tests.faults import damage, disk, malformed, nan, processes, soak  # noqa: E402
+from sngan_jax.train.workdir import commit
+from tests.faults import damage, disk, malformed, nan, processes, soak
 
 FAULTS = {"kill": processes.kill, "sigterm": processes.sigterm, "flip": damage.flip,
           "truncate": damage.truncate, "disk": disk.disk, "lock": processes.lock, "nan": nan.nan,

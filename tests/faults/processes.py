@@ -67,8 +67,8 @@ def kill(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
 
     with ThreadPoolExecutor(_LANES) as pool:
         parts = list(pool.map(lane, range(_LANES)))
-    return Outcome(sum(p[0] for p in parts), sum(p[1] for p in parts), sum((p[2] for p in parts),
-                                                                           []))
+    return Outcome(sum(p[0] for p in parts), sum(p[1] for p in parts),
+                   [note for part in parts for note in part[2]])
 
 
 def sigterm(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
