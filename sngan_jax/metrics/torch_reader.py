@@ -117,8 +117,8 @@ def read_torch(file: Path) -> dict[str, np.ndarray]:
                 raise ValueError("it has no data.pkl: a PyTorch file of 1.6 or newer has one")
             return dict(_leaves(_Unpickler(archive, roots[0], file).load(), ""))
     except Exception as error:  # a damaged pickle may raise anything
-        raise UserError(f"{file} cannot be read as a PyTorch file of weights ({one_line(error)}): it is "
-                        "damaged or of another kind; fetch it again") from error
+        raise UserError(f"{file} cannot be read as a PyTorch file of weights ({one_line(error)}): "
+                        "it is damaged or of another kind; fetch it again") from error
 
 
 def _leaves(node: Any, name: str):

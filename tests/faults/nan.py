@@ -33,7 +33,7 @@ def nan(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
         leaf = str(rng.choice(_KERNELS[network]))
         at = int(rng.integers(2, _ITERATIONS - _LOG))
         back = bool(rng.random() < 0.5)
-        words = {"batch": "on a batch of real images", "weight": f"parameter {network}/{leaf}",
+        words = {"batch": "metric d_loss (and 1 more) is not finite, on a batch of real images", "weight": f"parameter {network}/{leaf}",
                  "gradient": f"gradient of {network}/{leaf}"}[kind]
         problems = _round(work / f"nan-{n}", kind, network, leaf, at, back, words)
         held += not problems
@@ -122,8 +122,8 @@ def _wrong_step(kind: str, network: str, leaf: str, changed):
         return mock.patch.object(step, "real_batch", real_batch)
     pmean = step.lax.pmean
 
-    def poisoned(tree, axis):
-        whole = pmean(tree, axis)
+    def poisoned(tree, axis, **options):
+        whole = pmean(tree, axis, **options)
         if not isinstance(whole, tuple):
             return whole
         names = {name.split("/")[-1] for name in named_leaves(whole)}
