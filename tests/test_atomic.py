@@ -20,7 +20,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
 
 
 def test_the_sentence_names_file_and_folder(tmp_path):
-    with pytest.raises(WriteError, match=rf"a\.png in the folder {tmp_path} \(No space") as caught, \
-            sentences("a picture", tmp_path):
+    words = rf"a\.png in the folder {tmp_path} \(No space"
+    with pytest.raises(WriteError, match=words) as caught, sentences("a picture", tmp_path):
         raise OSError(28, "No space left", str(tmp_path / "a.png"))
     assert caught.value.status == 74

@@ -63,7 +63,14 @@ def build_run(config: Any, channels: int, num_classes: int) -> Run:
     init = jax.jit(lambda key: create_state(
         key, generator, discriminator, optimizer, latent_size=config.latent_size,
         image_shape=(config.image_size, config.image_size, channels), ema=config.ema_decay > 0))
-    return Run(generator, discriminator, optimizer, init(jax.random.key(config.seed)))
+    key = jax.random.key(config.seed)
+    needed = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(jax.eval_shape(init, key)))
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > there:
+        raise UserError("the networks of this config and their optimizer need "
+                        f"{needed / 2**30:,.0f} GiB, and this machine has {there / 2**30:,.0f}: "
+                        "choose smaller widths, image_size or latent_size")
+    return Run(generator, discriminator, optimizer, init(key))
 
 
 def build_step(config: Any, run: Run, devices: list[jax.Device]) -> Callable:

@@ -69,8 +69,10 @@ class StoredCheckpoints:
             except FileNotFoundError:
                 complete = False
             meta = _restore(step, meta=ocp.args.JsonRestore())["meta"]
-            written = meta.get("format", 1)
-            whole = isinstance(written, int) and (written == 1 or isinstance(meta["leaves"], dict))
+            written, hashes = meta.get("format", 1), meta.get("leaves")
+            whole = isinstance(written, int) and (written == 1 or isinstance(hashes, dict))
+            whole &= isinstance(meta.get("identity", {}), dict)
+            whole &= isinstance(meta.get("rollbacks", 0), int)
             if not (whole and meta["channels"] in (1, 3) and isinstance(meta["data"], str)
                     and isinstance(meta["num_classes"], int) and 0 <= meta["num_classes"] < 2**31):
                 raise DamagedError("its meta item does not hold what it should")

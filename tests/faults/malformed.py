@@ -47,8 +47,9 @@ _SECONDS, _MEMORY = 10, 1 << 30
 _ODD = [0, -1, 1, 2, 7, 10**6, 10**12, 2**31, 2**63, 10**30, -10**30, 0.5, -0.0, 1e308,
         float("nan"), float("inf"), "", " ", "\0", "a" * 5000, "é\u202e", "../../etc/passwd",
         "npz:", "idx:/", "folder:/proc", "folder:/dev", "npz:/dev/zero", "npz:\0",
-        "folder:" + "x" * 3000, "tfds:../../x", "train[", "train[:0]", "train[1e9:]", True, False, None, [], (1, 2), {},
-        b"bytes", "1", "true", "sn", "digits", "${x}", "%s%n", "\n", "\ud800"]
+        "folder:" + "x" * 3000, "tfds:../../x", "train[", "train[:0]", "train[1e9:]", True,
+        False, None, [], (1, 2), {}, b"bytes", "1", "true", "sn", "digits", "${x}", "%s%n",
+        "\n", "\ud800"]
 
 Case = Callable[[np.random.Generator, Path], object]
 
