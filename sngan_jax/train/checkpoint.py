@@ -8,10 +8,15 @@ its place is whole. Damaged steps are moved into `checkpoints/damaged`, never de
 from __future__ import annotations
 
 import contextlib
+import errno
+import gc
+import logging
+import os
 import shutil
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,8 +33,8 @@ from sngan_jax.train.state import TrainState
 from sngan_jax.train.stored import DAMAGED, FORMAT, UNFINISHED, StoredCheckpoints, checkpointer
 
 _SAVING, _DELETING = "saving", "deleting"
-_DISK = ("No space left", "Disk quota", "Read-only", "Permission denied", "RESOURCE_EXHAUSTED",
-         "Input/output error", "File too large")
+_DISK = ("No space left on device", "Disk quota", "Read-only", "Permission denied",
+         "RESOURCE_EXHAUSTED", "Input/output error", "File too large")
 
 
 class Checkpoints(StoredCheckpoints):
@@ -61,10 +66,13 @@ class Checkpoints(StoredCheckpoints):
         self._tidy()
 
     def __enter__(self) -> Checkpoints:
+        self._quiet = contextlib.ExitStack()
+        self._quiet.enter_context(_without_orbax_tracebacks())
         return self
 
     def __exit__(self, kind: Any, *_) -> None:
         self._writer.shutdown()
+        self._quiet.close()
         if kind is None:
             self.check()
 
@@ -130,6 +138,7 @@ class Checkpoints(StoredCheckpoints):
                 return
             if bad := not_finite(host):
                 raise NotFiniteState(iteration, bad)
+            self._check_room(host)
             step.parent.mkdir(exist_ok=True)
             meta = {**meta, "format": FORMAT, "version": sngan_jax.__version__,
                     "leaves": hashed(host)}
@@ -148,6 +157,12 @@ class Checkpoints(StoredCheckpoints):
         finally:
             self._pending.discard(iteration)
             self._slots.release()
+
+    def _check_room(self, host: TrainState) -> None:
+        """OSError where the disk has less room than the arrays take: nothing is begun then."""
+        disk = os.statvfs(self.folder)
+        if sum(x.nbytes for x in jax.tree.leaves(host)) > disk.f_bavail * disk.f_frsize:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
 
     def _prune(self) -> None:
         """Deletes the steps that need not be kept, each by a rename first: none is half there."""
@@ -193,7 +208,29 @@ def _as_sentence(error: BaseException, step: Path, iteration: int) -> BaseExcept
     known = next((words for words in _DISK if words in f"{text} {error}"), None)
     if isinstance(error, NotFiniteState) or not (isinstance(error, OSError) or known):
         return error
-    sentence = WriteError(cannot_write(f"the checkpoint of iteration {iteration:,}", step,
-                                       known or text))
-    sentence.__cause__ = error
-    return sentence
+    return WriteError(cannot_write(f"the checkpoint of iteration {iteration:,}", step,
+                                   known or text))
+
+
+@contextlib.contextmanager
+def _without_orbax_tracebacks() -> Iterator[None]:
+    """Of a save that fails: the sentence says it; Orbax's threads and tasks would, at length."""
+    def unraisable(hooked: Any) -> None:
+        if str(hooked.exc_value) != "Event loop is closed":
+            old(hooked)
+
+    def wanted(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        return "_SignalingThread" not in message and "never retrieved" not in message
+
+    old, sys.unraisablehook = sys.unraisablehook, unraisable
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    for logger in loggers:
+        logger.addFilter(wanted)
+    try:
+        yield
+    finally:
+        gc.collect()  # what tasks say when they are forgotten
+        sys.unraisablehook = old
+        for logger in loggers:
+            logger.removeFilter(wanted)

@@ -71,9 +71,13 @@ def said(workdir: Path) -> str:
     return workdir.with_name(workdir.name + ".log").read_text(errors="replace")
 
 
-def run(workdir: Path, timeout: float = 300, **changes: Any) -> int:
+def run(workdir: Path, timeout: float = 1200, **changes: Any) -> int:
     """Runs the program to its end; its exit status."""
-    return start(workdir, **changes).wait(timeout)
+    process = start(workdir, **changes)
+    try:
+        return process.wait(timeout)
+    finally:
+        process.kill()
 
 
 def straight(work: Path, **changes: Any) -> Path:
@@ -118,6 +122,8 @@ def rows(workdir: Path) -> list[dict[str, Any]]:
 def scores(workdir: Path) -> list[dict[str, Any]]:
     """The scores without the clock."""
     file = workdir / "scores.jsonl"
+    if not file.exists():
+        return []
     return [_timeless(json.loads(line)) for line in file.read_text().splitlines()]
 
 
