@@ -24,7 +24,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import numpy as np
 
 from sngan_jax.train.workdir import commit
-from tests.faults import damage, disk, malformed, nan, processes, soak
+from tests.faults import damage, disk, malformed, nan, processes, runs, soak
 
 FAULTS = {"kill": processes.kill, "sigterm": processes.sigterm, "flip": damage.flip,
           "truncate": damage.truncate, "disk": disk.disk, "lock": processes.lock, "nan": nan.nan,
@@ -37,8 +37,11 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default=",".join(FAULTS), help="names with commas")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--iterations", type=int, default=runs.FIELDS["iterations"],
+                        help="of the runs that are killed, stopped and compared")
     parser.add_argument("--keep", action="store_true", help="keep the folders")
     flags = parser.parse_args()
+    runs.FIELDS["iterations"] = flags.iterations
     names = [name.strip() for name in flags.only.split(",") if name.strip()]
     if unknown := set(names) - set(FAULTS):
         parser.error(f"there is no fault {', '.join(sorted(unknown))}: {', '.join(FAULTS)}")
