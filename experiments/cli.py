@@ -43,7 +43,7 @@ def run(main: Callable[[], int | None], *, required: Sequence[str] = ()) -> None
         try:
             return main()
         except UserError as error:
-            return _fail(str(error))
+            return _fail(str(error), error.status)
         except KeyboardInterrupt:
             return _fail("interrupted", 130)
 

@@ -48,6 +48,7 @@ from sngan_jax.metrics.scores import (
     needs_reference,
 )
 from sngan_jax.sampling import BN_MODES
+from sngan_jax.train.evaluation import best_of, recorded
 from sngan_jax.train.restore import RestoredRun, restore_run, saved_iterations
 from sngan_jax.train.validate import names_of
 
@@ -107,7 +108,7 @@ def main() -> None:
 
 def of_run(workdir: Path, metrics: list[str], protocol: Protocol) -> None:
     """Scores one checkpoint or several of a run."""
-    iterations = chosen(workdir, metrics)
+    iterations, compared = chosen(workdir, metrics)
     run = restore_run(workdir, iterations[0])
     if EMA.value == "yes" and run.state.generator.ema_params is None:
         raise UserError(f"--ema=yes, but {workdir} kept no moving average of its generator "
@@ -131,25 +132,35 @@ def of_run(workdir: Path, metrics: list[str], protocol: Protocol) -> None:
         records.append(scored(run if iteration == run.iteration else restore_run(
             workdir, iteration), metrics, protocol, real, extractor))
     if CHECKPOINT.value == "best":
-        records = [{**best(records, metrics[0]), "best_of": iterations, "best_by": metrics[0]}]
+        records = [{**best(records, metrics[0]), "best_of": compared, "best_by": metrics[0]}]
     finish(records, Path(OUT.value or workdir / SCORES))
 
 
-def chosen(workdir: Path, metrics: list[str]) -> list[int]:
-    """The iterations that --checkpoint asks for."""
+def chosen(workdir: Path, metrics: list[str]) -> tuple[list[int], list[int]]:
+    """The iterations to score for --checkpoint, and those among which the best one is sought.
+
+    Where the run noted this metric while it trained, the best is chosen by that.
+    """
     saved = saved_iterations(workdir)
     match CHECKPOINT.value:
         case "last":
-            return saved[-1:]
+            return saved[-1:], saved
         case "best" if metrics[0] not in LESS_IS_BETTER:
             raise UserError(f"--checkpoint=best goes by the first metric, and {metrics[0]} is no "
                             f"single number: put one of {', '.join(LESS_IS_BETTER)} first")
+        case "best" if scores := noted(workdir, saved, metrics[0]):
+            return [best_of(scores, metrics[0], scores)], sorted(scores)
         case "best" | "each":
-            return saved
-        case text if text.isdigit() and int(text) in saved:
-            return [int(text)]
+            return saved, saved
+        case text if text.isdecimal() and int(text) in saved:
+            return [int(text)], saved
     raise UserError(f"--checkpoint is {CHECKPOINT.value!r}: expected last, best, each, or one of "
                     f"the iterations {', '.join(map(str, saved))}")
+
+
+def noted(workdir: Path, saved: list[int], metric: str) -> dict[int, float]:
+    """The scores that the run noted of its saved iterations."""
+    return {i: score for i, score in recorded(workdir, metric).items() if i in saved}
 
 
 def best(records: list[dict], metric: str) -> dict:

@@ -4,5 +4,7 @@
 class UserError(ValueError):
     """Bad input of any kind; the message names the value, what was expected and how to fix it.
 
-    The programs in `experiments/` print it without a traceback and exit with status 2.
+    The programs in `experiments/` print it without a traceback and exit with its `status`.
     """
+
+    status = 2

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from sngan_jax.atomic import replacing
+
 
 def image_grid(images: np.ndarray, columns: int | None = None, *, gap: int = 2) -> np.ndarray:
     """One picture of many.
@@ -34,9 +36,8 @@ def save_grid(file: Path, images: np.ndarray, columns: int | None = None) -> Non
     """Writes `image_grid` as PNG; small images are enlarged to at least 48 pixels a side."""
     enlarge = max(1, -(-48 // images.shape[1]))
     grid = image_grid(images.repeat(enlarge, 1).repeat(enlarge, 2), columns)
-    temporary = file.with_suffix(".tmp")
-    Image.fromarray(grid.squeeze(-1) if grid.shape[-1] == 1 else grid).save(temporary, "PNG")
-    temporary.replace(file)
+    with replacing(file) as temporary:
+        Image.fromarray(grid.squeeze(-1) if grid.shape[-1] == 1 else grid).save(temporary, "PNG")
 
 
 def save_curves(file: Path, iterations: list[int], curves: dict[str, list[float]],
@@ -52,9 +53,8 @@ def save_curves(file: Path, iterations: list[int], curves: dict[str, list[float]
     axes.set(xlabel="iteration (generator updates)", ylabel=ylabel)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small", ncols=2 if len(curves) > 6 else 1)
-    temporary = file.with_suffix(".tmp")
-    figure.savefig(temporary, dpi=120, format="png")
-    temporary.replace(file)
+    with replacing(file) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
 
 
 # Okabe and Ito's colours, distinguishable by colour-blind readers.

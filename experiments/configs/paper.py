@@ -104,7 +104,11 @@ def paper_defaults() -> ConfigDict:
     config.sample_every = 1000
     config.num_samples = 100
     config.checkpoint_every = 5000
-    config.keep_checkpoints = 2
+    config.keep_checkpoints = 2  # the newest; and the best by the first metric
+    config.keep_every = 0  # and for ever those of multiples of so many iterations; 0: none
+    config.checkpoint_minutes = 0.0  # a checkpoint also after so many minutes; 0: never
+    config.on_nan = "stop"  # NaN or infinity: stop; rollback: to the last checkpoint, other data
+    config.on_nan_rollbacks = 3  # at most
     return config
 
 

@@ -2,12 +2,14 @@
 
 import gzip
 import math
+import zipfile
 import zlib
 from pathlib import Path
 
 import numpy as np
 
-from sngan_jax.data.image_set import DataError, checked_labels, one_line
+from sngan_jax.data.archive import array_names, read_arrays, refuse_bomb
+from sngan_jax.data.image_set import DataError, checked_labels, is_dir, is_file, one_line
 
 # Deflate expands by 1032 at most: a header that promises more is wrong, and nothing is allocated.
 _MAX_DEFLATE_RATIO = 1032
@@ -27,24 +29,20 @@ def read_npz(file: str, split: str) -> tuple[np.ndarray, np.ndarray | None, int]
       DataError: no such file, not an .npz, corrupt, no suitable arrays, or labels that do not fit.
     """
     path = Path(file).expanduser()
-    if not path.is_file():
+    if not is_file(path):
         raise DataError(f"npz:{file}: there is no such file")
+    if path.suffix == ".npy":
+        raise DataError(f"npz:{file} holds a single array: save it by np.savez with the key "
+                        "'images'")
     try:
-        with path.open("rb") as opened:  # np.load would leave a damaged file open
-            archive = np.load(opened, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(
-                    f"npz:{file} holds a single array: save it by np.savez with the key 'images'"
-                )
-            keys = _npz_keys(archive.files, file, split)
-            images, labels = (archive[key] if key else None for key in keys)
+        with zipfile.ZipFile(path) as archive:
+            keys = _npz_keys(array_names(archive), file, split)
+            arrays = read_arrays(archive, filter(None, keys), path)
+            images, labels = (arrays[key] if key else None for key in keys)
     except DataError:
         raise
     except Exception as error:  # zipfile and NumPy raise almost anything on a damaged file
         raise DataError(f"npz:{file} is no readable .npz file: {one_line(error)}") from error
-    for key, array in zip(keys, (images, labels), strict=True):
-        if array is not None and not isinstance(array, np.ndarray):  # a member that is not .npy
-            raise DataError(f"'{key}' of npz:{file} is no NumPy array: save the file by np.savez")
     if labels is None or images.size == 0 or images.ndim == 0:
         return images, None, 0
     return images, *checked_labels(labels, len(images), f"'{keys[1]}' of npz:{file}")
@@ -90,7 +88,7 @@ def read_idx(folder: str, split: str) -> tuple[np.ndarray, np.ndarray | None, in
     if prefix is None:
         raise DataError(f"idx:{folder} has no split '{split}': there are 'train' and 'test'")
     root = Path(folder).expanduser()
-    if not root.is_dir():
+    if not is_dir(root):
         raise DataError(f"idx:{folder}: there is no such folder")
     images_file = _find_idx(root, f"{prefix}-images", "idx3-ubyte")
     if images_file is None:
@@ -107,7 +105,7 @@ def read_idx(folder: str, split: str) -> tuple[np.ndarray, np.ndarray | None, in
 
 def _find_idx(root: Path, stem: str, suffix: str) -> Path | None:
     names = [f"{stem}{mark}{suffix}{end}" for end in ("", ".gz") for mark in "-."]
-    return next((root / name for name in names if (root / name).is_file()), None)
+    return next((root / name for name in names if is_file(root / name)), None)
 
 
 def _read_idx_file(path: Path, ndim: int) -> np.ndarray:
@@ -124,9 +122,12 @@ def _read_idx_file(path: Path, ndim: int) -> np.ndarray:
             shape = tuple(int(size) for size in np.frombuffer(header[4:], ">u4"))
             size = math.prod(shape)
             most = path.stat().st_size * (_MAX_DEFLATE_RATIO if zipped else 1)
+            refuse_bomb(size if size <= most else 0, path.stat().st_size, "it")
             # One byte more than promised, to notice a file that is too long.
             content = file.read(size + 1) if size <= most else b""
-    except (OSError, EOFError, zlib.error) as error:
+    except DataError:
+        raise
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {one_line(error)}") from error
     if len(content) != size:
         problem = "ends too early" if len(content) < size else "is too long"

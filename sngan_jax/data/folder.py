@@ -11,12 +11,15 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from sngan_jax.data.fit import fit_one
-from sngan_jax.data.image_set import DataError, one_line
+from sngan_jax.data.image_set import DataError, is_dir, is_file, one_line
 from sngan_jax.data.split import parse_split, rows_of
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
 # Only these decoders: Pillow would call an external program for some others (Ghostscript for EPS).
 _FORMATS = ("PNG", "JPEG")
+# So many pixels are only believed of a file that has a share of them: of a photograph a byte holds
+# ten at most, of a drawing perhaps fifty.
+_MODEST, _MOST_PIXELS = 1 << 23, 100
 _ORIENTATION = 0x0112  # EXIF; 5 to 8 are turned by 90 degrees
 _GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")
 _SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
@@ -77,7 +80,7 @@ def list_folder(folder: str, split: str) -> tuple[list[Path], np.ndarray | None,
             "the folder of that split instead"
         )
     root = Path(folder).expanduser()
-    if not root.is_dir():
+    if not is_dir(root):
         raise DataError(f"folder:{folder}: there is no such folder")
     flat = [path for path in _visible(root) if path.is_file() and _is_image(path)]
     deep = {
@@ -151,11 +154,18 @@ def _is_image(path: Path) -> bool:
 def _opened(path: Path) -> Iterator[Image.Image]:
     """The open image; whatever goes wrong while it is used becomes a DataError with its name."""
     try:
+        if not is_file(path):  # to open a pipe would wait for ever
+            raise ValueError("it is no regular file")
         with Image.open(path, formats=_FORMATS) as image:
-            limit = Image.MAX_IMAGE_PIXELS
-            if limit is not None and image.width * image.height > limit:
+            limit, pixels = Image.MAX_IMAGE_PIXELS, image.width * image.height
+            if limit is not None and pixels > limit:
                 raise Image.DecompressionBombError(
                     f"{image.width} x {image.height} pixels are more than Pillow's limit of {limit}"
+                )
+            if pixels > _MODEST and pixels > _MOST_PIXELS * path.stat().st_size:
+                raise Image.DecompressionBombError(
+                    f"{image.width} x {image.height} pixels in {path.stat().st_size:,} bytes look "
+                    "like a decompression bomb"
                 )
             yield image
     except Exception as error:  # on corrupt files Pillow raises almost anything

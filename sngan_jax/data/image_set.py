@@ -1,7 +1,9 @@
 """What every source returns: a set of equally large uint8 images with optional class labels."""
 
+import contextlib
 import dataclasses
 import hashlib
+from pathlib import Path
 
 import numpy as np
 
@@ -87,6 +89,20 @@ def checked_labels(labels: np.ndarray, count: int, where: str) -> tuple[np.ndarr
         bad = low if low < 0 else high
         raise DataError(f"{where} hold the class {bad}: classes must be numbered from 0 on")
     return labels.reshape(count).astype(np.int32), high + 1
+
+
+def is_file(path: Path) -> bool:
+    """Whether a regular file is there; False for a name that no file can have."""
+    with contextlib.suppress(OSError, ValueError):
+        return path.is_file()
+    return False
+
+
+def is_dir(path: Path) -> bool:
+    """Whether a folder is there; False for a name that no folder can have."""
+    with contextlib.suppress(OSError, ValueError):
+        return path.is_dir()
+    return False
 
 
 def one_line(error: BaseException) -> str:

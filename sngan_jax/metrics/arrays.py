@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sngan_jax.data.image_set import one_line
+from sngan_jax.atomic import replacing
+from sngan_jax.data.archive import array_names, read_arrays
+from sngan_jax.data.image_set import is_file, one_line
 
 
 def write_npz(file: Path, arrays: dict[str, Any]) -> None:
     """Writes arrays by name, whole or not at all; makes the folder where it is missing."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as out:
+    with replacing(file) as temporary, temporary.open("wb") as out:
         np.savez(out, **arrays)
-    temporary.replace(file)
 
 
 def read_npz(file: Path) -> dict[str, np.ndarray]:
@@ -27,11 +27,10 @@ def read_npz(file: Path) -> dict[str, np.ndarray]:
       FileNotFoundError: there is no such file.
       ValueError: it is damaged or of another kind.
     """
+    if not is_file(file):
+        raise FileNotFoundError(str(file))
     try:
-        with file.open("rb") as opened:  # np.load would leave a damaged file open
-            archive = np.load(opened, allow_pickle=False)
-            return {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise
+        with zipfile.ZipFile(file) as archive:
+            return read_arrays(archive, array_names(archive), file)
     except Exception as error:  # zipfile and NumPy raise almost anything on a damaged file
         raise ValueError(one_line(error)) from error

@@ -189,8 +189,10 @@ def append_record(file: Path, record: dict[str, Any]) -> None:
     """Adds a line to a file of records."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("a") as out:
-            out.write(json.dumps(record) + "\n")
+        with file.open("ab+") as out:
+            # After a line that was cut off, a new one begins.
+            cut = out.tell() and (out.seek(-1, os.SEEK_END), out.read())[1] != b"\n"
+            out.write(b"\n" * bool(cut) + json.dumps(record).encode() + b"\n")
     except OSError as error:
         raise UserError(f"{file} cannot be written ({error.strerror}): choose another place"
                         ) from error

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from sngan_jax.data.image_set import is_file
 from sngan_jax.errors import UserError
 from sngan_jax.metrics.arrays import read_npz, write_npz
 from sngan_jax.metrics.extractor import Extractor
@@ -46,9 +47,13 @@ def load_statistics(file: Path, extractor: Extractor) -> tuple[Moments, dict[str
         mean, covariance = (np.asarray(arrays[k], np.float64) for k in ("mu", "sigma"))
         n = int(arrays.get("n", 0))
         about = json.loads(str(arrays.get("about", "{}")))
+        if not isinstance(about, dict) or n < 0:
+            raise ValueError("it does not say what it is of")
     except FileNotFoundError:
         raise UserError(f"there is no statistics file {file}") from None
-    except (ValueError, TypeError) as error:
+    except UserError:
+        raise
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise UserError(f"the statistics file {file} cannot be read ({error}): it is damaged; "
                         "make or fetch it again") from error
     d = extractor.dimensions
@@ -67,9 +72,11 @@ def load_statistics(file: Path, extractor: Extractor) -> tuple[Moments, dict[str
 def is_statistics(file: Path) -> bool:
     """Whether a file is an .npz with `mu`; False for a damaged or missing one."""
     try:
+        if not is_file(file):
+            return False
         with zipfile.ZipFile(file) as archive:
             return "mu.npy" in archive.namelist()
-    except (OSError, zipfile.BadZipFile):
+    except Exception:  # zipfile raises almost anything on a damaged file
         return False
 
 

@@ -7,7 +7,9 @@ names that build nothing but arrays, dictionaries and plain objects: a hostile f
 from __future__ import annotations
 
 import io
+import math
 import pickle
+import pickletools
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -15,11 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from sngan_jax.data.image_set import is_file, one_line
 from sngan_jax.errors import UserError
 
 _DTYPES = {"FloatStorage": np.float32, "DoubleStorage": np.float64, "HalfStorage": np.float16,
            "LongStorage": np.int64, "IntStorage": np.int32, "ShortStorage": np.int16,
            "CharStorage": np.int8, "ByteStorage": np.uint8, "BoolStorage": np.bool_}
+_MOST_COPIES = 4  # of all bytes of the file, in tensors that share storages
 _LISTS = ("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist")
 
 
@@ -46,15 +50,21 @@ def _rebuild_parameter(data: np.ndarray, *_: Any) -> np.ndarray:
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, archive: zipfile.ZipFile, root: str):
-        super().__init__(io.BytesIO(archive.read(f"{root}/data.pkl")))
-        self._archive, self._root, self._storages = archive, root, {}
+    def __init__(self, archive: zipfile.ZipFile, root: str, file: Path):
+        content = _member(archive, f"{root}/data.pkl", file)
+        for code, argument, _ in pickletools.genops(content):
+            # The unpickler would make room for all places up to the one that is named.
+            if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > len(content):
+                raise pickle.UnpicklingError("it numbers more objects than it can hold")
+        super().__init__(io.BytesIO(content))
+        self._archive, self._root, self._file = archive, root, file
+        self._storages, self._left = {}, _MOST_COPIES * file.stat().st_size
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _rebuild_tensor
+            return self._rebuild
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
             return _rebuild_parameter
         if module == "torch.jit._pickle" and name in _LISTS:
@@ -70,9 +80,25 @@ class _Unpickler(pickle.Unpickler):
         if kind != "storage":
             raise pickle.UnpicklingError(f"it holds a {kind!r}")
         if key not in self._storages:
-            raw = self._archive.read(f"{self._root}/data/{key}")
+            raw = _member(self._archive, f"{self._root}/data/{key}", self._file)
             self._storages[key] = np.frombuffer(raw, dtype, count)
         return self._storages[key]
+
+    def _rebuild(self, storage: np.ndarray, offset: int, size: tuple[int, ...],
+                 stride: tuple[int, ...], *_: Any) -> np.ndarray:
+        # A stride of zero, or one storage for many tensors, could ask for any amount of memory.
+        self._left -= math.prod(map(int, size)) * storage.itemsize
+        if self._left < 0:
+            raise ValueError("its tensors are larger than what it holds")
+        return _rebuild_tensor(storage, offset, size, stride)
+
+
+def _member(archive: zipfile.ZipFile, name: str, file: Path) -> bytes:
+    """A member's content; PyTorch stores all it writes, so that nothing can inflate."""
+    member = archive.getinfo(name)
+    if member.file_size > file.stat().st_size:
+        raise ValueError(f"{name} would be larger than the file")
+    return archive.read(member)
 
 
 def read_torch(file: Path) -> dict[str, np.ndarray]:
@@ -81,19 +107,18 @@ def read_torch(file: Path) -> dict[str, np.ndarray]:
     Raises:
       UserError: missing, damaged, of another format, or naming anything but tensors.
     """
+    if not is_file(file):
+        raise UserError(f"there is no file {file}")
     try:
         with zipfile.ZipFile(file) as archive:
             roots = [name.removesuffix("/data.pkl") for name in archive.namelist()
                      if name.endswith("/data.pkl")]
             if len(roots) != 1:
                 raise ValueError("it has no data.pkl: a PyTorch file of 1.6 or newer has one")
-            tree = _Unpickler(archive, roots[0]).load()
-    except FileNotFoundError:
-        raise UserError(f"there is no file {file}") from None
+            return dict(_leaves(_Unpickler(archive, roots[0], file).load(), ""))
     except Exception as error:  # a damaged pickle may raise anything
-        raise UserError(f"{file} cannot be read as a PyTorch file of weights ({error}): it is "
-                        "damaged or of another kind; fetch it again") from error
-    return dict(_leaves(tree, ""))
+        raise UserError(f"{file} cannot be read as a PyTorch file of weights ({one_line(error)}): "
+                        "it is damaged or of another kind; fetch it again") from error
 
 
 def _leaves(node: Any, name: str):

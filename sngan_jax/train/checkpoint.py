@@ -1,10 +1,23 @@
-"""Checkpoints of a run: Orbax, one step a finished iteration, un-replicated.
+"""Checkpoints of a run: Orbax, one step a finished iteration, un-replicated, saved in background.
 
-They hold arrays of one shape whatever the number of devices, so that a run can move to another.
+They hold arrays of one shape whatever the number of devices, so that a run can move to another. A
+step is written in `checkpoints/saving`, gets its manifest, and only then its place: what stands in
+its place is whole. Damaged steps are moved into `checkpoints/damaged`, never deleted.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import gc
+import logging
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,86 +25,213 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from sngan_jax.errors import UserError
+import sngan_jax
+from sngan_jax.atomic import WriteError, cannot_write, sync_folder
+from sngan_jax.data.image_set import one_line
+from sngan_jax.train.integrity import hashed, not_finite, write_manifest
 from sngan_jax.train.state import TrainState
+from sngan_jax.train.stored import DAMAGED, FORMAT, UNFINISHED, StoredCheckpoints, checkpointer
+
+_SAVING, _DELETING = "saving", "deleting"
+_DISK = ("No space left on device", "Disk quota", "Read-only", "Permission denied",
+         "RESOURCE_EXHAUSTED", "Input/output error", "File too large")
 
 
-class Checkpoints:
-    """The checkpoints in `<workdir>/checkpoints`; use as a context manager.
+class Checkpoints(StoredCheckpoints):
+    """The checkpoints of the run that writes them; use as a context manager.
 
     Args:
-      workdir: an existing folder.
+      workdir: an existing folder, locked.
       keep: how many of the newest to keep.
+      every: also keep those whose iteration is a multiple of this; 0: none.
+
+    Attributes:
+      best: the iteration of one more to keep, or None.
+      blocked: the seconds that saving has held up its caller.
     """
 
-    def __init__(self, workdir: Path, keep: int = 2):
-        folder = (workdir / "checkpoints").absolute()
-        folder.mkdir(parents=True, exist_ok=True)
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, cleanup_tmp_directories=True, create=False,
-            multiprocessing_options=_alone())
-        self._manager = ocp.CheckpointManager(folder, options=options, item_names=("state", "meta"))
+    def __init__(self, workdir: Path, keep: int = 2, every: int = 0):
+        super().__init__(workdir)
+        self.best: int | None = None
+        self.blocked = 0.0
+        self._keep, self._every = keep, every
+        self._lock = threading.RLock()
+        # One being written and one waiting: a third would be one copy of the state more in memory.
+        self._slots = threading.BoundedSemaphore(2)
+        self._pending: set[int] = set()
+        self._failure: BaseException | None = None
+        self._writer = ThreadPoolExecutor(1, "checkpoint")
+        self.folder.mkdir(exist_ok=True)
+        shutil.rmtree(self.folder / _DELETING, ignore_errors=True)
+        self._tidy()
 
     def __enter__(self) -> Checkpoints:
+        self._quiet = contextlib.ExitStack()
+        self._quiet.enter_context(_without_orbax_tracebacks())
         return self
 
-    def __exit__(self, *_) -> None:
-        self._manager.close()
+    def __exit__(self, kind: Any, *_) -> None:
+        self._writer.shutdown()
+        self._quiet.close()
+        if kind is None:
+            self.check()
 
-    def all(self) -> list[int]:
-        """The saved iterations, oldest first."""
-        return sorted(self._manager.all_steps())
+    def kept(self) -> set[int]:
+        """The iterations that are saved, or soon will be."""
+        return {*self._pending.copy(), *self.all()}
 
     def save(self, state: TrainState, meta: dict[str, Any]) -> None:
-        """Saves in the background; a no-op where this iteration is saved already, and in the
+        """Saves in the background; a no-op where this iteration is saved already, and in all
         processes but the first.
-        """
-        iteration = int(state.iteration)
-        if iteration in self.all() or jax.process_index() > 0:
-            return
-        # np.asarray copies off the device at once, so that training may donate the state.
-        host = jax.tree.map(np.array, state)
-        self._manager.save(iteration, args=ocp.args.Composite(
-            state=ocp.args.StandardSave(host), meta=ocp.args.JsonSave(meta)))
 
-    def meta(self, iteration: int) -> dict[str, Any]:
-        """What was saved beside the state of an iteration."""
-        return self._manager.restore(
-            iteration, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
-
-    def restore(self, like: TrainState, iteration: int) -> TrainState:
-        """The state of an iteration as numpy arrays, in the structure of `like`.
+        Only the copy off the device is waited for, so that training may donate the state.
 
         Raises:
-          UserError: where it cannot be read, or holds other networks.
+          WriteError, NotFiniteState: as `check`, of an earlier save.
         """
-        abstract = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), jax.eval_shape(lambda: like))
+        with self._lock:
+            self.check()
+            iteration = int(state.iteration)
+            if iteration in self.kept() or jax.process_index() > 0:
+                return
+            start = time.perf_counter()
+            self._slots.acquire()
+            host = jax.tree.map(np.array, state)
+            self._pending.add(iteration)
+            self._writer.submit(self._write, host, iteration, meta)
+            self.blocked += time.perf_counter() - start
+
+    def check(self) -> None:
+        """Raises what has gone wrong in the background.
+
+        Raises:
+          WriteError: a checkpoint cannot be written.
+          NotFiniteState: the state held NaN or infinity, and was not saved.
+        """
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+
+    def wait(self) -> None:
+        """Returns when everything is on the disk; raises as `check`."""
+        self._writer.submit(lambda: None).result()
+        self.check()
+
+    def damaged(self, iteration: int, why: str) -> None:
+        """Moves a step aside and says so."""
+        step = self.folder / str(iteration)
+        n = 1
+        while (aside := self.folder / DAMAGED / f"{iteration}-{n}").exists():
+            n += 1
         try:
-            state = self._manager.restore(iteration, args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(abstract)))["state"]
-            jax.tree.map(_check_shape, abstract, state)
-            return state
-        except (ValueError, KeyError, FileNotFoundError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(
-                f"the checkpoint {self._manager.directory / str(iteration)} cannot be restored "
-                f"({reason}): it is damaged or holds another model; move it away to go on from "
-                "the one before") from error
+            aside.parent.mkdir(exist_ok=True)
+            step.rename(aside)
+            where = f"it was moved to {aside}"
+        except OSError as error:
+            where = f"it could not be moved aside ({error.strerror})"
+        print(f"warning: the checkpoint {step} is damaged ({why}): {where}, and the one before is "
+              "used", file=sys.stderr)
+
+    def _write(self, host: TrainState, iteration: int, meta: dict[str, Any]) -> None:
+        step = self.folder / _SAVING / str(iteration)
+        try:
+            if self._failure is not None:
+                return
+            if bad := not_finite(host):
+                raise NotFiniteState(iteration, bad)
+            self._check_room(host)
+            step.parent.mkdir(exist_ok=True)
+            meta = {**meta, "format": FORMAT, "version": sngan_jax.__version__,
+                    "leaves": hashed(host)}
+            with checkpointer() as opened:
+                opened.save(step, args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(host), meta=ocp.args.JsonSave(meta)))
+            write_manifest(step)
+            step.rename(self.folder / str(iteration))
+            step.parent.rmdir()
+            sync_folder(self.folder)
+            self._prune()
+        except BaseException as error:
+            # Room for what comes next; this was no checkpoint yet.
+            shutil.rmtree(self.folder / _SAVING, ignore_errors=True)
+            self._failure = _as_sentence(error, step, iteration)
+        finally:
+            self._pending.discard(iteration)
+            self._slots.release()
+
+    def _check_room(self, host: TrainState) -> None:
+        """OSError where the disk has less room than the arrays take: nothing is begun then."""
+        disk = os.statvfs(self.folder)
+        if sum(x.nbytes for x in jax.tree.leaves(host)) > disk.f_bavail * disk.f_frsize:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
+
+    def _prune(self) -> None:
+        """Deletes the steps that need not be kept, each by a rename first: none is half there."""
+        saved = self.all()
+        for iteration in saved[:-self._keep]:
+            if iteration == self.best or (self._every and iteration % self._every == 0):
+                continue
+            doomed = self.folder / _DELETING / str(iteration)
+            doomed.parent.mkdir(exist_ok=True)
+            shutil.rmtree(doomed, ignore_errors=True)
+            (self.folder / str(iteration)).rename(doomed)
+        shutil.rmtree(self.folder / _DELETING, ignore_errors=True)
+
+    def _tidy(self) -> None:
+        """Puts the last save that was cut off aside; it has never been a checkpoint."""
+        saving = self.folder / _SAVING
+        cut = [*(saving.iterdir() if saving.is_dir() else ()),
+               *self.folder.glob("*.orbax-checkpoint-tmp")]
+        if not cut:
+            return
+        print("note: a save that was cut off is left out: "
+              + ", ".join(sorted(path.name for path in cut)), file=sys.stderr)
+        aside = self.folder / DAMAGED / UNFINISHED
+        with contextlib.suppress(OSError):
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir(parents=True)
+            for path in cut:
+                path.rename(aside / path.name)
+            saving.rmdir()
 
 
-def _alone() -> ocp.options.MultiprocessingOptions:
-    """No process waits for another one: the first alone reads and writes, and its arrays are whole.
+class NotFiniteState(Exception):
+    """A state with NaN or infinity; iteration, leaf: which, and where the first one is."""
 
-    So the files do not depend on the number of processes.
-    """
-    if jax.process_count() == 1:
-        return ocp.options.MultiprocessingOptions()
-    me = jax.process_index()
-    return ocp.options.MultiprocessingOptions(
-        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process_{me}")
+    def __init__(self, iteration: int, leaf: str):
+        super().__init__(f"iteration {iteration}: {leaf} is not finite")
+        self.iteration, self.leaf = iteration, leaf
 
 
-def _check_shape(expected: np.ndarray, restored: np.ndarray) -> None:
-    # Orbax would cut or pad an array of another shape.
-    if expected.shape != restored.shape:
-        raise ValueError(f"an array of shape {restored.shape} where {expected.shape} is expected")
+def _as_sentence(error: BaseException, step: Path, iteration: int) -> BaseException:
+    """What the loop raises for an error of the writing thread."""
+    text = getattr(error, "strerror", None) or one_line(error)
+    known = next((words for words in _DISK if words in f"{text} {error}"), None)
+    if isinstance(error, NotFiniteState) or not (isinstance(error, OSError) or known):
+        return error
+    return WriteError(cannot_write(f"the checkpoint of iteration {iteration:,}", step,
+                                   known or text))
+
+
+@contextlib.contextmanager
+def _without_orbax_tracebacks() -> Iterator[None]:
+    """Of a save that fails: the sentence says it; Orbax's threads and tasks would, at length."""
+    def unraisable(hooked: Any) -> None:
+        if str(hooked.exc_value) != "Event loop is closed":
+            old(hooked)
+
+    def wanted(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        return "_SignalingThread" not in message and "never retrieved" not in message
+
+    old, sys.unraisablehook = sys.unraisablehook, unraisable
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    for logger in loggers:
+        logger.addFilter(wanted)
+    try:
+        yield
+    finally:
+        gc.collect()  # what tasks say when they are forgotten
+        sys.unraisablehook = old
+        for logger in loggers:
+            logger.removeFilter(wanted)

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
 import jax
 
+from sngan_jax.atomic import write_text
 from sngan_jax.cache import cache_folder
 from sngan_jax.data.image_set import ImageSet
 from sngan_jax.data.streaming import ImageStream
 from sngan_jax.metrics.choice import make_extractor
 from sngan_jax.metrics.evaluate import SCORES, append_record, of_images, of_samples, score
 from sngan_jax.metrics.protocol import protocol_of
-from sngan_jax.metrics.scores import check_metrics
+from sngan_jax.metrics.scores import LESS_IS_BETTER, check_metrics
 from sngan_jax.train.state import GeneratorState
 from sngan_jax.train.validate import names_of
-from sngan_jax.train.workdir import write_text
+from sngan_jax.train.workdir import read_lines
 
 Evaluation = Callable[[GeneratorState, int], dict[str, Any]]
 
@@ -52,29 +54,49 @@ def make_evaluation(config: Any, workdir: Path, generator: nn.Module,
     cache = cache_folder() if jax.process_count() == 1 else None
     real = of_images(images, config.split, protocol.num_real, metrics, extractor,
                      cache=cache, name="real images")
-    file = workdir / SCORES
-    _drop_later(file, first_iteration)
+    _drop_later(workdir, first_iteration)
 
     def evaluate(state: GeneratorState, iteration: int) -> dict[str, Any]:
         fake = of_samples(generator, state, config, protocol, metrics, extractor,
                           iteration=iteration)
         record = {**score(metrics, real, fake, extractor, protocol), "while_training": True}
-        append_record(file, record)
+        append_record(workdir / SCORES, record)
         return record
 
     return evaluate
 
 
-def _drop_later(file: Path, iteration: int) -> None:
+def read_scores(workdir: Path) -> list[dict[str, Any]]:
+    """The records of a run, those of `experiments.evaluate` among them."""
+    return read_lines(workdir / SCORES, lambda record: isinstance(record["scores"], dict)
+                      and isinstance(record["fake"], dict))
+
+
+def recorded(workdir: Path, metric: str) -> dict[int, float]:
+    """The finite scores that a run noted while it trained: iteration -> value of a metric."""
+    return {record["fake"]["iteration"]: record["scores"][metric]
+            for record in read_scores(workdir)
+            if record.get("while_training") and isinstance(record["scores"].get(metric), float)
+            and math.isfinite(record["scores"][metric])}
+
+
+def is_recorded(workdir: Path, iteration: int) -> bool:
+    """Whether a run has noted its scores of an iteration."""
+    return any(record.get("while_training") and record["fake"]["iteration"] == iteration
+               for record in read_scores(workdir))
+
+
+def best_of(scores: dict[int, float], metric: str, among: Iterable[int]) -> int | None:
+    """The iteration with the best score; None where none of `among` has one."""
+    sign = 1 if LESS_IS_BETTER.get(metric, True) else -1
+    return min((i for i in among if i in scores), key=lambda i: (sign * scores[i], i),
+               default=None)
+
+
+def _drop_later(workdir: Path, iteration: int) -> None:
     """Takes out what a run that was cut off had recorded of iterations that are done again."""
-    if not file.is_file():
+    if not (workdir / SCORES).is_file():
         return
-    kept = []
-    for line in file.read_text().splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:  # cut off
-            continue
-        if not record.get("while_training") or record["fake"]["iteration"] <= iteration:
-            kept.append(line + "\n")
-    write_text(file, "".join(kept))
+    kept = [json.dumps(record) + "\n" for record in read_scores(workdir)
+            if not record.get("while_training") or record["fake"]["iteration"] <= iteration]
+    write_text(workdir / SCORES, "".join(kept))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,26 +17,34 @@ import jax
 import optax
 from tqdm import tqdm
 
-from sngan_jax.collection import sigmas
+from sngan_jax.atomic import sentences
 from sngan_jax.data.sources import ImageSet, check_batch, load
 from sngan_jax.data.streaming import ImageStream, open_stream
 from sngan_jax.errors import UserError
-from sngan_jax.figures import save_curves, save_grid
 from sngan_jax.losses import LOSSES
 from sngan_jax.methods import method_of
-from sngan_jax.metrics.evaluate import table
 from sngan_jax.models.build import build_models
 from sngan_jax.regularizers import CONSTRAINTS, REGULARIZERS
-from sngan_jax.sampling import NotFiniteError, even_labels, sample_images
 from sngan_jax.train import distributed
-from sngan_jax.train.checkpoint import Checkpoints
-from sngan_jax.train.evaluation import make_evaluation
-from sngan_jax.train.events import open_events
+from sngan_jax.train.checkpoint import Checkpoints, NotFiniteState
+from sngan_jax.train.evaluation import (
+    best_of,
+    is_recorded,
+    make_evaluation,
+    recorded,
+)
 from sngan_jax.train.feed import all_devices, feed, positions, replicate
+from sngan_jax.train.health import Diverged, Watch
+from sngan_jax.train.interruption import Interruption, Stopped
+from sngan_jax.train.lock import hold
+from sngan_jax.train.log import Log
 from sngan_jax.train.state import TrainState, adam, count_parameters, create_state
 from sngan_jax.train.step import AXIS, Objective, StepSettings, linear_decay, make_train_step
-from sngan_jax.train.validate import cautions, validate
-from sngan_jax.train.workdir import MetricsFile, commit, open_workdir
+from sngan_jax.train.validate import cautions, names_of, validate
+from sngan_jax.train.workdir import commit, make_workdir, open_workdir
+
+# What a checkpoint is refused for, whatever its arrays look like.
+IDENTITY = ("model", "method")
 
 
 class Run(NamedTuple):
@@ -60,7 +70,14 @@ def build_run(config: Any, channels: int, num_classes: int,
     init = jax.jit(lambda key: create_state(
         key, generator, discriminator, optimizer, latent_size=config.latent_size,
         image_shape=(config.image_size, config.image_size, channels), ema=config.ema_decay > 0))
-    return Run(generator, discriminator, optimizer, init(jax.random.key(config.seed)))
+    key = jax.random.key(config.seed)
+    needed = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(jax.eval_shape(init, key)))
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > there:
+        raise UserError("the networks of this config and their optimizer need "
+                        f"{needed / 2**30:,.0f} GiB, and this machine has {there / 2**30:,.0f}: "
+                        "choose smaller widths, image_size or latent_size")
+    return Run(generator, discriminator, optimizer, init(key))
 
 
 def build_step(config: Any, run: Run, devices: list[jax.Device]) -> Callable:
@@ -96,7 +113,8 @@ def load_data(config: Any) -> ImageSet | ImageStream:
     return images
 
 
-def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = False) -> bool:
+def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = False,
+          own_process: bool = False) -> bool:
     """Trains, or goes on with the training, in `workdir`.
 
     Several processes (`distributed.joined`) call this alike; the first one alone reads and writes
@@ -106,6 +124,7 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
       config: an `ml_collections.ConfigDict` with the fields of `validate.FIELDS`.
       workdir: created where missing; a run of the same config there is resumed.
       accept_changes: resume even where the config differs.
+      own_process: whether a signal may end this process where Python cannot be interrupted.
 
     Returns:
       True when all iterations are done; False where SIGINT or SIGTERM ended it early, with
@@ -113,6 +132,8 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
 
     Raises:
       UserError: bad config, data or workdir, in one sentence, before any long work.
+      WriteError: a file of the run cannot be written; what was saved before is untouched.
+      Diverged: NaN or infinity, and config.on_nan does not (or no longer) say to go back.
     """
     devices = all_devices()
     validate(config, len(devices))
@@ -122,88 +143,199 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
     if distributed.is_first():
         for caution in cautions(config):
             print(f"warning: {caution}", file=sys.stderr)
-    images = load_data(config)
-    distributed.agree("data", {"content hash of the data set": images.fingerprint()})
-    with distributed.seen_of_first(workdir) as folder:
-        return _train(config, images, folder, devices, accept_changes)
+    with contextlib.ExitStack() as held, Interruption(
+            own_process=own_process, several=jax.process_count() > 1) as interruption, \
+            distributed.seen_of_first(workdir) as workdir, \
+            sentences("a file of the run", workdir):
+        try:
+            with interruption.abandoning():
+                interruption.rescue(lambda: None)  # nothing to save yet
+                there = os.path.isdir(workdir)
+                if there:
+                    held.enter_context(hold(workdir))
+                images = load_data(config)
+                distributed.agree("data", {"content hash of the data set": images.fingerprint()})
+                workdir = make_workdir(workdir)
+                if not there:
+                    held.enter_context(hold(workdir))
+                open_workdir(workdir, config.to_dict(), accept_changes=accept_changes)
+                run = build_run(config, images.channels, images.num_classes)
+                step = build_step(config, run, devices)
+            print(f"{images.name}: {len(images):,} images of {config.image_size}x"
+                  f"{config.image_size}x{images.channels}; generator "
+                  f"{count_parameters(run.initial_state.generator.params):,} parameters, "
+                  f"discriminator {count_parameters(run.initial_state.discriminator.params):,}; "
+                  f"{len(devices)} x {devices[0].device_kind}")
+            rollbacks: int | None = None
+            with Checkpoints(workdir, config.keep_checkpoints, config.keep_every) as checkpoints:
+                while True:
+                    try:
+                        return _train(config, workdir, run, step, images, devices, checkpoints,
+                                      interruption, rollbacks)
+                    except Diverged as error:
+                        rollbacks = error.rollbacks + 1
+                        if config.on_nan != "rollback" or rollbacks > config.on_nan_rollbacks:
+                            raise
+                        print(f"warning: {error}: going back to {error.last_good}, and on with "
+                              f"other data, for the {rollbacks}. time of at most "
+                              f"{config.on_nan_rollbacks}", file=sys.stderr)
+                        run = build_run(config, images.channels, images.num_classes)
+        except Stopped:
+            print(f"stopped by {interruption.signal.name} before anything was trained; the same "
+                  "command goes on")
+            return False
 
 
-def _train(config: Any, images: ImageSet | ImageStream, workdir: Path, devices: list[jax.Device],
-           accept_changes: bool) -> bool:
-    """`train` once config and data are checked."""
-    workdir = open_workdir(workdir, config.to_dict(), accept_changes=accept_changes)
+def _train(config: Any, workdir: Path, run: Run, step: Callable, images: ImageSet | ImageStream,
+           devices: list[jax.Device], checkpoints: Checkpoints, interruption: Interruption,
+           rollbacks: int | None) -> bool:
+    """From the newest checkpoint to the end, or to a signal.
 
-    run = build_run(config, images.channels, images.num_classes)
-    step = build_step(config, run, devices)
-    print(f"{images.name}: {len(images):,} images of {config.image_size}x"
-          f"{config.image_size}x{images.channels}; generator "
-          f"{count_parameters(run.initial_state.generator.params):,} parameters, discriminator "
-          f"{count_parameters(run.initial_state.discriminator.params):,}; "
-          f"{len(devices)} x {devices[0].device_kind}")
+    Args:
+      rollbacks: how often the run has gone back because of NaN; None: as the checkpoint says.
 
-    with Checkpoints(workdir, config.keep_checkpoints) as checkpoints, \
-            Interruption() as interruption:
-        state, first = run.initial_state, max(checkpoints.all(), default=0)
-        if first:
-            check_same_data(checkpoints.meta(first), images, workdir)
-            state = checkpoints.restore(state, first)
+    Raises:
+      Diverged: with `rollbacks` and, in words, `last_good`.
+    """
+    per_call = config.iterations_per_call
+    with interruption.abandoning():
+        identity = {name: config[name] for name in IDENTITY}
+        saved = checkpoints.newest(lambda meta: run.initial_state, identity)
+        state, first = run.initial_state, 0
+        if saved:
+            check_same_data(saved.meta, images, workdir)
+            state, first = saved.state, saved.iteration
             print(f"resuming {workdir} at iteration {first:,} of {config.iterations:,}")
-        state, first = distributed.from_first((state, first))
-        first = int(first)
-        per_call = config.iterations_per_call
+        elif none_left := checkpoints.none_left():
+            raise none_left
+        if rollbacks is None:
+            rollbacks = saved.meta.get("rollbacks", 0) if saved else 0
+        state, (first, rollbacks) = distributed.from_first((state, (first, rollbacks)))
+        first, rollbacks = int(first), int(rollbacks)
         if first % per_call:
             raise UserError(f"{workdir} stands at iteration {first:,}, which is no multiple of "
                             f"config.iterations_per_call = {per_call}: choose one that divides it")
-        if first >= config.iterations:
+        meta = {"data": images.fingerprint(), "channels": images.channels,
+                "num_classes": images.num_classes, "identity": identity, "rollbacks": rollbacks}
+        # Where a run was stopped between a checkpoint and its scores: they are made up for.
+        scores_missing = bool(distributed.from_first(first > 0 and _is_due(
+            first, config.evaluate_every, config) and not is_recorded(workdir, first)))
+        if first >= config.iterations and not scores_missing:
             print("nothing left to do")
             return True
-        meta = {"data": images.fingerprint(), "channels": images.channels,
-                "num_classes": images.num_classes}
-        log = Log(workdir, first, config, run, meta["num_classes"])
+        watch = Watch(run.initial_state)
+        log = Log(workdir, first, config, run.generator, meta["num_classes"], watch, rollbacks)
         evaluate = make_evaluation(config, workdir, run.generator, images, first)
-        key = jax.random.key(config.seed + 1)
-        stream = feed(images, devices, key, first_iteration=first, n_dis=config.n_dis,
-                      batch_size=config.batch_size, iterations_per_call=per_call)
-        state, key = replicate((state, key), devices)
-        position = positions(devices)
-        # Virtual devices of one CPU can wait for each other for ever when steps pile up.
-        block = len(devices) > 1 and devices[0].platform == "cpu"
-        # Among several processes pmap itself sends the key, 8 bytes, in each call.
-        guard = "disallow" if jax.process_count() == 1 else "allow"
+        metric = names_of(config.evaluate_metrics)[0] if evaluate else ""
 
-        if not first:
-            log.samples(state, 0)
+        def score(state: TrainState, iteration: int) -> None:
+            log.scores(evaluate(state.generator, iteration), iteration)
+            checkpoints.best = best_of(recorded(workdir, metric), metric, checkpoints.kept())
+
+        if scores_missing:
+            score(state, first)
+        elif evaluate and first:
+            checkpoints.best = best_of(recorded(workdir, metric), metric, checkpoints.all())
+        grid = None
+        if distributed.from_first(
+                _is_due(first, config.sample_every, config) and not log.has_samples(first)):
+            # A copy, so that the first iteration need not wait for the picture.
+            grid = jax.device_get(state.generator.replace(opt_state=None))
+
+    # The order of the data after a return from NaN is another one, and a function of the count.
+    key = jax.random.key(config.seed + 1)
+    key = jax.random.fold_in(key, rollbacks) if rollbacks else key
+    stream = feed(images, devices, key, first_iteration=first, n_dis=config.n_dis,
+                  batch_size=config.batch_size, iterations_per_call=per_call)
+    state, key = replicate((state, key), devices)
+    position = positions(devices)
+    # Virtual devices of one CPU can wait for each other for ever when steps pile up; elsewhere two
+    # calls keep a device at work, and a signal waits for no more.
+    # Among several processes pmap itself sends the key, 8 bytes, in each call.
+    guard = "disallow" if jax.process_count() == 1 else "allow"
+    in_flight: deque = deque(maxlen=1 if len(devices) > 1 and devices[0].platform == "cpu" else 2)
+    last_save = time.monotonic()
+    iteration = first
+    try:
         with stream as next_data, tqdm(
                 total=config.iterations, initial=first, unit="it", dynamic_ncols=True,
                 desc="compiling", mininterval=1, disable=not distributed.is_first()) as bar:
-            for iteration in range(first + per_call, config.iterations + 1, per_call):
+            while iteration < config.iterations and interruption.signal is None:
+                data = next_data()
+                # What this call began with is on the disk, or nothing was trained yet.
+                interruption.rescue((lambda: None) if iteration == first else None)
                 with jax.transfer_guard(guard):
-                    state, metrics = step(state, next_data(), key, position)
+                    state, metrics = step(state, data, key, position)
+                iteration += per_call
                 log.write(bar)  # what was kept before, while the devices work on this call
-                if block:
-                    jax.block_until_ready(metrics)
+                if grid is not None and iteration > first + per_call:
+                    log.samples_of(grid, first)
+                    grid = None
+                watch.note(metrics)
+                in_flight.append(metrics)
+                jax.block_until_ready(in_flight[0] if len(in_flight) == in_flight.maxlen else ())
+                if _is_due(iteration, config.log_every, config) or iteration == per_call:
+                    log.keep(iteration, metrics, state)
                 if distributed.told_to_stop(iteration // per_call):
                     interruption.signal = signal.SIGTERM
-                last = iteration == config.iterations or interruption.signal is not None
-                if iteration % config.log_every == 0 or iteration == first + per_call or last:
-                    log.keep(iteration, metrics, state)
-                if iteration % config.sample_every == 0 or last:
-                    log.write(bar)
-                    log.samples(state, iteration)
-                if iteration % config.checkpoint_every == 0 or last:
-                    log.write(bar)  # so that no line before a checkpoint is ever missing
+                interruption.rescue(lambda state=state: _save_now(checkpoints, log, state, meta))
+                if _is_due(iteration, config.sample_every, config) and not interruption.signal:
+                    log.flush(bar)
+                    log.samples_of(state.generator, iteration)
+                scores_due = evaluate and _is_due(iteration, config.evaluate_every, config)
+                late = (config.checkpoint_minutes
+                        and time.monotonic() - last_save > 60 * config.checkpoint_minutes)
+                if (late or scores_due or any(_is_due(iteration, every, config) for every in (
+                        config.checkpoint_every, config.keep_every))):
+                    log.flush(bar)  # so that no line before a checkpoint is ever missing
                     checkpoints.save(state, meta)
-                if evaluate and (iteration % config.evaluate_every == 0 or last):
-                    log.scores(evaluate(state.generator, iteration), iteration)
+                    last_save = time.monotonic()
+                checkpoints.check()
+                if scores_due:
+                    with contextlib.suppress(Stopped), interruption.abandoning():
+                        score(state, iteration)
                 bar.update(per_call)
-                if last:
-                    break
+            log.flush(bar)
+            if grid is not None and iteration > first:
+                log.samples_of(grid, first)
+        interruption.rescue(None)  # the main thread has come back, and saves by itself
+        if iteration > first:
+            checkpoints.save(state, meta)
+        checkpoints.wait()
+    except (Diverged, NotFiniteState) as error:
+        raise _diverged(error, checkpoints, rollbacks) from error
+    finally:
         log.close()
-    if interruption.signal is not None and iteration < config.iterations:
+    if iteration < config.iterations:
         print(f"stopped by {interruption.signal.name} at iteration {iteration:,}, saved; the same "
               "command goes on from there")
         return False
     return True
+
+
+def _is_due(iteration: int, every: int, config: Any) -> bool:
+    """Whether something is done after this iteration: every so many (0: never), and at the end."""
+    return bool(every) and (iteration % every == 0 or iteration == config.iterations)
+
+
+def _save_now(checkpoints: Checkpoints, log: Log, state: TrainState, meta: dict[str, Any]) -> None:
+    """Saves in place of the main thread, which does not come back."""
+    log.flush(None)
+    checkpoints.save(state, meta)
+    checkpoints.wait()
+
+
+def _diverged(error: Exception, checkpoints: Checkpoints, rollbacks: int) -> Diverged:
+    """The whole sentence about numbers that went wrong."""
+    with contextlib.suppress(NotFiniteState):
+        checkpoints.wait()
+    saved = checkpoints.all()
+    last_good = (f"the checkpoint of iteration {saved[-1]:,}" if saved else "the start")
+    whole = Diverged(f"{error}; the last good state is {last_good} in {checkpoints.folder}; lower "
+                     "config.learning_rate, or let --config.on_nan=rollback go back and on with "
+                     "other data")
+    whole.last_good, whole.rollbacks = last_good, rollbacks
+    return whole
 
 
 def check_same_data(meta: dict[str, Any], images: ImageSet | ImageStream, workdir: Path) -> None:
@@ -211,134 +343,3 @@ def check_same_data(meta: dict[str, Any], images: ImageSet | ImageStream, workdi
     if meta["data"] != images.fingerprint():
         raise UserError(f"the data set {images.name} has changed since {workdir} was trained on it "
                         "(its content hash differs): restore the data or choose another --workdir")
-
-
-class Interruption:
-    """While entered, the first SIGINT or SIGTERM is only noted; a second acts as usual.
-
-    Among several processes, which must end together, JAX notes SIGTERM (`told_to_stop`), and SIGINT
-    is passed on to it.
-    """
-
-    def __init__(self):
-        self.signal: signal.Signals | None = None
-
-    def __enter__(self) -> Interruption:
-        self._old = {}
-        try:
-            if jax.process_count() > 1:
-                self._old[signal.SIGINT] = signal.signal(signal.SIGINT, self._pass_on)
-                return self
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._old[number] = signal.signal(number, self._note)
-        except ValueError:  # only the main thread may
-            pass
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._restore()
-
-    def _note(self, number: int, _frame) -> None:
-        self.signal = signal.Signals(number)
-        self._restore()
-        tqdm.write(f"{self.signal.name}: finishing this iteration and saving")
-
-    def _pass_on(self, number: int, _frame) -> None:
-        self._restore()
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    def _restore(self) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
-
-
-class Log:
-    """Writes metrics, TensorBoard events, sample grids and curves into a workdir."""
-
-    def __init__(self, workdir: Path, iteration: int, config: Any, run: Run, num_classes: int):
-        self._workdir = workdir
-        self._images_per_iteration = config.n_dis * config.batch_size
-        self._file = MetricsFile(workdir, iteration)
-        self._writer = open_events(workdir / "tensorboard", iteration + 1)
-        self._generator, self._config = run.generator, config
-        self._labels = even_labels(config.num_samples, num_classes if config.conditional else 0)
-        self._columns = num_classes if config.conditional else None
-        self._fixed_key = jax.random.key(config.seed + 2)
-        self._marker = (iteration, time.perf_counter())
-        self._sigmas = jax.jit(lambda d: sigmas(d.variables))
-        self._first = True
-        self._kept: tuple[int, dict[str, jax.Array], dict[str, jax.Array]] | None = None
-        (workdir / "samples").mkdir(exist_ok=True)
-
-    def keep(self, iteration: int, metrics: dict[str, jax.Array], state: TrainState) -> None:
-        """Notes the metrics of an iteration on the device; nothing waits for them."""
-        self._kept = iteration, metrics, self._sigmas(state.discriminator)
-
-    def write(self, bar: tqdm) -> None:
-        """Fetches what was kept, if anything, and writes it everywhere."""
-        if self._kept is None:
-            return
-        (iteration, metrics, norms), self._kept = self._kept, None
-        values = {k: float(v) for k, v in jax.device_get(metrics).items()}
-        layers = {f"sigma/{k}": float(v) for k, v in jax.device_get(norms).items()}
-        now = time.perf_counter()
-        since, then = self._marker
-        rate = (iteration - since) / (now - then)
-        row = {"iteration": iteration, **values, **layers, "time": round(time.time(), 3)}
-        # The first interval holds the compilation.
-        timing = {"compile_seconds" if self._first else "iterations_per_second":
-                  round(now - then if self._first else rate, 4)}
-        if not self._first:
-            timing["images_per_second"] = round(rate * self._images_per_iteration, 2)
-        self._first = False
-        self._file.append({**row, **timing})
-        for name, value in (values | layers | timing).items():
-            self._writer.add_scalar(name, value, iteration)
-        bar.set_description("training", refresh=False)
-        speed = f"{timing.get('images_per_second', 0):,.0f} img/s, "
-        bar.set_postfix_str(f"{speed}D {values['d_loss']:.3f}, G {values['g_loss']:.3f}",
-                            refresh=False)
-        self._marker = (iteration, time.perf_counter())
-
-    def samples(self, state: TrainState, iteration: int) -> None:
-        """A grid of the same latents each time, and the curves so far."""
-        try:
-            images = sample_images(self._generator, state.generator, self._fixed_key, self._labels,
-                                   self._config)
-        except NotFiniteError as error:
-            tqdm.write(f"warning: no samples of iteration {iteration}: {error}")
-            return
-        save_grid(self._workdir / "samples" / f"{iteration:07d}.png", images, self._columns)
-        self._writer.add_images("samples", images, iteration, dataformats="NHWC")
-        self.curves()
-
-    def scores(self, record: dict[str, Any], iteration: int) -> None:
-        """Shows a record, and writes its numbers as events."""
-        tqdm.write(table([record]))
-        for name, value in record["scores"].items():
-            if isinstance(value, float):
-                self._writer.add_scalar(f"scores/{name}", value, iteration)
-        self._marker = (iteration, time.perf_counter())
-
-    def curves(self) -> None:
-        """Losses and σ over the iterations."""
-        rows = self._file.rows
-        if not rows:
-            return
-        iterations = [row["iteration"] for row in rows]
-
-        def columns(names):
-            return {name.removeprefix("sigma/"): [row.get(name, float("nan")) for row in rows]
-                    for name in names}
-
-        names = ("d_loss", "g_loss", "d_real", "d_fake", "penalty", "d_class", "g_class")
-        save_curves(self._workdir / "losses.png", iterations,
-                    columns(name for name in names if name in rows[-1]), "loss; mean of D")
-        layers = [name for name in rows[-1] if name.startswith("sigma/")]
-        if layers:
-            save_curves(self._workdir / "sigma.png", iterations, columns(layers),
-                        "σ of each weight of D, before normalisation")
-
-    def close(self) -> None:
-        """Flushes the events."""
-        self._writer.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -12,9 +12,10 @@ from ml_collections import ConfigDict
 
 from sngan_jax.errors import UserError
 from sngan_jax.sampling import sample_images
-from sngan_jax.train.checkpoint import Checkpoints
-from sngan_jax.train.loop import build_run
+from sngan_jax.train.integrity import DamagedError
+from sngan_jax.train.loop import IDENTITY, Run, build_run
 from sngan_jax.train.state import TrainState
+from sngan_jax.train.stored import StoredCheckpoints
 from sngan_jax.train.validate import validate
 from sngan_jax.train.workdir import read_config
 
@@ -41,16 +42,17 @@ class RestoredRun(NamedTuple):
 
 def saved_iterations(workdir: Path) -> list[int]:
     """Those of a run's checkpoints, oldest first; UserError where there is none."""
-    config = read_config(workdir)
-    if (workdir / "checkpoints").is_dir():
-        with Checkpoints(workdir, config["keep_checkpoints"]) as checkpoints:
-            if saved := checkpoints.all():
-                return saved
+    read_config(workdir)
+    if saved := StoredCheckpoints(workdir).all():
+        return saved
     raise UserError(f"{workdir} has no checkpoint yet: train it first, or wait for one")
 
 
 def restore_run(workdir: Path, iteration: int | None = None) -> RestoredRun:
-    """Restores a checkpoint of a run (the newest one where `iteration` is None).
+    """Restores a checkpoint of a run, which may be training; changes nothing there.
+
+    Args:
+      iteration: None for the newest one that is not damaged.
 
     Raises:
       UserError: where there is no such run or checkpoint, or it cannot be read.
@@ -58,13 +60,29 @@ def restore_run(workdir: Path, iteration: int | None = None) -> RestoredRun:
     config = ConfigDict(read_config(workdir))
     validate(config, device_count=1)
     saved = saved_iterations(workdir)
-    with Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
-        iteration = saved[-1] if iteration is None else iteration
-        if iteration not in saved:
-            raise UserError(f"{workdir} has no checkpoint of iteration {iteration}; it has: "
-                            + ", ".join(map(str, saved)))
-        meta = checkpoints.meta(iteration)
-        run = build_run(config, meta["channels"], meta["num_classes"])
-        state = checkpoints.restore(run.initial_state, iteration)
+    if iteration is not None and iteration not in saved:
+        raise UserError(f"{workdir} has no checkpoint of iteration {iteration}; it has: "
+                        + ", ".join(map(str, saved)))
+    stored = StoredCheckpoints(workdir)
+    identity = {name: config[name] for name in IDENTITY}
+    runs: dict[str, Run] = {}
+
+    def like(meta: dict[str, Any]) -> TrainState:
+        runs["run"] = build_run(config, meta["channels"], meta["num_classes"])
+        return runs["run"].initial_state
+
+    if iteration is None:
+        found = stored.newest(like, identity)
+        if found is None:
+            raise stored.none_left() or UserError(f"{workdir} has no checkpoint left")
+        iteration, state, meta = found
+    else:
+        try:
+            meta = stored.meta(iteration)
+            state = stored.restore(like(meta), iteration, identity)
+        except DamagedError as error:
+            raise UserError(f"the checkpoint {stored.folder / str(iteration)} is damaged ({error})"
+                            ": take another one") from error
+    run = runs["run"]
     return RestoredRun(config, run.generator, run.discriminator, state, iteration,
                        meta["num_classes"] if config.conditional else 0, meta["channels"])

@@ -25,6 +25,13 @@ from sngan_jax.compilation import compile_at_first_call
 from sngan_jax.data.pipeline import batch_indices, dequantize, example_keys, scale
 from sngan_jax.losses import Loss, classification
 from sngan_jax.regularizers import Constraint, Regularizer, Update
+from sngan_jax.train.health import (
+    discriminator_looks,
+    first_raised,
+    flags_of_looks,
+    generator_looks,
+    norm,
+)
 from sngan_jax.train.state import TrainState
 
 AXIS = "batch"
@@ -128,8 +135,9 @@ def make_train_step(generator: nn.Module, discriminator: nn.Module, objective: O
       the devices, and so are data that are the whole set; streamed ones have a leading axis of
       devices. The positions are 0, 1, … one a device (`feed.replicate`, `feed.spread`). Metrics
       are float32 scalars of the last iteration: losses, the means of D on real and fake images of
-      the last discriminator update, the learning rate, and `penalty`, `d_class` and `g_class` where
-      they exist.
+      the last discriminator update, the norms `g_gradient` and `d_gradient`, the learning rate,
+      and `penalty`, `d_class` and `g_class` where they exist. `health` has the `iteration` of the
+      call in which a number first was not finite (0: none) and the `flags` of `train.health`.
     """
     # XLA's CPU back end is a hundred times slower on a convolution's gradient inside a loop, and so
     # is a scan of length one.
@@ -141,7 +149,11 @@ def make_train_step(generator: nn.Module, discriminator: nn.Module, objective: O
             return train_iteration(state, now, key, position, len(devices), generator,
                                    discriminator, objective, optimizer, settings, unroll)
 
-        return _repeat(iteration, state, settings.iterations_per_call, unroll)
+        state, all_metrics = _repeat(iteration, state, settings.iterations_per_call, unroll)
+        flags, first = first_raised(all_metrics.pop("flags"))
+        begun = state.iteration - settings.iterations_per_call
+        return state, {**jax.tree.map(lambda y: y[-1], all_metrics), "health": {
+            "iteration": jnp.where(first < 0, 0, begun + first + 1), "flags": flags}}
 
     return compile_at_first_call(jax.pmap(
         call, axis_name=AXIS, in_axes=(None, 0 if settings.stream else None, None, 0),
@@ -219,6 +231,8 @@ def train_iteration(state: TrainState, data: Data, key: jax.Array, position: jax
         generator_loss, has_aux=True)(g.params)
     g_metrics, gradients, g_stats, d_collections = shared(
         g_metrics, gradients, g_stats, d_collections)
+    g_flags = flags_of_looks(generator_looks(g, g_metrics, gradients))
+    g_metrics["g_gradient"] = norm(gradients)
     g_params, g_opt = adam_step(gradients, g.opt_state, g.params)
 
     # The discriminator's updates.
@@ -262,6 +276,9 @@ def train_iteration(state: TrainState, data: Data, key: jax.Array, position: jax
             discriminator_loss, has_aux=True)(params)
         metrics, gradients, g_stats, collections = shared(
             metrics, gradients, g_stats, collections)
+        metrics["flags"] = flags_of_looks(discriminator_looks(
+            params, carry[1], metrics, gradients))
+        metrics["d_gradient"] = norm(gradients)
         params, opt_state = adam_step(gradients, opt_state, params)
         if objective.constraint is not None:
             params = objective.constraint(params)
@@ -276,18 +293,21 @@ def train_iteration(state: TrainState, data: Data, key: jax.Array, position: jax
         g = g.replace(ema_params=_ema(g.ema_params, g_params, settings.ema_decay, it),
                       ema_batch_stats=_ema(g.ema_batch_stats, g_stats, settings.ema_decay, it))
     d = d.replace(params=d_params, opt_state=d_opt, **d_collections)
-    metrics = {**g_metrics, **d_metrics, "learning_rate": learning_rate}
+    d_flags, _ = first_raised(d_metrics.pop("flags"))
+    metrics = {**g_metrics, **jax.tree.map(lambda y: y[-1], d_metrics),
+               "learning_rate": learning_rate, "flags": jnp.concatenate([g_flags, d_flags])}
     return TrainState(it + 1, g, d), metrics
 
 
 def _repeat(body: Callable, carry: Any, times: int, unroll: bool):
-    """body(carry, i) -> (carry, y) for i = 0 … times - 1; returns the last carry and the last y."""
+    """body(carry, i) -> (carry, y) for i = 0 … times - 1; returns the last carry and all y."""
     if times == 1 or unroll:
+        ys = []
         for i in range(times):
             carry, y = body(carry, jnp.int32(i))
-        return carry, y
-    carry, ys = lax.scan(body, carry, jnp.arange(times))
-    return carry, jax.tree.map(lambda y: y[-1], ys)
+            ys.append(y)
+        return carry, jax.tree.map(lambda *y: jnp.stack(y), *ys)
+    return lax.scan(body, carry, jnp.arange(times))
 
 
 def real_batch(data: Data, key: jax.Array, batch_number: jax.Array, i: jax.Array,

@@ -35,8 +35,11 @@ def _own_or(names: Iterable[str]) -> Rule:
 
 _TEXT: Rule = str, lambda v: True, "text"
 _SWITCH: Rule = bool, lambda v: True, "true or false"
-_COUNT: Rule = int, lambda v: v >= 1, "a whole number of at least 1"
-_COUNT_OR_NONE: Rule = int, lambda v: v >= 0, "a whole number of at least 0"
+# Counts are int32 on the device; a size beyond the other bound could only be a slip.
+_COUNT: Rule = int, lambda v: 1 <= v < 2**31, "a whole number of at least 1, below 2**31"
+_COUNT_OR_NONE: Rule = int, lambda v: 0 <= v < 2**31, "a whole number of at least 0, below 2**31"
+_SIZE: Rule = int, lambda v: 1 <= v <= 2**16, "a whole number from 1 to 65536"
+_SIZE_OR_NONE: Rule = int, lambda v: 0 <= v <= 2**16, "a whole number from 0 to 65536"
 _COEFFICIENT: Rule = float, lambda v: 0 <= v < float("inf"), "a number of at least 0"
 _POSITIVE: Rule = float, lambda v: 0 < v < float("inf"), "a number above 0"
 _DECAY: Rule = float, lambda v: 0 <= v < 1, "a number from 0 (included) to 1 (excluded)"
@@ -48,21 +51,21 @@ FIELDS: dict[str, Rule] = {
     "split": (str, bool, "the name of a split, as train"),
     "data_dir": _TEXT,
     "stream": _SWITCH,
-    "image_size": _COUNT,
+    "image_size": _SIZE,
     "channels": (int, lambda v: v in (0, 1, 3), "0 (as the data), 1 (grey) or 3 (RGB)"),
     "dequantize": _SWITCH,
     "flip": _SWITCH,
     "conditional": _SWITCH,
     "conditioning": _one_of(CONDITIONINGS),
     "model": _one_of(MODELS),
-    "generator_width": _COUNT_OR_NONE,
-    "discriminator_width": _COUNT_OR_NONE,
+    "generator_width": _SIZE_OR_NONE,
+    "discriminator_width": _SIZE_OR_NONE,
     "last_layer_multiplier": _POSITIVE,
     "head_bias": _one_of(HEAD_BIASES),
     "pool": _one_of(POOLS),
     "upsampling": _one_of(UPSAMPLING),
     "fusion": _one_of(FUSION_CHOICES),
-    "latent_size": _COUNT,
+    "latent_size": _SIZE,
     "latent": _one_of(LATENTS),
     "bn_decay": _DECAY,
     "bn_epsilon": _POSITIVE,
@@ -102,11 +105,16 @@ FIELDS: dict[str, Rule] = {
     "num_samples": _COUNT,
     "checkpoint_every": _COUNT,
     "keep_checkpoints": _COUNT,
+    "keep_every": _COUNT_OR_NONE,
+    "checkpoint_minutes": _COEFFICIENT,
+    "on_nan": _one_of(("stop", "rollback")),
+    "on_nan_rollbacks": _COUNT,
 }
 
 # What fields that came later mean for a run that was begun without them.
 ADDED = {"fusion": "auto", "iterations_per_call": 1, "bn_sync": "all", "evaluate_every": 0,
-         "evaluate_extractor": "inception", "evaluate_metrics": "fid", "evaluate_images": 5000}
+         "evaluate_extractor": "inception", "evaluate_metrics": "fid", "evaluate_images": 5000,
+         "keep_every": 0, "checkpoint_minutes": 0.0, "on_nan": "stop", "on_nan_rollbacks": 3}
 
 
 def validate(config: Any, device_count: int) -> None:
@@ -127,7 +135,8 @@ def validate(config: Any, device_count: int) -> None:
         if kind is float and type(value) is int:
             value = float(value)
         if type(value) is not kind or not accepts(value):
-            raise UserError(f"config.{name} is {value!r}, expected {words}")
+            raise UserError(f"config.{name} is {' '.join(repr(value).split())[:200]}, expected "
+                            f"{words}")
     factor = size_factor(config.model)
     if config.image_size % factor:
         below = config.image_size - config.image_size % factor
@@ -138,7 +147,8 @@ def validate(config: Any, device_count: int) -> None:
         if config[name] % device_count:
             raise UserError(f"config.{name} is {config[name]}, which the {device_count} devices "
                             f"cannot share equally: use a multiple of {device_count}")
-    for name in ("iterations", "log_every", "sample_every", "checkpoint_every", "evaluate_every"):
+    for name in ("iterations", "log_every", "sample_every", "checkpoint_every", "evaluate_every",
+                 "keep_every"):
         if config[name] % config.iterations_per_call:
             raise UserError(f"config.iterations_per_call is {config.iterations_per_call}, and "
                             f"config.{name} ({config[name]}) is no multiple of it: nothing can be "

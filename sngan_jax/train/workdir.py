@@ -9,13 +9,14 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 
 import sngan_jax
+from sngan_jax.atomic import WriteError, naming, write_text
 from sngan_jax.errors import UserError
 from sngan_jax.train.validate import ADDED
 
@@ -23,11 +24,22 @@ CONFIG = "config.json"
 METRICS = "metrics.jsonl"
 
 
+def make_workdir(path: str | os.PathLike) -> Path:
+    """Creates the folder; UserError where that cannot be done."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        raise UserError(f"the workdir {path} cannot be made ({getattr(error, 'strerror', error)}): "
+                        "choose another --workdir") from error
+    return Path(path)
+
+
 def open_workdir(path: str | os.PathLike, config: dict[str, Any], *,
                  accept_changes: bool = False) -> Path:
-    """Creates the folder or checks that it is a run of this config; returns its path.
+    """Writes what a run begins with, or checks that the folder is a run of this config.
 
     Args:
+      path: an existing folder.
       config: plain values, as of `ConfigDict.to_dict()`.
       accept_changes: go on in a folder of another config, and note the new one.
 
@@ -37,7 +49,6 @@ def open_workdir(path: str | os.PathLike, config: dict[str, Any], *,
     workdir = Path(path)
     config = json.loads(json.dumps(config))  # tuples become lists, as in the file
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
         if (workdir / CONFIG).exists() and not accept_changes:
             differences = list(_differences(read_config(workdir), config))
             if differences:
@@ -47,8 +58,8 @@ def open_workdir(path: str | os.PathLike, config: dict[str, Any], *,
         write_json(workdir / CONFIG, config)
         write_json(workdir / "environment.json", environment())
     except OSError as error:
-        raise UserError(f"the workdir {workdir} cannot be written ({error.strerror}): choose "
-                        "another --workdir") from error
+        raise WriteError(f"the workdir {workdir} cannot be written ({error.strerror}): make room "
+                         "or make it writable, or choose another --workdir") from error
     return workdir
 
 
@@ -60,7 +71,7 @@ def read_config(workdir: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{workdir} is not the workdir of a run: it has no {CONFIG}; give the "
                         "--workdir of a run of experiments.train") from None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{file} cannot be read ({error}): it is damaged; remove it or choose "
                         "another --workdir") from error
 
@@ -74,13 +85,6 @@ def _differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
 def write_json(file: Path, value: Any) -> None:
     """Writes a JSON file whole or not at all."""
     write_text(file, json.dumps(value, indent=2) + "\n")
-
-
-def write_text(file: Path, text: str) -> None:
-    """Writes a text file whole or not at all."""
-    temporary = file.with_name(file.name + ".tmp")
-    temporary.write_text(text)
-    temporary.replace(file)
 
 
 def environment() -> dict[str, Any]:
@@ -122,26 +126,46 @@ class MetricsFile:
     """
 
     def __init__(self, workdir: Path, iteration: int):
-        self._file = workdir / METRICS
+        self._path = workdir / METRICS
         self.rows = [row for row in read_metrics(workdir) if row["iteration"] <= iteration]
-        write_text(self._file, "".join(json.dumps(row) + "\n" for row in self.rows))
+        write_text(self._path, "".join(json.dumps(row) + "\n" for row in self.rows))
 
     def append(self, row: dict[str, Any]) -> None:
-        """Adds a line and flushes it."""
+        """Adds a line and hands it to the system."""
         self.rows.append(row)
-        with self._file.open("a") as file:
+        with naming(self._path), self._path.open("a") as file:
             file.write(json.dumps(row) + "\n")
+
+    def sync(self) -> None:
+        """Returns when every line is on the disk, as it must be before a checkpoint is."""
+        with naming(self._path), self._path.open("rb") as file:
+            os.fsync(file.fileno())
 
 
 def read_metrics(workdir: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics; a last line that was cut off is left out."""
-    file = workdir / METRICS
+    """The lines of a run's metrics; those that were cut off or damaged are left out."""
+    return read_lines(workdir / METRICS, lambda row: isinstance(row["iteration"], int))
+
+
+def read_lines(file: Path, holds: Callable[[Any], bool]) -> list[Any]:
+    """The JSON values of a file's lines, one each.
+
+    A last line without an end was cut off when the run was, and is left out; another one that is
+    no JSON, or is not what it should be, is left out with a warning.
+
+    Args:
+      holds: whether a value is what a line should be; may raise KeyError or TypeError for no.
+    """
     if not file.exists():
         return []
     rows = []
-    for line in file.read_text().splitlines():
+    for number, line in enumerate(file.read_bytes().splitlines(keepends=True), 1):
         try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
+            row = json.loads(line)
+            if not holds(row):
+                raise ValueError
+            rows.append(row)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            if line.endswith(b"\n"):
+                print(f"warning: line {number} of {file} is damaged and left out", file=sys.stderr)
     return rows

@@ -152,7 +152,7 @@ class TestNpz:
             ({"images": IMAGES, "labels": LABELS / 1}, "train", "are float64: class numbers"),
             ({"images": IMAGES, "labels": LABELS - 1.0}, "train", "class numbers"),
             ({"images": IMAGES, "labels": np.arange(-1, 5)}, "train", "hold the class -1"),
-            ({"images": np.array([None, {}])}, "train", "no readable .npz file: Object arrays"),
+            ({"images": np.array([None, {}])}, "train", "no readable .npz file: .*pickled objects"),
             ({"images": IMAGES[:0], "labels": LABELS[:0]}, "train", "are empty"),
         ],
     )
@@ -172,7 +172,7 @@ class TestNpz:
     def test_other_member(self, tmp_path):
         with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
             archive.writestr("images", "text")
-        with pytest.raises(DataError, match=r"'images' of .* is no NumPy array"):
+        with pytest.raises(DataError, match=r"'images' is no NumPy array"):
             load(f"npz:{tmp_path}/x.npz", image_size=8)
 
     def test_damaged(self, tmp_path):

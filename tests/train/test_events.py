@@ -8,10 +8,10 @@ from tests.train.tensorboard_reader import scalars
 _SCRIPT = """
 import sys
 from pathlib import Path
-from sngan_jax.train.events import open_events
-writer = open_events(Path(sys.argv[1]), 1)
-writer.add_scalar("loss", 2.5, 7)
-writer.close()
+from sngan_jax.train.events import Events
+events = Events(Path(sys.argv[1]), 1)
+events.scalars({"loss": 2.5}, 7)
+events.close()
 assert "torch" not in sys.modules
 """
 

@@ -1,0 +1,75 @@
+"""Arrays of an `.npz` whose author is not trusted: checked before memory is spent on them.
+
+Nothing is unpickled. The header of an array must promise exactly the bytes that its member holds,
+and what inflates to far more than the file holds is refused as a decompression bomb.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+# More than this is only inflated from a file that has a share of it: deflate reaches 1 : 1032, and
+# images, which are no single colour, do not come near 1 : 100.
+_MODEST, _MOST_RATIO = 256 << 20, 100
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+
+def refuse_bomb(inflated: int, size: int, what: str) -> None:
+    """ValueError where `size` bytes promise too many inflated ones."""
+    if inflated > _MODEST and inflated > _MOST_RATIO * size:
+        raise ValueError(f"{what} would grow from {size:,} bytes to {inflated:,}: it looks like a "
+                         "decompression bomb")
+
+
+def array_names(archive: zipfile.ZipFile) -> list[str]:
+    """The names of the arrays, without '.npy'; other members keep their whole name."""
+    return [name.removesuffix(".npy") for name in archive.namelist()]
+
+
+def read_arrays(archive: zipfile.ZipFile, names: Iterable[str], file: Path
+                ) -> dict[str, np.ndarray]:
+    """Arrays by name.
+
+    Args:
+      archive: the open zip.
+      names: of `array_names`.
+      file: where it lies.
+
+    Raises:
+      ValueError: not an array, pickled objects, a header that does not agree, a bomb.
+      zipfile.BadZipFile, zlib.error, …: a damaged file.
+    """
+    members = {name.removesuffix(".npy"): archive.getinfo(name) for name in archive.namelist()}
+    chosen = {name: members[name] for name in names}
+    refuse_bomb(sum(member.file_size for member in chosen.values()), file.stat().st_size, "it")
+    return {name: _read(archive, member) for name, member in chosen.items()}
+
+
+def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    what = f"'{member.filename}'"
+    if member.compress_type not in _COMPRESSIONS or member.flag_bits & 1:
+        raise ValueError(f"{what} is compressed in a way that NumPy does not, or encrypted")
+    with archive.open(member) as opened:
+        try:
+            version = np.lib.format.read_magic(opened)
+        except ValueError:
+            raise ValueError(f"{what} is no NumPy array: save the file by np.savez") from None
+        readers = {(1, 0): np.lib.format.read_array_header_1_0,
+                   (2, 0): np.lib.format.read_array_header_2_0}
+        if version not in readers:
+            raise ValueError(f"{what} has the format {version}, which holds no plain numbers")
+        shape, _, dtype = readers[version](opened)
+        if dtype.hasobject:
+            raise ValueError(f"{what} holds pickled objects, which could execute code")
+        header = opened.tell()
+    promised = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or promised != member.file_size - header:
+        raise ValueError(f"the header of {what} promises {shape} of {dtype}, {promised:,} bytes, "
+                         f"and {member.file_size - header:,} are there")
+    with archive.open(member) as opened:
+        return np.lib.format.read_array(opened, allow_pickle=False)

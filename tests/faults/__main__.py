@@ -1,0 +1,74 @@
+"""Injects faults into real runs, and counts how often the run came through.
+
+    python -m tests.faults --rounds=5
+    python -m tests.faults --only=kill --rounds=200 --seed=0
+
+Prints a table and one JSON line; exit status 1 where a round did not hold. `--rounds` is of each
+fault (of `malformed`, fifty inputs a round; of `soak`, a thousand iterations). docs/reliability.md
+has the counts that the project requires.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import numpy as np
+
+from sngan_jax.train.workdir import commit
+from tests.faults import damage, disk, malformed, nan, processes, runs, soak
+
+FAULTS = {"kill": processes.kill, "sigterm": processes.sigterm, "flip": damage.flip,
+          "truncate": damage.truncate, "disk": disk.disk, "lock": processes.lock, "nan": nan.nan,
+          "malformed": malformed.malformed, "soak": soak.soak}
+
+
+def main() -> int:
+    """Runs the faults that the flags name."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default=",".join(FAULTS), help="names with commas")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--iterations", type=int, default=runs.FIELDS["iterations"],
+                        help="of the runs that are killed, stopped and compared")
+    parser.add_argument("--keep", action="store_true", help="keep the folders")
+    flags = parser.parse_args()
+    runs.FIELDS["iterations"] = flags.iterations
+    names = [name.strip() for name in flags.only.split(",") if name.strip()]
+    if unknown := set(names) - set(FAULTS):
+        parser.error(f"there is no fault {', '.join(sorted(unknown))}: {', '.join(FAULTS)}")
+    work = Path(tempfile.mkdtemp(prefix="sngan_jax_faults_"))
+    results = {}
+    for name in names:
+        folder = work / name
+        folder.mkdir()
+        begun = time.monotonic()
+        rng = np.random.default_rng([flags.seed, list(FAULTS).index(name)])
+        outcome = FAULTS[name](flags.rounds, rng, folder)
+        results[name] = outcome._asdict() | {"seconds": round(time.monotonic() - begun)}
+        print(f"{name}: {outcome.held} of {outcome.rounds} {outcome.skipped} {outcome.figures}",
+              file=sys.stderr, flush=True)
+    if flags.keep:
+        print(f"folders: {work}", file=sys.stderr)
+    else:
+        shutil.rmtree(work, ignore_errors=True)
+    print("| fault | rounds | required | held |\n|---|---|---|---|")
+    for name, result in results.items():
+        held = f"not run: {result['skipped']}" if result["skipped"] else result["held"]
+        print(f"| {name} | {result['rounds']} | {result['rounds']} | {held} |")
+        for note in result["notes"]:
+            print(f"  {name}: {note}", file=sys.stderr)
+    print(json.dumps({"seed": flags.seed, "commit": commit(), "faults": results}))
+    return int(any(r["held"] < r["rounds"] and not r["skipped"] for r in results.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""NaN put into a batch, a weight, a gradient of a real run, in this process: nan."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sngan_jax.train import loop, step
+from sngan_jax.train.health import Diverged
+from sngan_jax.train.integrity import named_leaves, not_finite
+from sngan_jax.train.restore import restore_run
+from sngan_jax.train.stored import StoredCheckpoints
+from sngan_jax.train.workdir import read_metrics
+from tests.faults.runs import Outcome, tiny_config
+
+_LOG, _SAVE, _ITERATIONS = 4, 4, 16
+_KERNELS = {"generator": ("block1/conv1/kernel", "dense/kernel"),
+            "discriminator": ("block2/conv2/kernel", "head/dense/kernel")}
+
+
+def nan(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
+    """Noticed within one logging interval, located, and nothing of it saved."""
+    held, notes = 0, []
+    for n in range(rounds):
+        kind = ("batch", "weight", "gradient")[n % 3]
+        network = str(rng.choice(list(_KERNELS)))
+        leaf = str(rng.choice(_KERNELS[network]))
+        at = int(rng.integers(2, _ITERATIONS - _LOG))
+        back = bool(rng.random() < 0.5)
+        words = {"batch": "metric d_loss (and 1 more) is not finite, on a batch of real images",
+                 "weight": f"parameter {network}/{leaf}",
+                 "gradient": f"gradient of {network}/{leaf}"}[kind]
+        problems = _round(work / f"nan-{n}", kind, network, leaf, at, back, words)
+        held += not problems
+        notes += [f"round {n}, {kind} {network}/{leaf} at {at}: {p}" for p in problems]
+    return Outcome(rounds, held, notes)
+
+
+def _round(workdir: Path, kind: str, network: str, leaf: str, at: int, back: bool,
+           words: str) -> list[str]:
+    config = tiny_config(iterations=_ITERATIONS, log_every=_LOG, checkpoint_every=_SAVE,
+                         sample_every=_ITERATIONS, evaluate_every=0,
+                         on_nan="rollback" if back else "stop")
+    calls: list[int] = []
+    said, problems = io.StringIO(), []
+    jax.clear_caches()  # or else the programs of all rounds would pile up
+    with _injected(kind, network, leaf, at, calls), contextlib.redirect_stderr(said), \
+            contextlib.redirect_stdout(io.StringIO()):
+        try:
+            finished, sentence = loop.train(config, workdir), said.getvalue()
+        except Diverged as error:
+            finished, sentence = False, str(error)
+    if f"in iteration {at:,} the {words}" not in sentence:
+        problems.append(f"not located: {sentence[-400:]}")
+    good = (at - 1) // _SAVE * _SAVE
+    if (f"checkpoint of iteration {good:,}" if good else "the start") not in sentence:
+        problems.append(f"the last good state is not named: {sentence[-400:]}")
+    noticed = calls[calls.index(at) + 1:]
+    noticed = noticed[:noticed.index(min(noticed))] if back and noticed else noticed
+    if len(noticed) > _LOG:
+        problems.append(f"{len(noticed)} iterations more were done")
+    if finished != back:
+        problems.append(f"config.on_nan={config.on_nan}, and train returned {finished}")
+    saved = StoredCheckpoints(workdir).all()
+    if any(not_finite(restore_run(workdir, i).state) for i in saved[-1:]):
+        problems.append("a state that is not finite was saved")
+    rows = read_metrics(workdir)
+    if any(not np.isfinite(v) for row in rows for v in row.values()):
+        problems.append("a number that is not finite was logged")
+    if back and (rows[-1].get("rollbacks") != 1 or saved[-1] != _ITERATIONS):
+        problems.append("it did not go back and finish")
+    return problems
+
+
+@contextlib.contextmanager
+def _injected(kind: str, network: str, leaf: str, at: int, calls: list[int]):
+    """The run's step, which goes wrong in one iteration, the first time that it comes there."""
+    build = loop.build_step
+
+    def poison(array):
+        return array.at[(0,) * array.ndim].set(jnp.nan)
+
+    def changed(tree, path):
+        return jax.tree_util.tree_map_with_path(
+            lambda p, x: poison(x) if jax.tree_util.keystr(
+                p, simple=True, separator="/") == path else x, tree)
+
+    def build_step(config, run, devices):
+        clean, poisoned = build(config, run, devices), build(config, run, devices)
+
+        def one(state, data, key, position):
+            with jax.transfer_guard("allow"):
+                iteration = int(state.iteration) + 1
+                bad = iteration == at and at not in calls
+                calls.append(iteration)
+                if not bad:
+                    return clean(state, data, key, position)
+                if kind == "weight":
+                    return clean(changed(state, f"{network}/params/{leaf}"), data, key, position)
+                with _wrong_step(kind, network, leaf, changed):
+                    return poisoned(state, data, key, position)
+
+        return one
+
+    with mock.patch.object(loop, "build_step", build_step):
+        yield
+
+
+def _wrong_step(kind: str, network: str, leaf: str, changed):
+    """While the step is traced, a batch or a gradient holds NaN."""
+    if kind == "batch":
+        real = step.real_batch
+
+        def real_batch(*arguments):
+            x, y = real(*arguments)
+            return x.at[0, 0, 0, 0].set(jnp.nan), y
+
+        return mock.patch.object(step, "real_batch", real_batch)
+    pmean = step.lax.pmean
+
+    def poisoned(tree, axis, **options):
+        whole = pmean(tree, axis, **options)
+        if not isinstance(whole, tuple):
+            return whole
+        names = {name.split("/")[-1] for name in named_leaves(whole)}
+        mine = "g_loss" if network == "generator" else "d_loss"
+        if mine not in names:
+            return whole
+        return tuple(changed(part, leaf) for part in whole)
+
+    return mock.patch.object(step.lax, "pmean", poisoned)

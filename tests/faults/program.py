@@ -1,0 +1,12 @@
+"""`experiments.train` as it is, but scores come from a feature extractor that takes no time."""
+
+
+
+import experiments.train
+from experiments import cli
+from sngan_jax.train import evaluation
+from tests.metrics.fake_extractor import mean_extractor
+
+if __name__ == "__main__":
+    evaluation.make_extractor = lambda *_, **__: mean_extractor(dimensions=1, num_classes=1)
+    cli.run(experiments.train.main, required=("config", "workdir"))
