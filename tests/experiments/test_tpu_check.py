@@ -118,7 +118,9 @@ def test_the_stored_records_are_whole():
         chip = CHIPS[record["topology"].partition(":")[0]]
         assert record["compiles"] and record["fits"] and record["donated"]
         assert record["hbm_bytes"] < record["hbm_of_core"] == chip.hbm_bytes
-        assert record["all_reduces"] == record["n_dis"] + 1
+        # The compiler divides one of more than 128 MiB, the gradients of imagenet128's generator.
+        divided = record["hbm_parts"]["G's parameters"] > 128 * 2**20
+        assert record["all_reduces"] == record["n_dis"] + 1 + divided
         assert len(row(record)) == 12
     paper = {(r["model"], r["image_size"]) for r in records}
     assert len(paper) == 5
