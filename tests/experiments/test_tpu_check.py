@@ -122,11 +122,9 @@ def test_the_stored_records_are_whole():
         divided = record["hbm_parts"]["G's parameters"] > 128 * 2**20
         assert record["all_reduces"] == record["n_dis"] + 1 + divided
         assert len(row(record)) == 12
-    paper = {(r["model"], r["image_size"]) for r in records}
-    assert len(paper) == 5
-    for topology in ("v3:2x2x1", "v5e:2x4"):
-        assert {(r["model"], r["image_size"]) for r in records
-                if r["topology"] == topology} == paper
+    # Every config of the paper fits the smallest v3.
+    assert len({(r["model"], r["image_size"]) for r in records
+                if r["topology"] == "v3:2x2x1"}) == 5
 
 
 def tpu_check(*arguments):
