@@ -120,7 +120,9 @@ def test_the_stored_records_are_whole():
         assert record["hbm_bytes"] < record["hbm_of_core"] == chip.hbm_bytes
         # The compiler divides one of more than 128 MiB, the gradients of imagenet128's generator.
         divided = record["hbm_parts"]["G's parameters"] > 128 * 2**20
-        assert record["all_reduces"] == record["n_dis"] + 1 + divided
+        # Without a loop (n_dis = 1) it leaves the discriminator's in five pieces: docs/scaling.md.
+        pieces = 4 if record["n_dis"] == 1 else 0
+        assert record["all_reduces"] == record["n_dis"] + 1 + divided + pieces
         assert len(row(record)) == 12
     # Every config of the paper fits the smallest v3.
     assert len({(r["model"], r["image_size"]) for r in records
