@@ -118,7 +118,7 @@ def test_the_stored_records_are_whole():
         chip = CHIPS[record["topology"].partition(":")[0]]
         assert record["compiles"] and record["fits"] and record["donated"]
         assert record["hbm_bytes"] < record["hbm_of_core"] == chip.hbm_bytes
-        # The compiler divides one of more than 128 MiB, the gradients of imagenet128's generator.
+        # The compiler divides the gradients of imagenet128's generator, 160 MiB.
         divided = record["hbm_parts"]["G's parameters"] > 128 * 2**20
         # Without a loop (n_dis = 1) it leaves the discriminator's in five pieces: docs/scaling.md.
         pieces = 4 if record["n_dis"] == 1 else 0
