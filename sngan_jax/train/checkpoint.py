@@ -37,6 +37,10 @@ _DISK = ("No space left on device", "Disk quota", "Read-only", "Permission denie
          "RESOURCE_EXHAUSTED", "Input/output error", "File too large")
 
 
+# What is not undone as long as the process lives.
+_QUIET: list[contextlib.ExitStack] = []
+
+
 class Checkpoints(StoredCheckpoints):
     """The checkpoints of the run that writes them; use as a context manager.
 
@@ -60,6 +64,7 @@ class Checkpoints(StoredCheckpoints):
         self._slots = threading.BoundedSemaphore(2)
         self._pending: set[int] = set()
         self._failure: BaseException | None = None
+        self._failed = False
         self._writer = ThreadPoolExecutor(1, "checkpoint")
         self.folder.mkdir(exist_ok=True)
         shutil.rmtree(self.folder / _DELETING, ignore_errors=True)
@@ -72,6 +77,8 @@ class Checkpoints(StoredCheckpoints):
 
     def __exit__(self, kind: Any, *_) -> None:
         self._writer.shutdown()
+        if self._failed:
+            _QUIET.append(self._quiet.pop_all())  # threads of a failed save may outlive it
         self._quiet.close()
         if kind is None:
             self.check()
@@ -154,7 +161,7 @@ class Checkpoints(StoredCheckpoints):
         except BaseException as error:
             # Room for what comes next; this was no checkpoint yet.
             shutil.rmtree(self.folder / _SAVING, ignore_errors=True)
-            self._failure = _as_sentence(error, step, iteration)
+            self._failure, self._failed = _as_sentence(error, step, iteration), True
         finally:
             self._pending.discard(iteration)
             self._slots.release()
@@ -217,12 +224,14 @@ def _as_sentence(error: BaseException, step: Path, iteration: int) -> BaseExcept
 def _without_orbax_tracebacks() -> Iterator[None]:
     """Of a save that fails: the sentence says it; Orbax's threads and tasks would, at length."""
     def unraisable(hooked: Any) -> None:
-        if str(hooked.exc_value) != "Event loop is closed":
+        text = str(hooked.exc_value)
+        if text != "Event loop is closed" and "RESOURCE_EXHAUSTED" not in text:
             old(hooked)
 
     def wanted(record: logging.LogRecord) -> bool:
         message = record.getMessage()
-        return "_SignalingThread" not in message and "never retrieved" not in message
+        return not any(words in message for words in (
+            "_SignalingThread", "never retrieved", "RESOURCE_EXHAUSTED"))
 
     old, sys.unraisablehook = sys.unraisablehook, unraisable
     loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
