@@ -135,9 +135,9 @@ def changed(config: Any, **changes: Any) -> Any:
 
 
 def random_data(config: Any, channels: int) -> Data:
-    """Images and labels to train on."""
+    """Images, as rows, and labels to train on."""
     rng = np.random.default_rng(0)
-    size = (max(_IMAGES, config.batch_size), config.image_size, config.image_size, channels)
+    size = (max(_IMAGES, config.batch_size), config.image_size**2 * channels)
     labels = rng.integers(0, 10, size[0], np.int32) if config.conditional else None
     return Data(rng.integers(0, 256, size, np.uint8), labels)
 
@@ -233,7 +233,7 @@ def part_functions(config: Any, run: Run, channels: int
 
     def read(key: jax.Array):
         rows = batch_indices(key, 3, batch_size=batch, n=len(data.images))
-        return dequantize(pixels[rows], example_keys(key, 0, batch))
+        return dequantize(pixels[rows].reshape(x.shape), example_keys(key, 0, batch))
 
     z, g_z = jnp.ones((batch, config.latent_size)), jnp.ones((g_batch, config.latent_size))
     passes = 2 * config.n_dis
