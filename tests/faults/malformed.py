@@ -196,7 +196,8 @@ def _bomb_png(width: int, height: int, honest: bool) -> bytes:
         return struct.pack(">I", len(data)) + name + data + check
 
     rows = zlib.compressobj(1)
-    data = b"".join(rows.compress(bytes(1 + width * 3)) for _ in range(height if honest else 3))
+    size, count = (width, height) if honest else (1000, 3)
+    data = b"".join(rows.compress(bytes(1 + size * 3)) for _ in range(count))
     return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0,
             0)) + chunk(b"IDAT", data + rows.flush()) + chunk(b"IEND", b""))
 
