@@ -132,6 +132,7 @@ def _train(config, iterations):
     metrics = []
     for _ in range(iterations):
         state, m = step(state, data, key, positions(devices))
+        assert not m.pop("health")["flags"].any()
         metrics.append({k: float(v) for k, v in m.items()})
     return metrics, state
 

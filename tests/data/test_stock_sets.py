@@ -64,8 +64,8 @@ def test_read_as_pillow_would(data_dir, name, split, size, classes, shape, toler
         np.testing.assert_array_equal(labels, data.labels)
 
 
-@pytest.mark.parametrize("dataset", [
-    "tfds:imagenet2012", pytest.param("tfds:stl10", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dataset", ["tfds:imagenet2012", "tfds:stl10"])
 def test_a_streamed_run_is_the_run_in_memory(data_dir, tmp_path, dataset):
     losses = []
     for stream in (False, True):

@@ -52,6 +52,7 @@ def records(file):
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_each_and_the_best_checkpoint_of_a_run(place):
     out = place / "run.jsonl"
     for checkpoint, rows in (("each", 2), ("best", 1), ("2", 1)):

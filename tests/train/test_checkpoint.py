@@ -82,7 +82,8 @@ def test_another_method_or_a_newer_format_is_refused(tmp_path, monkeypatch):
         stored.newest(lambda meta: state(0))
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "delete"])
+@pytest.mark.parametrize("damage", [
+    "flip", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("cut", "delete"))])
 def test_damage_of_any_file_is_noticed_and_the_one_before_is_used(tmp_path, damage, capsys):
     save(tmp_path, 1, 2)
     for n, name in enumerate(files_of(tmp_path, 2), 1):

@@ -39,6 +39,7 @@ def test_every_so_many_iterations_and_at_the_end(tmp_path, capsys):
     assert "fcd" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_no_record_twice(tmp_path):
     train(tiny(iterations=4, **EVERY), tmp_path)
     before = records(tmp_path)

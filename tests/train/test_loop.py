@@ -93,6 +93,7 @@ def test_ctrl_c_saves_and_the_same_call_goes_on(tmp_path, monkeypatch, capsys):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.slow
 def test_several_iterations_a_call_are_the_same_run(tmp_path):
     one, two = (tiny(iterations=4, iterations_per_call=k) for k in (1, 2))
     train(one, tmp_path / "one")

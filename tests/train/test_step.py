@@ -215,6 +215,7 @@ def test_a_regularizer_is_added_and_takes_no_power_step():
         strict=True))
 
 
+@pytest.mark.slow
 def test_power_steps_of_each_mode():
     """In every call 1 + 2·n_dis, once an update n_dis, once an iteration 1: u after that many."""
     d_steps = {}
@@ -257,6 +258,7 @@ def test_an_auxiliary_classifier_learns_the_real_classes():
     assert np.isfinite(metrics[-1]["g_class"])
 
 
+@pytest.mark.slow
 def test_streamed_batches_train_like_the_set_in_memory():
     results = []
     for stream in (False, True):
