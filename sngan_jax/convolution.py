@@ -2,8 +2,8 @@
 
 XLA's CPU back end is slow on three of them that its others do well: the gradient of a strided
 convolution with respect to its input, which it multiplies out with zeros between the pixels; both
-gradients of a transposed one; and one to very few channels. What is written here for the CPU is the
-same sum in another order, chosen when the program is lowered for a platform.
+gradients of a transposed one; and one from or to very few channels. What is written here for the
+CPU is the same sum in another order, chosen when the program is lowered for a platform.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from jax import lax
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-# Up to so many channels out, the products of all taps with all pixels are made at once.
+# Channels, in or out, for which one matrix product over all taps is worth it.
 _FEW = 4
 
 
@@ -27,7 +27,7 @@ def convolve(x: jax.Array, kernel: jax.Array, padding: Padding,
              strides: tuple[int, int] = (1, 1)) -> jax.Array:
     """`lax.conv_general_dilated` of an image batch, with gradients that are fast on a CPU too.
 
-    Differentiable to any order in reverse mode; where it has a stride or few channels out, not in
+    Differentiable to any order in reverse mode; where it has a stride or few channels, not in
     forward mode.
 
     Args:
@@ -42,7 +42,9 @@ def convolve(x: jax.Array, kernel: jax.Array, padding: Padding,
     kh, kw, channels, features = kernel.shape
     if strides == (1, 1):
         if features <= _FEW < channels and kh * kw > 1:
-            return _to_few(x, kernel, padding)
+            return _or_native(x, kernel, padding, _by_taps)
+        if channels <= _FEW < features and kh * kw > 1:
+            return _or_native(x, kernel, padding, _by_patches)
         return _native(x, kernel, padding, strides)
     # The phases of a gradient make up the input where the strides divide it.
     out = [(size + sum(pads) - k) // s + 1
@@ -152,24 +154,24 @@ _strided.defvjp(lambda x, kernel, padding, stride: (_strided(x, kernel, padding,
                                                     (x, kernel)), _strided_backward)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _to_few(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
-    return lax.platform_dependent(
-        x, kernel, cpu=functools.partial(_by_taps, padding=padding),
-        default=functools.partial(_native, padding=padding))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _or_native(x: jax.Array, kernel: jax.Array, padding: Padding, of_cpu: Callable) -> jax.Array:
+    """On a CPU `of_cpu(x, kernel, padding)`, the same function as `_native`, with its gradients."""
+    return lax.platform_dependent(x, kernel, cpu=functools.partial(of_cpu, padding=padding),
+                                  default=functools.partial(_native, padding=padding))
 
 
-def _to_few_backward(padding: Padding, saved: tuple[jax.Array, jax.Array], g: jax.Array
-                     ) -> tuple[jax.Array, jax.Array]:
+def _or_native_backward(padding: Padding, of_cpu: Callable, saved: tuple[jax.Array, jax.Array],
+                        g: jax.Array) -> tuple[jax.Array, jax.Array]:
     def backward(function: Callable) -> Callable:
         return lambda x, kernel, g: jax.vjp(
             functools.partial(function, padding=padding), x, kernel)[1](g)
 
-    return lax.platform_dependent(*saved, g, cpu=backward(_by_taps), default=backward(_native))
+    return lax.platform_dependent(*saved, g, cpu=backward(of_cpu), default=backward(_native))
 
 
-_to_few.defvjp(lambda x, kernel, padding: (_to_few(x, kernel, padding), (x, kernel)),
-               _to_few_backward)
+_or_native.defvjp(lambda x, kernel, padding, of_cpu: (_or_native(x, kernel, padding, of_cpu),
+                                                      (x, kernel)), _or_native_backward)
 
 
 def _by_taps(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
@@ -182,3 +184,14 @@ def _by_taps(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
     height, width = (size + sum(pads) - k + 1
                      for size, pads, k in zip((h, w), padding, (kh, kw), strict=True))
     return sum(products[:, i:i + height, j:j + width, i, j] for i in range(kh) for j in range(kw))
+
+
+def _by_patches(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
+    """The channels under all taps side by side, then one matrix product."""
+    kh, kw, _, features = kernel.shape
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    n, height, width = x.shape[0], x.shape[1] - kh + 1, x.shape[2] - kw + 1
+    patches = jnp.concatenate([x[:, i:i + height, j:j + width]
+                               for i in range(kh) for j in range(kw)], axis=-1)
+    products = patches.reshape(n * height * width, -1) @ kernel.reshape(-1, features)
+    return products.reshape(n, height, width, features)

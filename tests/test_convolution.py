@@ -35,11 +35,12 @@ def _gradients(function, *arguments):
 
 @settings(deadline=None, max_examples=12)
 @given(k=st.integers(1, 5), stride=st.integers(1, 3), size=st.integers(2, 7),
-       before=st.integers(0, 2), after=st.integers(0, 2), features=st.sampled_from([1, 3, 6]))
-def test_convolve_is_laxs_to_second_order(k, stride, size, before, after, features):
+       before=st.integers(0, 2), after=st.integers(0, 2),
+       channels=st.sampled_from([(5, 1), (5, 3), (5, 6), (3, 6), (1, 5), (3, 3)]))
+def test_convolve_is_laxs_to_second_order(k, stride, size, before, after, channels):
     if size + before + after < k:
         size = k
-    x, kernel = _random(2, size, size + 2, 5), _random(k, k, 5, features)
+    x, kernel = _random(2, size, size + 2, channels[0]), _random(k, k, *channels)
     padding = ((before, after), (after, before))
     for ours, theirs in zip(
             jax.tree.leaves(_gradients(lambda x, w: convolve(x, w, padding, (stride, stride)),

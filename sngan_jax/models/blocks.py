@@ -152,7 +152,7 @@ class FirstDiscriminatorBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         conv3 = _conv3(self.conv, self.dtype)
-        h = conv3(self.features, name="conv1")(x)
+        h = conv3(self.features, name="conv1", fields=fast_gradients(self.conv))(x)
         h = nn.relu(_normalised(self.norm, "norm1", h))
         h = _conv3_pool(conv3, self.features, True, self.fusion)(h)
         shortcut = _conv1(self.conv, self.dtype)(self.features, name="shortcut")
@@ -246,9 +246,10 @@ def _normalised(norm: Norm, name: str, x: jax.Array, y: jax.Array | None = None)
 
 
 def _conv3(conv: Layer, dtype: Any) -> Layer:
-    def layer(features: int, name: str, fused: Callable | None = None) -> nn.Module:
+    def layer(features: int, name: str, fused: Callable | None = None,
+              fields: dict[str, Any] | None = None) -> nn.Module:
         # Only where it is needed: a layer of one's own may lack the field.
-        options = {"conv_general_dilated": as_convolution(fused)} if fused else {}
+        options = {"conv_general_dilated": as_convolution(fused)} if fused else fields or {}
         return conv(features, (3, 3), kernel_init=glorot_uniform(2**0.5), dtype=dtype, name=name,
                     **options)
     return layer
