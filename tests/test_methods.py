@@ -156,8 +156,8 @@ def test_every_method_in_every_setting_is_a_config(method, setting):
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_compilation_cache")
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_in_every_setting_takes_two_steps(method):
-    for setting in SETTINGS:
+def test_every_method_takes_two_steps_of_either_n_dis(method):
+    for setting in ("B", "F"):  # one program for each n_dis; the other settings are other constants
         metrics, state = _train(_tiny(cifar10_cnn.get_config(f"{method},{setting}")), 2)
         assert all(np.isfinite(list(m.values())).all() for m in metrics), setting
         assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(state)), setting

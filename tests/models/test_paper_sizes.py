@@ -34,5 +34,6 @@ def test_one_step_at_batch_two(model, size, kind):
                 rng.integers(0, classes, 4, np.int32) if kind else None)
     state, data, key = replicate((run.initial_state, data, jax.random.key(1)), devices)
     state, metrics = step(state, data, key, positions(devices))
+    assert not metrics.pop("health")["flags"].any()
     assert all(np.isfinite(float(m)) for m in metrics.values())
     assert all(np.isfinite(np.asarray(x)).all() for x in jax.tree.leaves(state))
