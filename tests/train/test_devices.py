@@ -50,6 +50,8 @@ def check_equal(result):
             if "batch_stats" in name and name.endswith("['mean']") and relative > 1e-5:
                 assert most < 20 * 2e-4 * 5, name
                 continue
+            if name.endswith("['dense']['bias']") and most < 1e-6:
+                continue  # one number of D, whose gradient is the difference of two means
             assert relative < 1e-5, f"{result['method']}, {n} devices: {name} by {relative}"
     return idle
 
