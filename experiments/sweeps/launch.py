@@ -11,6 +11,7 @@ from typing import Any
 
 from experiments.sweeps.plan import Planned
 from sngan_jax.errors import UserError
+from sngan_jax.train.lock import is_held
 
 LAUNCHERS = ("local", "slurm")
 _LOOK_EVERY = 0.5  # seconds
@@ -74,6 +75,10 @@ def launch(runs: Sequence[Planned], sweep: Path, executor: Any, at_once: int,
             job.cancel()
         for job in running.values():
             _status(job)
+        # submitit ends its own process a second later, and the run may still be saving.
+        folders = [run.workdir(sweep) for run in runs if run.name in running]
+        while any(map(is_held, folders)):
+            time.sleep(_LOOK_EVERY)
         raise
     return ended
 

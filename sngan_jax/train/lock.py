@@ -51,6 +51,21 @@ def hold(workdir: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_held(workdir: Path) -> bool:
+    """Whether a run of this machine is using a folder now (False where there is no lock)."""
+    try:
+        descriptor = os.open(workdir / LOCK, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except OSError as error:
+        return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
+    finally:
+        os.close(descriptor)
+
+
 def _take(descriptor: int, file: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -82,7 +82,7 @@ def test_a_sweep_that_is_interrupted_saves_and_goes_on(tmp_path):
           for i in range(2)]
     assert all(40 <= n < 400 for n in at)
     logged = [read_metrics(tmp_path / f"seed={i}")[-1]["iteration"] for i in range(2)]
-    assert all(n - 40 < last <= n for n, last in zip(at, logged, strict=True))
+    assert all(n - 40 < last <= n for n, last in zip(at, logged, strict=True)), (at, logged)
     listed = subprocess.run([*long, "--dry_run"], **options)
     assert [f"seed={i}: cut off at {at[i]} of 400" for i in range(2)] == listed.stdout.splitlines()
     done = subprocess.run(long, **options)
