@@ -12,7 +12,7 @@ import numpy as np
 from sngan_jax.train.workdir import read_metrics
 from tests.faults.runs import Outcome, said, start
 
-_PER_CALL, _LINES = 20, 100
+_PER_CALL, _LINES = 2, 100
 # Not judged: compilation, first samples, allocators that grow to their working size.
 _WARM_UP = 0.2
 _MEMORY, _SPEED = 0.02, 0.05
