@@ -6,7 +6,7 @@ from PIL import Image
 from sngan_jax.data.image_set import DataError
 
 _FRACTION_BITS = 22  # Pillow's resampling coefficients are integers with 22 fractional bits
-_CHUNK_BYTES = 2**24  # of float64, so that a large set never exists as floats
+_CHUNK_BYTES = 2**24  # so that a large set never exists as floats or wide integers
 
 
 def fit(images: np.ndarray, image_size: int | None, channels: int | None,
@@ -100,6 +100,14 @@ def center_crop(images: np.ndarray) -> np.ndarray:
 
 def convert_channels(images: np.ndarray, channels: int) -> np.ndarray:
     """uint8 images with 1, 3 or 4 channels last, to 1 or 3: white background, luma, repetition."""
+    if images.shape[-1] == channels:
+        return images
+    if images.size > _CHUNK_BYTES and len(images) > 1:  # the sums are of four bytes a number
+        out = np.empty((*images.shape[:-1], channels), np.uint8)
+        step = max(1, len(images) * _CHUNK_BYTES // images.size)
+        for i in range(0, len(images), step):
+            out[i : i + step] = convert_channels(images[i : i + step], channels)
+        return out
     if images.shape[-1] == 4:
         color, alpha = images[..., :3].astype(np.uint32), images[..., 3:].astype(np.uint32)
         images = ((color * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)

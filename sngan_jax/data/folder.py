@@ -182,12 +182,17 @@ def _is_grey(path: Path) -> bool:
 def decode_file(path: Path) -> np.ndarray:
     """The file as uint8 (height, width, channels): 1 grey, 3 RGB, 4 RGBA."""
     with _opened(path) as image:
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I"):  # 16-bit grey
-            wide = np.asarray(upright).astype(np.uint32)
+        ImageOps.exif_transpose(image, in_place=True)
+        if image.mode.startswith("I"):  # 16-bit grey
+            wide = np.asarray(image).astype(np.uint32)
             return np.minimum((wide + 128) // 257, 255).astype(np.uint8)[..., None]
-        if upright.mode in ("LA", "PA", "RGBA") or "transparency" in upright.info:
-            return np.asarray(upright.convert("RGBA"))
-        if upright.mode in _GREY_MODES:
-            return np.asarray(upright.convert("L"))[..., None]
-        return np.asarray(upright.convert("RGB"))  # RGB, palette, CMYK, YCbCr
+        if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
+            return _as_array(image, "RGBA")
+        if image.mode in _GREY_MODES:
+            return _as_array(image, "L")[..., None]
+        return _as_array(image, "RGB")  # RGB, palette, CMYK, YCbCr
+
+
+def _as_array(image: Image.Image, mode: str) -> np.ndarray:
+    # Pillow copies an image that it converts to its own mode: gigabytes of a very large one.
+    return np.asarray(image if image.mode == mode else image.convert(mode))

@@ -231,6 +231,14 @@ def _npz_content(arrays: dict, *, compressed: bool) -> bytes:
     return out.getvalue()
 
 
+@functools.cache
+def _bomb_npz(name: str, content: bytes) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, content + bytes(400_000_000))
+    return out.getvalue()
+
+
 def _hostile_npz(rng: np.random.Generator, folder: Path, name: str) -> bytes:
     """A member with an absurd header, a bomb, or a pickle that would leave a mark."""
     out = io.BytesIO()
@@ -245,10 +253,9 @@ def _hostile_npz(rng: np.random.Generator, folder: Path, name: str) -> bytes:
             case 1:
                 header = "{'descr': '|u1', 'fortran_order': False, 'shape': (400000000,), }\n"
                 content = b"\x93NUMPY\x01\0" + struct.pack("<H", len(header)) + header.encode()
-                if rng.random() < 0.1:  # takes long to make
-                    archive.writestr(name, content + bytes(400_000_000))
-                else:
-                    archive.writestr(name, content)
+                if rng.random() < 0.1:
+                    return _bomb_npz(name, content)
+                archive.writestr(name, content)
             case 2:
                 array = io.BytesIO()
                 np.save(array, np.array([_Payload(folder)], object), allow_pickle=True)
