@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +50,16 @@ def run_command(command: Sequence[str]) -> int:
 
 
 def launch(runs: Sequence[Planned], sweep: Path, executor: Any, at_once: int,
-           say: Callable[[str], None]) -> dict[str, int]:
+           say: Callable[[str], None],
+           look: Callable[[Collection[str], Mapping[str, int]], None] = lambda running, ended: None
+           ) -> dict[str, int]:
     """Starts all runs, at most so many at a time, and waits for them.
 
     Interrupted, it passes that on to the runs that it started, which save, and waits for them.
+
+    Args:
+      say: takes a line about each start and end.
+      look: is called often, with the names that run and name -> exit status of those that ended.
 
     Returns:
       name -> exit status.
@@ -68,6 +74,7 @@ def launch(runs: Sequence[Planned], sweep: Path, executor: Any, at_once: int,
             for name in [name for name, job in running.items() if job.done()]:
                 ended[name] = _status(running.pop(name))
                 say(f"{name}: " + ("done" if ended[name] == 0 else f"exit status {ended[name]}"))
+            look(running, ended)
             time.sleep(_LOOK_EVERY)
     except KeyboardInterrupt:
         for job in running.values():
