@@ -164,7 +164,7 @@ class Request(NamedTuple):
         scale = SCALES[self.scale]
         reductions = (f"width {scale.width}, {scale.iterations:,} iterations" if scale.reduced
                       else "the paper's widths and iterations")
-        own = f", {', '.join(self.changes)}" if self.changes else ""
+        own = f", but {', '.join(self.changes)}" if self.changes else ""
         kind = "reduced: " if scale.reduced else ""
         return (f"Table {self.table} on {self.dataset}, scale {self.scale} ({kind}{reductions}, "
                 f"scores of {scale.images:,} real and {scale.images:,} generated images, extractor "

@@ -51,6 +51,23 @@ def hold(workdir: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_held(workdir: Path) -> bool:
+    """Whether a run is at work in a folder, on this host or, by its sign of life, on another."""
+    try:
+        descriptor = os.open(workdir / LOCK, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        holder = _read(descriptor)
+        return (bool(holder) and holder.get("host") != socket.gethostname()
+                and time.time() - os.fstat(descriptor).st_mtime < _STALE)
+    except OSError as error:
+        return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
+    finally:
+        os.close(descriptor)
+
+
 def _take(descriptor: int, file: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
