@@ -167,8 +167,8 @@ class Request(NamedTuple):
         own = f", but {', '.join(self.changes)}" if self.changes else ""
         kind = "reduced: " if scale.reduced else ""
         return (f"Table {self.table} on {self.dataset}, scale {self.scale} ({kind}{reductions}, "
-                f"scores of {scale.images:,} real and {scale.images:,} generated images, extractor "
-                f"{DATASETS[self.dataset].extractor}{own})")
+                f"scores of up to {scale.images:,} real and {scale.images:,} generated images, "
+                f"extractor {DATASETS[self.dataset].extractor}{own})")
 
 
 def plan_table(request: Request) -> list[Cell]:
