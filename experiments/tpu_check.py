@@ -1,6 +1,6 @@
 """Does a config compile for a TPU, fit and scale? Asked of the real TPU compiler on a CPU machine.
 
-    pip install -e ".[tpu_check]"
+    pip install -e ".[tpu-check]"
     python -m experiments.tpu_check --config=experiments/configs/cifar10_resnet.py --topology=v3-8
     python -m experiments.tpu_check --config=… --topology=v5e:8x8 --per_device_batch=8
     python -m experiments.tpu_check --config=… --sweep --per_device_batches=4,8,16

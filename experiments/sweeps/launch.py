@@ -89,6 +89,10 @@ def launch(runs: Sequence[Planned], sweep: Path, executor: Any, at_once: int,
             job.cancel()
         for job in running.values():
             _status(job)
+        # submitit ends its own process a second later, and the run may still be saving.
+        folders = [run.workdir(sweep) for run in runs if run.name in running]
+        while any(map(is_held, folders)):
+            time.sleep(_LOOK_EVERY)
         raise
     return ended
 

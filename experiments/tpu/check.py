@@ -84,7 +84,7 @@ def tpu_devices(topology: Topology) -> list[Any]:
       UserError: without libtpu, or where it does not know the topology.
     """
     if importlib.util.find_spec("libtpu") is None:
-        raise UserError("the TPU compiler is not installed: pip install -e '.[tpu_check]'")
+        raise UserError("the TPU compiler is not installed: pip install -e '.[tpu-check]'")
     from jax.experimental import topologies
 
     try:

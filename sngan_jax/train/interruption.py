@@ -61,15 +61,19 @@ class Interruption:
         self._old_fd = signal.set_wakeup_fd(self._sockets[1].fileno(), warn_on_full_buffer=False)
         self._watcher = threading.Thread(target=self._watch, daemon=True, name="signals")
         self._watcher.start()
+        self._old_hook, sys.unraisablehook = sys.unraisablehook, self._unraisable
         for number in _SIGNALS:
             self._old[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_) -> None:
         for number, handler in self._old.items():
-            signal.signal(number, handler)
+            # A process of its own has nothing left to do but to end.
+            signal.signal(number, signal.SIG_IGN if self._own_process and not self._several
+                          else handler)
         if not self._sockets:
             return
+        sys.unraisablehook = self._old_hook
         signal.set_wakeup_fd(self._old_fd)
         self._sockets[1].close()
         with self._lock:
@@ -103,6 +107,11 @@ class Interruption:
             signal.signal(each, signal.SIG_DFL if self._own_process else handler)
         if self._abandoning:
             raise Stopped
+
+    def _unraisable(self, unraisable: sys.UnraisableHookArgs) -> None:
+        # Where Stopped cannot be raised (a destructor, a callback of XLA), the note is enough.
+        if not isinstance(unraisable.exc_value, Stopped):
+            self._old_hook(unraisable)
 
     def _pass_on(self, number: int, _frame) -> None:
         signal.signal(number, signal.SIG_DFL)

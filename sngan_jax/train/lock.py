@@ -54,7 +54,7 @@ def hold(workdir: Path) -> Iterator[None]:
 def is_held(workdir: Path) -> bool:
     """Whether a run is at work in a folder, on this host or, by its sign of life, on another."""
     try:
-        descriptor = os.open(workdir / LOCK, os.O_RDONLY)
+        descriptor = os.open(workdir / LOCK, os.O_RDWR)
     except OSError:
         return False
     try:

@@ -77,15 +77,19 @@ def test_a_sweep_that_is_interrupted_saves_and_goes_on(tmp_path):
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 130, process.stdout.read()
     process.stdout.close()
-    at = [read_metrics(tmp_path / f"seed={i}")[-1]["iteration"] for i in range(2)]
+    # A run stops at any iteration, and has logged every fortieth.
+    at = [max(int(path.name) for path in (tmp_path / f"seed={i}" / "checkpoints").glob("[0-9]*"))
+          for i in range(2)]
     assert all(40 <= n < 400 for n in at)
+    logged = [read_metrics(tmp_path / f"seed={i}")[-1]["iteration"] for i in range(2)]
+    assert all(n - 40 < last <= n for n, last in zip(at, logged, strict=True)), (at, logged)
     listed = subprocess.run([*long, "--dry_run"], **options)
     assert [f"seed={i}: cut off at {at[i]} of 400" for i in range(2)] == listed.stdout.splitlines()
     done = subprocess.run(long, **options)
     assert done.returncode == 0, done.stdout
     for i in range(2):
         iterations = [row["iteration"] for row in read_metrics(tmp_path / f"seed={i}")]
-        assert at[i] in iterations and iterations[-1] == 400
+        assert iterations == [1, *range(40, 401, 40)]
     assert "2 runs, 2 of them finished" in subprocess.run(long, **options).stdout
 
 

@@ -135,7 +135,7 @@ def tpu_check(*arguments):
 
 
 needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason=(
-    "needs the TPU compiler: pip install -e '.[tpu_check]'"))
+    "needs the TPU compiler: pip install -e '.[tpu-check]'"))
 
 
 @needs_libtpu

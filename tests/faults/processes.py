@@ -14,6 +14,7 @@ import numpy as np
 from sngan_jax.train.stored import StoredCheckpoints
 from sngan_jax.train.workdir import read_metrics
 from tests.faults.runs import (
+    FIELDS,
     ITERATIONS,
     Outcome,
     differences,
@@ -102,8 +103,9 @@ def sigterm(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
         saved = max(StoredCheckpoints(workdir).all(), default=0)
         told = re.search(r"at iteration ([\d,]+), saved", said(workdir))
         problems = []
-        # Python itself needs a moment before it can have a handler.
-        if status != 75 and not (status == -number and delay < _IMPORTS):
+        # Python itself needs a moment before it can have a handler; at its end all may be done.
+        if status != 75 and not (status == -number and delay < _IMPORTS) and not (
+                status == 0 and saved == FIELDS["iterations"]):
             problems.append(f"exit status {status} after {delay:.1f} s: {said(workdir)[-300:]}")
         if took > 10:
             problems.append(f"took {took:.1f} s")

@@ -152,5 +152,6 @@ def wait_for_iteration(workdir: Path, process: subprocess.Popen, more_than: int 
 
 
 def traceback_of(workdir: Path) -> str:
-    """'a traceback was shown' where one was."""
-    return "a traceback was shown" if "Traceback (most recent call" in said(workdir) else ""
+    """'a traceback was shown', and how it begins and ends, where one was."""
+    _, found, lines = said(workdir).partition("Traceback (most recent call")
+    return f"a traceback was shown: {lines[:300]} … {lines[-600:]}" if found else ""

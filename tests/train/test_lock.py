@@ -10,7 +10,7 @@ import time
 import pytest
 
 from sngan_jax.errors import UserError
-from sngan_jax.train.lock import LOCK, hold
+from sngan_jax.train.lock import LOCK, hold, is_held
 
 _HOLDER = """
 import sys, time
@@ -23,13 +23,16 @@ with hold(Path(sys.argv[1])):
 
 
 def test_a_second_writer_is_refused_with_the_holders_name(tmp_path):
+    assert not is_held(tmp_path)
     with hold(tmp_path):
+        assert is_held(tmp_path)
         holder = json.loads((tmp_path / LOCK).read_text())
         assert holder["pid"] == os.getpid() and holder["host"] == socket.gethostname()
         with pytest.raises(UserError, match=f"in use by process {os.getpid()} on"), \
                 hold(tmp_path):
             pass
         assert json.loads((tmp_path / LOCK).read_text()) == holder
+    assert not is_held(tmp_path)
     with hold(tmp_path):
         pass
 
