@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import statistics
 import sys
 import time
@@ -141,7 +142,8 @@ class Display:
             write_text(self._sweep / PROGRESS, text)
             if self._terminal:
                 self._write(f"\x1b[{self._height}F\x1b[J{text}" if self._height else text)
-                self._height = text.count("\n")
+                columns = shutil.get_terminal_size().columns  # a longer line takes several
+                self._height = sum(max(-(-len(line) // columns), 1) for line in text.splitlines())
                 sys.stdout.flush()
 
     def say(self, line: str) -> None:

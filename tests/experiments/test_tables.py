@@ -12,6 +12,7 @@ import pytest
 from experiments.configs.paper import SETTINGS
 from experiments.paper import table2, table7
 from experiments.read_config import read_config
+from experiments.sweeps.launch import make_executor
 from experiments.sweeps.plan import is_finished, remaining
 from experiments.sweeps.table_progress import (
     CUT_OFF,
@@ -209,6 +210,28 @@ def test_the_progress_table(tmp_path):
     pretend(cells[1], tmp_path, 60)
     display.finish()
     assert "2 finished, 0 running" in said[-1]
+
+
+def test_on_a_terminal_the_table_takes_its_own_place(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "70")
+    cells = plan_table(TINY._replace(methods=("sn",), settings=("A",)))
+    shown = []
+    display = Display("t" * 100, cells, tmp_path, shown.append, terminal=True)
+    display.say("no line of its own")
+    display.look({cells[0].run.name}, {})
+    pretend(cells[0], tmp_path, 60)
+    display.finish()
+    first, last = shown
+    # The title and the legend are wider than the terminal, and so are the words on the time.
+    assert sum(-(-len(line) // 70) for line in first.splitlines()) == 9 > first.count("\n")
+    assert last.startswith("\x1b[9F\x1b[J") and "1 finished" in last
+
+
+def test_a_run_on_this_machine_has_no_time_limit(tmp_path):
+    pytest.importorskip("submitit", reason="a sweep needs submitit: pip install -e '.[sweep]'")
+    # submitit's own is two minutes.
+    assert make_executor("local", tmp_path, {}).parameters["timeout_min"] > 60 * 24 * 365
+    assert make_executor("local", tmp_path, {"timeout_min": 5}).parameters["timeout_min"] == 5
 
 
 def sweep(workdir, *arguments):
