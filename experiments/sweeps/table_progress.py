@@ -14,6 +14,7 @@ from experiments.configs.paper import SETTINGS
 from experiments.sweeps.plan import is_finished, progress
 from experiments.sweeps.tables import Cell
 from sngan_jax.atomic import write_text
+from sngan_jax.train.lock import is_held
 from sngan_jax.train.workdir import read_metrics
 
 PROGRESS = "progress.txt"
@@ -111,6 +112,8 @@ def table_listing(cells: Sequence[Cell], sweep: Path) -> list[str]:
             continue
         how_far = (f"cut off at {at:,} of {cell.run.iterations:,}" if at
                    else f"new, {cell.run.iterations:,} iterations")
+        if is_held(cell.run.workdir(sweep)):
+            how_far = f"running, {at:,} of {cell.run.iterations:,} saved"
         value = seconds[name]
         lines.append(f"{name}: {how_far}; time: {UNKNOWN if value is None else duration(value)}")
     return [*lines, summary(seconds)]

@@ -32,6 +32,7 @@ from experiments.sweeps.table_progress import (
 from experiments.sweeps.tables import SCALES, TABLES, Request, check_sweep, open_sweep, plan_table
 from sngan_jax.errors import UserError
 from sngan_jax.train.evaluation import read_scores
+from sngan_jax.train.lock import hold
 from tests.train.processes import environment, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -189,6 +190,8 @@ def test_time_is_predicted_from_runs_that_do_the_same_work_only(tmp_path):
     lines = table_listing(cells, tmp_path)
     assert "sn,A,seed=0: finished" in lines
     assert "sn,D,seed=1: cut off at 20 of 60; time: 27 s" in lines
+    with hold(of["sn", "D", 1].run.workdir(tmp_path)):
+        assert "sn,D,seed=1: running, 20 of 60 saved; time: 27 s" in table_listing(cells, tmp_path)
     assert lines[-1] == ("predicted training time, one run after another: 2 min for 3 runs; "
                          "8 more: unknown until a run like it has finished")
     assert [duration(s) for s in (0.2, 89, 600, 7200)] == ["1 s", "89 s", "10 min", "2.0 h"]
