@@ -5,16 +5,17 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.sweeps.plan import Planned
+from experiments.sweeps.plan import Planned, is_finished
 from sngan_jax.errors import UserError
 from sngan_jax.train.lock import is_held
 
 LAUNCHERS = ("local", "slurm")
 _LOOK_EVERY = 0.5  # seconds
+_FOR_EVER = 10 * 365 * 24 * 60  # minutes
 
 
 def make_executor(launcher: str, folder: Path, options: dict[str, Any]) -> Any:
@@ -31,9 +32,10 @@ def make_executor(launcher: str, folder: Path, options: dict[str, Any]) -> Any:
     try:
         executor = {"local": submitit.LocalExecutor, "slurm": submitit.SlurmExecutor}[launcher](
             folder=folder)
-        # A run saves itself at SIGTERM, which SLURM sends when the time is over.
-        executor.update_parameters(**({"time": 24 * 60, **options} if launcher == "slurm" else
-                                      options))
+        # A run saves itself at SIGTERM, which SLURM sends when the time is over. On this machine
+        # submitit would interrupt a job after two minutes, were it not told otherwise.
+        own = {"time": 24 * 60} if launcher == "slurm" else {"timeout_min": _FOR_EVER}
+        executor.update_parameters(**{**own, **options})
     except (RuntimeError, TypeError, ValueError, NameError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"--launcher={launcher}: {reason}") from error
@@ -51,10 +53,17 @@ def run_command(command: Sequence[str]) -> int:
 
 
 def launch(runs: Sequence[Planned], sweep: Path, executor: Any, at_once: int,
-           say: Callable[[str], None]) -> dict[str, int]:
+           say: Callable[[str], None],
+           look: Callable[[Collection[str], Mapping[str, int]], None] = lambda running, ended: None
+           ) -> dict[str, int]:
     """Starts all runs, at most so many at a time, and waits for them.
 
-    Interrupted, it passes that on to the runs that it started, which save, and waits for them.
+    Interrupted, it passes that on to the runs that it started, which save, and waits for them. What
+    a sweep that was killed has left running is waited for, and counts among the so many.
+
+    Args:
+      say: takes a line about each start and end.
+      look: is called often, with the names that run and name -> exit status of those that ended.
 
     Returns:
       name -> exit status.
@@ -62,13 +71,18 @@ def launch(runs: Sequence[Planned], sweep: Path, executor: Any, at_once: int,
     waiting, running, ended = list(runs), {}, {}
     try:
         while waiting or running:
-            while waiting and len(running) < at_once:
-                run = waiting.pop(0)
+            left = {run.name for run in waiting if is_held(run.workdir(sweep))}
+            free = [run for run in waiting if run.name not in left]
+            for run in free[:max(at_once - len(running) - len(left), 0)]:
+                waiting.remove(run)
+                if is_finished(run, sweep):
+                    continue  # by what had been left running
                 running[run.name] = executor.submit(run_command, run.command(sweep))
                 say(f"{run.name}: started as job {running[run.name].job_id}")
             for name in [name for name, job in running.items() if job.done()]:
                 ended[name] = _status(running.pop(name))
                 say(f"{name}: " + ("done" if ended[name] == 0 else f"exit status {ended[name]}"))
+            look({*running, *left}, ended)
             time.sleep(_LOOK_EVERY)
     except KeyboardInterrupt:
         for job in running.values():

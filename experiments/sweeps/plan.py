@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from experiments.read_config import read_config
 from sngan_jax.errors import UserError
+from sngan_jax.train.evaluation import is_recorded
 
 # Not a field: the argument of the config file, as a method and a setting.
 ARGUMENT = "arg"
@@ -19,13 +20,14 @@ class Planned(NamedTuple):
     """One run.
 
     name: of its folder in the sweep's; config: FILE[:ARGUMENT]; changes: FIELD=VALUE;
-    iterations: of its config.
+    iterations: of its config; scored: whether it ends with scores.
     """
 
     name: str
     config: str
     changes: tuple[str, ...]
     iterations: int
+    scored: bool = False
 
     def workdir(self, sweep: Path) -> Path:
         """Its own folder."""
@@ -81,9 +83,9 @@ def plan(config: str, grid: Sequence[tuple[str, Sequence[str]]], seeds: int,
         label = ",".join(f"{name}={value}" for name, value in chosen).replace("/", "_")
         for seed in range(seeds):
             own = (*changes, *fields, f"seed={seed}")
-            iterations = read_config(of_run, own, 1).iterations
+            made = read_config(of_run, own, 1)
             runs.append(Planned(f"{label},seed={seed}" if label else f"seed={seed}", of_run, own,
-                                iterations))
+                                made.iterations, bool(made.evaluate_every)))
     return runs
 
 
@@ -94,11 +96,19 @@ def progress(run: Planned, sweep: Path) -> int:
     return max(saved, default=0)
 
 
+def is_finished(run: Planned, sweep: Path) -> bool:
+    """Whether its last iteration is saved, and has its scores where it is to have some.
+
+    The scores come after the checkpoint, and a run may be cut off in between.
+    """
+    return progress(run, sweep) >= run.iterations and (
+        not run.scored or is_recorded(run.workdir(sweep), run.iterations))
+
+
 def remaining(runs: Sequence[Planned], sweep: Path) -> list[Planned]:
     """The runs that are not finished, those that were cut off first."""
-    done = {run: progress(run, sweep) for run in runs}
-    return sorted((run for run in runs if done[run] < run.iterations),
-                  key=lambda run: not done[run])
+    return sorted((run for run in runs if not is_finished(run, sweep)),
+                  key=lambda run: not progress(run, sweep))
 
 
 def listing(runs: Sequence[Planned], sweep: Path) -> list[str]:
@@ -106,7 +116,7 @@ def listing(runs: Sequence[Planned], sweep: Path) -> list[str]:
     lines = []
     for run in runs:
         at = progress(run, sweep)
-        state = "finished" if at >= run.iterations else (
+        state = "finished" if is_finished(run, sweep) else (
             f"cut off at {at:,} of {run.iterations:,}" if at else "new")
         lines.append(f"{run.name}: {state}")
     return lines

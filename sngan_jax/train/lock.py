@@ -52,14 +52,16 @@ def hold(workdir: Path) -> Iterator[None]:
 
 
 def is_held(workdir: Path) -> bool:
-    """Whether a run of this machine is using a folder now (False where there is no lock)."""
+    """Whether a run is at work in a folder, on this host or, by its sign of life, on another."""
     try:
         descriptor = os.open(workdir / LOCK, os.O_RDWR)
     except OSError:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
+        holder = _read(descriptor)
+        return (bool(holder) and holder.get("host") != socket.gethostname()
+                and time.time() - os.fstat(descriptor).st_mtime < _STALE)
     except OSError as error:
         return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
     finally:

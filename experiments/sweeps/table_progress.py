@@ -1,0 +1,188 @@
+"""How far the sweep of a table is: its grid of states, and the time that is left."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+
+from experiments.configs.paper import SETTINGS
+from experiments.sweeps.plan import is_finished, progress
+from experiments.sweeps.tables import Cell
+from sngan_jax.atomic import write_text
+from sngan_jax.train.lock import is_held
+from sngan_jax.train.workdir import read_metrics
+
+PROGRESS = "progress.txt"
+FINISHED, RUNNING, CUT_OFF, FAILED, NEW = "✓", "▸", "…", "✗", "·"
+LEGEND = (f"{FINISHED} finished  {RUNNING} running  {CUT_OFF} cut off  {FAILED} failed  "
+          f"{NEW} not begun; a mark for each seed")
+UNKNOWN = "unknown until a run like it has finished"
+_EVERY = 5.0  # seconds between two looks at the folders
+
+
+def state(cell: Cell, sweep: Path, running: Collection[str] = (),
+          ended: Mapping[str, int] | None = None) -> str:
+    """The mark of a run: `FINISHED`, `RUNNING`, `FAILED`, `CUT_OFF` or `NEW`.
+
+    Args:
+      running, ended: names of runs, the latter with exit statuses.
+    """
+    name = cell.run.name
+    if name in running:
+        return RUNNING
+    if is_finished(cell.run, sweep):
+        return FINISHED
+    if (ended or {}).get(name):
+        return FAILED
+    return CUT_OFF if progress(cell.run, sweep) else NEW
+
+
+def grid(cells: Sequence[Cell], marks: Sequence[str]) -> list[str]:
+    """The lines of a table, a row for each row of the paper's and a column for each setting."""
+    rows = list(dict.fromkeys(cell.variant for cell in cells))
+    columns = list(dict.fromkeys(cell.setting for cell in cells))
+    texts = {}
+    for cell, mark in zip(cells, marks, strict=True):
+        place = cell.variant, cell.setting
+        texts[place] = texts.get(place, "") + mark
+    first = max(map(len, rows))
+    width = max(map(len, (*columns, *texts.values())))
+    return [" ".join(("".ljust(first), *(column.ljust(width) for column in columns))).rstrip(),
+            *(" ".join((row.ljust(first), *(texts.get((row, column), "").ljust(width)
+                                            for column in columns))).rstrip() for row in rows)]
+
+
+def predicted_seconds(cells: Sequence[Cell], sweep: Path) -> dict[str, float | None]:
+    """Seconds that the training of each unfinished run still takes: run's name -> seconds.
+
+    The measure is the finished runs of the same row with as many updates of D an iteration (the
+    settings with the same n_dis do the same arithmetic): their median rate and compilation. Loading
+    and scores are not in it. None where there is no such run.
+    """
+    measured: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    finished = {cell.run.name for cell in cells if is_finished(cell.run, sweep)}
+    for cell in cells:
+        if cell.run.name in finished and (found := _measured(cell.run.workdir(sweep))):
+            measured.setdefault(_alike(cell), []).append(found)
+    seconds: dict[str, float | None] = {}
+    for cell in cells:
+        if cell.run.name in finished:
+            continue
+        of_row = measured.get(_alike(cell))
+        left = cell.run.iterations - progress(cell.run, sweep)
+        seconds[cell.run.name] = of_row and (
+            left * statistics.median(rate for rate, _ in of_row)
+            + statistics.median(compiling for _, compiling in of_row))
+    return seconds
+
+
+def summary(seconds: Mapping[str, float | None]) -> str:
+    """The predicted time of the runs that are left, in words."""
+    known = [value for value in seconds.values() if value is not None]
+    unknown = len(seconds) - len(known)
+    if not seconds:
+        return "nothing is left to do"
+    if not known:
+        return f"predicted time of the {unknown} runs that are left: {UNKNOWN}"
+    text = (f"predicted training time, one run after another: {duration(sum(known))} for "
+            f"{len(known)} runs")
+    return text + (f"; {unknown} more: {UNKNOWN}" if unknown else "")
+
+
+def duration(seconds: float) -> str:
+    """'40 s', '12 min' or '3.5 h'."""
+    if seconds < 90:
+        return f"{math.ceil(seconds)} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def table_listing(cells: Sequence[Cell], sweep: Path) -> list[str]:
+    """A line a run: how far it is and how long it will take; then the sum."""
+    seconds = predicted_seconds(cells, sweep)
+    lines = []
+    for cell in cells:
+        name, at = cell.run.name, progress(cell.run, sweep)
+        if name not in seconds:
+            lines.append(f"{name}: finished")
+            continue
+        how_far = (f"cut off at {at:,} of {cell.run.iterations:,}" if at
+                   else f"new, {cell.run.iterations:,} iterations")
+        if is_held(cell.run.workdir(sweep)):
+            how_far = f"running, {at:,} of {cell.run.iterations:,} saved"
+        value = seconds[name]
+        lines.append(f"{name}: {how_far}; time: {UNKNOWN if value is None else duration(value)}")
+    return [*lines, summary(seconds)]
+
+
+class Display:
+    """The progress table: in `progress.txt` of the sweep, and on the terminal, in one place.
+
+    Args:
+      title: the first line, which names the scale.
+      terminal: whether the table is redrawn in its place; else only events are written, and the
+        table at the end.
+    """
+
+    def __init__(self, title: str, cells: Sequence[Cell], sweep: Path,
+                 write: Callable[[str], object] = sys.stdout.write, terminal: bool | None = None):
+        self._title, self._cells, self._sweep, self._write = title, cells, sweep, write
+        self._terminal = sys.stdout.isatty() if terminal is None else terminal
+        self._last, self._next, self._height = "", 0.0, 0
+
+    def look(self, running: Collection[str], ended: Mapping[str, int]) -> None:
+        """Shows the states where they have changed; looks at the folders every few seconds."""
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _EVERY
+        text = self.text(running, ended)
+        if text != self._last:
+            self._last = text
+            write_text(self._sweep / PROGRESS, text)
+            if self._terminal:
+                self._write(f"\x1b[{self._height}F\x1b[J{text}" if self._height else text)
+                columns = shutil.get_terminal_size().columns  # a longer line takes several
+                self._height = sum(max(-(-len(line) // columns), 1) for line in text.splitlines())
+                sys.stdout.flush()
+
+    def say(self, line: str) -> None:
+        """An event: a line where there is no terminal; either way the next look is at once."""
+        self._next = 0.0
+        if not self._terminal:
+            self._write(line + "\n")
+            sys.stdout.flush()
+
+    def finish(self, running: Collection[str] = (), ended: Mapping[str, int] | None = None) -> None:
+        """The last state, on whatever the output is."""
+        self._next = 0.0
+        self.look(running, ended or {})
+        if not self._terminal:
+            self._write(self._last)
+
+    def text(self, running: Collection[str], ended: Mapping[str, int]) -> str:
+        """Title, counts, grid, legend and predicted time."""
+        marks = [state(cell, self._sweep, running, ended) for cell in self._cells]
+        counts = (f"{len(marks)} runs: {marks.count(FINISHED)} finished, {marks.count(RUNNING)} "
+                  f"running, {marks.count(FAILED)} failed")
+        left = summary(predicted_seconds(self._cells, self._sweep))
+        return "\n".join((self._title, counts, *grid(self._cells, marks), LEGEND, left)) + "\n"
+
+
+def _alike(cell: Cell) -> tuple[str, str]:
+    """What runs that do the same arithmetic an iteration have in common."""
+    known = SETTINGS.get(cell.setting)
+    return cell.variant, str(known.n_dis) if known else cell.setting
+
+
+def _measured(workdir: Path) -> tuple[float, float] | None:
+    """Seconds an iteration and of the compilation, of a finished run; None if not measured."""
+    rows = read_metrics(workdir)
+    rates = [row["iterations_per_second"] for row in rows if row.get("iterations_per_second")]
+    compiling = [row["compile_seconds"] for row in rows if "compile_seconds" in row]
+    if not rates or not compiling:
+        return None
+    return 1 / statistics.median(rates), statistics.median(compiling)

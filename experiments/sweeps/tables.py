@@ -1,0 +1,279 @@
+"""The runs of a table of the paper: method x setting x seed, at a named scale.
+
+A plan is a function of its words: the same words give the same runs with the same names, and more
+seeds, methods or settings give those runs and further ones.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from experiments.configs.paper import SETTINGS
+from experiments.read_config import read_config
+from experiments.sweeps.plan import Planned
+from sngan_jax.errors import UserError
+from sngan_jax.train.workdir import write_json
+
+_CONFIGS = Path(__file__).parents[1] / "configs"
+SWEEP = "sweep.json"
+# The setting of rows that have the schedule of their config, as the residual networks.
+OWN = "own"
+
+
+class Scale(NamedTuple):
+    """What is reduced against the paper, by name; 0 for what is not.
+
+    width: base width of both networks (paper: 64 for the standard CNN).
+    iterations: of every run.
+    images: real and generated ones that the score at the end is computed of.
+    """
+
+    name: str
+    width: int
+    iterations: int
+    images: int
+
+    @property
+    def reduced(self) -> bool:
+        """Whether anything is."""
+        return bool(self.width)
+
+    def changes(self) -> dict[str, Any]:
+        """Fields of the config."""
+        if not self.reduced:
+            return {}
+        often = max(self.iterations // 20, 1)
+        return {"generator_width": self.width, "discriminator_width": self.width,
+                "iterations": self.iterations, "log_every": often, "checkpoint_every": 5 * often,
+                "sample_every": self.iterations}
+
+
+SCALES = {scale.name: scale for scale in (
+    Scale("tiny", width=4, iterations=60, images=500),
+    Scale("small", width=16, iterations=2000, images=5000),
+    Scale("paper", width=0, iterations=0, images=5000))}
+
+
+class Dataset(NamedTuple):
+    """What the runs train on.
+
+    prefix: of the config files that train on it; the others are CIFAR-10's with `changes`.
+    extractor, metrics: of the score at the end.
+    """
+
+    prefix: str
+    changes: dict[str, Any]
+    extractor: str
+    metrics: str
+
+
+_CLASSIFIER = "classifier", "fcd,cs,classes"
+_INCEPTION = "inception", "fid,is"
+DATASETS = {
+    "digits": Dataset("cifar10", {"dataset": "digits", "image_size": 8}, *_CLASSIFIER),
+    "fashion_mnist": Dataset("cifar10", {"dataset": "idx:data/fashion-mnist"}, *_CLASSIFIER),
+    "cifar10": Dataset("cifar10", {}, *_INCEPTION),
+    "stl10": Dataset("stl10", {}, *_INCEPTION),
+}
+
+
+class Variant(NamedTuple):
+    """A row of a table, without its setting.
+
+    name: of its runs; words: of the config file's argument.
+    model: of the config file, 'cnn' or 'resnet'.
+    settings: keys of Table 1, or `OWN`.
+    paper_scale: whether it is left out at any other scale.
+    datasets: that it is run on, all where empty.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    model: str = "cnn"
+    settings: tuple[str, ...] = tuple(SETTINGS)
+    changes: tuple[tuple[str, Any], ...] = ()
+    paper_scale: bool = False
+    datasets: tuple[str, ...] = ()
+
+
+def _method(name: str, **options: Any) -> Variant:
+    return Variant(name, (name,), **options)
+
+
+def _resnet(name: str, *words: str, **changes: Any) -> Variant:
+    return Variant(name, words, "resnet", (OWN,), tuple(changes.items()), paper_scale=True)
+
+
+_TWICE = {"changes": (("iterations", 200_000),), "paper_scale": True, "datasets": ("stl10",)}
+# The residual networks of Gulrajani et al. (Appendix E).
+_GULRAJANI = {"iterations": 100_000, "generator_width": 128, "pool": "mean", "head_bias": "yes"}
+
+TABLES: dict[str, tuple[Variant, ...]] = {
+    "2": (
+        *map(_method, ("weight_clipping", "gan_gp", "wgan_gp", "batch_norm", "layer_norm",
+                       "weight_norm", "orthonormal", "sn")),
+        Variant("orthonormal,2x", ("orthonormal",), **_TWICE),
+        Variant("sn,2x", ("sn",), **_TWICE),
+        Variant("sn,hinge", ("sn", "hinge"), paper_scale=True,
+                datasets=("digits", "fashion_mnist", "cifar10")),
+        Variant("sn,hinge,2x", ("sn", "hinge"), **_TWICE),
+        _resnet("resnet,orthonormal", "orthonormal"),
+        _resnet("resnet,sn", "sn"),
+    ),
+    "7": (
+        *(_method(name, settings=("A",)) for name in (
+            "wgan_gp", "frobenius_wgan_gp", "wn_wgan_gp", "sn_wgan_gp")),
+        _resnet("resnet,wgan_gp", "wgan_gp", **_GULRAJANI),
+        _resnet("resnet,sn_wgan_gp", "sn_wgan_gp", **_GULRAJANI),
+        _resnet("resnet,sn_wgan_gp,1.5x", "sn_wgan_gp", **_GULRAJANI, discriminator_width=192),
+    ),
+    # Not in the paper: how many power steps a forward pass of D needs.
+    "steps": tuple(Variant(f"sn,power_steps={n}", ("sn",), settings=("C",),
+                           changes=(("power_steps", n),)) for n in (1, 2, 5, 20)),
+}
+
+
+class Cell(NamedTuple):
+    """One run and its place in the table."""
+
+    variant: str
+    setting: str
+    seed: int
+    run: Planned
+
+
+class Request(NamedTuple):
+    """The words of a table's sweep; empty `methods` and `settings` for all that it has.
+
+    changes: FIELD=VALUE of all runs, besides those of the scale.
+    """
+
+    table: str
+    dataset: str
+    scale: str
+    seeds: int = 1
+    methods: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+
+    def title(self) -> str:
+        """One line that names the table, the data and every reduction."""
+        scale = SCALES[self.scale]
+        reductions = (f"width {scale.width}, {scale.iterations:,} iterations" if scale.reduced
+                      else "the paper's widths and iterations")
+        own = f", but {', '.join(self.changes)}" if self.changes else ""
+        kind = "reduced: " if scale.reduced else ""
+        return (f"Table {self.table} on {self.dataset}, scale {self.scale} ({kind}{reductions}, "
+                f"scores of up to {scale.images:,} real and {scale.images:,} generated images, "
+                f"extractor {DATASETS[self.dataset].extractor}{own})")
+
+
+def plan_table(request: Request) -> list[Cell]:
+    """All runs, first the first seed of every row and setting, each config checked.
+
+    Raises:
+      UserError: what the table, the data set or the scale does not have; a wrong field.
+    """
+    _choose("--table", request.table, TABLES)
+    _choose("--dataset", request.dataset, DATASETS)
+    _choose("--scale", request.scale, SCALES)
+    if request.seeds < 1:
+        raise UserError(f"--seeds={request.seeds}: at least one")
+    if request.table == "7" and request.dataset == "stl10":
+        raise UserError("the paper's Table 7 is of CIFAR-10 alone: take --dataset=cifar10, or "
+                        "digits or fashion_mnist for a reduced one")
+    wanted = _wanted(request)
+    configs = {(variant, setting): _config(request, variant, setting)
+               for variant, setting in wanted}
+    return [_cell(variant, setting, seed, *configs[variant, setting])
+            for seed in range(request.seeds) for variant, setting in wanted]
+
+
+def open_sweep(request: Request, sweep: Path) -> None:
+    """Writes what all runs of a sweep's folder have in common, `sweep.json`.
+
+    Raises:
+      UserError: the folder is the sweep of another table, data set, scale or --set.
+    """
+    check_sweep(request, sweep)
+    sweep.mkdir(parents=True, exist_ok=True)
+    write_json(sweep / SWEEP, _identity(request))
+
+
+def check_sweep(request: Request, sweep: Path) -> None:
+    """UserError where a folder is another sweep's; changes nothing."""
+    file = sweep / SWEEP
+    if not file.is_file():
+        return
+    try:
+        there = json.loads(file.read_text())
+        title = there["title"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file} cannot be read ({error}): it is damaged; remove it, and give the "
+                        "command that the sweep was begun with") from error
+    if there != _identity(request):
+        raise UserError(f"{sweep} is the folder of another sweep, {title}: choose another "
+                        "--workdir")
+
+
+def _identity(request: Request) -> dict[str, Any]:
+    """What may not differ between two commands of one folder: not the seeds, methods, settings."""
+    return {"title": request.title(), "table": request.table, "dataset": request.dataset,
+            "scale": SCALES[request.scale]._asdict(), "changes": sorted(request.changes)}
+
+
+def _choose(flag: str, value: str, there: Sequence[str] | dict[str, Any]) -> None:
+    if value not in there:
+        raise UserError(f"{flag}={value}: there are {', '.join(there)}")
+
+
+def _wanted(request: Request) -> list[tuple[Variant, str]]:
+    """Rows and settings, in the order of the table."""
+    rows = [row for row in TABLES[request.table]
+            if not (row.paper_scale and SCALES[request.scale].reduced)
+            and (not row.datasets or request.dataset in row.datasets)]
+    where = f"Table {request.table} on {request.dataset} at scale {request.scale}"
+    methods = dict.fromkeys(row.words[0] for row in rows)
+    settings = dict.fromkeys(setting for row in rows for setting in row.settings)
+    for flag, values, there in (("--methods", request.methods, methods),
+                                ("--settings", request.settings, settings)):
+        for value in values:
+            if value not in there:
+                raise UserError(f"{flag} names {value!r}: {where} has {', '.join(there)}")
+    wanted = [(row, setting) for row in rows for setting in row.settings
+              if (not request.methods or row.words[0] in request.methods)
+              and (not request.settings or setting in request.settings)]
+    if not wanted:
+        raise UserError(f"{where} has no row of {', '.join(request.methods)} in the settings "
+                        f"{', '.join(request.settings)}")
+    return wanted
+
+
+def _config(request: Request, row: Variant, setting: str) -> tuple[str, tuple[str, ...], Any]:
+    """FILE:ARGUMENT, FIELD=VALUE without the seed, and the config that they make."""
+    dataset, scale = DATASETS[request.dataset], SCALES[request.scale]
+    words = row.words if setting == OWN else (*row.words, setting)
+    text = f"{_CONFIGS / f'{dataset.prefix}_{row.model}.py'}:{','.join(words)}"
+    fields = {**dataset.changes, **dict(row.changes), **scale.changes(),
+              "evaluate_extractor": dataset.extractor, "evaluate_metrics": dataset.metrics,
+              "evaluate_images": scale.images}
+    for change in request.changes:
+        name, separator, value = change.partition("=")
+        if not separator or name == "seed":
+            raise UserError(f"--set={change}: write FIELD=VALUE, and no seed, which --seeds counts")
+        fields[name] = value
+    # The score is that of the last iteration: the last checkpoint, no better one is chosen.
+    changes = tuple(f"{name}={value}" for name, value in fields.items())
+    if "evaluate_every" not in fields:
+        changes += (f"evaluate_every={read_config(text, changes, 1).iterations}",)
+    return text, changes, read_config(text, changes, 1)
+
+
+def _cell(row: Variant, setting: str, seed: int, text: str, changes: tuple[str, ...],
+          config: Any) -> Cell:
+    name = ",".join((row.name, *(() if setting == OWN else (setting,)), f"seed={seed}"))
+    return Cell(row.name, setting, seed, Planned(
+        name, text, (*changes, f"seed={seed}"), config.iterations, bool(config.evaluate_every)))
