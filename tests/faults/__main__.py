@@ -43,9 +43,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--iterations", type=int, default=runs.FIELDS["iterations"],
                         help="of the runs that are killed, stopped and compared")
+    parser.add_argument("--stop_seconds", type=float, default=processes.STOP["seconds"],
+                        help="that a run may take to stop at a signal")
     parser.add_argument("--keep", action="store_true", help="keep the folders")
     flags = parser.parse_args()
     runs.FIELDS["iterations"] = flags.iterations
+    processes.STOP["seconds"] = flags.stop_seconds
     names = [name.strip() for name in flags.only.split(",") if name.strip()]
     if unknown := set(names) - set(FAULTS):
         parser.error(f"there is no fault {', '.join(sorted(unknown))}: {', '.join(FAULTS)}")
