@@ -165,5 +165,5 @@ def test_batch_norm_per_device_needs_no_further_all_reduce():
 
 def test_without_the_compiler_there_is_a_sentence(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install -e '.\[tpu_check\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '.\[tpu-check\]'"):
         tpu_devices(parse_topology("v3-8"))
