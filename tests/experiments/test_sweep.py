@@ -69,27 +69,31 @@ def test_a_sweep_that_is_interrupted_saves_and_goes_on(tmp_path):
     pytest.importorskip("submitit", reason="a sweep needs submitit: pip install -e '.[sweep]'")
     options = {"cwd": ROOT, "env": environment(1), "text": True, "stdout": subprocess.PIPE,
                "stderr": subprocess.STDOUT}
-    long = sweep(tmp_path, "--seeds=2", "--set=iterations=400", "--set=checkpoint_every=40",
-                 "--set=log_every=40", "--parallel=2")
+    long = sweep(tmp_path, "--seeds=2", "--set=iterations=3000", "--set=checkpoint_every=100",
+                 "--set=log_every=100", "--parallel=2")
+
+    def saved():  # one is faster than the other, and keeps its newest checkpoints only
+        return [max((int(path.name) for path in (tmp_path / f"seed={i}" / "checkpoints").glob("*")
+                     if path.name.isdigit()), default=0) for i in range(2)]
+
     process = subprocess.Popen(long, **options)
-    wait_for(lambda: all((tmp_path / f"seed={i}" / "checkpoints" / "40").is_dir()
-                         for i in range(2)), "checkpoints of both", of=[process])
+    wait_for(lambda: all(saved()), "checkpoints of both", of=[process])
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 130, process.stdout.read()
     process.stdout.close()
-    # A run stops at any iteration, and has logged every fortieth.
-    at = [max(int(path.name) for path in (tmp_path / f"seed={i}" / "checkpoints").glob("[0-9]*"))
-          for i in range(2)]
-    assert all(40 <= n < 400 for n in at)
+    # A run stops at any iteration, and has logged every hundredth.
+    at = saved()
+    assert all(100 <= n < 3000 for n in at), at
     logged = [read_metrics(tmp_path / f"seed={i}")[-1]["iteration"] for i in range(2)]
-    assert all(n - 40 < last <= n for n, last in zip(at, logged, strict=True)), (at, logged)
+    assert all(n - 100 < last <= n for n, last in zip(at, logged, strict=True)), (at, logged)
     listed = subprocess.run([*long, "--dry_run"], **options)
-    assert [f"seed={i}: cut off at {at[i]} of 400" for i in range(2)] == listed.stdout.splitlines()
+    assert listed.stdout.splitlines() == [
+        f"seed={i}: cut off at {at[i]:,} of 3,000" for i in range(2)]
     done = subprocess.run(long, **options)
     assert done.returncode == 0, done.stdout
     for i in range(2):
         iterations = [row["iteration"] for row in read_metrics(tmp_path / f"seed={i}")]
-        assert iterations == [1, *range(40, 401, 40)]
+        assert iterations == [1, *range(100, 3001, 100)]
     assert "2 runs, 2 of them finished" in subprocess.run(long, **options).stdout
 
 
