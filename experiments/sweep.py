@@ -111,8 +111,7 @@ def _run(runs: Sequence[Planned], sweep: Path, say: Callable[[str], None],
         at_once = PARALLEL.value or (1 if LAUNCHER.value == "local" else len(left))
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
         try:
-            ended = launch(left, sweep, executor, at_once, say,
-                           *((display.look,) if display else ()))
+            ended = launch(left, sweep, executor, at_once, say, display and display.look)
         except KeyboardInterrupt:
             if display:
                 display.finish()

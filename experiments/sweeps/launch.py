@@ -54,7 +54,7 @@ def run_command(command: Sequence[str]) -> int:
 
 def launch(runs: Sequence[Planned], sweep: Path, executor: Any, at_once: int,
            say: Callable[[str], None],
-           look: Callable[[Collection[str], Mapping[str, int]], None] = lambda running, ended: None
+           look: Callable[[Collection[str], Mapping[str, int]], None] | None = None
            ) -> dict[str, int]:
     """Starts all runs, at most so many at a time, and waits for them.
 
@@ -82,7 +82,8 @@ def launch(runs: Sequence[Planned], sweep: Path, executor: Any, at_once: int,
             for name in [name for name, job in running.items() if job.done()]:
                 ended[name] = _status(running.pop(name))
                 say(f"{name}: " + ("done" if ended[name] == 0 else f"exit status {ended[name]}"))
-            look({*running, *left}, ended)
+            if look:
+                look({*running, *left}, ended)
             time.sleep(_LOOK_EVERY)
     except KeyboardInterrupt:
         for job in running.values():

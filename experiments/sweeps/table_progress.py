@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import shutil
 import statistics
@@ -15,7 +16,7 @@ from experiments.sweeps.plan import is_finished, progress
 from experiments.sweeps.tables import Cell
 from sngan_jax.atomic import write_text
 from sngan_jax.train.lock import is_held
-from sngan_jax.train.workdir import read_metrics
+from sngan_jax.train.workdir import METRICS, read_metrics
 
 PROGRESS = "progress.txt"
 FINISHED, RUNNING, CUT_OFF, FAILED, NEW = "✓", "▸", "…", "✗", "·"
@@ -67,7 +68,7 @@ def predicted_seconds(cells: Sequence[Cell], sweep: Path) -> dict[str, float | N
     measured: dict[tuple[str, str], list[tuple[float, float]]] = {}
     finished = {cell.run.name for cell in cells if is_finished(cell.run, sweep)}
     for cell in cells:
-        if cell.run.name in finished and (found := _measured(cell.run.workdir(sweep))):
+        if cell.run.name in finished and (found := _measured_once(cell.run.workdir(sweep))):
             measured.setdefault(_alike(cell), []).append(found)
     seconds: dict[str, float | None] = {}
     for cell in cells:
@@ -156,10 +157,10 @@ class Display:
             self._write(line + "\n")
             sys.stdout.flush()
 
-    def finish(self, running: Collection[str] = (), ended: Mapping[str, int] | None = None) -> None:
+    def finish(self, ended: Mapping[str, int] | None = None) -> None:
         """The last state, on whatever the output is."""
         self._next = 0.0
-        self.look(running, ended or {})
+        self.look((), ended or {})
         if not self._terminal:
             self._write(self._last)
 
@@ -178,8 +179,16 @@ def _alike(cell: Cell) -> tuple[str, str]:
     return cell.variant, str(known.n_dis) if known else cell.setting
 
 
-def _measured(workdir: Path) -> tuple[float, float] | None:
+def _measured_once(workdir: Path) -> tuple[float, float] | None:
+    """`_measured`; a table asks every few seconds, and a finished run's file is a long one."""
+    file = workdir / METRICS
+    return _measured(workdir, file.stat().st_mtime_ns) if file.exists() else None
+
+
+@functools.cache
+def _measured(workdir: Path, changed: int) -> tuple[float, float] | None:
     """Seconds an iteration and of the compilation, of a finished run; None if not measured."""
+    del changed  # of the key: a run that was made anew is measured anew
     rows = read_metrics(workdir)
     rates = [row["iterations_per_second"] for row in rows if row.get("iterations_per_second")]
     compiling = [row["compile_seconds"] for row in rows if "compile_seconds" in row]

@@ -30,7 +30,7 @@ class Interruption:
 
     Args:
       own_process: whether this process may be ended where its main thread cannot be interrupted;
-        a second signal then ends it even there.
+        a second signal then ends it even there. Left, it is to end, and signals are ignored.
       grace: seconds that the main thread has to stop by itself.
       several: whether this is one of several processes, which must end together: JAX notes SIGTERM
         then (`distributed.told_to_stop`), and SIGINT is passed on to it.

@@ -58,29 +58,15 @@ def is_held(workdir: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        holder = _read(descriptor)
-        return (bool(holder) and holder.get("host") != socket.gethostname()
-                and time.time() - os.fstat(descriptor).st_mtime < _STALE)
-    except OSError as error:
-        return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
+        return _is_at_work(descriptor, fcntl.LOCK_SH)
     finally:
         os.close(descriptor)
 
 
 def _take(descriptor: int, file: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        locked = True
-    except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            raise _refusal(file, _read(descriptor)) from None
-        locked = False  # a file system without locks: what stands in the file must do
+    busy = _is_at_work(descriptor, fcntl.LOCK_EX)
     holder = _read(descriptor)
-    here = holder.get("host") == socket.gethostname()
-    if holder and not here and time.time() - os.fstat(descriptor).st_mtime < _STALE:
-        raise _refusal(file, holder)
-    if holder and here and not locked and holder.get("started") == _started(holder.get("pid")):
+    if busy:
         raise _refusal(file, holder)
     if holder:
         print(f"note: {file.parent} was left by {_who(holder)} without an end: taken over",
@@ -90,6 +76,23 @@ def _take(descriptor: int, file: Path) -> None:
                        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")})
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, text.encode(), 0)
+
+
+def _is_at_work(descriptor: int, kind: int) -> bool:
+    """Whether another run holds the lock; takes it where not, shared or exclusive."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        locked = True
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return True
+        locked = False  # a file system without locks: what stands in the file must do
+    holder = _read(descriptor)
+    if not holder:
+        return False
+    if holder.get("host") != socket.gethostname():
+        return time.time() - os.fstat(descriptor).st_mtime < _STALE
+    return not locked and holder.get("started") == _started(holder.get("pid"))
 
 
 def _read(descriptor: int) -> dict[str, Any]:
