@@ -41,7 +41,7 @@ CONFIG = flags.DEFINE_string("config", None, "A config file, as experiments/conf
 WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the sweep.")
 TABLE = flags.DEFINE_enum("table", None, TABLES, "A table of the paper; steps: of power steps.")
 DATASET = flags.DEFINE_enum("dataset", None, DATASETS, "Of the table's runs.")
-SCALE = flags.DEFINE_enum("scale", None, SCALES, "What is reduced: tiny, small; paper: nothing.")
+SCALE = flags.DEFINE_enum("scale", None, SCALES, "What is reduced; paper: nothing.")
 METHODS = flags.DEFINE_list("methods", [], "Rows of the table; empty: all.")
 SETTINGS = flags.DEFINE_list("settings", [], "Of the table, A-F, or own for the residual networks; "
                              "empty: all.")

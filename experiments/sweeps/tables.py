@@ -21,6 +21,8 @@ _CONFIGS = Path(__file__).parents[1] / "configs"
 SWEEP = "sweep.json"
 # The setting of rows that have the schedule of their config, as the residual networks.
 OWN = "own"
+# Of a run at a reduced scale, while it trains.
+_SCORES = 5
 
 
 class Scale(NamedTuple):
@@ -29,30 +31,44 @@ class Scale(NamedTuple):
     width: base width of both networks (paper: 64 for the standard CNN).
     iterations: of every run.
     images: real and generated ones that the score at the end is computed of.
+    image_size: side of the images, in pixels, where the data set's is larger.
     """
 
     name: str
     width: int
     iterations: int
     images: int
+    image_size: int = 0
 
     @property
     def reduced(self) -> bool:
         """Whether anything is."""
         return bool(self.width)
 
-    def changes(self) -> dict[str, Any]:
-        """Fields of the config."""
+    def changes(self, image_size: int) -> dict[str, Any]:
+        """Fields of the config; `image_size` is the data set's.
+
+        Ten checkpoints of a run are kept, for the figures over iterations.
+        """
         if not self.reduced:
             return {}
         often = max(self.iterations // 20, 1)
+        smaller = ({"image_size": self.image_size} if 0 < self.image_size < image_size else {})
         return {"generator_width": self.width, "discriminator_width": self.width,
-                "iterations": self.iterations, "log_every": often, "checkpoint_every": 5 * often,
-                "sample_every": self.iterations}
+                "iterations": self.iterations, "log_every": often, "checkpoint_every": 2 * often,
+                "keep_every": 2 * often, "sample_every": self.iterations, **smaller}
+
+    def describe(self) -> str:
+        """The reductions in words."""
+        if not self.reduced:
+            return "the paper's widths and iterations"
+        size = f", images of at most {self.image_size} pixels a side" if self.image_size else ""
+        return f"width {self.width}, {self.iterations:,} iterations{size}"
 
 
 SCALES = {scale.name: scale for scale in (
     Scale("tiny", width=4, iterations=60, images=500),
+    Scale("quick", width=8, iterations=800, images=2000, image_size=16),
     Scale("small", width=16, iterations=2000, images=5000),
     Scale("paper", width=0, iterations=0, images=5000))}
 
@@ -162,11 +178,10 @@ class Request(NamedTuple):
     def title(self) -> str:
         """One line that names the table, the data and every reduction."""
         scale = SCALES[self.scale]
-        reductions = (f"width {scale.width}, {scale.iterations:,} iterations" if scale.reduced
-                      else "the paper's widths and iterations")
         own = f", but {', '.join(self.changes)}" if self.changes else ""
         kind = "reduced: " if scale.reduced else ""
-        return (f"Table {self.table} on {self.dataset}, scale {self.scale} ({kind}{reductions}, "
+        return (f"Table {self.table} on {self.dataset}, scale {self.scale} "
+                f"({kind}{scale.describe()}, "
                 f"scores of up to {scale.images:,} real and {scale.images:,} generated images, "
                 f"extractor {DATASETS[self.dataset].extractor}{own})")
 
@@ -257,7 +272,8 @@ def _config(request: Request, row: Variant, setting: str) -> tuple[str, tuple[st
     dataset, scale = DATASETS[request.dataset], SCALES[request.scale]
     words = row.words if setting == OWN else (*row.words, setting)
     text = f"{_CONFIGS / f'{dataset.prefix}_{row.model}.py'}:{','.join(words)}"
-    fields = {**dataset.changes, **dict(row.changes), **scale.changes(),
+    fields = {**dataset.changes, **dict(row.changes),
+              **scale.changes(dataset.changes.get("image_size", 32)),
               "evaluate_extractor": dataset.extractor, "evaluate_metrics": dataset.metrics,
               "evaluate_images": scale.images}
     for change in request.changes:
@@ -265,10 +281,13 @@ def _config(request: Request, row: Variant, setting: str) -> tuple[str, tuple[st
         if not separator or name == "seed":
             raise UserError(f"--set={change}: write FIELD=VALUE, and no seed, which --seeds counts")
         fields[name] = value
-    # The score is that of the last iteration: the last checkpoint, no better one is chosen.
     changes = tuple(f"{name}={value}" for name, value in fields.items())
     if "evaluate_every" not in fields:
-        changes += (f"evaluate_every={read_config(text, changes, 1).iterations}",)
+        # The table's score is that of the last iteration, no better one is chosen; the scores on
+        # the way are for the curves.
+        iterations = read_config(text, changes, 1).iterations
+        scores = _SCORES if scale.reduced and iterations % _SCORES == 0 else 1
+        changes += (f"evaluate_every={iterations // scores}",)
     return text, changes, read_config(text, changes, 1)
 
 

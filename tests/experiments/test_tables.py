@@ -69,7 +69,7 @@ def test_table_2_is_every_method_in_every_setting_with_every_seed():
         assert {k: config[k] for k in ("learning_rate", "beta1", "beta2", "n_dis")} == (
             SETTINGS[cell.setting]._asdict())
         assert (config.method, config.model, config.seed) == (cell.variant, "cnn", cell.seed)
-        assert config.iterations == config.evaluate_every == cell.run.iterations == 60
+        assert config.iterations == 5 * config.evaluate_every == cell.run.iterations == 60
         assert (config.generator_width, config.discriminator_width) == (4, 4)
         # What is no named reduction is the paper's.
         assert (config.lipschitz, config.ema_decay, config.batch_size) == (1.0, 0.0, 64)
@@ -124,10 +124,18 @@ def test_every_table_scale_and_data_set_makes_valid_configs():
         1, 2, 5, 20]
 
 
+def test_a_scale_makes_large_images_smaller_and_small_ones_not_larger():
+    for dataset, size in (("digits", 8), ("fashion_mnist", 16), ("cifar10", 16)):
+        cells = plan_table(Request("2", dataset, "quick"))
+        assert {config_of(cell).image_size for cell in cells} == {size}
+    assert {config_of(c).image_size for c in plan_table(Request("2", "cifar10", "small"))} == {32}
+    assert "at most 16 pixels" in Request("2", "cifar10", "quick").title()
+
+
 @pytest.mark.parametrize(("changes", "words"), [
     ({"table": "3"}, "there are 2, 7, steps"),
     ({"dataset": "mnist"}, "there are digits, fashion_mnist"),
-    ({"scale": "huge"}, "there are tiny, small, paper"),
+    ({"scale": "huge"}, "there are tiny, quick, small, paper"),
     ({"seeds": 0}, "at least one"),
     ({"table": "7", "dataset": "stl10"}, "CIFAR-10 alone"),
     ({"methods": ("sn_wgan_gp",)}, "at scale tiny has weight_clipping"),
@@ -145,7 +153,8 @@ def test_what_cannot_be_is_a_sentence(changes, words):
 def test_a_folder_is_of_one_table_data_set_scale_and_set(tmp_path):
     open_sweep(TINY, tmp_path)
     there = json.loads((tmp_path / "sweep.json").read_text())
-    assert there["scale"] == {"name": "tiny", "width": 4, "iterations": 60, "images": 500}
+    assert there["scale"] == {"name": "tiny", "width": 4, "iterations": 60, "images": 500,
+                              "image_size": 0}
     assert "reduced: width 4, 60 iterations" in there["title"]
     for other in (TINY._replace(scale="small"), TINY._replace(dataset="fashion_mnist"),
                   TINY._replace(table="7"), TINY._replace(changes=("lipschitz=1.7",))):
@@ -160,7 +169,10 @@ def test_changes_of_all_runs_win_over_the_scale():
     (cell,) = plan_table(TINY._replace(methods=("sn",), settings=("A",), changes=(
         "iterations=40", "lipschitz=1.7")))
     config = config_of(cell)
-    assert (config.iterations, config.evaluate_every, config.lipschitz) == (40, 40, 1.7)
+    assert (config.iterations, config.evaluate_every, config.lipschitz) == (40, 8, 1.7)
+    (cell,) = plan_table(TINY._replace(methods=("sn",), settings=("A",), changes=(
+        "iterations=41",)))
+    assert config_of(cell).evaluate_every == 41  # the last iteration is scored
     assert "but iterations=40, lipschitz=1.7" in TINY._replace(
         changes=("iterations=40", "lipschitz=1.7")).title()
 
