@@ -7,7 +7,8 @@ wrong matrix. Layers stacked by `nn.scan` or `nn.vmap` along axis 0 give stacked
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +16,16 @@ from flax.core import meta
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from sngan_jax import spectral
-from sngan_jax.norms import NORMS
+from sngan_jax.norms import NORMS, State
 from sngan_jax.reparametrization import COLLECTION, WEIGHTS, Spec
 
+Variables = Mapping[str, Any]
+Path = tuple[str, ...]
+Specs = Mapping[Path, Spec]
 
-def update_spectral(variables, steps=1, specs=None):
+
+def update_spectral(variables: Variables, steps: int = 1, specs: Specs | None = None
+                    ) -> dict[str, Any]:
     """Power steps for every normalised layer of a model, outside of its forward pass.
 
     Matrices of the same shape are iterated together, as one batch.
@@ -43,7 +49,7 @@ def update_spectral(variables, steps=1, specs=None):
     return unflatten_dict(state)
 
 
-def sigmas(variables, specs=None):
+def sigmas(variables: Variables, specs: Specs | None = None) -> dict[str, jax.Array]:
     """σ of every normalised layer, as the layer itself computes it at evaluation.
 
     Args:
@@ -66,7 +72,7 @@ def sigmas(variables, specs=None):
     return {entry.key: found[entry.key] for entry in entries}
 
 
-def singular_values(variables, specs=None):
+def singular_values(variables: Variables, specs: Specs | None = None) -> dict[str, jax.Array]:
     """All singular values of the (outputs, rest) matrix of every normalised layer, by SVD.
 
     They are those of the weight W as stored; over `sigmas` (and times K) they are those of W̄.
@@ -97,15 +103,15 @@ class _Entry(NamedTuple):
     stacked: number of leading axes that `nn.scan` or `nn.vmap` added to the weight and the state.
     """
 
-    scope: tuple
+    scope: Path
     key: str
     weight: jax.Array
-    state: dict
+    state: State
     spec: Spec
     stacked: int
 
 
-def _collection(variables):
+def _collection(variables: Variables) -> dict[str, Any]:
     if COLLECTION not in variables or "params" not in variables:
         raise ValueError(
             f"expected variables with 'params' and 'spectral', got {sorted(variables)}: pass all "
@@ -114,8 +120,8 @@ def _collection(variables):
     return meta.unbox(variables[COLLECTION])
 
 
-def _entries(variables, specs, geometry=True):
-    groups = {}
+def _entries(variables: Variables, specs: Specs | None, geometry: bool = True) -> list[_Entry]:
+    groups: dict[Path, dict[str, jax.Array]] = {}
     for path, value in flatten_dict(_collection(variables)).items():
         groups.setdefault(path[:-1], {})[path[-1]] = value
     params = flatten_dict(meta.unbox(variables["params"]))
@@ -124,7 +130,8 @@ def _entries(variables, specs, geometry=True):
     ]
 
 
-def _entry(scope, group, params, specs, geometry):
+def _entry(scope: Path, group: State, params: dict[Path, jax.Array], specs: Specs | None,
+           geometry: bool) -> _Entry:
     paths = [scope, *((*scope, name) for name in WEIGHTS)]
     path = next((p for p in paths if p in params), None)
     if path is None:
@@ -150,8 +157,10 @@ def _entry(scope, group, params, specs, geometry):
     return _Entry(scope, key, weight, state, spec, stacked)
 
 
-def _spec_from_shapes(key, weight, group, state):
+def _spec_from_shapes(key: str, weight: jax.Array, group: State, state: State
+                      ) -> tuple[Spec, int]:
     """The layout that the sizes of u and v tell; another one is a marker's name."""
+    layout: str | None
     marker = [name for name in group if name.startswith("layout_")]
     if marker:
         layout = marker[0].removeprefix("layout_")
@@ -178,11 +187,11 @@ def _spec_from_shapes(key, weight, group, state):
     return Spec(norm, layout, None, None), stacked
 
 
-def _has(state, norm):
+def _has(state: State, norm: str) -> bool:
     return {"operator": "u_operator", "bidirectional": "u_in"}[norm] in state
 
 
-def _trailing_layout(shape, blocks, rows, state):
+def _trailing_layout(shape: tuple[int, ...], blocks: int, rows: int, state: State) -> str | None:
     """b…(s or i)…o… by the products of sizes, or None. Axes of size 1 may go either way."""
     first = next((n for n in range(len(shape) + 1) if math.prod(shape[:n]) == blocks), None)
     last = max((n for n in range(len(shape)) if math.prod(shape[n:]) == rows), default=None)
@@ -195,8 +204,8 @@ def _trailing_layout(shape, blocks, rows, state):
     return "b" * first + "i" * middle + "o" * (len(shape) - last)
 
 
-def _batched(entries):
-    groups = {}
+def _batched(entries: list[_Entry]) -> Collection[list[_Entry]]:
+    groups: dict[Any, list[_Entry]] = {}
     for entry in entries:
         geometry = None
         if entry.spec.geometry is not None:
@@ -209,19 +218,19 @@ def _batched(entries):
     return groups.values()
 
 
-def _measure(entries, steps):
+def _measure(entries: list[_Entry], steps: int) -> tuple[list[jax.Array], list[State]]:
     """(σ, state) of entries of one kind, all computed in a single batch."""
     spec = entries[0].spec
     norm = NORMS[spec.norm]
 
-    def one(weight, state):
+    def one(weight: jax.Array, state: State) -> tuple[jax.Array, State]:
         return norm.measure(spec.weight(weight), state, steps)
 
     if len(entries) == 1 and not entries[0].stacked:
         sigma, state = one(entries[0].weight, entries[0].state)
         return [sigma], [state]
 
-    def flat(x, stacked):
+    def flat(x: jax.Array, stacked: int) -> jax.Array:
         return x.reshape(-1, *x.shape[stacked:])
 
     weights = jnp.concatenate([flat(e.weight, e.stacked) for e in entries])

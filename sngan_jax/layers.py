@@ -15,6 +15,8 @@ docs/layers.md has the options, when to use which, and a comparison with other l
 
 import functools
 import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flax import linen as nn
 
@@ -23,6 +25,7 @@ from sngan_jax.norms import NORMS
 from sngan_jax.reparametrization import (
     LINEAR,
     WEIGHTS,
+    Options,
     layer_specs,
     remembered_call,
     reparametrize,
@@ -45,7 +48,9 @@ __all__ = [
     "update_spectral",
 ]
 
-OPTIONS = {
+L = TypeVar("L", bound=nn.Module)
+
+OPTIONS: dict[str, Any] = {
     "norm": "spectral",
     "n_steps": 1,
     "warmup_steps": 15,
@@ -55,7 +60,8 @@ OPTIONS = {
 }
 
 
-def normalized(layer_class, *, weights=None, **options):
+def normalized(layer_class: type[L], *, weights: Mapping[str, str] | None = None, **options: Any
+               ) -> type[L]:
     """A subclass of a Linen layer class whose weight W is replaced by K·W/σ(W).
 
     Everything of the layer class is kept. The new class takes these keyword arguments besides, and
@@ -99,15 +105,17 @@ def normalized(layer_class, *, weights=None, **options):
             f"normalized() has no option {unknown[0]!r}: the options are {', '.join(OPTIONS)}"
         )
     layouts = None if weights is None else tuple(sorted(weights.items()))
-    if hasattr(layer_class, "normalized_from"):
-        layer_class, old_layouts, old_options = layer_class.normalized_from
+    plain: Any = layer_class
+    if hasattr(plain, "normalized_from"):
+        plain, old_layouts, old_options = plain.normalized_from
         layouts = layouts or old_layouts
         options = {**dict(old_options), **options}
-    return _normalized(layer_class, layouts, tuple(sorted(options.items())))
+    return _normalized(plain, layouts, tuple(sorted(options.items())))
 
 
 @functools.cache
-def _normalized(layer_class, layouts, given):
+def _normalized(layer_class: Any, layouts: tuple[tuple[str, str], ...] | None,
+                given: tuple[tuple[str, Any], ...]) -> Any:
     defaults = {**OPTIONS, **dict(given)}
     known = dict(layouts) if layouts else dict.fromkeys(WEIGHTS)
     taken = sorted(set(OPTIONS) & set(getattr(layer_class, "__dataclass_fields__", ())))
@@ -117,7 +125,7 @@ def _normalized(layer_class, layouts, given):
             "normalized(): rename that field"
         )
 
-    class Normalized(layer_class, kw_only=True):
+    class Normalized(layer_class, kw_only=True):  # type: ignore[call-arg]  # Linen's keyword
         norm: str = defaults["norm"]
         n_steps: int = defaults["n_steps"]
         warmup_steps: int = defaults["warmup_steps"]
@@ -125,12 +133,13 @@ def _normalized(layer_class, layouts, given):
         learnable_scale: bool = defaults["learnable_scale"]
         cap: bool = defaults["cap"]
 
-        def __post_init__(self):
+        def __post_init__(self) -> None:
             _check_options(self, type(self).__name__)
             super().__post_init__()
 
         @nn.nowrap
-        def param(self, name, init_fn, *init_args, unbox=True, **init_kwargs):
+        def param(self, name: str, init_fn: Callable[..., Any], *init_args: Any,
+                  unbox: bool = True, **init_kwargs: Any) -> Any:
             # An embedding is only declared here: see `_Table`.
             if name not in known or (name == "embedding" and issubclass(layer_class, nn.Embed)):
                 return super().param(name, init_fn, *init_args, unbox=unbox, **init_kwargs)
@@ -157,23 +166,23 @@ class _Table:
     So two calls of one shared layer take two power steps, as they do for layers without setup().
     """
 
-    def __get__(self, layer, owner=None):
+    def __get__(self, layer: Any, owner: type | None = None) -> Any:
         if layer is None:
             return self
         layer._try_setup()
         return reparametrize(layer, layer, "embedding", layer.__dict__["_table"])
 
-    def __set__(self, layer, table):
+    def __set__(self, layer: Any, table: Any) -> None:
         layer.__dict__["_table"] = table
 
 
-def _calling(layer_class):
+def _calling(layer_class: Any) -> Callable[..., Any]:
     plain_call = layer_class.__call__
 
     # `wraps` also copies Flax's mark of a method that it manages already: the plain method is, so
     # interceptors and captured intermediates see a single call.
     @functools.wraps(plain_call)
-    def __call__(self, *args, **kwargs):
+    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
         if issubclass(layer_class, LINEAR):
             with remembered_call(self, args, kwargs):
                 return plain_call(self, *args, **kwargs)
@@ -183,13 +192,15 @@ def _calling(layer_class):
     return __call__
 
 
-def _normalize_parts(options, call_next, args, kwargs, context):
+def _normalize_parts(options: Options, call_next: Callable[..., Any], args: tuple[Any, ...],
+                     kwargs: dict[str, Any], context: nn.module.InterceptorContext) -> Any:
     """Interceptor: gives the Linen layers inside a module the `param` of a normalised layer."""
     part = context.module
     if not isinstance(part, LINEAR) or hasattr(part, "normalized_from"):
         return call_next(*args, **kwargs)
 
-    def param(name, init_fn, *init_args, unbox=True, **init_kwargs):
+    def param(name: str, init_fn: Callable[..., Any], *init_args: Any, unbox: bool = True,
+              **init_kwargs: Any) -> Any:
         declare = functools.partial(type(part).param, part, name, init_fn, *init_args)
         if name not in WEIGHTS:
             return declare(unbox=unbox, **init_kwargs)
@@ -204,7 +215,7 @@ def _normalize_parts(options, call_next, args, kwargs, context):
         object.__delattr__(part, "param")
 
 
-def _check_options(options, name):
+def _check_options(options: Any, name: str) -> None:
     if options.norm not in NORMS:
         raise ValueError(
             f"{name}: norm={options.norm!r} is unknown: use one of {', '.join(map(repr, NORMS))}"
@@ -232,17 +243,37 @@ def _check_options(options, name):
         )
 
 
-SNDense = normalized(nn.Dense)
-SNDenseGeneral = normalized(nn.DenseGeneral)
-SNEinsum = normalized(nn.Einsum)
-SNConv = normalized(nn.Conv)
-SNConvLocal = normalized(nn.ConvLocal)
-SNConvTranspose = normalized(nn.ConvTranspose)
-SNEmbed = normalized(nn.Embed)
-# The projections of query, key, value and output. Attention itself has no Lipschitz constant
-# (Kim, Papamakarios, Mnih, "The Lipschitz Constant of Self-Attention", ICML 2021).
-SNMultiHeadDotProductAttention = normalized(nn.MultiHeadDotProductAttention)
-SNMultiHeadAttention = normalized(nn.MultiHeadAttention)
+if TYPE_CHECKING:
+
+    class _WithOptions(nn.Module, kw_only=True):
+        norm: str = "spectral"
+        n_steps: int = 1
+        warmup_steps: int = 15
+        lipschitz: float = 1.0
+        learnable_scale: bool = False
+        cap: bool = False
+
+    class SNDense(nn.Dense, _WithOptions): ...
+    class SNDenseGeneral(nn.DenseGeneral, _WithOptions): ...
+    class SNEinsum(nn.Einsum, _WithOptions): ...
+    class SNConv(nn.Conv, _WithOptions): ...
+    class SNConvLocal(nn.ConvLocal, _WithOptions): ...
+    class SNConvTranspose(nn.ConvTranspose, _WithOptions): ...
+    class SNEmbed(nn.Embed, _WithOptions): ...
+    class SNMultiHeadDotProductAttention(nn.MultiHeadDotProductAttention, _WithOptions): ...
+    class SNMultiHeadAttention(nn.MultiHeadAttention, _WithOptions): ...
+else:
+    SNDense = normalized(nn.Dense)
+    SNDenseGeneral = normalized(nn.DenseGeneral)
+    SNEinsum = normalized(nn.Einsum)
+    SNConv = normalized(nn.Conv)
+    SNConvLocal = normalized(nn.ConvLocal)
+    SNConvTranspose = normalized(nn.ConvTranspose)
+    SNEmbed = normalized(nn.Embed)
+    # The projections of query, key, value and output. Attention itself has no Lipschitz constant
+    # (Kim, Papamakarios, Mnih, "The Lipschitz Constant of Self-Attention", ICML 2021).
+    SNMultiHeadDotProductAttention = normalized(nn.MultiHeadDotProductAttention)
+    SNMultiHeadAttention = normalized(nn.MultiHeadAttention)
 
 # So that modules built of them can be pickled.
 for _name in __all__:

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from sngan_jax import operators, spectral
+from sngan_jax.operators import Shape
+from sngan_jax.spectral import Linear
 
 
 class Weight(NamedTuple):
@@ -26,7 +28,11 @@ class Weight(NamedTuple):
 
     value: jax.Array
     layout: str
-    operator: tuple[Callable, tuple] | None = None
+    operator: tuple[Callable[[jax.Array], Linear], Shape] | None = None
+
+
+# The vectors of a weight by their names.
+State = dict[str, jax.Array]
 
 
 class Norm(NamedTuple):
@@ -38,11 +44,11 @@ class Norm(NamedTuple):
     exact: Weight → the norm after convergence.
     """
 
-    shapes: Callable
-    measure: Callable
-    exact: Callable
+    shapes: Callable[[Weight], dict[str, Shape]]
+    measure: Callable[[Weight, State, int], tuple[jax.Array, State]]
+    exact: Callable[[Weight], jax.Array]
 
-    def start(self, weight, key, steps):
+    def start(self, weight: Weight, key: jax.Array, steps: int) -> State:
         """The state after `steps` power steps from unit vectors drawn with `key`."""
         shapes = self.shapes(weight)
         keys = jax.random.split(key, max(len(shapes), 1))
@@ -56,21 +62,22 @@ class Norm(NamedTuple):
         return state
 
 
-def _matrix_shapes(weight, rows="o", suffix=""):
+def _matrix_shapes(weight: Weight, rows: str = "o", suffix: str = "") -> dict[str, Shape]:
     matrix = jax.eval_shape(lambda w: spectral.matricize(w, weight.layout, rows), weight.value)
     *blocks, n_rows, n_columns = matrix.shape
     blocks = blocks[0] if blocks else 1
     return {"u" + suffix: (blocks * n_rows,), "v" + suffix: (blocks * n_columns,)}
 
 
-def _matrix_measure(weight, state, steps, rows="o", suffix=""):
+def _matrix_measure(weight: Weight, state: State, steps: int, rows: str = "o", suffix: str = ""
+                    ) -> tuple[jax.Array, State]:
     matrix = spectral.matricize(weight.value, weight.layout, rows)
-    names = "u" + suffix, "v" + suffix
-    sigma, *vectors = spectral.block_power_iteration(matrix, *(state[n] for n in names), steps)
-    return sigma, {**state, **dict(zip(names, vectors, strict=True))}
+    left, right = "u" + suffix, "v" + suffix
+    sigma, u, v = spectral.block_power_iteration(matrix, state[left], state[right], steps)
+    return sigma, {**state, left: u, right: v}
 
 
-def _matrix_exact(weight, rows="o"):
+def _matrix_exact(weight: Weight, rows: str = "o") -> jax.Array:
     matrix = spectral.matricize(weight.value, weight.layout, rows)
     return jnp.max(jnp.linalg.svd(matrix, compute_uv=False))
 
@@ -79,17 +86,17 @@ def _matrix_exact(weight, rows="o"):
 SPECTRAL = Norm(_matrix_shapes, _matrix_measure, _matrix_exact)
 
 
-def _two_reshapes(weight):
+def _two_reshapes(weight: Weight) -> bool:
     # Without a window the (inputs, rest) matrix is the transpose of the (outputs, rest) matrix.
     return "s" in weight.layout
 
 
-def _bidirectional_shapes(weight):
+def _bidirectional_shapes(weight: Weight) -> dict[str, Shape]:
     second = _matrix_shapes(weight, "i", "_in") if _two_reshapes(weight) else {}
     return {**_matrix_shapes(weight), **second}
 
 
-def _bidirectional_measure(weight, state, steps):
+def _bidirectional_measure(weight: Weight, state: State, steps: int) -> tuple[jax.Array, State]:
     first, state = _matrix_measure(weight, state, steps)
     if not _two_reshapes(weight):
         return first, state
@@ -97,7 +104,7 @@ def _bidirectional_measure(weight, state, steps):
     return (first + second) / 2, state
 
 
-def _bidirectional_exact(weight):
+def _bidirectional_exact(weight: Weight) -> jax.Array:
     first = _matrix_exact(weight)
     return (first + _matrix_exact(weight, "i")) / 2 if _two_reshapes(weight) else first
 
@@ -107,7 +114,7 @@ def _bidirectional_exact(weight):
 BIDIRECTIONAL = Norm(_bidirectional_shapes, _bidirectional_measure, _bidirectional_exact)
 
 
-def _operator_shapes(weight):
+def _operator_shapes(weight: Weight) -> dict[str, Shape]:
     if weight.operator is None:
         return _matrix_shapes(weight)
     linear, input_shape = weight.operator
@@ -118,7 +125,7 @@ def _operator_shapes(weight):
     }
 
 
-def _operator_measure(weight, state, steps):
+def _operator_measure(weight: Weight, state: State, steps: int) -> tuple[jax.Array, State]:
     if weight.operator is None:
         return _matrix_measure(weight, state, steps)
     linear, input_shape = weight.operator
@@ -130,7 +137,7 @@ def _operator_measure(weight, state, steps):
     return sigma, {**state, "u_operator": u, "v_operator": v}
 
 
-def _operator_exact(weight):
+def _operator_exact(weight: Weight) -> jax.Array:
     if weight.operator is None:
         return _matrix_exact(weight)
     # A dense matrix would be too large for a network's images: a long power iteration instead.
@@ -143,16 +150,16 @@ def _operator_exact(weight):
 OPERATOR = Norm(_operator_shapes, _operator_measure, _operator_exact)
 
 
-def _row_lengths(weight):
+def _row_lengths(weight: Weight) -> jax.Array:
     axes = tuple(a for a, letter in enumerate(weight.layout) if letter not in "bo")
     return spectral.length(weight.value, axes)
 
 
-def _frobenius(weight):
+def _frobenius(weight: Weight) -> jax.Array:
     return spectral.length(weight.value)
 
 
-def _stateless(norm):
+def _stateless(norm: Callable[[Weight], jax.Array]) -> Norm:
     return Norm(lambda weight: {}, lambda weight, state, steps: (norm(weight), state), norm)
 
 

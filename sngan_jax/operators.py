@@ -12,22 +12,28 @@ Functions of arrays and of linear functions; nothing here knows Flax.
 
 import functools
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike, DTypeLike
 
-from sngan_jax.spectral import iteration_dtype, operator_power_iteration, unit
+from sngan_jax.spectral import Linear, iteration_dtype, operator_power_iteration, unit
+
+Shape = tuple[int, ...]
 
 
-def transpose_of(apply, input_shape, dtype=jnp.float32):
+def transpose_of(apply: Linear, input_shape: Shape, dtype: DTypeLike = jnp.float32) -> Linear:
     """The transpose of a linear function, y of its output's shape → array of `input_shape`."""
     transposed = jax.linear_transpose(apply, jax.ShapeDtypeStruct(input_shape, dtype))
     return lambda y: transposed(y)[0]
 
 
-def operator_norm(linear, weight, input_shape, *, steps=100, key=None):
+def operator_norm(linear: Callable[[jax.Array], Linear], weight: jax.Array, input_shape: Shape, *,
+                  steps: int = 100, key: jax.Array | None = None) -> jax.Array:
     """The largest singular value of a linear function of arrays, by power iteration.
 
     Args:
@@ -54,7 +60,7 @@ def operator_norm(linear, weight, input_shape, *, steps=100, key=None):
     return operator_power_iteration(linear(weight), constant, transpose, u, v, steps)[0]
 
 
-def operator_matrix(apply, input_shape, dtype=jnp.float32):
+def operator_matrix(apply: Linear, input_shape: Shape, dtype: DTypeLike = jnp.float32) -> jax.Array:
     """The dense matrix (outputs, inputs) of a linear function, built column by column.
 
     For checking on small shapes: it has as many columns as x has numbers.
@@ -65,8 +71,14 @@ def operator_matrix(apply, input_shape, dtype=jnp.float32):
 
 
 def convolution(
-    kernel, *, strides=1, padding="SAME", input_dilation=1, kernel_dilation=1, groups=1
-):
+    kernel: jax.Array,
+    *,
+    strides: int | Sequence[int] = 1,
+    padding: str | int | Sequence[tuple[int, int]] = "SAME",
+    input_dilation: int | Sequence[int] = 1,
+    kernel_dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> Linear:
     """The linear function of one image (no batch axis) that a convolution's kernel is.
 
     Args:
@@ -107,7 +119,7 @@ def convolution(
     spatial = "".join(chr(ord("a") + axis) for axis in range(n))
     numbers = ("N" + spatial + "C", spatial + "IO", "N" + spatial + "C")
 
-    def apply(x):
+    def apply(x: jax.Array) -> jax.Array:
         if circular:
             x = jnp.pad(x, pads, mode="wrap")
         return lax.conv_general_dilated(
@@ -118,7 +130,8 @@ def convolution(
     return apply
 
 
-def conv_operator_norm(kernel, input_size, *, steps=100, groups=1, **geometry):
+def conv_operator_norm(kernel: jax.Array, input_size: Sequence[int], *, steps: int = 100,
+                       groups: int = 1, **geometry: Any) -> jax.Array:
     """The operator norm of a convolution: max ‖conv(x)‖₂ / ‖x‖₂ over images of one size.
 
     Args:
@@ -139,7 +152,7 @@ def conv_operator_norm(kernel, input_size, *, steps=100, groups=1, **geometry):
     return operator_norm(linear, kernel, (*size, kernel.shape[-2] * groups), steps=steps)
 
 
-def circular_singular_values(kernel, input_size):
+def circular_singular_values(kernel: ArrayLike, input_size: Sequence[int]) -> np.ndarray:
     """All singular values of a circular convolution of stride 1, exactly (Sedghi et al. 2019).
 
     The Fourier transform makes it block-diagonal: one (outputs, inputs) matrix for each frequency.
@@ -165,7 +178,7 @@ def circular_singular_values(kernel, input_size):
     return np.sort(np.linalg.svd(blocks, compute_uv=False).reshape(-1))[::-1]
 
 
-def _known_size(input_size, n):
+def _known_size(input_size: Sequence[int] | None, n: int) -> Shape:
     if input_size is None or len(tuple(input_size)) != n:
         raise ValueError(
             f"input_size is {input_size}: the norm of a convolution belongs to one size of input, "
@@ -174,7 +187,7 @@ def _known_size(input_size, n):
     return tuple(input_size)
 
 
-def _each(name, value, n):
+def _each(name: str, value: int | Sequence[int], n: int) -> Shape:
     values = (value,) * n if isinstance(value, int) else tuple(value)
     if len(values) != n:
         raise ValueError(f"{name}={value} must be an int or have {n} entries, one for each axis")

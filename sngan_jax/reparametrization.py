@@ -8,7 +8,8 @@ import contextvars
 import dataclasses
 import functools
 import re
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -19,7 +20,8 @@ from flax.linen.recurrent import DenseParams
 from jax import lax
 
 from sngan_jax import spectral
-from sngan_jax.norms import NORMS, Weight
+from sngan_jax.norms import NORMS, State, Weight
+from sngan_jax.operators import Shape
 
 COLLECTION = "spectral"
 # What Linen's own layers call their weights.
@@ -27,8 +29,23 @@ WEIGHTS = ("kernel", "embedding")
 CONVOLUTIONS = (nn.Conv, nn.ConvLocal, nn.ConvTranspose)
 LINEAR = (nn.Dense, nn.DenseGeneral, nn.Einsum, nn.Embed, DenseParams, *CONVOLUTIONS)
 
+# Positional and keyword arguments of a layer's call.
+Call = tuple[tuple[Any, ...], dict[str, Any]]
 
-def reparametrize(layer, options, name, boxed, layout=None):
+
+class Options(Protocol):
+    """The arguments of `layers.normalized`."""
+
+    norm: str
+    n_steps: int
+    warmup_steps: int
+    lipschitz: float
+    learnable_scale: bool
+    cap: bool
+
+
+def reparametrize(layer: nn.Module, options: Options, name: str, boxed: Any,
+                  layout: str | None = None) -> Any:
     """W̄ for the weight that `layer` declares as `name`, after a power step if one is due.
 
     Args:
@@ -74,25 +91,28 @@ class Spec(NamedTuple):
 
     norm: str
     layout: str
-    mask: Any
-    geometry: tuple[nn.Module, tuple] | None
+    mask: jax.typing.ArrayLike | None
+    geometry: tuple[nn.Module, Shape] | None
 
-    def weight(self, wide):
+    def weight(self, wide: jax.Array) -> Weight:
         """The `Weight` of a float32 or float64 array."""
         operator = None
         if self.geometry is not None:
             plain, input_shape = self.geometry
+            apply: Callable[..., Any] = plain.apply
             operator = (
-                lambda kernel: functools.partial(plain.apply, {"params": {"kernel": kernel}}),
+                lambda kernel: functools.partial(apply, {"params": {"kernel": kernel}}),
                 input_shape,
             )
         return Weight(wide if self.mask is None else wide * self.mask, self.layout, operator)
 
 
-_recorder = contextvars.ContextVar("recorder", default=None)
+_recorder: contextvars.ContextVar[dict[tuple[str, ...], Spec] | None] = contextvars.ContextVar(
+    "recorder", default=None)
 
 
-def layer_specs(module, variables, *args, **kwargs):
+def layer_specs(module: nn.Module, variables: Mapping[str, Any], *args: Any, **kwargs: Any
+                ) -> dict[tuple[str, ...], Spec]:
     """The `Spec` of every normalised weight of a model, by tracing its forward pass once.
 
     Args:
@@ -103,7 +123,7 @@ def layer_specs(module, variables, *args, **kwargs):
     Returns:
       dictionary from the parameter's path (tuple of strings) to its `Spec`.
     """
-    specs = {}
+    specs: dict[tuple[str, ...], Spec] = {}
     token = _recorder.set(specs)
     try:
         jax.eval_shape(
@@ -118,24 +138,25 @@ def layer_specs(module, variables, *args, **kwargs):
     return specs
 
 
-def _measured(layer, options, name, weight, spec, where):
+def _measured(layer: nn.Module, options: Options, name: str, weight: Weight, spec: Spec,
+              where: str) -> jax.Array:
     norm = NORMS[options.norm]
     shapes = norm.shapes(weight)
     if not shapes:
         return norm.measure(weight, {}, 0)[0]
     store = _Store(layer, name)
     mutable = layer.is_mutable_collection(COLLECTION)
-    state = {key: store.get(key) for key in shapes}
-    if any(vector is None for vector in state.values()):
+    state = {key: vector for key in shapes if (vector := store.get(key)) is not None}
+    if len(state) < len(shapes):
         if not layer.is_initializing():
-            missing = ", ".join(key for key, vector in state.items() if vector is None)
+            missing = ", ".join(key for key in shapes if key not in state)
             raise ValueError(
                 f"{where} finds no {missing} in the collection 'spectral': pass apply all the "
                 "variables that init returned, {'params': …, 'spectral': …}"
             )
         # Not the 'params' stream: the parameters must be those of the plain layer.
-        key = layer.make_rng(COLLECTION) if layer.has_rng(COLLECTION) else jax.random.key(0)
-        state = norm.start(weight, key, options.warmup_steps)
+        rng = layer.make_rng(COLLECTION) if layer.has_rng(COLLECTION) else jax.random.key(0)
+        state = norm.start(weight, rng, options.warmup_steps)
         if mutable:
             store.put({**state, **{marker: np.zeros((), np.float32) for marker in _markers(spec)}})
         return norm.measure(weight, state, 0)[0]
@@ -156,24 +177,24 @@ def _measured(layer, options, name, weight, spec, where):
 class _Store:
     """A weight's entries in 'spectral': in the layer's scope, or under a weight's own name."""
 
-    def __init__(self, layer, name):
+    def __init__(self, layer: nn.Module, name: str):
         self._layer, self._name = layer, name
 
-    def get(self, key):
+    def get(self, key: str) -> jax.Array | None:
         if self._name in WEIGHTS:
             return self._layer.get_variable(COLLECTION, key)
         return (self._layer.get_variable(COLLECTION, self._name) or {}).get(key)
 
-    def put(self, entries):
+    def put(self, entries: Mapping[str, jax.typing.ArrayLike]) -> None:
         if self._name in WEIGHTS:
             for key, value in entries.items():
                 self._layer.put_variable(COLLECTION, key, value)
         else:
-            old = self._layer.get_variable(COLLECTION, self._name) or {}
+            old: Mapping[str, Any] = self._layer.get_variable(COLLECTION, self._name) or {}
             self._layer.put_variable(COLLECTION, self._name, {**old, **entries})
 
 
-def _markers(spec):
+def _markers(spec: Spec) -> Iterator[str]:
     """Names of entries that say what the shapes of u and v do not.
 
     The functions over a whole model see only the variables. The name of an entry is static under
@@ -185,7 +206,8 @@ def _markers(spec):
         yield "masked"
 
 
-def _gamma(layer, options, name, dtype, weight, norm, where):
+def _gamma(layer: nn.Module, options: Options, name: str, dtype: np.dtype, weight: Weight,
+           norm: jax.Array, where: str) -> jax.Array:
     key = "gamma" if name in WEIGHTS else name + "_gamma"
     if not layer.has_variable("params", key):
         if not layer.is_initializing():
@@ -201,7 +223,7 @@ def _gamma(layer, options, name, dtype, weight, norm, where):
     return gamma.reshape(norm.shape)
 
 
-def layout_of(layer, weight, call):
+def layout_of(layer: nn.Module, weight: jax.Array, call: Call | None) -> str:
     """The layout of a Linen layer's weight; for other classes the last axis is the output."""
     window = weight.ndim - 2
     if isinstance(layer, nn.ConvTranspose) and layer.transpose_kernel:
@@ -220,11 +242,12 @@ def layout_of(layer, weight, call):
     return "i" * (weight.ndim - 1) + "o"
 
 
-def _einsum_layout(layer, weight, call):
+def _einsum_layout(layer: nn.Einsum, weight: jax.Array, call: Call | None) -> str:
+    assert call is not None  # these layers declare their weight in the call
     args, kwargs = call
     inputs = args[0] if args else kwargs["inputs"]
     equation = args[1] if len(args) > 1 else kwargs.get("einsum_str")
-    equation = (equation or layer.einsum_str).replace(" ", "")
+    equation = (equation or layer.einsum_str or "").replace(" ", "")
     operands, result, _ = opt_einsum.parser.parse_einsum_input((equation, inputs, weight))
     left, right = operands.split(",")
     kinds = {(True, True): "b", (False, True): "o", (True, False): "i"}
@@ -236,7 +259,7 @@ def _einsum_layout(layer, weight, call):
     return "".join(kinds[letter in left, letter in result] for letter in right)
 
 
-def _geometry(layer, call):
+def _geometry(layer: nn.Module, call: Call | None) -> tuple[nn.Module, Shape] | None:
     """(the plain layer without bias and in full precision, the shape of one input image)."""
     for plain_class in CONVOLUTIONS:
         if isinstance(layer, plain_class):
@@ -248,6 +271,7 @@ def _geometry(layer, call):
             f"norm='operator' knows the input of Conv, ConvLocal, ConvTranspose and the matrix "
             f"layers only, not that of {type(layer).__name__}: use norm='spectral'"
         )
+    assert call is not None  # these layers declare their weight in the call
     args, kwargs = call
     inputs = args[0] if args else kwargs["inputs"]
     fields = {
@@ -269,7 +293,8 @@ def _geometry(layer, call):
 
 
 @contextlib.contextmanager
-def remembered_call(layer, args, kwargs):
+def remembered_call(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+                    ) -> Iterator[None]:
     """Lets `reparametrize` see the arguments of the layer's call while it lasts."""
     object.__setattr__(layer, "_call", (args, kwargs))
     try:

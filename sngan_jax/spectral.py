@@ -15,12 +15,20 @@ so a `Dense` kernel is 'io', a two-dimensional `Conv` kernel 'ssio'. The paper r
 convolution's kernel to d_out rows of d_in·h·w numbers (section 2.1); so does 'ssio'.
 """
 
+from collections.abc import Callable, Sequence
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from jax.typing import DTypeLike
+
+# What a power iteration gives: σ, u and v.
+Triplet = tuple[jax.Array, jax.Array, jax.Array]
+Linear = Callable[[jax.Array], jax.Array]
 
 
-def iteration_dtype(dtype):
+def iteration_dtype(dtype: DTypeLike) -> np.dtype:
     """The dtype in which σ is computed for a weight of `dtype`: float32, or float64 for float64.
 
     Raises:
@@ -34,7 +42,7 @@ def iteration_dtype(dtype):
     return jnp.promote_types(dtype, jnp.float32)
 
 
-def matricize(weight, layout, rows="o"):
+def matricize(weight: jax.Array, layout: str, rows: str = "o") -> jax.Array:
     """The weight as the matrix (rows, rest), or (blocks, rows, rest) if the layout has a 'b'.
 
     Args:
@@ -67,7 +75,7 @@ def matricize(weight, layout, rows="o"):
     return matrix if blocks else matrix[0]
 
 
-def singular_values(weight, layout="oi"):
+def singular_values(weight: jax.Array, layout: str = "oi") -> jax.Array:
     """All singular values of the weight's matrix, by SVD, in descending order.
 
     Args:
@@ -83,7 +91,7 @@ def singular_values(weight, layout="oi"):
     return jnp.sort(values.reshape(-1), descending=True)
 
 
-def unit(x, fallback):
+def unit(x: jax.Array, fallback: jax.Array) -> jax.Array:
     """x / ‖x‖₂, or `fallback` where x is zero; no square overflows or underflows.
 
     Args:
@@ -97,7 +105,7 @@ def unit(x, fallback):
     return jnp.where(largest > 0, scaled / jnp.where(largest > 0, length, 1), fallback)
 
 
-def power_iteration(matrix, u, v, steps=1):
+def power_iteration(matrix: jax.Array, u: jax.Array, v: jax.Array, steps: int = 1) -> Triplet:
     """`steps` rounds of power iteration, and σ with its gradient (Algorithm 1, equations 9-12).
 
     One round is v ← Wᵀu / ‖Wᵀu‖ and then u ← Wv / ‖Wv‖ (equations 19, 20). The last product Wv also
@@ -126,7 +134,8 @@ def power_iteration(matrix, u, v, steps=1):
     )
 
 
-def operator_power_iteration(apply, constant, transpose, u, v, steps=1):
+def operator_power_iteration(apply: Linear, constant: Linear, transpose: Linear, u: jax.Array,
+                             v: jax.Array, steps: int = 1) -> Triplet:
     """`power_iteration` for a linear map given by functions.
 
     Args:
@@ -142,7 +151,8 @@ def operator_power_iteration(apply, constant, transpose, u, v, steps=1):
     u, v = lax.stop_gradient((u, v))
     if steps > 1:
 
-        def step(_, vectors):
+        def step(_: jax.Array, vectors: tuple[jax.Array, jax.Array]
+                 ) -> tuple[jax.Array, jax.Array]:
             u, v = vectors
             v = unit(transpose(u), v)
             return unit(constant(v), u), v
@@ -156,7 +166,7 @@ def operator_power_iteration(apply, constant, transpose, u, v, steps=1):
     return jnp.sum(u * image), u, v
 
 
-def spectral_norm(matrix, u, v):
+def spectral_norm(matrix: jax.Array, u: jax.Array, v: jax.Array) -> jax.Array:
     """σ = uᵀWv with the vectors as they are: one product, no iteration (equation 21).
 
     Args and errors as `power_iteration`; the result is a scalar of the matrix' dtype, the largest
@@ -165,7 +175,7 @@ def spectral_norm(matrix, u, v):
     return power_iteration(matrix, u, v, steps=0)[0]
 
 
-def block_power_iteration(matrix, u, v, steps=1):
+def block_power_iteration(matrix: jax.Array, u: jax.Array, v: jax.Array, steps: int = 1) -> Triplet:
     """`power_iteration` of a block-diagonal matrix: σ is the largest of its blocks' σ.
 
     The blocks are iterated apart, each with unit vectors of its own: all converge, and the largest
@@ -183,13 +193,13 @@ def block_power_iteration(matrix, u, v, steps=1):
     if matrix.ndim == 2:
         return power_iteration(matrix, u, v, steps)
     blocks, rows, columns = matrix.shape
-    sigma, u, v = jax.vmap(lambda *block: power_iteration(*block, steps))(
+    sigma, u, v = jax.vmap(lambda matrix, u, v: power_iteration(matrix, u, v, steps))(
         matrix, u.reshape(blocks, rows), v.reshape(blocks, columns)
     )
     return jnp.max(sigma), u.reshape(-1), v.reshape(-1)
 
 
-def length(x, axes=None):
+def length(x: jax.Array, axes: Sequence[int] | None = None) -> jax.Array:
     """The Euclidean norm over `axes`, which are kept with size 1 (None: all axes, a scalar).
 
     No square overflows or underflows, and the gradient at x = 0 is 0 instead of NaN.
@@ -202,7 +212,8 @@ def length(x, axes=None):
     return norm if keep else norm.reshape(())
 
 
-def divide(weight, sigma, lipschitz=1.0, cap=False):
+def divide(weight: jax.Array, sigma: jax.Array, lipschitz: float = 1.0, cap: bool = False
+           ) -> jax.Array:
     """K·W/σ (equation 8 with K = 1), safe for every σ.
 
     The result and its derivatives of any order are those of K·W/σ, without forming 1/σ², which
@@ -231,19 +242,19 @@ def divide(weight, sigma, lipschitz=1.0, cap=False):
     return divided
 
 
-def _matvec(matrix, vector):
+def _matvec(matrix: jax.Array, vector: jax.Array) -> jax.Array:
     # Full float32 on accelerators too, whose default products are in fewer bits.
     return jnp.matmul(matrix, vector, precision=lax.Precision.HIGHEST)
 
 
-def _size(weight, axes):
+def _size(weight: jax.Array, axes: Sequence[int]) -> int:
     size = 1
     for axis in axes:
         size *= weight.shape[axis]
     return size
 
 
-def _check_vectors(matrix, u, v, steps):
+def _check_vectors(matrix: jax.Array, u: jax.Array, v: jax.Array, steps: int) -> None:
     if steps < 0:
         raise ValueError(f"steps is {steps}: the number of power steps must be 0 or more")
     if matrix.ndim != 2 or u.shape != matrix.shape[:1] or v.shape != matrix.shape[1:]:
