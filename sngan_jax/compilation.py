@@ -43,7 +43,7 @@ def jit(function: Callable, **options: Any) -> Callable:
     return call
 
 
-def compile_at_first_call(function: Callable) -> Callable:
+def compile_at_first_call(function: jax.stages.Wrapped) -> Callable:
     """A jitted or pmap-ed function that compiles once, with `compiler_options`.
 
     All calls must have arguments of the shapes and places of the first. It still has `lower`.
@@ -61,5 +61,5 @@ def compile_at_first_call(function: Callable) -> Callable:
             compiled = function.lower(*arguments).compile(compiler_options=compiler_options())
         return compiled(*arguments)
 
-    call.lower = function.lower
+    call.lower = function.lower  # type: ignore[attr-defined]  # functools.wraps gives no class
     return call

@@ -69,7 +69,8 @@ def conv_general_dilated(x: jax.Array, kernel: jax.Array, strides: Sequence[int]
             feature_group_count, precision=precision)
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
-    return convolve(x, kernel, tuple(tuple(pads) for pads in padding), strides)
+    (top, bottom), (left, right) = padding
+    return convolve(x, kernel, ((top, bottom), (left, right)), (strides[0], strides[1]))
 
 
 def conv_transpose(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
@@ -139,9 +140,8 @@ def _strided_backward(padding: Padding, stride: int, saved: tuple[jax.Array, jax
 
     def by_phases(kernel: jax.Array, g: jax.Array) -> jax.Array:
         flipped = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-        before = tuple(k - 1 - pads[0]
-                       for k, pads in zip(kernel.shape[:2], padding, strict=True))
-        return phases(g, flipped, stride, before)
+        (top, _), (left, _) = padding
+        return phases(g, flipped, stride, (kernel.shape[0] - 1 - top, kernel.shape[1] - 1 - left))
 
     (dx,) = lax.platform_dependent(
         kernel, g, cpu=lambda kernel, g: (by_phases(kernel, g),),
@@ -183,7 +183,8 @@ def _by_taps(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
                        ((0, 0), *padding, (0, 0), (0, 0), (0, 0)))
     height, width = (size + sum(pads) - k + 1
                      for size, pads, k in zip((h, w), padding, (kh, kw), strict=True))
-    return sum(products[:, i:i + height, j:j + width, i, j] for i in range(kh) for j in range(kw))
+    return jnp.asarray(sum(products[:, i:i + height, j:j + width, i, j]
+                           for i in range(kh) for j in range(kw)))
 
 
 def _by_patches(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:

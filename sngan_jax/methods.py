@@ -42,7 +42,8 @@ class Method(NamedTuple):
 
 
 def _divided(norm: str, **options: Any) -> Layers:
-    return Layers(*(normalized(layer, norm=norm, **options) for layer in Layers()))
+    plain: tuple[type[nn.Module], ...] = (nn.Conv, nn.Dense, nn.Embed)
+    return Layers(*(normalized(layer, norm=norm, **options) for layer in plain))
 
 
 def _spectral(config: Any, **options: Any) -> Layers:
@@ -109,8 +110,8 @@ def method_of(config: Any) -> Method:
 def layer_fields(method: Method, config: Any) -> set[str]:
     """Which fields of the config the method's layers depend on."""
     class Recorder:
-        def __init__(self):
-            self.read = set()
+        def __init__(self) -> None:
+            self.read: set[str] = set()
 
         def __getattr__(self, name: str) -> Any:
             self.read.add(name)

@@ -24,7 +24,8 @@ class BatchNorm(nn.BatchNorm):
     momentum: float = 0.9
     epsilon: float = 2e-5
 
-    def __call__(self, x: jax.Array, y: jax.Array | None = None) -> jax.Array:
+    def __call__(  # type: ignore[override]  # what Linen's argument says, the collection says here
+            self, x: jax.Array, y: jax.Array | None = None) -> jax.Array:
         """Normalises x (n, ..., c); `y` is ignored, so that it stands in for a conditional norm."""
         del y
         batch = self.is_mutable_collection("batch_stats")

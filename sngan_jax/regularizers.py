@@ -80,7 +80,7 @@ def orthonormal_penalty(params: Any) -> jax.Array:
 
 def clip_weights(params: Any, bound: float) -> Any:
     """Every weight into [-bound, bound], biases untouched (paper §4.1, Arjovsky et al. 2017)."""
-    def clip(path, leaf):
+    def clip(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
         return jnp.clip(leaf, -bound, bound) if path[-1].key in WEIGHTS else leaf
     return jax.tree_util.tree_map_with_path(clip, params)
 

@@ -20,7 +20,7 @@ from flax.linen.recurrent import DenseParams
 from jax import lax
 
 from sngan_jax import spectral
-from sngan_jax.norms import NORMS, State, Weight
+from sngan_jax.norms import NORMS, Weight
 from sngan_jax.operators import Shape
 
 COLLECTION = "spectral"

@@ -106,7 +106,7 @@ def conv_pool(x: jax.Array, kernel: jax.Array, factor: int = 2) -> jax.Array:
     if kh == kw == 1:  # it and the mean commute
         return convolve(average_pool(x, factor), kernel, _NONE)
     check_divides(x, factor)
-    padding = tuple(((k - 1) // 2, k // 2) for k in (kh, kw))
+    padding = ((kh - 1) // 2, kh // 2), ((kw - 1) // 2, kw // 2)
     return convolve(x, _box(kernel, factor) / factor**2, padding, (factor, factor))
 
 
@@ -125,7 +125,7 @@ def _box(kernel: jax.Array, factor: int) -> jax.Array:
     for axis in (0, 1):
         pads = [[(0, 0)] * axis + [(i, factor - 1 - i)] + [(0, 0)] * (3 - axis)
                 for i in range(factor)]
-        total = sum(jnp.pad(total, pad) for pad in pads)
+        total = jnp.asarray(sum(jnp.pad(total, pad) for pad in pads))
     return total.astype(kernel.dtype)
 
 
@@ -145,5 +145,5 @@ def _hook(fused: Callable) -> Callable:
 
 
 # One function each, so that modules built twice are equal.
-_CONVOLUTIONS = {fused: _hook(fused)
-                 for fused in (upsample_conv, upsample_conv_dilated, conv_pool)}
+_CONVOLUTIONS: dict[Callable[[jax.Array, jax.Array], jax.Array], Callable] = {
+    fused: _hook(fused) for fused in (upsample_conv, upsample_conv_dilated, conv_pool)}

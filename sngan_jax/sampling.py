@@ -96,6 +96,7 @@ def _draw(generator: nn.Module, latent_size: int, latent: str, of_batch: bool, v
     """Images, and whether each is finite."""
     z = sample_latents(jax.vmap(lambda row: jax.random.fold_in(key, row))(rows), latent_size,
                        latent)
+    images: Any
     if of_batch:
         images = _in_training(generator, variables, z, labels)[0]
     else:
@@ -130,11 +131,12 @@ def _from_zero(generator: nn.Module, latent_size: int, latent: str, variables: A
     return _in_training(generator, variables, z, labels)[1]
 
 
-def _in_training(generator: nn.Module, variables: Any, z: jax.Array, labels: jax.Array):
+def _in_training(generator: nn.Module, variables: Any, z: jax.Array, labels: jax.Array
+                 ) -> tuple[jax.Array, Any]:
     """Images and batch statistics of a forward pass in training mode."""
     y = labels[None] if generator.num_classes else None
 
-    def forward(z: jax.Array, y: jax.Array | None):
+    def forward(z: jax.Array, y: jax.Array | None) -> tuple[Any, Any]:
         images, updated = generator.apply(variables, z, y, mutable=["batch_stats"])
         return images, updated.get("batch_stats", {})
 

@@ -71,9 +71,9 @@ def published_checksum(name: str) -> str:
 def _builder_class(name: str) -> type:
     import tensorflow_datasets as tfds
 
-    stock = tfds.builder_cls(name)
+    stock: Any = tfds.builder_cls(name)
 
-    class FromArchive(stock, skip_registration=True):
+    class FromArchive(stock, skip_registration=True):  # type: ignore[call-arg]  # TFDS's keyword
         """The stock builder, but for where the bytes come from and the PNG files."""
 
         def __init__(self, archive: Path, **kwargs: Any):
@@ -107,12 +107,19 @@ def _builder_class(name: str) -> type:
     return FromArchive
 
 
+def _content(tar: tarfile.TarFile, name: str) -> bytes:
+    file = tar.extractfile(name)
+    if file is None:
+        raise KeyError(f"{name} is no file")
+    return file.read()
+
+
 def _members(archive: Path, prefix: str, names: list[str]) -> dict[str, bytes]:
     """The contents of some files of an archive; nothing is unpacked to disk."""
     try:
         with tarfile.open(archive, "r:gz") as tar:
-            found = {name: tar.extractfile(prefix + name).read() for name in names}
-    except (tarfile.TarError, KeyError, OSError, EOFError, AttributeError) as error:
+            found = {name: _content(tar, prefix + name) for name in names}
+    except (tarfile.TarError, KeyError, OSError, EOFError) as error:
         raise DataError(f"{archive} cannot be read: {one_line(error)}; download it again"
                         ) from error
     for name, data in found.items():

@@ -38,7 +38,7 @@ def read_npz(file: str, split: str) -> tuple[np.ndarray, np.ndarray | None, int]
         with zipfile.ZipFile(path) as archive:
             keys = _npz_keys(array_names(archive), file, split)
             arrays = read_arrays(archive, filter(None, keys), path)
-            images, labels = (arrays[key] if key else None for key in keys)
+            images, labels = arrays[keys[0]], arrays[keys[1]] if keys[1] else None
     except DataError:
         raise
     except Exception as error:  # zipfile and NumPy raise almost anything on a damaged file

@@ -3,7 +3,9 @@
 import contextlib
 import dataclasses
 import hashlib
+from collections.abc import Sized
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -41,13 +43,21 @@ class ImageSet:
     def fingerprint(self) -> str:
         """The first 16 hex digits of the SHA-256 of shape, images and labels, whatever the name."""
         digest = hashlib.sha256(repr(self.images.shape).encode())
-        digest.update(np.ascontiguousarray(self.images))
+        digest.update(np.ascontiguousarray(self.images).data)
         if self.labels is not None:
-            digest.update(np.ascontiguousarray(self.labels, dtype="<i4"))
+            digest.update(np.ascontiguousarray(self.labels, dtype="<i4").data)
         return digest.hexdigest()[:16]
 
 
-def check_batch(image_set: ImageSet, batch_size: int) -> None:
+class Named(Sized, Protocol):
+    """A set of images with a name, in memory or streamed."""
+
+    @property
+    def name(self) -> str:
+        """The spec that it was opened from."""
+
+
+def check_batch(image_set: Named, batch_size: int) -> None:
     """Raises DataError if the set has fewer images than one batch draws."""
     if len(image_set) < batch_size:
         raise DataError(

@@ -44,7 +44,7 @@ def epoch_permutation(
     round_keys = _mix(_mix(epoch[..., None] ^ words[0]) ^ words[1])
     bits = max((n - 1).bit_length(), 8)  # narrower networks are visibly not uniform
 
-    def walk(carry):
+    def walk(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         place, outside = carry
         place = jnp.where(outside, _feistel(place, round_keys, bits), place)
         return place, place >= n

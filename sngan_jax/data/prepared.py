@@ -7,6 +7,8 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +70,7 @@ def read_tfds(
             check_size(image, images.shape[1:], f"example {i} of {where}")
             images[i] = image
             labels[i] = example[label_key] if label_key else -1
-        if i + 1 != count:
+        if i + 1 != count or images is None:
             raise DataError(f"{where}: holds {i + 1} examples instead of {count}: prepare it again")
     except DataError:
         raise
@@ -145,7 +147,8 @@ class PreparedImages:
                 int(raw[self._label]) if self._label else -1)
 
 
-def _described(tfds, info, split: str, where: str) -> tuple[str, str | None, int]:
+def _described(tfds: ModuleType, info: Any, split: str, where: str
+               ) -> tuple[str, str | None, int]:
     """Keys of image and label, and the number of channels; DataError for a missing split."""
     image_key, label_key = _feature_keys(tfds, info, where)
     channels = 1 if info.features[image_key].shape[2:] in ((), (1,)) else 3
@@ -167,9 +170,9 @@ def _find_prepared(spec: str, data_dir: str | None) -> Path:
 
     if config is None and top.is_dir() and not _versions(top):
         configs = sorted(p.name for p in top.iterdir() if p.is_dir() and _versions(p))
-        default = _default_config(top)
-        if default in configs:
-            config = default
+        noted = _default_config(top)
+        if noted in configs:
+            config = noted
         elif len(configs) == 1:
             config = configs[0]
         elif configs:
@@ -245,7 +248,7 @@ def _check_features(folder: Path) -> None:
             todo += node
 
 
-def _feature_keys(tfds, info, where: str) -> tuple[str, str | None]:
+def _feature_keys(tfds: ModuleType, info: Any, where: str) -> tuple[str, str | None]:
     """The key of the image feature and of the class label (None if there is none)."""
     if not isinstance(info.features, tfds.features.FeaturesDict):
         raise DataError(f"{where}: its features are no dictionary with an image")
@@ -264,7 +267,7 @@ def _feature_keys(tfds, info, where: str) -> tuple[str, str | None]:
     return image_key, _choose(labels, [*supervised, "label"], f"{where}: class labels")
 
 
-def _is_image(tfds, feature) -> bool:
+def _is_image(tfds: ModuleType, feature: Any) -> bool:
     """Whether a feature is an Image, or a uint8 Tensor of an image's shape."""
     if isinstance(feature, tfds.features.LabeledImage) or feature.np_dtype != np.uint8:
         return False
@@ -287,7 +290,7 @@ def _choose(keys: list[str], preferred: list[str], what: str) -> str | None:
 
 
 def _examples(
-    tfds, builder, split: str, where: str, image_key: str, label_key: str | None
+    tfds: ModuleType, builder: Any, split: str, where: str, image_key: str, label_key: str | None
 ) -> Iterator[dict[str, np.ndarray]]:
     """The examples in the order of the files."""
     try:
@@ -300,7 +303,7 @@ def _examples(
 
 
 def _tf_examples(
-    tfds, builder, split: str, where: str, keys: list[str | None]
+    tfds: ModuleType, builder: Any, split: str, where: str, keys: list[str | None]
 ) -> Iterable[dict[str, np.ndarray]]:
     if importlib.util.find_spec("tensorflow") is None:
         raise DataError(

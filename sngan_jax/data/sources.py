@@ -77,7 +77,8 @@ def load(
     return ImageSet(images, labels, num_classes, spec)
 
 
-def _part(split: str, images: np.ndarray, labels: np.ndarray | None, num_classes: int):
+def _part(split: str, images: np.ndarray, labels: np.ndarray | None, num_classes: int
+          ) -> tuple[np.ndarray, np.ndarray | None, int]:
     """The rows that a split such as 'train[:100]' names."""
     if images.ndim == 0 or not len(images):
         return images, labels, num_classes  # `fit` says what is wrong
@@ -90,8 +91,10 @@ def _read_digits(split: str, image_size: int | None) -> tuple[np.ndarray, np.nda
     if split != "train":
         raise DataError(f"digits has no split '{split}': all its 1,797 images are in 'train'")
     # The file of scikit-learn's `load_digits`, without the second or two that its import takes.
-    scikit_learn = importlib.util.find_spec("sklearn").submodule_search_locations[0]
-    with gzip.open(Path(scikit_learn) / "datasets" / "data" / "digits.csv.gz", "rt") as file:
+    scikit_learn = importlib.util.find_spec("sklearn")
+    assert scikit_learn is not None and scikit_learn.submodule_search_locations  # it is required
+    folder = Path(scikit_learn.submodule_search_locations[0])
+    with gzip.open(folder / "datasets" / "data" / "digits.csv.gz", "rt") as file:
         rows = np.loadtxt(file, delimiter=",", dtype=np.uint16)
     # 0..16 to 0..255, rounded; the last column is the digit.
     images = (rows[:, :-1].reshape(-1, 8, 8) * 255 + 8) // 16

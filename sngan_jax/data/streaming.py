@@ -12,7 +12,7 @@ import itertools
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -101,14 +101,14 @@ def open_stream(spec: str, *, image_size: int | None, channels: int | None = Non
     kind, _, place = spec.partition(":")
     if kind == "tfds" and place:
         source = PreparedImages(place, split, data_dir)
-        channels = channels or source.channels
+        depth = channels or source.channels
         lock = threading.Lock()  # the readers of the records are not made for several threads
 
         def read_tfds(row: int) -> Example:
             with lock:
                 raw = source.raw(row)
             image, label = source.decode(raw, row)
-            return fit_one(image, image_size, channels), label
+            return fit_one(image, image_size, depth), label
 
         image, label = read_tfds(0)
         labelled = source.num_classes and label >= 0
@@ -141,7 +141,7 @@ def _content(file: Path) -> bytes:
 
 def batches(stream: ImageStream, key: jax.Array, *, first_iteration: int, n_dis: int,
             batch_size: int, start: int, count: int, threads: int | None = None, ahead: int = 2
-            ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+            ) -> Generator[tuple[np.ndarray, np.ndarray | None], None, None]:
     """The real images of one iteration after the other, read ahead by threads.
 
     Close the generator to end its threads.

@@ -9,6 +9,7 @@ import numpy as np
 from sngan_jax.cache import cache_folder
 from sngan_jax.data.image_set import ImageSet
 from sngan_jax.data.streaming import ImageStream
+from sngan_jax.errors import UserError
 from sngan_jax.metrics.classifier import cached_classifier, classifier_extractor
 from sngan_jax.metrics.extractor import Extractor, inception_extractor
 from sngan_jax.metrics.inception_weights import load_weights
@@ -28,11 +29,14 @@ def make_extractor(kind: str, images: ImageSet | ImageStream | None = None, *,
       batch_size: images at a time on each device; None for a good one.
 
     Raises:
-      UserError: no weights; no labels.
+      UserError: no weights; no set, or no labels.
     """
     options = {"batch_size": batch_size} if batch_size else {}
     if kind == "inception":
         return inception_extractor(load_weights(), resize, **options)
+    if images is None:
+        raise UserError(f"the extractor {kind} needs a labelled set of images to be trained on: "
+                        "give one, or take the extractor inception")
     if isinstance(images, ImageStream):
         images = _in_memory(images)
     return classifier_extractor(cached_classifier(images, cache_folder()), **options)

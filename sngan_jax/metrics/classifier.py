@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,12 +66,14 @@ def classifier_extractor(trained: Trained, batch_size: int = 256) -> Extractor:
     """The extractor of fcd, cs, kcd, prdc, intra_fcd and classes."""
     network = Classifier(trained.num_classes)
 
-    def function(params: Any, images: jax.Array):
+    apply: Callable[..., Any] = network.apply
+
+    def function(params: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:
         if images.shape[1:] != trained.shape:
             raise UserError(f"the classifier was trained on images of {_words(trained.shape)}, and "
                             f"these are of {_words(images.shape[1:])}: bring them to its size, or "
                             "train one of theirs")
-        return network.apply({"params": params}, images)
+        return apply({"params": params}, images)
 
     return Extractor(f"classifier ({trained.accuracy:.1%} of held-out images right)",
                      trained.checksum, "", FEATURES, trained.num_classes, trained.params, function,
@@ -128,6 +131,8 @@ def load_classifier(file: Path) -> Trained:
 
 def train_classifier(images: ImageSet) -> Trained:
     """Trains by Adam for a fixed number of steps, and measures the accuracy on a tenth held out."""
+    labels = images.labels
+    assert labels is not None  # `cached_classifier` has looked
     network = Classifier(images.num_classes)
     rng = np.random.default_rng(0)
     order = rng.permutation(len(images))
@@ -141,10 +146,11 @@ def train_classifier(images: ImageSet) -> Trained:
               mininterval=1) as bar:
         for _ in bar:
             batch = rng.choice(rows, BATCH)
-            state = step(state, images.images[batch], images.labels[batch])
+            state = step(state, images.images[batch], labels[batch])
     params = jax.tree.map(np.asarray, state[0])
-    predict = jit(lambda x: network.apply({"params": params}, x)[1].argmax(1))
-    right = [np.asarray(predict(images.images[part])) == images.labels[part]
+    apply: Callable[..., Any] = network.apply
+    predict = jit(lambda x: apply({"params": params}, x)[1].argmax(1))
+    right = [np.asarray(predict(images.images[part])) == labels[part]
              for part in np.array_split(held, -(-len(held) // 500))]
     return Trained(params, images.num_classes, images.images.shape[1:],
                    float(np.concatenate(right).mean()), _checksum(params))
@@ -167,7 +173,7 @@ def _checksum(params: Any) -> str:
     digest = hashlib.sha256()
     for name, leaf in sorted(flatten_dict(params).items()):
         digest.update("/".join(name).encode())
-        digest.update(np.ascontiguousarray(leaf, "<f4"))
+        digest.update(np.ascontiguousarray(leaf, "<f4").data)
     return digest.hexdigest()[:16]
 
 

@@ -54,7 +54,7 @@ def open_images(spec: str, *, split: str = "train", image_size: int | None = Non
     Raises:
       DataError: as `data.load`.
     """
-    options = {"image_size": image_size, "channels": channels, "split": split,
+    options: dict[str, Any] = {"image_size": image_size, "channels": channels, "split": split,
                "data_dir": data_dir}
     if spec.startswith(("folder:", "tfds:")):
         try:
@@ -163,9 +163,10 @@ def score(metrics: Sequence[str], real: Side | None, fake: Side, extractor: Extr
     values = compute(metrics, real and real.collected, fake.collected,
                      real_labels=real and real.labels, fake_labels=fake.labels,
                      splits=protocol.splits, seed=seed)
-    record = {"scores": values, "protocol": protocol.name}
-    if {"is", "cs"} & set(metrics):
-        record |= {"splits": protocol.splits, "n_score": len(fake.collected.logits)}
+    record: dict[str, Any] = {"scores": values, "protocol": protocol.name}
+    logits = fake.collected.logits
+    if {"is", "cs"} & set(metrics) and logits is not None:
+        record |= {"splits": protocol.splits, "n_score": len(logits)}
     return record | {
         "fake": fake.about, "real": real and real.about, "extractor": extractor.name,
         "checksum": extractor.checksum, "resize": extractor.resize,

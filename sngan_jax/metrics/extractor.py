@@ -101,8 +101,10 @@ def inception_extractor(weights: Weights, resize: str = "tf1", batch_size: int =
         raise UserError(f"the resize is {resize!r}, expected one of {', '.join(RESIZES)}")
     network = InceptionV3(weights.head)
 
-    def function(params: Any, images: jax.Array):
-        return network.apply({"params": params}, inception_input(images, resize))
+    apply: Callable[..., Any] = network.apply
+
+    def function(params: Any, images: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+        return apply({"params": params}, inception_input(images, resize))
 
     return Extractor("inception-2015-12-05", weights.checksum, resize, FEATURES,
                      CLASSES if weights.head else 0, weights.params, function, batch_size)

@@ -39,7 +39,7 @@ def average_pool(x: jax.Array) -> jax.Array:
     return nn.avg_pool(x, (3, 3), (1, 1), "SAME", count_include_pad=False)
 
 
-_REDUCE = {"strides": (2, 2), "padding": "VALID"}
+_REDUCE: dict[str, Any] = {"strides": (2, 2), "padding": "VALID"}
 _max_pool = partial(nn.max_pool, window_shape=(3, 3), strides=(2, 2))
 _concatenate = partial(jnp.concatenate, axis=-1)
 _1, _3, _5, _1x7, _7x1 = (1, 1), (3, 3), (5, 5), (1, 7), (7, 1)

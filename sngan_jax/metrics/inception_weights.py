@@ -95,7 +95,7 @@ def checked(flat: dict[tuple[str, ...], np.ndarray], where: str) -> Weights:
     digest = hashlib.sha256()
     for name in sorted(flat):
         digest.update("/".join(name).encode())
-        digest.update(np.ascontiguousarray(flat[name], "<f4"))
+        digest.update(np.ascontiguousarray(flat[name], "<f4").data)
     return Weights(unflatten_dict({k: np.asarray(v, np.float32) for k, v in flat.items()}), head,
                    digest.hexdigest()[:16])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 from sngan_jax.errors import UserError
 
@@ -27,7 +28,7 @@ class Protocol:
     num_score: int
     splits: int = 10
 
-    def fakes_for(self, metrics) -> int:
+    def fakes_for(self, metrics: Iterable[str]) -> int:
         """How many generated images these metrics need, 0 for all there are."""
         wanted = [self.num_score if m in ("is", "cs") else self.num_fake for m in metrics]
         return 0 if 0 in wanted else max(wanted)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from sngan_jax.metrics.frechet import frechet_distance, moments
 from sngan_jax.metrics.inception_score import inception_score
 from sngan_jax.metrics.kid import kernel_distance
 from sngan_jax.metrics.prdc import prdc
+
+T = TypeVar("T")
 
 # Scores by extractor. Those of a classifier have names of their own: they are no FID and no IS.
 METRICS = {"inception": ("fid", "is", "kid", "prdc", "intra_fid"),
@@ -93,23 +95,32 @@ def compute(metrics: Sequence[str], real: Collected | None, fake: Collected, *,
         kind = _SAME.get(metric, metric)
         try:
             if kind == "fid":
-                scores[metric] = frechet_distance(real.moments, fake.moments)
+                scores[metric] = frechet_distance(_there(real).moments, fake.moments)
             elif kind == "is":
-                scores[metric], scores[f"{metric}_std"] = inception_score(fake.logits, splits)
+                scores[metric], scores[f"{metric}_std"] = inception_score(
+                    _there(fake.logits), splits)
             elif kind == "kid":
                 scores[metric], scores[f"{metric}_std"] = kernel_distance(
-                    real.features, fake.features, seed=seed)
+                    _there(_there(real).features), _there(fake.features), seed=seed)
             elif kind == "prdc":
-                scores |= prdc(real.features, fake.features)._asdict()
+                scores |= prdc(_there(_there(real).features),
+                               _there(fake.features))._asdict()
             elif kind == "intra_fid":
-                of_class = intra_fid(real.features, real_labels, fake.features, fake_labels)
+                of_class = intra_fid(_there(_there(real).features), _there(real_labels),
+                                     _there(fake.features), _there(fake_labels))
                 scores[metric] = float(np.mean(list(of_class.values())))
                 scores[f"{metric}_of_class"] = of_class
             else:
-                scores |= classes(fake.logits, fake_labels)
+                scores |= classes(_there(fake.logits), fake_labels)
         except ValueError as error:
             raise UserError(f"too few images: {error}") from error
     return scores
+
+
+def _there(value: T | None) -> T:
+    """What `check_metrics` has made sure of."""
+    assert value is not None
+    return value
 
 
 def classes(logits: np.ndarray, labels: np.ndarray | None) -> dict[str, Any]:

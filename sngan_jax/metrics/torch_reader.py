@@ -12,6 +12,7 @@ import pickle
 import pickletools
 import zipfile
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,12 @@ class _Unpickler(pickle.Unpickler):
         content = _member(archive, f"{root}/data.pkl", file)
         for code, argument, _ in pickletools.genops(content):
             # The unpickler would make room for all places up to the one that is named.
-            if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > len(content):
+            if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and (argument or 0) > len(content):
                 raise pickle.UnpicklingError("it numbers more objects than it can hold")
         super().__init__(io.BytesIO(content))
         self._archive, self._root, self._file = archive, root, file
-        self._storages, self._left = {}, _MOST_COPIES * file.stat().st_size
+        self._storages: dict[str, np.ndarray] = {}
+        self._left = _MOST_COPIES * file.stat().st_size
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
@@ -121,7 +123,7 @@ def read_torch(file: Path) -> dict[str, np.ndarray]:
                         "it is damaged or of another kind; fetch it again") from error
 
 
-def _leaves(node: Any, name: str):
+def _leaves(node: Any, name: str) -> Iterator[tuple[str, np.ndarray]]:
     if isinstance(node, np.ndarray):
         yield name, node
     elif isinstance(node, _Node | dict):

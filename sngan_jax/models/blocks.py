@@ -22,6 +22,8 @@ from sngan_jax.resample import (
 
 Layer = Callable[..., nn.Module]
 Norm = Callable[..., nn.Module] | None
+# What a discriminator returns: logits, or with an auxiliary classifier (logits, class logits).
+Logits = jax.Array | tuple[jax.Array, jax.Array]
 
 # How a discriminator takes its labels: the inner product with a row of a table (Miyato & Koyama
 # 2018), a row beside the features after the third block (paper Table 6c), or not at all, and it
@@ -176,7 +178,7 @@ class Head(nn.Module):
     conditioning: str = "projection"
 
     @nn.compact
-    def __call__(self, h: jax.Array, y: jax.Array | None):
+    def __call__(self, h: jax.Array, y: jax.Array | None) -> Logits:
         logits = self.dense(1, use_bias=self.use_bias, kernel_init=self.kernel_init,
                             dtype=self.dtype, name="dense")(h)[:, 0]
         if self.num_classes and self.conditioning == "projection":

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 
 from sngan_jax.methods import NORMS, method_of
-from sngan_jax.models.blocks import FUSIONS
+from sngan_jax.models.blocks import FUSIONS, Norm
 from sngan_jax.models.cnn import CNNS, CNNDiscriminator, CNNGenerator
 from sngan_jax.models.resnet import RESNETS, ResNetDiscriminator, ResNetGenerator
 from sngan_jax.normalization import BatchNorm, ConditionalBatchNorm
@@ -64,7 +64,7 @@ def build_models(config: Any, *, channels: int, num_classes: int, axis_name: str
     constants = {"momentum": config.bn_decay, "epsilon": config.bn_epsilon,
                  "axis_name": axis_name, "dtype": dtype}
     plain_norm = functools.partial(BatchNorm, **constants)
-    norm = plain_norm
+    norm: Norm = plain_norm
     if num_classes:
         norm = functools.partial(ConditionalBatchNorm, num_classes, **constants)
     generator = {"image_size": config.image_size, "channels": channels,
@@ -80,15 +80,17 @@ def build_models(config: Any, *, channels: int, num_classes: int, axis_name: str
         scale = config.last_layer_multiplier
         return (*first, max(round(before * scale), 1), max(round(last * scale), 1))
 
-    shape = (CNNS | RESNETS)[config.model]
-    bias = shape.head_bias if config.head_bias == "paper" else config.head_bias == "yes"
+    paper_bias = (CNNS | RESNETS)[config.model].head_bias
+    bias = paper_bias if config.head_bias == "paper" else config.head_bias == "yes"
     if config.model in CNNS:
+        cnn = CNNS[config.model]
         return (
-            CNNGenerator(width=config.generator_width or shape.width, norm_units=shape.norm_units,
+            CNNGenerator(width=config.generator_width or cnn.width, norm_units=cnn.norm_units,
                          **generator),
-            CNNDiscriminator(widths=widths(shape.discriminator, shape.width), slope=shape.slope,
+            CNNDiscriminator(widths=widths(cnn.discriminator, cnn.width), slope=cnn.slope,
                              head_bias=bias, **discriminator),
         )
+    shape = RESNETS[config.model]
     g_width = config.generator_width or shape.generator_width
     return (
         ResNetGenerator(widths=tuple(g_width * m for m in shape.generator), last_norm=plain_norm,

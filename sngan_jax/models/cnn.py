@@ -13,6 +13,7 @@ from sngan_jax.models.blocks import (
     ConvTranspose,
     Head,
     Layer,
+    Logits,
     Norm,
     bottom_size,
     check_discriminator,
@@ -128,13 +129,14 @@ class CNNDiscriminator(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, y: jax.Array | None = None):
+    def __call__(self, x: jax.Array, y: jax.Array | None = None) -> Logits:
         check_discriminator(self.num_classes, y, self.conditioning, "CNNDiscriminator")
         bottom_size(x.shape[1], 8, "CNNDiscriminator")
         for i, width in enumerate(self.widths):
             k, stride = (4, 2) if i % 2 else (3, 1)
             # A block is a pair of layers.
             if self.num_classes and self.conditioning == "concat" and i == 2 * CONCAT_AFTER:
+                assert y is not None  # `check_discriminator` has looked
                 x = concat_classes(x, y, self.embed, self.num_classes, self.dtype)
             x = self.conv(width, (k, k), (stride, stride), padding=1, kernel_init=_INIT,
                           dtype=self.dtype, name=f"conv{i}", **fast_gradients(self.conv))(x)

@@ -18,6 +18,7 @@ from sngan_jax.models.blocks import (
     GeneratorBlock,
     Head,
     Layer,
+    Logits,
     Norm,
     bottom_size,
     check_discriminator,
@@ -144,10 +145,11 @@ class ResNetDiscriminator(nn.Module):
     fusion: str = "all"
 
     @nn.compact
-    def __call__(self, x: jax.Array, y: jax.Array | None = None):
+    def __call__(self, x: jax.Array, y: jax.Array | None = None) -> Logits:
         check_discriminator(self.num_classes, y, self.conditioning, "ResNetDiscriminator")
         bottom_size(x.shape[1], 2**self.downsampling, "ResNetDiscriminator")
         for i, width in enumerate(self.widths):
+            block: nn.Module
             if i == 0:
                 block = FirstDiscriminatorBlock(width, self.conv, self.norm, self.dtype,
                                                 self.fusion, name="block1")
@@ -157,6 +159,7 @@ class ResNetDiscriminator(nn.Module):
             x = block(x)
             if (self.num_classes and self.conditioning == "concat"
                     and i + 1 == min(CONCAT_AFTER, len(self.widths))):
+                assert y is not None  # `check_discriminator` has looked
                 x = concat_classes(x, y, self.embed, self.num_classes, self.dtype)
         h = POOLS[self.pool](nn.relu(x), axis=(1, 2))
         head = Head(self.dense, self.embed, self.num_classes, use_bias=self.head_bias,

@@ -75,7 +75,7 @@ class Checkpoints(StoredCheckpoints):
         self._quiet.enter_context(_without_orbax_tracebacks())
         return self
 
-    def __exit__(self, kind: Any, *_) -> None:
+    def __exit__(self, kind: Any, *_: Any) -> None:
         self._writer.shutdown()
         if self._failed:
             _QUIET.append(self._quiet.pop_all())  # threads of a failed save may outlive it

@@ -171,7 +171,7 @@ def _client() -> Any:
 
 
 def _connect(coordinator: str, num_processes: int, process_id: int, timeout: int) -> None:
-    arguments = {} if not coordinator else {
+    arguments: dict[str, Any] = {} if not coordinator else {
         "coordinator_address": coordinator, "num_processes": num_processes,
         "process_id": process_id}
     where = f"the coordinator {coordinator}" if coordinator else "the other processes"
@@ -205,7 +205,7 @@ class _Epitaph:
 class _Watch:
     """A thread that tells that this process is alive, and ends it where another is not."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._me, self._count = jax.process_index(), jax.process_count()
         self._ending, self._lock = threading.Event(), threading.Lock()
         address = _jax_distributed.global_state.coordinator_address
@@ -243,7 +243,9 @@ class _Watch:
         self._end(f"error: {sentence}", status)
 
     def _run(self) -> None:
-        beat, missed = 0, {i: (None, time.monotonic()) for i in range(self._count)}
+        beat = 0
+        missed: dict[int, tuple[str | None, float]] = {
+            i: (None, time.monotonic()) for i in range(self._count)}
         while not self._ending.wait(_BEAT):
             beat += 1
             self._say("alive", str(beat))

@@ -26,7 +26,7 @@ def _hidden(package: str) -> Iterator[None]:
     if package in sys.modules:
         yield
         return
-    sys.modules[package] = None
+    sys.modules[package] = None  # type: ignore[assignment]  # as the Python reference has it
     try:
         yield
     finally:

@@ -34,7 +34,7 @@ def feed(images: ImageSet | ImageStream, devices: list[jax.Device], key: jax.Arr
     """
     if isinstance(images, ImageSet):
         rows = images.images.reshape(len(images), -1)  # `Data` says why
-        data = replicate(Data(rows, images.labels), devices)
+        data = Data(*replicate((rows, images.labels), devices))
         yield lambda: data
         return
     data_key = jax.random.split(key)[0]
@@ -43,11 +43,12 @@ def feed(images: ImageSet | ImageStream, devices: list[jax.Device], key: jax.Arr
     with contextlib.closing(batches(
             images, data_key, first_iteration=first_iteration, n_dis=n_dis, batch_size=batch_size,
             start=places[0] * each, count=len(places) * each)) as stream:
+        def sent(parts: tuple[np.ndarray, ...]) -> jax.Array:
+            return spread(_by_device(np.stack(parts), len(places)), devices)
+
         def place() -> Data:
-            parts = zip(*(next(stream) for _ in range(iterations_per_call)), strict=True)
-            return Data(*(None if part[0] is None else
-                          spread(_by_device(np.stack(part), len(places)), devices)
-                          for part in parts))
+            pixels, labels = zip(*(next(stream) for _ in range(iterations_per_call)), strict=True)
+            return Data(sent(pixels), None if labels[0] is None else sent(labels))
 
         # Sent one call ahead, so that the transfer is done when its turn comes.
         waiting = [place()]
@@ -99,10 +100,10 @@ def own_part(rows: np.ndarray) -> np.ndarray:
 
 def gathered(part: jax.Array) -> np.ndarray:
     """The rows of all processes' parts, in order, in each of them."""
-    part = np.asarray(part)
+    rows = np.asarray(part)
     if jax.process_count() == 1:
-        return part
-    return multihost_utils.process_allgather(part, tiled=True)
+        return rows
+    return multihost_utils.process_allgather(rows, tiled=True)
 
 
 def _own_mesh(devices: list[jax.Device]) -> Mesh:

@@ -71,6 +71,8 @@ class Diverged(UserError):
     """NaN or infinity; the message says in which iteration and where first. Exit status 70."""
 
     status = os.EX_SOFTWARE
+    rollbacks: int
+    last_good: str
 
 
 class Watch:

@@ -47,7 +47,7 @@ def hashed(tree: Any) -> Leaves:
 
 def _hash(array: np.ndarray) -> str:
     digest = hashlib.sha256(f"{array.dtype.name}{array.shape}".encode())
-    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

@@ -16,8 +16,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
 
 STOPPED = os.EX_TEMPFAIL
+# What `signal.signal` takes and gives back.
+_Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -46,8 +50,13 @@ class Interruption:
         self._abandoning = False
         self._rescue: Callable[[], None] | None = None
         self._lock = threading.Lock()
-        self._old: dict[signal.Signals, object] = {}
+        self._old: dict[signal.Signals, _Handler] = {}
         self._sockets: tuple[socket.socket, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The name of the signal that came; empty where none did."""
+        return self.signal.name if self.signal else ""
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is not threading.main_thread():
@@ -66,7 +75,7 @@ class Interruption:
             self._old[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: Any) -> None:
         for number, handler in self._old.items():
             # A process of its own has nothing left to do but to end.
             signal.signal(number, signal.SIG_IGN if self._own_process and not self._several
@@ -101,7 +110,7 @@ class Interruption:
         with self._lock:
             self._rescue = save
 
-    def _note(self, number: int, _frame) -> None:
+    def _note(self, number: int, _frame: FrameType | None) -> None:
         self.signal = signal.Signals(number)
         for each, handler in self._old.items():
             signal.signal(each, signal.SIG_DFL if self._own_process else handler)
@@ -113,7 +122,7 @@ class Interruption:
         if not isinstance(unraisable.exc_value, Stopped):
             self._old_hook(unraisable)
 
-    def _pass_on(self, number: int, _frame) -> None:
+    def _pass_on(self, number: int, _frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -150,7 +159,7 @@ class Interruption:
                 print(f"error: {error}", file=sys.stderr)
                 status = getattr(error, "status", 1)
             else:
-                print(f"stopped by {self.signal.name}, saved; the same command goes on from there",
+                print(f"stopped by {self.name}, saved; the same command goes on from there",
                       file=sys.stderr)
             sys.stdout.flush()
             sys.stderr.flush()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,7 @@ class Log:
             return
         iterations = [row["iteration"] for row in rows]
 
-        def columns(names):
+        def columns(names: Iterable[str]) -> dict[str, list[float]]:
             return {name.removeprefix("sigma/"): [row.get(name, float("nan")) for row in rows]
                     for name in names}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -181,7 +182,7 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
                               f"{config.on_nan_rollbacks}", file=sys.stderr)
                         run = build_run(config, images.channels, images.num_classes)
         except Stopped:
-            print(f"stopped by {interruption.signal.name} before anything was trained; the same "
+            print(f"stopped by {interruption.name} before anything was trained; the same "
                   "command goes on")
             return False
 
@@ -215,7 +216,8 @@ def _train(config: Any, workdir: Path, run: Run, step: Callable, images: ImageSe
         if first % per_call:
             raise UserError(f"{workdir} stands at iteration {first:,}, which is no multiple of "
                             f"config.iterations_per_call = {per_call}: choose one that divides it")
-        meta = {"data": images.fingerprint(), "channels": images.channels,
+        meta: dict[str, Any] = {
+                "data": images.fingerprint(), "channels": images.channels,
                 "num_classes": images.num_classes, "identity": identity, "rollbacks": rollbacks}
         # Where a run was stopped between a checkpoint and its scores: they are made up for.
         scores_missing = bool(distributed.from_first(first > 0 and _is_due(
@@ -229,6 +231,7 @@ def _train(config: Any, workdir: Path, run: Run, step: Callable, images: ImageSe
         metric = names_of(config.evaluate_metrics)[0] if evaluate else ""
 
         def score(state: TrainState, iteration: int) -> None:
+            assert evaluate is not None  # scores are due only where it is there
             log.scores(evaluate(state.generator, iteration), iteration)
             checkpoints.best = best_of(recorded(workdir, metric), metric, checkpoints.kept())
 
@@ -278,7 +281,7 @@ def _train(config: Any, workdir: Path, run: Run, step: Callable, images: ImageSe
                     log.keep(iteration, metrics, state)
                 if distributed.told_to_stop(iteration // per_call):
                     interruption.signal = signal.SIGTERM
-                interruption.rescue(lambda state=state: _save_now(checkpoints, log, state, meta))
+                interruption.rescue(functools.partial(_save_now, checkpoints, log, state, meta))
                 if _is_due(iteration, config.sample_every, config) and not interruption.signal:
                     log.flush(bar)
                     log.samples_of(state.generator, iteration)
@@ -307,7 +310,7 @@ def _train(config: Any, workdir: Path, run: Run, step: Callable, images: ImageSe
     finally:
         log.close()
     if iteration < config.iterations:
-        print(f"stopped by {interruption.signal.name} at iteration {iteration:,}, saved; the same "
+        print(f"stopped by {interruption.name} at iteration {iteration:,}, saved; the same "
               "command goes on from there")
         return False
     return True

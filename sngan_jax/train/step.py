@@ -11,6 +11,7 @@ that a run does not depend on how many devices share it.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -102,8 +103,8 @@ class Data(NamedTuple):
 
 
 # z ~ N(0, I), the paper's; or uniform in [-1, 1], as chainer-gan-lib's DCGAN.
-LATENTS = {"normal": jax.random.normal,
-           "uniform": functools.partial(jax.random.uniform, minval=-1.0)}
+LATENTS: dict[str, Callable[..., jax.Array]] = {"normal": jax.random.normal,
+    "uniform": functools.partial(jax.random.uniform, minval=-1.0)}
 
 
 def sample_latents(keys: jax.Array, size: int, latent: str = "normal") -> jax.Array:
@@ -143,9 +144,10 @@ def make_train_step(generator: nn.Module, discriminator: nn.Module, objective: O
     # is a scan of length one.
     unroll = devices[0].platform == "cpu"
 
-    def call(state, data, key, position):
-        def iteration(state, i):
-            now = Data(*(None if a is None else a[i] for a in data)) if settings.stream else data
+    def call(state: TrainState, data: Data, key: jax.Array, position: jax.Array
+             ) -> tuple[TrainState, dict[str, Any]]:
+        def iteration(state: TrainState, i: jax.Array) -> tuple[TrainState, dict[str, Any]]:
+            now = jax.tree.map(lambda a: a[i], data) if settings.stream else data
             return train_iteration(state, now, key, position, len(devices), generator,
                                    discriminator, objective, optimizer, settings, unroll)
 
@@ -163,7 +165,7 @@ def make_train_step(generator: nn.Module, discriminator: nn.Module, objective: O
 def train_iteration(state: TrainState, data: Data, key: jax.Array, position: jax.Array,
                     device_count: int, generator: nn.Module, discriminator: nn.Module,
                     objective: Objective, optimizer: optax.GradientTransformation,
-                    settings: StepSettings, unroll: bool):
+                    settings: StepSettings, unroll: bool) -> tuple[TrainState, dict[str, Any]]:
     """One device's part of an iteration.
 
     Args:
@@ -180,7 +182,8 @@ def train_iteration(state: TrainState, data: Data, key: jax.Array, position: jax
         count = global_batch // device_count
         return example_keys(key, position * count, count)
 
-    def generate(params: Any, batch_stats: Any, key: jax.Array, global_batch: int):
+    def generate(params: Any, batch_stats: Any, key: jax.Array, global_batch: int
+                 ) -> tuple[jax.Array, jax.Array | None, Any]:
         """Fakes, their labels (None where unconditional) and the new batch statistics."""
         z_key, y_key = jax.random.split(key)
         z = sample_latents(my_keys(z_key, global_batch), settings.latent_size, settings.latent)
@@ -193,7 +196,7 @@ def train_iteration(state: TrainState, data: Data, key: jax.Array, position: jax
         return x, y, updated.get("batch_stats", {})
 
     def discriminate(params: Any, collections: dict[str, Any], x: jax.Array, y: Any,
-                     power_step: bool):
+                     power_step: bool) -> tuple[jax.Array, jax.Array | None, dict[str, Any]]:
         """Logits, class logits (None without a classifier), and the collections afterwards."""
         mutable = [name for name in collections if power_step or name != "spectral"]
         output, updated = discriminator.apply({"params": params, **collections}, x, y,
@@ -201,11 +204,13 @@ def train_iteration(state: TrainState, data: Data, key: jax.Array, position: jax
         logits, classes = output if isinstance(output, tuple) else (output, None)
         return logits, classes, {**collections, **updated}
 
-    def adam_step(gradients: Any, opt_state: optax.OptState, params: Any):
+    def adam_step(gradients: Any, opt_state: optax.OptState, params: Any
+                  ) -> tuple[Any, optax.OptState]:
         direction, opt_state = optimizer.update(gradients, opt_state, params)
         return jax.tree.map(lambda p, d: p - learning_rate * d, params, direction), opt_state
 
-    def shared(metrics: Any, gradients: Any, g_stats: Any, d_collections: Any):
+    def shared(metrics: Any, gradients: Any, g_stats: Any, d_collections: Any
+               ) -> tuple[Any, Any, Any, dict[str, Any]]:
         """Means over the devices, in one all-reduce; what is equal there already is left out."""
         d_stats = d_collections["batch_stats"]
         statistics = (g_stats, d_stats) if settings.average_statistics else ()
@@ -215,13 +220,14 @@ def train_iteration(state: TrainState, data: Data, key: jax.Array, position: jax
         return metrics, gradients, g_stats, {**d_collections, "batch_stats": d_stats}
 
     # The generator's update.
-    def generator_loss(params: Any):
+    def generator_loss(params: Any) -> tuple[jax.Array, tuple[Any, dict[str, Any], dict[str, Any]]]:
         x, y, batch_stats = generate(params, g.batch_stats, jax.random.fold_in(noise_key, 0),
                                      settings.generator_batch_size)
         logits, classes, collections = discriminate(d.params, d.mutable, x, y, g_steps)
         metrics = {"g_loss": objective.loss.generator(logits)}
         total = metrics["g_loss"]
         if classes is not None:
+            assert y is not None  # a classifier has classes
             metrics["g_class"] = classification(classes, y)
             total += objective.class_weights[1] * metrics["g_class"]
         return total, (batch_stats, collections, metrics)
@@ -236,7 +242,8 @@ def train_iteration(state: TrainState, data: Data, key: jax.Array, position: jax
     g_params, g_opt = adam_step(gradients, g.opt_state, g.params)
 
     # The discriminator's updates.
-    def discriminator_update(carry, i: jax.Array):
+    def discriminator_update(carry: tuple[Any, ...], i: jax.Array
+                             ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         params, collections, opt_state, g_stats = carry
         real_key, fake_key, penalty_key = jax.random.split(
             jax.random.fold_in(noise_key, i + 1), 3)
@@ -244,25 +251,29 @@ def train_iteration(state: TrainState, data: Data, key: jax.Array, position: jax
                                   my_keys(real_key, settings.batch_size), position, settings)
         fake, fake_y, g_stats = generate(g_params, g_stats, fake_key, settings.batch_size)
 
-        def both(params: Any):
+        def both(params: Any) -> tuple[jax.Array, jax.Array, jax.Array | None, dict[str, Any]]:
             """Logits and class logits of the real and of the fake images."""
             if settings.together:
-                y = None if real_y is None else jnp.concatenate([real_y, fake_y])
+                y = (None if real_y is None or fake_y is None else
+                     jnp.concatenate([real_y, fake_y]))
                 logits, classes, updated = discriminate(
                     params, collections, jnp.concatenate([real, fake]), y, real_steps or fake_steps)
                 classes = None if classes is None else classes[:len(real)]
-                return *jnp.split(logits, 2), classes, updated
+                real_logits, fake_logits = jnp.split(logits, 2)
+                return real_logits, fake_logits, classes, updated
             real_logits, classes, updated = discriminate(params, collections, real, real_y,
                                                          real_steps)
             fake_logits, _, updated = discriminate(params, updated, fake, fake_y, fake_steps)
             return real_logits, fake_logits, classes, updated
 
-        def discriminator_loss(params: Any):
+        def discriminator_loss(params: Any
+                               ) -> tuple[jax.Array, tuple[dict[str, Any], dict[str, Any]]]:
             real_logits, fake_logits, classes, updated = both(params)
             metrics = {"d_loss": objective.loss.discriminator(real_logits, fake_logits),
                        "d_real": jnp.mean(real_logits), "d_fake": jnp.mean(fake_logits)}
             total = metrics["d_loss"]
             if classes is not None:
+                assert real_y is not None  # a classifier has classes
                 metrics["d_class"] = classification(classes, real_y)
                 total += objective.class_weights[0] * metrics["d_class"]
             if objective.regularizer is not None:
@@ -288,18 +299,20 @@ def train_iteration(state: TrainState, data: Data, key: jax.Array, position: jax
         discriminator_update, (d.params, d_collections, d.opt_state, g_stats), settings.n_dis,
         unroll)
 
-    g = g.replace(params=g_params, batch_stats=g_stats, opt_state=g_opt)
+    g = dataclasses.replace(g, params=g_params, batch_stats=g_stats, opt_state=g_opt)
     if settings.ema_decay:
-        g = g.replace(ema_params=_ema(g.ema_params, g_params, settings.ema_decay, it),
-                      ema_batch_stats=_ema(g.ema_batch_stats, g_stats, settings.ema_decay, it))
-    d = d.replace(params=d_params, opt_state=d_opt, **d_collections)
+        g = dataclasses.replace(
+            g, ema_params=_ema(g.ema_params, g_params, settings.ema_decay, it),
+            ema_batch_stats=_ema(g.ema_batch_stats, g_stats, settings.ema_decay, it))
+    d = dataclasses.replace(d, params=d_params, opt_state=d_opt, **d_collections)
     d_flags, _ = first_raised(d_metrics.pop("flags"))
     metrics = {**g_metrics, **jax.tree.map(lambda y: y[-1], d_metrics),
                "learning_rate": learning_rate, "flags": jnp.concatenate([g_flags, d_flags])}
     return TrainState(it + 1, g, d), metrics
 
 
-def _repeat(body: Callable, carry: Any, times: int, unroll: bool):
+def _repeat(body: Callable[[Any, jax.Array], tuple[Any, Any]], carry: Any, times: int,
+            unroll: bool) -> tuple[Any, Any]:
     """body(carry, i) -> (carry, y) for i = 0 … times - 1; returns the last carry and all y."""
     if times == 1 or unroll:
         ys = []
@@ -311,7 +324,8 @@ def _repeat(body: Callable, carry: Any, times: int, unroll: bool):
 
 
 def real_batch(data: Data, key: jax.Array, batch_number: jax.Array, i: jax.Array,
-               keys: jax.Array, position: jax.Array, settings: StepSettings):
+               keys: jax.Array, position: jax.Array, settings: StepSettings
+               ) -> tuple[jax.Array, jax.Array | None]:
     """This device's part of a global batch of real images in [-1, 1], and its labels or None."""
     count = keys.shape[0]
     if settings.stream:
@@ -326,10 +340,13 @@ def real_batch(data: Data, key: jax.Array, batch_number: jax.Array, i: jax.Array
     if settings.flip:
         mirrored = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, 0)))(keys)
         x = jnp.where(mirrored[:, None, None, None], x[:, :, ::-1], x)
-    return x, jnp.take(data.labels, rows, axis=0) if settings.conditional else None
+    if not settings.conditional:
+        return x, None
+    assert data.labels is not None  # `loop.load_data` has looked
+    return x, jnp.take(data.labels, rows, axis=0)
 
 
 def _ema(average: Any, new: Any, decay: float, iteration: jax.Array) -> Any:
     # The first iterations would weigh the initial values for long: a shorter memory until then.
-    decay = jnp.minimum(decay, (1 + iteration) / (10 + iteration))
-    return jax.tree.map(lambda a, b: decay * a + (1 - decay) * b, average, new)
+    share = jnp.minimum(decay, (1 + iteration) / (10 + iteration))
+    return jax.tree.map(lambda a, b: share * a + (1 - share) * b, average, new)

@@ -21,6 +21,11 @@ def test_no_weights_is_one_sentence():
         make_extractor("inception")
 
 
+def test_a_classifier_without_a_set_is_one_sentence():
+    with pytest.raises(UserError, match="needs a labelled set"):
+        make_extractor("classifier")
+
+
 def test_a_classifier_of_a_set_that_is_streamed(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     for i in range(24):
