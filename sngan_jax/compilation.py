@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +43,17 @@ def jit(function: Callable, **options: Any) -> Callable:
     return call
 
 
-def compile_at_first_call(function: jax.stages.Wrapped) -> Callable:
+class Lowerable(Protocol):
+    """A function of arrays that can be lowered without being called, as a jitted one."""
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Computes it."""
+
+    def lower(self, *arguments: Any) -> Any:
+        """As of `jax.stages.Wrapped`."""
+
+
+def compile_at_first_call(function: Lowerable) -> Lowerable:
     """A jitted or pmap-ed function that compiles once, with `compiler_options`.
 
     All calls must have arguments of the shapes and places of the first. It still has `lower`.
@@ -61,5 +71,6 @@ def compile_at_first_call(function: jax.stages.Wrapped) -> Callable:
             compiled = function.lower(*arguments).compile(compiler_options=compiler_options())
         return compiled(*arguments)
 
-    call.lower = function.lower  # type: ignore[attr-defined]  # functools.wraps gives no class
-    return call
+    lowerable: Any = call  # a function may have attributes, which its type does not tell
+    lowerable.lower = function.lower
+    return lowerable

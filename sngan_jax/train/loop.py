@@ -19,6 +19,7 @@ import optax
 from tqdm import tqdm
 
 from sngan_jax.atomic import sentences
+from sngan_jax.compilation import Lowerable
 from sngan_jax.data.sources import ImageSet, check_batch, load
 from sngan_jax.data.streaming import ImageStream, open_stream
 from sngan_jax.errors import UserError
@@ -81,7 +82,7 @@ def build_run(config: Any, channels: int, num_classes: int,
     return Run(generator, discriminator, optimizer, init(key))
 
 
-def build_step(config: Any, run: Run, devices: list[jax.Device]) -> Callable:
+def build_step(config: Any, run: Run, devices: list[jax.Device]) -> Lowerable:
     """The compiled iteration of a config's method, loss and schedule (`step.make_train_step`)."""
     method = method_of(config)
     objective = Objective(
@@ -217,8 +218,8 @@ def _train(config: Any, workdir: Path, run: Run, step: Callable, images: ImageSe
             raise UserError(f"{workdir} stands at iteration {first:,}, which is no multiple of "
                             f"config.iterations_per_call = {per_call}: choose one that divides it")
         meta: dict[str, Any] = {
-                "data": images.fingerprint(), "channels": images.channels,
-                "num_classes": images.num_classes, "identity": identity, "rollbacks": rollbacks}
+            "data": images.fingerprint(), "channels": images.channels,
+            "num_classes": images.num_classes, "identity": identity, "rollbacks": rollbacks}
         # Where a run was stopped between a checkpoint and its scores: they are made up for.
         scores_missing = bool(distributed.from_first(first > 0 and _is_due(
             first, config.evaluate_every, config) and not is_recorded(workdir, first)))

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from sngan_jax.compilation import compile_at_first_call
+from sngan_jax.compilation import Lowerable, compile_at_first_call
 from sngan_jax.data.pipeline import batch_indices, dequantize, example_keys, scale
 from sngan_jax.losses import Loss, classification
 from sngan_jax.regularizers import Constraint, Regularizer, Update
@@ -103,7 +103,8 @@ class Data(NamedTuple):
 
 
 # z ~ N(0, I), the paper's; or uniform in [-1, 1], as chainer-gan-lib's DCGAN.
-LATENTS: dict[str, Callable[..., jax.Array]] = {"normal": jax.random.normal,
+LATENTS: dict[str, Callable[..., jax.Array]] = {
+    "normal": jax.random.normal,
     "uniform": functools.partial(jax.random.uniform, minval=-1.0)}
 
 
@@ -128,7 +129,7 @@ def linear_decay(learning_rate: float, iterations: int, start: float) -> Callabl
 
 def make_train_step(generator: nn.Module, discriminator: nn.Module, objective: Objective,
                     optimizer: optax.GradientTransformation, settings: StepSettings,
-                    devices: list[jax.Device]) -> Callable:
+                    devices: list[jax.Device]) -> Lowerable:
     """The pmap-ed call of one iteration or more over `devices`, which donates its state.
 
     Returns:
