@@ -15,7 +15,7 @@ from sngan_jax.train.restore import RestoredRun
 class Grader:
     """The classifier and the real digits' statistics, for any number of runs."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         real, labels = load_digits(return_X_y=True)
         self.classifier, self.accuracy = train_classifier(real, labels)
         self._moments, self._halves = moments(real), halves_distance(real)

@@ -21,6 +21,8 @@ def read_config(text: str, changes: Iterable[str], device_count: int) -> Any:
     if not Path(file).is_file():
         raise UserError(f"--config={text}: there is no file {file}")
     spec = importlib.util.spec_from_file_location("config_to_read", file)
+    if spec is None or spec.loader is None:
+        raise UserError(f"--config={text}: {file} is no Python file: its name must end in .py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     config = module.get_config(argument)

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from types import FrameType
 
 
 def end_at_once() -> None:
@@ -11,7 +12,7 @@ def end_at_once() -> None:
         signal.signal(number, _end)
 
 
-def _end(number: int, _frame) -> None:
+def _end(number: int, _frame: FrameType | None) -> None:
     print(f"stopped by {signal.Signals(number).name} before anything was done", file=sys.stderr)
     sys.stderr.flush()
     os._exit(os.EX_TEMPFAIL)

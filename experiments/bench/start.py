@@ -39,7 +39,9 @@ def start(config: str, changes: list[str], repeats: int) -> dict[str, Any]:
     iteration. The first has an empty cache of compiled programs; later ones find it filled.
     """
     read_config(config, changes, jax.local_device_count())  # its errors, in a sentence
-    first, later, imports = [], [], []
+    first: list[float] = []
+    later: list[float] = []
+    imports: list[float] = []
     with tempfile.TemporaryDirectory(prefix="bench_start_") as folder:
         command = ["-m", "experiments.train", f"--config={config}",
                    *(f"--config.{change}" for change in changes)]

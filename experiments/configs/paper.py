@@ -4,7 +4,7 @@ The configs beside this file start from here and say what differs. docs/paper.md
 paper leaves open.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
@@ -140,7 +140,8 @@ def apply_words(config: ConfigDict, arg: str, file: str, *, own: Sequence[str] =
       UserError: for a word that is none of these.
     """
     words = [word.strip() for word in arg.split(",") if word.strip()]
-    tables = (METHODS, SETTINGS, LOSSES, ("conditional", *CONDITIONINGS))
+    tables: tuple[Collection[str], ...] = (
+        METHODS, SETTINGS, LOSSES, ("conditional", *CONDITIONINGS))
     # Methods first, so that the order of the words does not matter.
     for word in sorted(words, key=lambda w: [w in table for table in tables], reverse=True):
         if word in METHODS:

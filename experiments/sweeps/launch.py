@@ -68,7 +68,9 @@ def launch(runs: Sequence[Planned], sweep: Path, executor: Any, at_once: int,
     Returns:
       name -> exit status.
     """
-    waiting, running, ended = list(runs), {}, {}
+    waiting = list(runs)
+    running: dict[str, Any] = {}
+    ended: dict[str, int] = {}
     try:
         while waiting or running:
             left = {run.name for run in waiting if is_held(run.workdir(sweep))}

@@ -42,7 +42,7 @@ class Planned(NamedTuple):
 
 def parse_grid(texts: Sequence[str]) -> list[tuple[str, list[str]]]:
     """'field=v1,v2' … -> (field, values) …; UserError for what is no such text."""
-    grid = []
+    grid: list[tuple[str, list[str]]] = []
     for text in texts:
         name, separator, values = text.partition("=")
         found = [value.strip() for value in values.split(",")]

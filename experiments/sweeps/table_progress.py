@@ -47,7 +47,7 @@ def grid(cells: Sequence[Cell], marks: Sequence[str]) -> list[str]:
     """The lines of a table, a row for each row of the paper's and a column for each setting."""
     rows = list(dict.fromkeys(cell.variant for cell in cells))
     columns = list(dict.fromkeys(cell.setting for cell in cells))
-    texts = {}
+    texts: dict[tuple[str, str], str] = {}
     for cell, mark in zip(cells, marks, strict=True):
         place = cell.variant, cell.setting
         texts[place] = texts.get(place, "") + mark
@@ -76,7 +76,7 @@ def predicted_seconds(cells: Sequence[Cell], sweep: Path) -> dict[str, float | N
             continue
         of_row = measured.get(_alike(cell))
         left = cell.run.iterations - progress(cell.run, sweep)
-        seconds[cell.run.name] = of_row and (
+        seconds[cell.run.name] = None if of_row is None else (
             left * statistics.median(rate for rate, _ in of_row)
             + statistics.median(compiling for _, compiling in of_row))
     return seconds
