@@ -123,8 +123,7 @@ def _resnet(name: str, *words: str, **changes: Any) -> Variant:
     return Variant(name, words, "resnet", (OWN,), tuple(changes.items()), paper_scale=True)
 
 
-_TWICE: dict[str, Any] = {
-    "changes": (("iterations", 200_000),), "paper_scale": True, "datasets": ("stl10",)}
+_TWICE = {"changes": (("iterations", 200_000),), "paper_scale": True, "datasets": ("stl10",)}
 # The residual networks of Gulrajani et al. (Appendix E).
 _GULRAJANI = {"iterations": 100_000, "generator_width": 128, "pool": "mean", "head_bias": "yes"}
 
