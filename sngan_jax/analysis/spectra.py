@@ -17,9 +17,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax.core import meta
 
+from sngan_jax.convolution import conv_general_dilated
 from sngan_jax.errors import UserError
 from sngan_jax.reparametrization import LINEAR, WEIGHTS, layout_of
+from sngan_jax.resample import as_convolution, conv_pool
 from sngan_jax.spectral import matricize
+
+
+# Of a convolution, in place of lax's: the same function, or with a mean over squares after it.
+_POOLED = as_convolution(conv_pool)
+_PRODUCTS = (conv_general_dilated, _POOLED)
 
 
 class LinearLayer(NamedTuple):
@@ -70,6 +77,7 @@ def linear_layers(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, 
             if not isinstance(layer, LINEAR):
                 _check_contains_no_weight(layer, name)
                 return call_next(*args, **kwargs)
+            _check_product(layer, name)
             looking[0] = True
             bare = _bare(layer)
             noise = _noise(layer, args[0])
@@ -80,7 +88,9 @@ def linear_layers(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, 
                                 "can be looked at: use one of Linen's layers or a subclass")
             weight = weights[0]
             parameters = _parameters(layer, weight)
-            wrong[name] = _difference(output, bare.apply(parameters, noise, *args[1:], **kwargs))
+            if not _is_linens(layer):
+                again = bare.apply(parameters, noise, *args[1:], **kwargs)
+                wrong[name] = _difference(output, again)
             mask = getattr(layer, "mask", None)
             caught[name] = weight if mask is None else weight * mask
             known[name] = (_plain_class(layer).__name__, layout_of(layer, weight, (args, kwargs)),
@@ -162,6 +172,12 @@ class _catching:  # noqa: N801 (a context manager, used as a function)
             object.__delattr__(self._layer, "param")
 
 
+def _is_linens(layer: nn.Module) -> bool:
+    """Whether its class is Linen's, or `layers.normalized` of one: known to change only `param`."""
+    kind = type(layer)
+    return getattr(kind, "normalized_from", (kind,))[0] in LINEAR
+
+
 def _plain_class(layer: nn.Module) -> type[nn.Module]:
     return next(kind for kind in LINEAR if isinstance(layer, kind))
 
@@ -191,6 +207,16 @@ def _difference(a: jax.Array, b: jax.Array) -> jax.Array:
         return jnp.float32(jnp.inf)
     tiny = jnp.finfo(jnp.float32).tiny
     return jnp.max(jnp.abs(a - b)) / jnp.maximum(jnp.max(jnp.abs(a)), tiny)
+
+
+def _check_product(layer: nn.Module, name: str) -> None:
+    """Only those replacements of a layer's product that are known to be that product."""
+    for field in ("conv_general_dilated", "conv_general_dilated_cls", "dot_general",
+                  "dot_general_cls"):
+        given = getattr(layer, field, None)
+        if given is not None and given not in _PRODUCTS:
+            raise UserError(f"{name} has a {field} of its own, and what that does with the weight "
+                            "is not known: leave the field out")
 
 
 def _check_contains_no_weight(layer: nn.Module, name: str) -> None:
