@@ -8,7 +8,10 @@ that every method of `methods.py` and layers of your own are served by the same 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -19,10 +22,10 @@ from flax.core import meta
 
 from sngan_jax.convolution import conv_general_dilated
 from sngan_jax.errors import UserError
-from sngan_jax.reparametrization import LINEAR, WEIGHTS, layout_of
-from sngan_jax.resample import as_convolution, conv_pool
+from sngan_jax.operators import lanczos_norm
+from sngan_jax.reparametrization import LINEAR, WEIGHTS, geometry_of, layout_of
+from sngan_jax.resample import as_convolution, average_pool, conv_pool
 from sngan_jax.spectral import matricize
-
 
 # Of a convolution, in place of lax's: the same function, or with a mean over squares after it.
 _POOLED = as_convolution(conv_pool)
@@ -35,15 +38,16 @@ class LinearLayer(NamedTuple):
     kind: its Linen class, as 'Conv'.
     weight: W̄, float64, a convolution's mask applied.
     layout: which axes of it are outputs, see `spectral.matricize`.
-    bare: the Linen layer without its reparametrisation, whose weight is W̄.
-    input_shape: of its input, with the batch axis.
+    geometry: of a convolution, (the plain Linen layer without bias, the shape of one input image);
+      else None.
+    pooled: whether the layer computes the mean over squares of 2x2 after it besides.
     """
 
     kind: str
     weight: np.ndarray
     layout: str
-    bare: nn.Module
-    input_shape: tuple[int, ...]
+    geometry: tuple[nn.Module, tuple[int, ...]] | None
+    pooled: bool
 
 
 def linear_layers(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, LinearLayer]:
@@ -60,7 +64,7 @@ def linear_layers(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, 
 
     Raises:
       UserError: for a layer that has a weight and is none of Linen's or does something else with
-        it, and where layers are inside `nn.scan` or `nn.vmap`.
+        it, where layers are inside `nn.scan` or `nn.vmap`, and for weights that are not finite.
     """
     known: dict[str, tuple] = {}
 
@@ -81,7 +85,7 @@ def linear_layers(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, 
             looking[0] = True
             bare = _bare(layer)
             noise = _noise(layer, args[0])
-            with _catching(layer) as weights:
+            with _caught(layer) as weights:
                 output = call_next(noise, *args[1:], **kwargs)
             if len(weights) != 1:
                 raise UserError(f"{name} ({type(layer).__name__}) has no weight of its own that "
@@ -93,8 +97,10 @@ def linear_layers(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, 
                 wrong[name] = _difference(output, again)
             mask = getattr(layer, "mask", None)
             caught[name] = weight if mask is None else weight * mask
-            known[name] = (_plain_class(layer).__name__, layout_of(layer, weight, (args, kwargs)),
-                           bare, args[0].shape)
+            call = args, kwargs
+            known[name] = (_plain_class(layer).__name__, layout_of(layer, weight, call),
+                           geometry_of(layer, call),
+                           getattr(layer, "conv_general_dilated", None) is _POOLED)
             # Linen lets a layer declare its parameters once, so the bare one goes on.
             result = bare.apply(parameters, *args, **kwargs)
             looking[0] = False
@@ -111,13 +117,17 @@ def linear_layers(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, 
     except jax.errors.UnexpectedTracerError as error:
         raise UserError(f"{type(module).__name__} has layers inside nn.scan, nn.vmap or nn.remat, "
                         "which cannot be looked at one by one: write them out") from error
+    for name, weight in caught.items():
+        if not jnp.isfinite(weight).all():
+            raise UserError(f"the weight of {name} holds NaN or infinity: the network has diverged; "
+                            "take an earlier checkpoint")
     for name, difference in wrong.items():
-        if not difference < 1e-3:  # also NaN
+        if not difference < 1e-3:
             raise UserError(f"{name} does not multiply its input with the weight that Linen's "
-                            f"{known[name][0]} would (relative difference {difference:.2g}), or "
-                            "holds NaN: only layers that change their weight in `param` are known")
-    return {name: LinearLayer(kind, np.asarray(caught[name]).astype(np.float64), layout, bare, shape)
-            for name, (kind, layout, bare, shape) in known.items()}
+                            f"{known[name][0]} would (relative difference {difference:.2g}): "
+                            "only layers that change their weight in `param` are known")
+    return {name: LinearLayer(kind, np.asarray(caught[name]).astype(np.float64), *rest)
+            for name, (kind, *rest) in known.items()}
 
 
 def layer_spectra(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, np.ndarray]:
@@ -145,31 +155,53 @@ def stable_rank(values: np.ndarray) -> float:
     return float(np.sum((values / largest) ** 2)) if largest > 0 else 0.0
 
 
-class _catching:  # noqa: N801 (a context manager, used as a function)
+def operator_norm(layer: LinearLayer, pooled: bool = False) -> float:
+    """max ‖layer(x)‖₂ / ‖x‖₂ over the layer's inputs, without its bias.
+
+    Of a convolution at the size, stride and padding that it has in the network (`operators.py`).
+
+    Args:
+      pooled: with the mean over squares of 2x2 after it, as one linear map.
+    """
+    if layer.geometry is None:
+        return float(singular_values(layer)[0])
+    plain, image_shape = layer.geometry
+    weight = jnp.asarray(layer.weight, jnp.float32)
+    return lanczos_norm(lambda x: _normal(plain, pooled, weight, x), image_shape)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _normal(plain: nn.Module, pooled: bool, weight: jax.Array, x: jax.Array) -> jax.Array:
+    """AᵀA x of the convolution A, for one image x."""
+    def linear(x: jax.Array) -> jax.Array:
+        y = plain.apply({"params": {"kernel": weight}}, x)
+        return average_pool(y[None])[0] if pooled else y
+
+    y, transpose = jax.vjp(linear, x)
+    return transpose(y)[0]
+
+
+@contextlib.contextmanager
+def _caught(layer: nn.Module) -> Iterator[list[jax.Array]]:
     """The weights that a layer asks Linen for while it lasts."""
+    weights: list[jax.Array] = []
+    if isinstance(layer, nn.Embed):
+        weights.append(layer.embedding)
+        yield weights
+        return
+    declare = layer.param
 
-    def __init__(self, layer: nn.Module):
-        self._layer, self._weights = layer, []
+    def param(name: str, *args: Any, **kwargs: Any) -> Any:
+        value = declare(name, *args, **kwargs)
+        if name in WEIGHTS:
+            weights.append(meta.unbox(value))
+        return value
 
-    def __enter__(self) -> list[jax.Array]:
-        layer, weights = self._layer, self._weights
-        if isinstance(layer, nn.Embed):
-            weights.append(layer.embedding)
-            return weights
-        declare = layer.param
-
-        def param(name: str, *args: Any, **kwargs: Any) -> Any:
-            value = declare(name, *args, **kwargs)
-            if name in WEIGHTS:
-                weights.append(meta.unbox(value))
-            return value
-
-        object.__setattr__(layer, "param", param)
-        return weights
-
-    def __exit__(self, *_: Any) -> None:
-        if "param" in self._layer.__dict__:
-            object.__delattr__(self._layer, "param")
+    object.__setattr__(layer, "param", param)
+    try:
+        yield weights
+    finally:
+        object.__delattr__(layer, "param")
 
 
 def _is_linens(layer: nn.Module) -> bool:

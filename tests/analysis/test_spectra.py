@@ -9,11 +9,19 @@ import numpy as np
 import pytest
 
 from experiments.configs.paper import paper_defaults
-from sngan_jax.analysis.spectra import layer_spectra, linear_layers, singular_values, stable_rank
+from sngan_jax.analysis.spectra import (
+    layer_spectra,
+    linear_layers,
+    operator_norm,
+    singular_values,
+    stable_rank,
+)
 from sngan_jax.errors import UserError
 from sngan_jax.layers import SNConv, SNDense, normalized
 from sngan_jax.methods import METHODS
 from sngan_jax.models.build import MODELS, build_models, size_factor
+from sngan_jax.operators import convolution, operator_matrix
+from sngan_jax.resample import average_pool
 
 
 def _discriminator(num_classes=0, size=8, model="resnet32", **changes):
@@ -158,10 +166,53 @@ def test_a_network_that_is_one_layer_and_one_with_bare_names():
     assert list(layer_spectra(layer, jax.jit(layer.init)(jax.random.key(0), x), x)) == ["SNDense"]
     net = nn.Sequential([SNConv(2, (1, 1)), nn.relu, nn.Dense(1)])
     x = jnp.zeros((1, 4, 4, 2))
-    assert list(layer_spectra(net, jax.jit(net.init)(jax.random.key(0), x), x)) == ["layers_0", "layers_2"]
+    variables = jax.jit(net.init)(jax.random.key(0), x)
+    assert list(layer_spectra(net, variables, x)) == ["layers_0", "layers_2"]
+
+
+def test_weights_that_are_not_finite_are_a_sentence():
+    net, x = _Net(), jnp.zeros((1, 8, 8, 2))
+    variables = {"params": {"conv": {"kernel": jnp.full((3, 3, 2, 6), jnp.nan),
+                                     "bias": jnp.zeros(6)}}}
+    with pytest.raises(UserError, match="weight of conv holds NaN or infinity"):
+        layer_spectra(net, variables, x)
 
 
 @pytest.mark.parametrize(("values", "rank"), [([2, 2, 2], 3), ([3, 0, 0], 1), ([0, 0], 0),
                                               ([1e-30, 1e-30], 2)])
 def test_stable_rank(values, rank):
     assert stable_rank(np.array(values, float)) == pytest.approx(rank)
+
+
+@pytest.mark.parametrize(("layer", "options"), [
+    (nn.Conv, {}), (nn.Conv, {"padding": "CIRCULAR"}), (nn.Conv, {"padding": "REFLECT"}),
+    (nn.Conv, {"padding": "VALID", "strides": 2}), (nn.Conv, {"padding": [[2, 0], [1, 1]]}),
+    (nn.Conv, {"kernel_dilation": 2}), (nn.Conv, {"feature_group_count": 2}),
+    (nn.Conv, {"input_dilation": 2, "padding": 1}), (nn.ConvTranspose, {"strides": (2, 2)}), (nn.ConvLocal, {})])
+def test_operator_norm_against_the_dense_matrix(layer, options):
+    """The matrix from the layer itself, column by column: layer(e_i) - layer(0)."""
+    net = _Net(layer, tuple(options.items()))
+    x = jnp.eye(5 * 6 * 2).reshape(-1, 5, 6, 2)
+    rng = np.random.default_rng(1)
+    variables = jax.tree.map(
+        lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype),
+        jax.eval_shape(net.init, jax.random.key(0), x))
+    outputs = jax.jit(net.apply)(variables, jnp.concatenate([x, 0 * x[:1]]))
+    outputs = np.asarray(outputs, np.float64).reshape(len(outputs), -1)
+    dense = (outputs[:-1] - outputs[-1]).T
+    found = operator_norm(linear_layers(net, variables, x)["conv"])
+    largest = np.linalg.norm(dense, 2)
+    assert largest * (1 - 1e-6) <= found <= largest * (1 + 1e-4)
+
+
+@pytest.mark.parametrize("fusion", ["none", "all"])
+def test_norm_with_the_mean_after_it_is_the_same_fused_or_not(fusion):
+    """Against the dense matrix of convolution and mean, in every way that a block computes them."""
+    d, variables, inputs = _discriminator(method="none", fusion=fusion)
+    layer = linear_layers(d, variables, *inputs)["block1/conv2"]
+    assert layer.pooled == (fusion == "all")
+    kernel = jnp.asarray(layer.weight, jnp.float32)
+    both = operator_matrix(lambda x: average_pool(convolution(kernel)(x)[None])[0], (8, 8, 2))
+    alone = operator_matrix(convolution(kernel), (8, 8, 2))
+    assert operator_norm(layer, pooled=True) == pytest.approx(np.linalg.norm(both, 2), rel=1e-4)
+    assert operator_norm(layer) == pytest.approx(np.linalg.norm(alone, 2), rel=1e-4)
