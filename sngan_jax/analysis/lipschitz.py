@@ -82,13 +82,15 @@ def _product(d: nn.Module, variables: Any, layers: dict[str, LinearLayer],
                            "and how its layers are joined is not known")
     rule, names = rules[type(d)]
     if strange := sorted(names(d) ^ set(layers)):
-        raise NoBoundError(f"'{strange[0]}' is not where {type(d).__name__} has a layer, or no "
-                           "layer is: a convolution was replaced by a module of another kind")
+        raise NoBoundError(f"{type(d).__name__} has another structure at '{strange[0]}' than its "
+                           "own layers: one was replaced by a module that is no single layer")
     return rule(d, _Parts(layers, norm_of, lambda path: _scale(d, variables, path)))
 
 
 def _cnn_layers(d: CNNDiscriminator) -> set[str]:
-    return {f"conv{i}" for i in range(len(d.widths))} | _head_layers(d)
+    without_classes = d.conditioning == "concat" and len(d.widths) <= 2 * CONCAT_AFTER
+    head = {"head/dense"} if without_classes else _head_layers(d)
+    return {f"conv{i}" for i in range(len(d.widths))} | head
 
 
 def _cnn(d: CNNDiscriminator, parts: _Parts) -> float:
@@ -140,8 +142,8 @@ def _resnet(d: ResNetDiscriminator, parts: _Parts) -> float:
 
 
 def _head_layers(d: nn.Module) -> set[str]:
-    extra = {"projection": "head/embed", "auxiliary": "head/classes", "concat": "embed"}
-    return {"head/dense"} | ({extra[d.conditioning]} if d.num_classes else set())
+    of_classes = {"projection": "head/embed", "auxiliary": "head/classes", "concat": "embed"}
+    return {"head/dense"} | ({of_classes[d.conditioning]} if d.num_classes else set())
 
 
 def _head(d: nn.Module, parts: _Parts) -> float:
@@ -255,7 +257,8 @@ def ascend(discriminator: nn.Module, variables: Any, start: Points, steps: int, 
         distance = np.linalg.norm((above.x - below.x).reshape(len(u), -1).astype(np.float64),
                                   axis=1)
         far = distance > _NEAR
-        ratio = max(ratio, (np.abs(above.logits - below.logits)[far] / distance[far]).max(initial=0))
+        rise = np.abs(above.logits.astype(np.float64) - below.logits)
+        ratio = max(ratio, (rise[far] / distance[far]).max(initial=0))
         x = np.clip(now.x + rate * unit(above.gradients - below.gradients), -1, 1)
         now = measure(discriminator, variables, x, start.labels)
         largest = max(largest, above.lengths.max(), below.lengths.max(), now.lengths.max())

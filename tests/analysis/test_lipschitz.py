@@ -131,6 +131,8 @@ def test_projection_adds_the_row_of_the_worst_class():
 @pytest.mark.parametrize("model", ["cnn", "resnet32"])
 def test_other_conditionings(model, conditioning):
     d = _built(3, model=model, conditioning=conditioning, method="none")
+    if model == "cnn" and conditioning == "concat":  # before the seventh layer
+        d = d.clone(widths=(2,) * 7)
     variables = filled(d, _images(1), jnp.zeros(1, jnp.int32))
     points = measure(d, variables, _images(4), np.array([0, 1, 2, 0], np.int32))
     upper, _ = _bounds(d, variables, 3)
@@ -179,7 +181,7 @@ class _Sine(nn.Module):
 @pytest.mark.parametrize(("d", "sentence"), [
     (_OwnNet(), "_OwnNet is none of CNNDiscriminator, ResNetDiscriminator"),
     (ResNetDiscriminator((2, 2), 1, conv=_wrapped, fusion="none"),
-     "'block1/conv1' is not where ResNetDiscriminator has a layer"),
+     "ResNetDiscriminator has another structure at 'block1/conv1"),
     (ResNetDiscriminator((2, 2), 1, norm=_Sine), "_Sine has no rule")])
 def test_what_has_no_rule_is_a_sentence(d, sentence):
     variables = filled(d, _images(1))
