@@ -73,7 +73,7 @@ def reparametrize(layer: nn.Module, options: Options, name: str, boxed: Any,
         options.norm,
         layout or layout_of(layer, raw, call),
         getattr(layer, "mask", None),
-        _geometry(layer, call) if options.norm == "operator" else None,
+        geometry_of(layer, call) if options.norm == "operator" else None,
     )
     if (recorder := _recorder.get()) is not None:
         recorder[(*layer.path, name)] = spec
@@ -259,7 +259,7 @@ def _einsum_layout(layer: nn.Einsum, weight: jax.Array, call: Call | None) -> st
     return "".join(kinds[letter in left, letter in result] for letter in right)
 
 
-def _geometry(layer: nn.Module, call: Call | None) -> tuple[nn.Module, Shape] | None:
+def geometry_of(layer: nn.Module, call: Call | None) -> tuple[nn.Module, Shape] | None:
     """(the plain layer without bias and in full precision, the shape of one input image)."""
     for plain_class in CONVOLUTIONS:
         if isinstance(layer, plain_class):
