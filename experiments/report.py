@@ -26,8 +26,8 @@ from sngan_jax.atomic import sentences
 from sngan_jax.errors import UserError
 from sngan_jax.train.workdir import commit, make_workdir
 
-WORKDIR = flags.DEFINE_string("workdir", None, "Folders of sweeps, of runs, or a run's own; several "
-                              "with commas.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folders of sweeps, of runs, or a run's own; "
+                              "several with commas.")
 OUT = flags.DEFINE_string("out", None, "The folder of the report; otherwise `report` in the first "
                           "--workdir.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from experiments.reports.parts import NOT_RUN, NOTHING, Cell, Source, Table, number, values_of
-from experiments.reports.published import DATA, paper_columns, published
+from experiments.reports.published import Place, headings, paper_columns, published
 from experiments.reports.runs import (
     METRICS,
     Protocol,
@@ -19,8 +19,9 @@ from experiments.sweeps.tables import name_of
 from sngan_jax.metrics.scores import LESS_IS_BETTER
 
 
-def hindsight_table(sweep: Sweep, key: str, protocol: Protocol, rows, settings: list[str],
-               metrics: Sequence[str], sources: dict[tuple[str, str], Source]) -> Table:
+def hindsight_table(sweep: Sweep, key: str, protocol: Protocol, rows: Sequence[Place],
+                    settings: Sequence[str], metrics: Sequence[str],
+                    sources: dict[tuple[str, str], Source]) -> Table:
     """The best of all settings and of all scored checkpoints: what the paper's tables choose."""
     metrics = [metric for metric in metrics if metric in LESS_IS_BETTER]
     theirs = paper_columns(sweep, metrics, rows)
@@ -28,8 +29,9 @@ def hindsight_table(sweep: Sweep, key: str, protocol: Protocol, rows, settings: 
     for metric in metrics:
         head += [f"{METRICS[metric]}: best setting", "… and best checkpoint of each run"]
     lines, records = [], []
-    for label, variant, row, _ in rows:
-        cells = [Cell(label)]
+    for place in rows:
+        variant = place.variant
+        cells = [Cell(place.label)]
         for metric in metrics:
             sign = 1 if LESS_IS_BETTER[metric] else -1
             means = {setting: mean_std(list(values.values()))[0] for setting in settings
@@ -56,14 +58,14 @@ def hindsight_table(sweep: Sweep, key: str, protocol: Protocol, rows, settings: 
                         for (value, at, _), (run, _) in zip(chosen, (
                             pair for pair in source.runs
                             if value_of(pair[1], metric) is not None), strict=True)]
-        lines.append((*cells, *(published(row, column) for column in theirs)))
-    head += [f"paper: {metric}, {DATA[data]}" for metric, data in theirs]
+        lines.append((*cells, *(published(place.row, column) for column in theirs)))
+    head += headings(theirs)
     name = name_of(sweep.table) if sweep.table else sweep.title
     return Table(f"{key}-hindsight", f"{name}, chosen in hindsight: no result to report",
                  "The best setting by the mean of last checkpoints, and in it the best scored "
                  "checkpoint of each run, both chosen by the very scores that are shown: too good "
                  "by an unknown amount. It stands apart because the paper's row of a method is the "
-                 f"best of its settings too. {protocol.sentence().capitalize()}.",
+                 f"best of its settings too. {protocol.sentence()}.",
                  tuple(head), tuple(lines), tuple(records))
 
 

@@ -33,7 +33,7 @@ thead th { border-bottom: 2px solid #555; vertical-align: bottom; }
 th:first-child, td:first-child, .text td, .text th { text-align: left; }
 tbody th { font-weight: normal; white-space: pre; }
 td.paper, th.paper { background: #eef3f7; } td.missing { color: #595959; font-style: italic; }
-td.ours { white-space: nowrap; }
+td.ours, td.missing { white-space: nowrap; }
 .caption { font-size: .9rem; color: #333; max-width: 60rem; } code { font-size: .85em; }
 figure { margin: 1.5rem 0; } img { max-width: 100%; height: auto; border: 1px solid #ddd; }
 .note { background: #fff6e0; border-left: 4px solid #e69f00; padding: .3rem .8rem; }

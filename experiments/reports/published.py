@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 from experiments.configs.paper import SETTINGS
 from experiments.paper import Row, Value, table1, table2, table7, table8
@@ -23,16 +25,35 @@ def command(table: str, sweep: Sweep | None = None, seeds: int = 3) -> str:
                      *(f"--set={change}" for change in (sweep.changes if sweep else ()))))
 
 
-def rows_of(sweep: Sweep, runs: Sequence[Run]) -> list[tuple[str, str, Row | None, str]]:
-    """The rows of a sweep's table: (label, variant or '', the paper's row, why it has no run).
+class Place(NamedTuple):
+    """A row of a sweep's table.
+
+    variant: '' where ours has none; settings: that it is trained in; row: of the paper, or None;
+    why: there is no run of it, where there can be none.
+    """
+
+    label: str
+    variant: str
+    settings: tuple[str, ...]
+    row: Row | None = None
+    why: str = ""
+
+
+def headings(columns: Sequence[tuple[str, str]]) -> list[str]:
+    """Of the paper's columns."""
+    return [f"paper: {metric}, {DATA[data]}" for metric, data in columns]
+
+
+def rows_of(sweep: Sweep, runs: Sequence[Run]) -> list[Place]:
+    """The rows of a sweep's table.
 
     The paper's rows of trained networks and the variants of a table are in one order.
     """
     if not sweep.table:
-        return [(name, name, None, "") for name in dict.fromkeys(run.variant for run in runs)]
+        return [Place(name, name, ("",)) for name in dict.fromkeys(run.variant for run in runs)]
     variants = list({row.name: row for row in TABLES[sweep.table]}.values())
     if sweep.table not in PUBLISHED:
-        return [(row.name, row.name, None, "") for row in variants]
+        return [Place(row.name, row.name, row.settings) for row in variants]
     rows, left = [], iter(variants)
     for row in PUBLISHED[sweep.table]:
         variant = next(left) if is_ours(row) else None
@@ -43,7 +64,8 @@ def rows_of(sweep: Sweep, runs: Sequence[Run]) -> list[tuple[str, str, Row | Non
             why = f"a row of {', '.join(variant.datasets)} alone"
         elif variant.paper_scale and sweep.scale != "paper":
             why = "a row of --scale=paper alone"
-        rows.append((row.label, variant.name if variant else "", row, why))
+        rows.append(Place(row.label, variant.name if variant else "",
+                          variant.settings if variant else (), row, why))
     return rows
 
 
@@ -52,8 +74,10 @@ def is_ours(row: Row) -> bool:
     return bool(row.method) and not row.quoted_from
 
 
-def paper_columns(sweep: Sweep, metrics: Sequence[str], rows) -> list[tuple[str, str]]:
-    there = dict.fromkeys(key for *_, row, _ in rows if row for key in row.values)
+def paper_columns(sweep: Sweep, metrics: Sequence[str], rows: Sequence[Place]
+                  ) -> list[tuple[str, str]]:
+    """The paper's columns beside these scores: of the same data where there are some, or all."""
+    there = dict.fromkeys(key for place in rows if place.row for key in place.row.values)
     wanted = [BESIDE[metric] for metric in metrics if metric in BESIDE]
     found = [(metric, data) for name in wanted for metric, data in there if metric == name]
     same = [column for column in found if column[1] == sweep.dataset]
@@ -65,12 +89,13 @@ def published(row: Row | None, column: tuple[str, str]) -> Cell:
     if value is None:
         return Cell(NOTHING, "none", title=row.footnote if row else "")
     notes = [row.footnote, f"quoted from {row.quoted_from}" if row.quoted_from else ""]
-    return Cell(printed(value), "paper", title="; ".join(filter(None, notes)))
+    return Cell(printed(value, 2 if column[0] == "IS" else 1), "paper",
+                title="; ".join(filter(None, notes)))
 
 
-def printed(value: Value) -> str:
-    """As the paper prints it."""
-    return f"{value.mean:g}" + (f" ± {value.std:.2f}" if value.std is not None else "")
+def printed(value: Value, digits: int) -> str:
+    """As the paper prints it, with so many digits behind the point."""
+    return f"{value.mean:.{digits}f}" + (f" ± {value.std:.2f}" if value.std is not None else "")
 
 
 def settings_table(found: Collection) -> Table:
@@ -98,6 +123,15 @@ def settings_table(found: Collection) -> Table:
                   "runs here", "from"), tuple(lines), tuple(records))
 
 
+def command_like(found: Collection, table: str) -> str:
+    """What makes the runs of a table: on the data and scale of the report's first sweep."""
+    same = next((sweep for sweep in found.sweeps if sweep.table), None)
+    own = next((sweep for sweep in found.sweeps if sweep.table == table), None)
+    if own or not same:
+        return command(table, own)
+    return command(table, same._replace(folder=Path("runs") / table), 1)
+
+
 def unrun_table(name: str, what: str, rows: Sequence[Row], how: str) -> Table:
     """A table of the paper that no folder of this report has runs of."""
     columns = list(dict.fromkeys(key for row in rows for key in row.values))
@@ -108,5 +142,5 @@ def unrun_table(name: str, what: str, rows: Sequence[Row], how: str) -> Table:
                for row in rows for (metric, data), value in row.values.items()]
     return Table(name.lower().replace(" ", ""), f"{name}: {what}",
                  f"No folder of this report has its runs, which are made by: {how}",
-                 ("method", "ours", *(f"paper: {m}, {DATA[data]}" for m, data in columns)),
+                 ("method", "ours", *headings(columns)),
                  tuple(lines), tuple(records))

@@ -116,7 +116,7 @@ class Protocol(NamedTuple):
         parts = f", score of {_count(self.score)} in {self.splits} parts" if self.score else ""
         resize = f", resized by {self.resize}" if self.resize else ""
         ema = f", moving average {self.ema} of G" if self.ema else ""
-        return (f"{named}: {real} against {_count(self.fake)} generated{parts}; extractor "
+        return (f"By the {named}: {real} against {_count(self.fake)} generated{parts}; extractor "
                 f"{self.extractor} (checksum {self.checksum[:8]}){resize}; batch norm of G by "
                 f"{self.bn_mode} statistics{ema}; latents of seed {self.seed}")
 
@@ -185,8 +185,8 @@ def collect(folders: Sequence[Path]) -> Collection:
         places = [folder] if alone else sorted(
             place for place in folder.iterdir() if (place / CONFIG).exists())
         if not places and not sweep.table:
-            raise UserError(f"{folder} holds no run, neither a {SWEEP} nor a folder with a "
-                            f"{CONFIG}: give the --workdir of experiments.sweep or experiments.train")
+            raise UserError(f"{folder} holds no run: there is no {SWEEP} and no folder with a "
+                            f"{CONFIG}; give the --workdir of a sweep or of a run")
         sweeps.append(sweep)
         for place in places:
             try:

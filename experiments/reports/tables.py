@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments.configs.paper import SETTINGS
-from experiments.paper import Row, imagenet
+from experiments.paper import imagenet
 from experiments.reports.chosen import hindsight_table
 from experiments.reports.parts import NOT_RUN, NOTHING, Cell, Source, Table, number, values_of
 from experiments.reports.published import (
     DATA,
     PUBLISHED,
+    Place,
     command,
+    headings,
     paper_columns,
     published,
     rows_of,
@@ -36,7 +38,7 @@ from experiments.reports.runs import (
     protocols,
     value_of,
 )
-from experiments.sweeps.tables import OWN, TABLES, name_of
+from experiments.sweeps.tables import OWN, name_of
 from sngan_jax.metrics.scores import LESS_IS_BETTER
 
 _WHAT = {
@@ -67,78 +69,80 @@ def make_tables(found: Collection) -> list[Table]:
 
 
 def _of_sweep(sweep: Sweep, runs: list[Run], protocol: Protocol | None, n: int) -> list[Table]:
-    """The tables of one sweep by one protocol (None: nothing is scored)."""
+    """The tables of one sweep by one protocol (None: nothing is scored), the n-th of them.
+
+    Where a row has several settings there is a table for each score, with a column for each
+    setting; otherwise one table, with a column for each score.
+    """
     rows = rows_of(sweep, runs)
-    order = [*SETTINGS, OWN, ""]
-    possible = {setting for row in TABLES.get(sweep.table, ()) for setting in row.settings
-                if sweep.scale == "paper" or not row.paper_scale}
-    settings = sorted(possible | {run.setting for run in runs}, key=order.index)
+    possible = {setting for place in rows for setting in place.settings}
+    settings = sorted(possible, key=[*SETTINGS, OWN, ""].index)
     metrics = metrics_of(runs, protocol) if protocol else []
     key = f"{sweep.key}-{n}" if n > 1 else sweep.key
-    sources = {(variant, setting): _source(key, label, variant, setting, protocol, runs)
-               for label, variant, _, _ in rows if variant for setting in settings}
-    groups = [(metric,) for metric in metrics] if len(settings) > 1 else [tuple(metrics)]
-    tables = [_ours(sweep, key, protocol, rows, settings, group, sources)
-              for group in groups or [()]]
-    if tables:
-        tables[0] = tables[0]._replace(sources=tuple(s for s in sources.values() if s.runs))
-    if protocol and any(run.state == FINISHED for run in runs):
+    sources = {(place.variant, setting): _source(key, place, setting, protocol, runs)
+               for place in rows for setting in place.settings}
+    several = any(len(place.settings) > 1 for place in rows)
+    groups = [(metric,) for metric in metrics] or [()] if several else [tuple(metrics)]
+    tables = [_ours(sweep, f"{key}-{group[0]}" if several and group else key, protocol, rows,
+                    settings if several else [], group, sources) for group in groups]
+    tables[0] = tables[0]._replace(sources=tuple(s for s in sources.values() if s.runs))
+    if protocol:
         tables.append(hindsight_table(sweep, key, protocol, rows, settings, metrics, sources))
     return tables
 
 
-def _source(key: str, label: str, variant: str, setting: str, protocol: Protocol | None,
+def _source(key: str, place: Place, setting: str, protocol: Protocol | None,
             runs: Sequence[Run]) -> Source:
-    own = sorted((run for run in runs if (run.variant, run.setting) == (variant, setting)),
+    own = sorted((run for run in runs if (run.variant, run.setting) == (place.variant, setting)),
                  key=lambda run: run.seed)
-    anchor = re.sub(r"[^\w.-]+", "_", f"from-{key}-{variant}-{setting}")
-    title = f"{label.strip()}, setting {setting}" if setting else label
+    anchor = re.sub(r"[^\w.-]+", "_", f"from-{key}-{place.variant}-{setting}")
+    title = f"{place.label.strip()}, setting {setting}" if setting else place.label
     return Source(anchor, title, protocol, tuple(
         (run, last_record(run, protocol) if protocol else None) for run in own))
 
 
-def _ours(sweep: Sweep, key: str, protocol: Protocol | None, rows, settings: list[str],
-          metrics: tuple[str, ...], sources: dict[tuple[str, str], Source]) -> Table:
-    """The last checkpoints' scores: a column for each metric and setting, then the paper's."""
-    columns = [(metric, setting) for metric in metrics or ("",) for setting in settings]
-    theirs = paper_columns(sweep, metrics or tuple(BESIDE)[:2], rows)
-    several = len(settings) > 1
+def _ours(sweep: Sweep, key: str, protocol: Protocol | None, rows: Sequence[Place],
+          settings: Sequence[str], metrics: tuple[str, ...],
+          sources: dict[tuple[str, str], Source]) -> Table:
+    """The last checkpoints' scores, a column for each setting or each score; then the paper's."""
+    columns = [(metric, setting) for metric in metrics or ("",) for setting in settings or [None]]
+    theirs = paper_columns(sweep, metrics or ("fid", "is"), rows)
     head = ["method" if sweep.table else "run"]
-    head += [_heading(metric, setting, several) for metric, setting in columns]
-    head += [f"paper: {metric}, {DATA[data]}" for metric, data in theirs]
+    head += [setting or _heading(metric) for metric, setting in columns]
     lines, records = [], []
     usual = max((len(values_of(source, metric)) for metric, _ in columns
                  for source in sources.values()), default=0)
-    for label, variant, row, why in rows:
-        cells = [Cell(label, title=row.footnote if row else "")]
-        for metric, setting in columns:
-            source = sources.get((variant, setting))
-            possible = not sweep.table or any(
-                setting in v.settings for v in TABLES[sweep.table] if v.name == variant)
-            cells.append(_cell(source, metric, why, usual) if possible and source
-                         else Cell(NOTHING, "none", title=why))
-            if possible and source:
-                records += _records(sweep, source, variant, setting, metric, row)
-        lines.append((*cells, *(published(row, column) for column in theirs)))
-    name = METRICS[metrics[0]] if several and metrics else ""
+    for place in rows:
+        published_cells = [published(place.row, column) for column in theirs]
+        if not place.variant and all(cell.kind == "none" for cell in published_cells):
+            continue  # quoted, of the other score
+        cells = [Cell(place.label, title=place.row.footnote if place.row else "")]
+        for metric, wanted in columns:
+            # Without a column for each setting, a row has one.
+            setting = place.settings[0] if wanted is None and place.settings else wanted
+            source = sources.get((place.variant, setting))
+            if source is None:
+                cells.append(Cell(NOTHING, "none", title=place.why))
+                continue
+            cells.append(_cell(source, metric, place.why, usual))
+            records += _records(sweep, source, place, setting, metric)
+        lines.append((*cells, *published_cells))
     title = f"{name_of(sweep.table)}: {_WHAT.get(sweep.table, '')}" if sweep.table else sweep.title
-    seeds = sorted({run.seed for source in sources.values() for run, _ in source.runs})
-    return Table(f"{key}-{metrics[0]}" if several and metrics else key,
-                 f"{title}; {name}" if name else title,
-                 _caption(sweep, protocol, metrics, seeds, bool(theirs), sources), tuple(head),
-                 tuple(lines), tuple(records))
+    return Table(key, f"{title}; {METRICS[metrics[0]]}" if settings and metrics else title,
+                 _caption(sweep, protocol, metrics, bool(theirs), sources),
+                 (*head, *headings(theirs)), tuple(lines), tuple(records))
 
 
-def _heading(metric: str, setting: str, several: bool) -> str:
-    if several:
-        return setting
+def _heading(metric: str) -> str:
     arrow = {True: " ↓", False: " ↑"}.get(LESS_IS_BETTER.get(metric), "")
     return f"ours: {METRICS.get(metric, 'score')}{arrow}"
 
 
-def _caption(sweep: Sweep, protocol: Protocol | None, metrics: Sequence[str], seeds: list[int],
-             beside: bool, sources: dict[tuple[str, str], Source]) -> str:
+def _caption(sweep: Sweep, protocol: Protocol | None, metrics: Sequence[str], beside: bool,
+             sources: dict[tuple[str, str], Source]) -> str:
     """What a reader has to know before a number is compared with another."""
+    runs = [run for source in sources.values() for run, _ in source.runs]
+    seeds = sorted({run.seed for run in runs})
     parts = [f"{sweep.title}. Folder {sweep.folder}."]
     if protocol is None:
         parts.append("No run is finished and scored.")
@@ -147,8 +151,8 @@ def _caption(sweep: Sweep, protocol: Protocol | None, metrics: Sequence[str], se
                         "better" for m in metrics)
         parts.append(f"Each number is of the last checkpoint; mean ± standard deviation over "
                      f"training seeds ({', '.join(map(str, seeds))}), without ± of one seed. "
-                     f"{way}. {protocol.sentence().capitalize()}.")
-        if protocol.extractor == "classifier":
+                     f"{way}. {protocol.sentence()}.")
+        if protocol.extractor.startswith("classifier"):
             parts.append("These are scores of a classifier of the data's labels: no FID and no "
                          "Inception Score.")
     if beside:
@@ -159,7 +163,6 @@ def _caption(sweep: Sweep, protocol: Protocol | None, metrics: Sequence[str], se
             "The paper's numbers are FID and Inception Score of other data and larger networks"
             + (", each of its best setting" if sweep.table == "2" else "")
             + ": they stand beside ours for their order, and are not to be compared as equals.")
-    runs = [run for source in sources.values() for run, _ in source.runs]
     empty = sum(not source.runs for source in sources.values())
     if sweep.table and (empty or any(run.state != FINISHED for run in runs)):
         count = len(seeds) or 1
@@ -184,19 +187,20 @@ def _cell(source: Source, metric: str, why: str, usual: int) -> Cell:
     return Cell(text, "ours", source.anchor, "; ".join((title, *others)))
 
 
-def _records(sweep: Sweep, source: Source, variant: str, setting: str, metric: str,
-             row: Row | None) -> list[dict[str, Any]]:
+def _records(sweep: Sweep, source: Source, place: Place, setting: str, metric: str
+             ) -> list[dict[str, Any]]:
     """Rows of the CSV: one of the cell (seed 'all'), and one of each run."""
     theirs = {}
-    if row and metric in BESIDE:
-        for (name, data), value in row.values.items():
+    if place.row and metric in BESIDE:
+        for (name, data), value in place.row.values.items():
             if name == BESIDE[metric]:
                 column = f"paper_{name}_{data}"
                 theirs |= {column: value.mean, f"{column}_std": value.std}
     values = values_of(source, metric)
     mean, std = mean_std(list(values.values())) if values else (None, None)
-    same = {"table": sweep.table or sweep.folder.name, "method": variant, "setting": setting,
-            "metric": metric, "protocol": source.protocol.sentence() if source.protocol else ""}
+    same = {"table": sweep.table or sweep.folder.name, "method": place.variant,
+            "setting": setting, "metric": metric,
+            "protocol": source.protocol.sentence() if source.protocol else ""}
     rows = [{**same, "seed": "all", "value": mean, "std": std, "runs": len(values),
              "state": FINISHED if values else NOT_RUN if not source.runs else "unfinished",
              **theirs}]
