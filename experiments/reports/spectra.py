@@ -210,7 +210,8 @@ def figure14(found: Collection, folder: Path) -> Figure | Missing:
                   f"Of a weight of {_SIZE} x {_SIZE}, computed, of no run: below the line, down to "
                   "zero, lie the values that the i-th largest singular value can take; the dot is "
                   "the least that the largest can be. Orthonormal: the line alone. WN and the "
-                  "Frobenius norm fix the sum of squares, so that a large first value leaves little "
-                  "for the others; SN fixes the largest alone; orthonormal regularisation fixes all.",
+                  "Frobenius norm fix the sum of squares, so that a large first value leaves "
+                  "little for the others; SN fixes the largest alone; orthonormal regularisation "
+                  "fixes all.",
                   save(figure, folder / "figure14.png"))
 
