@@ -9,10 +9,17 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from experiments.reports.parts import Cell, Figure, Missing, Source, Table
-from experiments.reports.runs import FINISHED, METRICS, Collection, Run, how_far
+from experiments.reports.runs import (
+    FINISHED,
+    METRICS,
+    Collection,
+    Run,
+    how_far,
+    protocol_of,
+)
 from sngan_jax.atomic import write_text
 
 PAGE, MARKDOWN, TABLES, PICTURES = "report.html", "report.md", "tables", "figures"
@@ -26,14 +33,14 @@ h1 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-bottom: 1px solid #999;
 h3 { margin: 2rem 0 .3rem; } h4 { margin: 1rem 0 .2rem; font-size: 1rem; }
 a { color: #004f8a; } a:focus-visible { outline: 3px solid #d55e00; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
-th, td { padding: .25rem .6rem; border-bottom: 1px solid #ccc; text-align: right;
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .82rem; }
+th, td { padding: .25rem .4rem; border-bottom: 1px solid #ccc; text-align: right;
          vertical-align: top; }
 thead th { border-bottom: 2px solid #555; vertical-align: bottom; }
 th:first-child, td:first-child, .text td, .text th { text-align: left; }
 tbody th { font-weight: normal; white-space: pre; }
 td.paper, th.paper { background: #eef3f7; } td.missing { color: #595959; font-style: italic; }
-td.ours, td.missing { white-space: nowrap; }
+td { white-space: nowrap; } .text td { white-space: normal; } small { font-size: .85em; }
 .caption { font-size: .9rem; color: #333; max-width: 60rem; } code { font-size: .85em; }
 figure { margin: 1.5rem 0; } img { max-width: 100%; height: auto; border: 1px solid #ddd; }
 .note { background: #fff6e0; border-left: 4px solid #e69f00; padding: .3rem .8rem; }
@@ -121,7 +128,8 @@ def _contents(name: str, entries: Iterable[tuple[str, str]]) -> str:
 def _table(table: Table) -> str:
     def head(text: str) -> str:
         kind = _class("paper") if text.startswith("paper") else ""
-        return f'<th scope="col"{kind}>{_e(text)}</th>'
+        # A narrow column breaks no name at its hyphen.
+        return f'<th scope="col"{kind}>{_e(text).replace("-", "&#8209;")}</th>'
 
     rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>\n" for row in table.rows)
     return (f'<section id="{slug(table.key)}"><h3>{_e(table.title)}</h3>'
@@ -132,7 +140,9 @@ def _table(table: Table) -> str:
 
 def _cell(cell: Cell) -> str:
     title = f' title="{_e(cell.title)}"' if cell.title else ""
-    text = f'<a href="#{cell.source}">{_e(cell.text)}</a>' if cell.source else _e(cell.text)
+    value, sign, deviation = _e(cell.text).partition(" ± ")
+    text = f"{value}<small>{sign}{deviation}</small>" if sign else value
+    text = f'<a href="#{cell.source}">{text}</a>' if cell.source else text
     if cell.kind == "label":
         return f'<th scope="row"{title}>{text}</th>'
     return f"<td{_class(cell.kind)}{title}>{text}</td>"
@@ -169,16 +179,22 @@ def provenance(source: Source) -> list[str]:
     for run, record in source.runs:
         words = [f"seed {run.seed}", str(run.folder)]
         if record:
-            scores = ", ".join(f"{METRICS[name]} {value}" for name, value in
-                               record["scores"].items() if name in METRICS)
-            words += [f"checkpoint of iteration {record['fake']['iteration']:,}", scores,
+            earlier = [f"{other['fake']['iteration']:,}: {_scores(other)}" for other in run.records
+                       if protocol_of(other) == source.protocol and other is not record]
+            words += [f"checkpoint of iteration {record['fake']['iteration']:,}", _scores(record),
                       f"scored {record.get('date', 'at an unknown time')} on "
                       f"{record.get('device', 'an unknown device')} by commit "
-                      f"{record.get('commit') or 'unknown'}"]
+                      f"{record.get('commit') or 'unknown'}",
+                      *([f"other scores, at iteration {', at '.join(earlier)}"] * bool(earlier))]
         else:
             words.append(how_far(run))
         lines.append("; ".join((*words, machine(run))))
     return lines
+
+
+def _scores(record: dict[str, Any]) -> str:
+    return ", ".join(f"{METRICS[name]} {value}" for name, value in record["scores"].items()
+                     if name in METRICS)
 
 
 def machine(run: Run) -> str:

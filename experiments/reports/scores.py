@@ -73,8 +73,8 @@ def _by_setting(found: Collection, folder: Path, number: str, theirs: str) -> Fi
             title if name == theirs else f"Figure {number}: {name} of every method in every "
             f"setting (the paper: {theirs})",
             f"{where(sweep)} {count} of {len(SETTINGS) * _rows()} combinations are run, and the "
-            f"others are absent. Large marks: mean of the last checkpoints over seeds; small ones: each "
-            f"seed. {protocol.sentence()}.", file, tuple(of_run(run, f"{metric} {value:.6g}")
+            "others are absent. Large marks: mean of the last checkpoints over seeds; small ones: "
+            f"each seed. {protocol.sentence()}.", file, tuple(of_run(run, f"{metric} {value:.6g}")
                                                         for run, value in used))
     return Missing(title, "No finished run of Table 2 has it. Make it by: "
                    f"{command_like(found, '2')}")
@@ -88,7 +88,7 @@ def _rows() -> int:
 def figure4(found: Collection, folder: Path) -> Figure | Missing:
     """D's last layer, widened."""
     return _by_field(found, folder, "4", "last_layer_multiplier",
-                     "width into and out of D's last layer, × the standard CNN's",
+                     "width of D's last layer, × the CNN's",
                      "the width of D's last layer")
 
 

@@ -86,7 +86,7 @@ def _of_sweep(sweep: Sweep, runs: list[Run], protocol: Protocol | None, n: int) 
     tables = [_ours(sweep, f"{key}-{group[0]}" if several and group else key, protocol, rows,
                     settings if several else [], group, sources) for group in groups]
     tables[0] = tables[0]._replace(sources=tuple(s for s in sources.values() if s.runs))
-    if protocol:
+    if protocol and (several or any(len(run.records) > 1 for run in runs)):
         tables.append(hindsight_table(sweep, key, protocol, rows, settings, metrics, sources))
     return tables
 
@@ -128,6 +128,7 @@ def _ours(sweep: Sweep, key: str, protocol: Protocol | None, rows: Sequence[Plac
             records += _records(sweep, source, place, setting, metric)
         lines.append((*cells, *published_cells))
     title = f"{name_of(sweep.table)}: {_WHAT.get(sweep.table, '')}" if sweep.table else sweep.title
+    title = f"Numbers of {title}" if sweep.table.startswith("figure") else title
     return Table(key, f"{title}; {METRICS[metrics[0]]}" if settings and metrics else title,
                  _caption(sweep, protocol, metrics, bool(theirs), sources),
                  (*head, *headings(theirs)), tuple(lines), tuple(records))
@@ -149,6 +150,7 @@ def _caption(sweep: Sweep, protocol: Protocol | None, metrics: Sequence[str], be
     else:
         way = ", ".join(f"{METRICS[m]} ({m}): {'less' if LESS_IS_BETTER.get(m) else 'more'} is "
                         "better" for m in metrics)
+        way = way[0].upper() + way[1:]
         parts.append(f"Each number is of the last checkpoint; mean ± standard deviation over "
                      f"training seeds ({', '.join(map(str, seeds))}), without ± of one seed. "
                      f"{way}. {protocol.sentence()}.")
