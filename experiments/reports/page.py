@@ -28,7 +28,7 @@ _COLUMNS = ("table", "method", "setting", "seed", "metric", "value", "std", "run
 _STYLE = """
 :root { color-scheme: light; }
 body { font: 1rem/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff;
-       max-width: 66rem; margin: 0 auto; padding: 1rem 1.5rem 4rem; }
+       max-width: 72rem; margin: 0 auto; padding: 1rem 1.5rem 4rem; }
 h1 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-bottom: 1px solid #999; }
 h3 { margin: 2rem 0 .3rem; } h4 { margin: 1rem 0 .2rem; font-size: 1rem; }
 a { color: #004f8a; } a:focus-visible { outline: 3px solid #d55e00; }
@@ -41,7 +41,7 @@ th:first-child, td:first-child, .text td, .text th { text-align: left; }
 tbody th { font-weight: normal; white-space: pre; }
 td.paper, th.paper { background: #eef3f7; } td.missing { color: #595959; font-style: italic; }
 td { white-space: nowrap; } .text td { white-space: normal; } small { font-size: .85em; }
-.caption { font-size: .9rem; color: #333; max-width: 60rem; } code { font-size: .85em; }
+.caption { font-size: .9rem; color: #333; max-width: 66rem; } code { font-size: .85em; }
 figure { margin: 1.5rem 0; } img { max-width: 100%; height: auto; border: 1px solid #ddd; }
 .note { background: #fff6e0; border-left: 4px solid #e69f00; padding: .3rem .8rem; }
 .absent { background: #f4f4f4; border-left: 4px solid #777; padding: .3rem .8rem; }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,6 +67,7 @@ def values_of(source: Source, metric: str) -> dict[int, float]:
     return {seed: value for seed, value in found.items() if value is not None}
 
 
-def number(value: float) -> str:
-    """Four digits."""
-    return f"{value:.4g}"
+def number(value: float, std: float | None = None) -> str:
+    """Four digits; the deviation behind ± to the same place."""
+    places = max(3 - math.floor(math.log10(abs(value))), 0) if value else 3
+    return f"{value:.{places}f}" + (f" ± {std:.{places}f}" if std is not None else "")

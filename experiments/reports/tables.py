@@ -185,9 +185,8 @@ def _cell(source: Source, metric: str, why: str, usual: int) -> Cell:
                     source.anchor, f"the output of the runs is in {jobs}" if jobs.is_dir() else "")
     mean, std = mean_std(list(values.values()))
     few = f" (n={len(values)})" if len(values) < usual else ""
-    text = number(mean) + (f" ± {std:.2g}" if std is not None else "") + few
     title = ", ".join(f"seed {seed}: {number(value)}" for seed, value in values.items())
-    return Cell(text, "ours", source.anchor, "; ".join((title, *others)))
+    return Cell(number(mean, std) + few, "ours", source.anchor, "; ".join((title, *others)))
 
 
 def _records(sweep: Sweep, source: Source, place: Place, setting: str, metric: str

@@ -33,6 +33,11 @@ def cell(table, label, column):
     return row[table.head.index(column)]
 
 
+def shown(value, more=""):
+    """Four digits, of numbers from 1 to 9,999."""
+    return f"{value:.{4 - len(str(int(value)))}f}{more}"
+
+
 def test_a_cell_is_the_mean_and_deviation_of_last_checkpoints_over_seeds(tmp_path):
     cells = write_sweep(tmp_path / "t2", TINY._replace(seeds=3))
     tables = tables_of(tmp_path / "t2")
@@ -40,11 +45,12 @@ def test_a_cell_is_the_mean_and_deviation_of_last_checkpoints_over_seeds(tmp_pat
             ("SN-GANs",), ("sn",), ("A", "C"), ("fcd", "cs")):
         values = [scores_of(c)[metric] for c in cells
                   if (c.variant, c.setting) == (variant, setting)]
-        shown = cell(tables[f"t2-{metric}"], label, setting)
-        mean, std = map(float, shown.text.split(" ± "))
+        text = cell(tables[f"t2-{metric}"], label, setting).text
+        mean, std = map(float, text.split(" ± "))
         assert len(values) == 3
         np.testing.assert_allclose(mean, np.mean(values), rtol=1e-3)
-        np.testing.assert_allclose(std, np.std(values, ddof=1), rtol=0.06)
+        unit = 10.0 ** -len(text.split(" ± ")[1].partition(".")[2])
+        np.testing.assert_allclose(std, np.std(values, ddof=1), atol=unit / 2)
     assert cell(tables["t2-fcd"], "SN-GANs", "B").text == "not run"
     assert cell(tables["t2-fcd"], "Batch Norm.", "A").text == "not run"
     assert cell(tables["t2-fcd"], "SN-GANs, Eq. (17), ResNet", "own").text == "not run"
@@ -61,10 +67,11 @@ def test_the_best_stands_apart_and_is_called_so(tmp_path):
     scores = {c.setting: scores_of(c) for c in cells if c.variant == "sn"}
     row = next(row for row in table.rows if row[0].text == "SN-GANs")
     best = min(scores, key=lambda setting: scores[setting]["fcd"])
-    assert row[1].text == f"{scores[best]['fcd']:.4g} ({best})"
-    assert row[2].text == f"1 ({best})" and "best of 2 scored" in row[2].title
+    assert row[1].text == shown(scores[best]["fcd"], f" ({best})")
+    assert row[2].text == f"1.000 ({best})" and "best of 2 scored" in row[2].title
     best = max(scores, key=lambda setting: scores[setting]["cs"])
-    assert row[3].text == f"{scores[best]['cs']:.4g} ({best})" and row[4].text == f"9 ({best})"
+    assert row[3].text == shown(scores[best]["cs"], f" ({best})")
+    assert row[4].text == f"9.000 ({best})"
 
 
 def test_the_papers_numbers_stand_beside_ours_as_printed(tmp_path):
@@ -113,8 +120,8 @@ def test_a_table_with_one_setting_a_row_has_a_column_for_each_score(tmp_path):
     cells = write_sweep(tmp_path / "t7", request)
     table = tables_of(tmp_path / "t7")["t7"]
     (sn,) = [c for c in cells if c.variant == "sn_wgan_gp"]
-    shown = cell(table, "  w/ Spectral Norm.", "ours: classifier Fréchet distance ↓")
-    assert shown.text == f"{scores_of(sn)['fcd']:.4g}"
+    distance = cell(table, "  w/ Spectral Norm.", "ours: classifier Fréchet distance ↓")
+    assert distance.text == shown(scores_of(sn)["fcd"])
     assert cell(table, "  w/ Weight Norm.", "ours: classifier score ↑").text == "not run"
     assert cell(table, "  w/ Frobenius Norm.", "paper: IS, CIFAR-10").title.startswith("N/A")
 
@@ -162,7 +169,7 @@ def test_scores_of_two_protocols_never_meet_in_a_table(tmp_path):
     tables = tables_of(tmp_path / "t2")
     assert scores_of(cells[0])["fcd"] == pytest.approx(
         float(cell(tables["t2-fcd"], "WGAN-GP", "A").text), rel=1e-3)
-    assert cell(tables["t2-2-fcd"], "WGAN-GP", "A").text == "5"
+    assert cell(tables["t2-2-fcd"], "WGAN-GP", "A").text == "5.000"
     assert "against 9 generated" in tables["t2-2-fcd"].caption
     assert cell(tables["t2-2-fcd"], "WGAN-GP", "C").text == "no score by this protocol"
 
