@@ -25,6 +25,8 @@ from sngan_jax.atomic import write_text
 PAGE, MARKDOWN, TABLES, PICTURES = "report.html", "report.md", "tables", "figures"
 _COLUMNS = ("table", "method", "setting", "seed", "metric", "value", "std", "runs", "state",
             "iteration", "run_folder", "protocol", "commit")
+_ABSENT = ("A figure that is not run has the command for its runs beside it; their folder is then "
+           "given to --workdir too.")
 _STYLE = """
 :root { color-scheme: light; }
 body { font: 1rem/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff;
@@ -97,7 +99,7 @@ def page(report: Report) -> str:
             *(f'<p class="note">{_rich(note)}</p>' for note in report.found.notes),
             f'<nav aria-label="Contents"><h2>Contents</h2>{"".join(contents)}</nav>',
             "<h2>Tables</h2>", *map(_table, report.tables),
-            "<h2>Figures</h2>", *map(_figure, report.figures),
+            "<h2>Figures</h2>", f"<p>{_ABSENT}</p>", *map(_figure, report.figures),
             '<h2 id="provenance">Where each number is from</h2>', *map(_source, sources),
             '<h2 id="runs">All runs</h2>', _runs(report.found.runs)]
     return (f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
@@ -225,7 +227,7 @@ def markdown(report: Report, folder: Path) -> str:
         lines += [f"### {table.title}", "", table.caption, "", _md_row(table.head),
                   _md_row(["---"] * len(table.head)),
                   *(_md_row([_md_cell(cell) for cell in row]) for row in table.rows), ""]
-    lines += ["## Figures", ""]
+    lines += ["## Figures", "", _ABSENT, ""]
     for figure in report.figures:
         lines += [f"### {figure.title}", ""]
         if isinstance(figure, Missing):

@@ -92,7 +92,8 @@ def published(row: Row | None, column: tuple[str, str]) -> Cell:
     if value is None:
         return Cell(NOTHING, "none", title=row.footnote if row else "")
     notes = [row.footnote, f"quoted from {row.quoted_from}" if row.quoted_from else ""]
-    return Cell(printed(value, 2 if column[0] == "IS" else 1), "paper",
+    digits = 2 if column[0] == "IS" and column[1] != "imagenet128" else 1
+    return Cell(printed(value, digits), "paper",
                 title="; ".join(filter(None, notes)))
 
 
