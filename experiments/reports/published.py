@@ -88,6 +88,7 @@ def paper_columns(sweep: Sweep, metrics: Sequence[str], rows: Sequence[Place]
 
 
 def published(row: Row | None, column: tuple[str, str]) -> Cell:
+    """The paper's number of a row in one of `paper_columns`, or a dash."""
     value = row.values.get(column) if row else None
     if value is None:
         return Cell(NOTHING, "none", title=row.footnote if row else "")
