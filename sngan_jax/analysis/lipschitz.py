@@ -20,6 +20,7 @@ import numpy as np
 
 from sngan_jax.analysis.spectra import LinearLayer, operator_norm, singular_values
 from sngan_jax.compilation import jit
+from sngan_jax.models.blocks import CONCAT_AFTER, CONCAT_FEATURES
 from sngan_jax.models.cnn import CNNDiscriminator
 from sngan_jax.models.resnet import ResNetDiscriminator
 from sngan_jax.normalization import BatchNorm, LayerNorm
@@ -80,15 +81,16 @@ def _product(d: nn.Module, variables: Any, layers: dict[str, LinearLayer],
         raise NoBoundError(f"{type(d).__name__} is none of {', '.join(r.__name__ for r in rules)}, "
                            "and how its layers are joined is not known")
     rule, names = rules[type(d)]
-    expected = names(d, layers)
-    if strange := sorted(expected ^ set(layers)):
-        raise NoBoundError(f"'{strange[0]}' is not where {type(d).__name__} has a layer, or no "
-                           "layer is: a convolution was replaced by a module of another kind")
+    if strange := sorted(names(d) ^ set(layers)):
+        raise NoBoundError(f"{type(d).__name__} has another structure at '{strange[0]}' than its "
+                           "own layers: one was replaced by a module that is no single layer")
     return rule(d, _Parts(layers, norm_of, lambda path: _scale(d, variables, path)))
 
 
-def _cnn_layers(d: CNNDiscriminator, layers: dict[str, LinearLayer]) -> set[str]:
-    return {f"conv{i}" for i in range(len(d.widths))} | _head_layers(d)
+def _cnn_layers(d: CNNDiscriminator) -> set[str]:
+    without_classes = d.conditioning == "concat" and len(d.widths) <= 2 * CONCAT_AFTER
+    head = {"head/dense"} if without_classes else _head_layers(d)
+    return {f"conv{i}" for i in range(len(d.widths))} | head
 
 
 def _cnn(d: CNNDiscriminator, parts: _Parts) -> float:
@@ -100,37 +102,48 @@ def _cnn(d: CNNDiscriminator, parts: _Parts) -> float:
     return bound
 
 
-def _resnet_layers(d: ResNetDiscriminator, layers: dict[str, LinearLayer]) -> set[str]:
-    convs = {f"block{i + 1}/{name}" for i in range(len(d.widths)) for name in ("conv1", "conv2")}
-    shortcuts = {f"block{i + 1}/shortcut" for i in range(len(d.widths))}
-    # Without one, the shortcut is the identity; where the size is halved there is one.
-    return convs | (shortcuts & set(layers)) | _head_layers(d)
+def _resnet_layers(d: ResNetDiscriminator) -> set[str]:
+    names = _head_layers(d)
+    for i in range(len(d.widths)):
+        names |= {f"block{i + 1}/conv1", f"block{i + 1}/conv2"}
+        if _halves(d, i) or _channels(d, i) != d.widths[i]:
+            names.add(f"block{i + 1}/shortcut")
+    return names
+
+
+def _halves(d: ResNetDiscriminator, i: int) -> bool:
+    return i == 0 or i < d.downsampling
+
+
+def _channels(d: ResNetDiscriminator, i: int) -> int:
+    """Into block i > 0, counted from 0."""
+    concatenated = (d.num_classes and d.conditioning == "concat"
+                    and i == min(CONCAT_AFTER, len(d.widths)))
+    return d.widths[i - 1] + (CONCAT_FEATURES if concatenated else 0)
 
 
 def _resnet(d: ResNetDiscriminator, parts: _Parts) -> float:
-    side = _side(parts.layers["block1/conv1"]) // 2**max(d.downsampling, 1)
-    bound = _head(d, parts) * {"sum": side, "mean": 1 / side}[d.pool]  # √(side²) positions
+    height, width, _ = parts.layers["block1/conv1"].geometry[1]
+    positions = height * width // 4 ** max(d.downsampling, 1)
+    # From (positions, c) to (c,), all positions with equal weights.
+    bound = _head(d, parts) * {"sum": positions**0.5, "mean": positions**-0.5}[d.pool]
     for i in range(len(d.widths)):
-        # The first block halves the size in any case, and has no norm before its first convolution.
-        pooled, norms = i < max(d.downsampling, 1), ("norm1",) if i == 0 else ("norm1", "norm2")
-        block = f"block{i + 1}"
+        block, pooled = f"block{i + 1}", _halves(d, i)
         branch = parts.norm(f"{block}/conv1") * parts.norm(f"{block}/conv2", pooled)
-        for name in norms:
+        # The first block has no norm before its first convolution.
+        for name in ("norm1",) if i == 0 else ("norm1", "norm2"):
             branch *= parts.scale(f"{block}/{name}")
-        shortcut = f"{block}/shortcut"
-        # A convolution of 1x1 and the mean act on different axes: their norms multiply.
-        around = parts.norm(shortcut) * (_MEAN if pooled else 1) if shortcut in parts.layers else 1
+        around = 1.0
+        if (shortcut := f"{block}/shortcut") in parts.layers:
+            # A convolution of 1x1 and the mean act on different axes: their norms multiply.
+            around = parts.norm(shortcut) * (_MEAN if pooled else 1)
         bound *= branch + around
     return bound
 
 
-def _side(layer: LinearLayer) -> int:
-    return layer.geometry[1][0]
-
-
 def _head_layers(d: nn.Module) -> set[str]:
-    extra = {"projection": "head/embed", "auxiliary": "head/classes", "concat": "embed"}
-    return {"head/dense"} | ({extra[d.conditioning]} if d.num_classes else set())
+    of_classes = {"projection": "head/embed", "auxiliary": "head/classes", "concat": "embed"}
+    return {"head/dense"} | ({of_classes[d.conditioning]} if d.num_classes else set())
 
 
 def _head(d: nn.Module, parts: _Parts) -> float:
@@ -198,7 +211,7 @@ def measure(discriminator: nn.Module, variables: Any, x: np.ndarray, labels: np.
 
 
 def _logits(discriminator: nn.Module, variables: Any, x: jax.Array, y: jax.Array | None):
-    output = discriminator.apply(variables, x, y)
+    output = discriminator.apply(variables, x, *(() if y is None else (y,)))
     return output[0] if isinstance(output, tuple) else output
 
 
@@ -220,32 +233,36 @@ def between(a: Points, b: Points, seed: int) -> np.ndarray:
 
 
 def ascend(discriminator: nn.Module, variables: Any, start: Points, steps: int, rate: float
-           ) -> tuple[float, np.ndarray]:
-    """The largest gradient norm met while climbing D from some images, up and down.
+           ) -> tuple[float, float]:
+    """Gradient ascent on ‖∇D‖ over x: the largest gradient norm, and the largest ratio of a pair.
 
-    D is linear in pieces (ReLU), so that its gradient's norm is constant in each and shows no way
-    to a larger one. What is climbed is D itself: along ±∇D/‖∇D‖, inside [-1, 1].
+    The gradient of ‖∇D‖ is H u, with the Hessian H and u = ∇D/‖∇D‖. D is linear in pieces (ReLU)
+    and its H zero almost everywhere, so the difference of two gradients, at x ± rate·u, stands for
+    it. These two points are also the pair. All points stay inside [-1, 1].
 
     Args:
-      start: each point is climbed from upwards and downwards.
-      steps: how many.
+      start: where from.
+      steps: how many; with none the results are the start's largest norm, and 0.
       rate: length of a step.
-
-    Returns:
-      the largest norm, that of the start included, and the ends of the climbs (2n, h, w, c).
     """
-    x = np.concatenate([start.x, start.x])
-    labels = None if start.labels is None else np.concatenate([start.labels, start.labels])
-    sign = np.repeat([1, -1], len(start.x)).astype(np.float32)
-    largest = start.lengths.max(initial=0)
-    gradients, lengths = np.concatenate([start.gradients] * 2), np.concatenate([start.lengths] * 2)
+    def unit(x: np.ndarray) -> np.ndarray:
+        lengths = np.linalg.norm(x.reshape(len(x), -1), axis=1)
+        return x / np.maximum(lengths, np.finfo(np.float32).tiny)[:, None, None, None]
+
+    largest, ratio, now = start.lengths.max(initial=0), 0.0, start
     for _ in range(steps):
-        scale = sign * rate / np.maximum(lengths, 1e-30).astype(np.float32)
-        x = np.clip(x + scale[:, None, None, None] * gradients, -1, 1)
-        now = measure(discriminator, variables, x, labels)
-        gradients, lengths = now.gradients, now.lengths
-        largest = max(largest, lengths.max())
-    return float(largest), x
+        u = rate * unit(now.gradients)
+        above, below = (measure(discriminator, variables, np.clip(now.x + step, -1, 1),
+                                start.labels) for step in (u, -u))
+        distance = np.linalg.norm((above.x - below.x).reshape(len(u), -1).astype(np.float64),
+                                  axis=1)
+        far = distance > _NEAR
+        rise = np.abs(above.logits.astype(np.float64) - below.logits)
+        ratio = max(ratio, (rise[far] / distance[far]).max(initial=0))
+        x = np.clip(now.x + rate * unit(above.gradients - below.gradients), -1, 1)
+        now = measure(discriminator, variables, x, start.labels)
+        largest = max(largest, above.lengths.max(), below.lengths.max(), now.lengths.max())
+    return float(largest), float(ratio)
 
 
 def pair_ratio(points: Points) -> float:
