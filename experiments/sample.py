@@ -82,8 +82,7 @@ def _check_flags() -> str | None:
         raise UserError("--rows goes with --interpolate or --morph, and both are missing")
     if walk == "morph" and LABEL.value is not None:
         raise UserError("--label goes with one class, and --morph with two: leave it out")
-    least = {NUM: 1, GRID: 1, ROWS: 1, STEPS: 2, INTERPOLATE: 2}
-    for flag, bound in least.items():
+    for flag, bound in ((NUM, 1), (GRID, 1), (ROWS, 1), (STEPS, 2), (INTERPOLATE, 2)):
         if flag.value is not None and flag.value < bound:
             raise UserError(f"--{flag.name} is {flag.value}: it must be at least {bound}")
     return walk
