@@ -48,8 +48,8 @@ def save_curves(file: Path, iterations: list[int], curves: dict[str, list[float]
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
     for i, (name, values) in enumerate(curves.items()):
-        axes.plot(iterations, values, label=name, linewidth=1.2, color=_COLOURS[i % len(_COLOURS)],
-                  linestyle=("-", "--", ":")[i // len(_COLOURS) % 3])
+        axes.plot(iterations, values, label=name, linewidth=1.2, color=COLOURS[i % len(COLOURS)],
+                  linestyle=("-", "--", ":")[i // len(COLOURS) % 3])
     axes.set(xlabel="iteration (generator updates)", ylabel=ylabel)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small", ncols=2 if len(curves) > 6 else 1)
@@ -58,4 +58,4 @@ def save_curves(file: Path, iterations: list[int], curves: dict[str, list[float]
 
 
 # Okabe and Ito's colours, distinguishable by colour-blind readers.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -125,7 +125,7 @@ def test_every_table_scale_and_data_set_makes_valid_configs():
 
 
 @pytest.mark.parametrize(("changes", "words"), [
-    ({"table": "3"}, "there are 2, 7, steps"),
+    ({"table": "3"}, "there are 2, 7, 8"),
     ({"dataset": "mnist"}, "there are digits, fashion_mnist"),
     ({"scale": "huge"}, "there are tiny, small, paper"),
     ({"seeds": 0}, "at least one"),
