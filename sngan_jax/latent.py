@@ -45,7 +45,8 @@ def spherical(a: jax.Array, b: jax.Array, steps: int) -> jax.Array:
     cosine = jnp.sum(a * b, axis=-1, keepdims=True) / jnp.maximum(lengths[0] * lengths[1], 1e-30)
     angle = jnp.arccos(jnp.clip(cosine, -1, 1))[:, None]
     sine = jnp.sin(angle)
-    flat = (sine < 1e-3) | (lengths[0] * lengths[1] == 0)[:, None]  # of what float32 tells of a cosine near one
+    # A sine below 1e-3 is not told by a float32 cosine; a vector of length zero has no angle.
+    flat = (sine < 1e-3) | (lengths[0] * lengths[1] == 0)[:, None]
     safe = jnp.where(flat, 1, sine)
     arc = (jnp.sin((1 - t) * angle) * a[:, None] + jnp.sin(t * angle) * b[:, None]) / safe
     return jnp.where(flat, line, arc)
