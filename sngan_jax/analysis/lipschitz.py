@@ -1,0 +1,262 @@
+"""Bounds of a discriminator's Lipschitz constant from above, and measurements from below.
+
+Everything is about D's logit as a function of its image, D(·, y) for every class y, in Euclidean
+norms: logits per unit of the input, whose pixels are in [-1, 1]. D is that of evaluation.
+
+The upper bound multiplies the norms of what comes one after the other, and adds those of the two
+ways through a residual block. Each factor is exact; the product is not, for no input is stretched
+most by all layers at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sngan_jax.analysis.spectra import LinearLayer, operator_norm, singular_values
+from sngan_jax.compilation import jit
+from sngan_jax.models.cnn import CNNDiscriminator
+from sngan_jax.models.resnet import ResNetDiscriminator
+from sngan_jax.normalization import BatchNorm, LayerNorm
+
+# The mean over disjoint squares of 2x2: four equal pixels a keep a as one, from norm 2a to a.
+_MEAN = 0.5
+# Pairs nearer than this say nothing: float32 cannot tell their logits.
+_NEAR = 1e-3
+
+
+class NoBoundError(ValueError):
+    """No bound can be given; the message says why, as a sentence without its capital and stop."""
+
+
+def upper_bound(discriminator: nn.Module, variables: Any, layers: dict[str, LinearLayer]) -> float:
+    """A bound of the Lipschitz constant of x -> D(x, y), whatever y: of operator norms.
+
+    Args:
+      discriminator: a `CNNDiscriminator` or a `ResNetDiscriminator`.
+      variables: its collections; batch norm's scale is that of the running statistics.
+      layers: `spectra.linear_layers` of it.
+
+    Raises:
+      NoBoundError: for other networks, layer norm, and layers in place of a convolution that are
+        several.
+    """
+    return _product(discriminator, variables, layers, operator_norm)
+
+
+def reshaped_bound(discriminator: nn.Module, variables: Any, layers: dict[str, LinearLayer]
+                   ) -> float:
+    """`upper_bound` with the σ of the reshaped matrix in place of a convolution's norm.
+
+    The paper's argument (§2.1, eq. 7) with its σ. It is no bound: a convolution's norm is up to
+    the side of its window over its stride times as large (paper, footnote 3).
+    """
+    def sigma(layer: LinearLayer, pooled: bool = False) -> float:
+        return float(singular_values(layer)[0]) * (_MEAN if pooled else 1)
+
+    return _product(discriminator, variables, layers, sigma)
+
+
+class _Parts(NamedTuple):
+    """What the rules below look up by a path inside the network: norms of layers and of scales."""
+
+    layers: dict[str, LinearLayer]
+    norm_of: Callable[..., float]
+    scale: Callable[[str], float]
+
+    def norm(self, name: str, pooled: bool = False) -> float:
+        return self.norm_of(self.layers[name], pooled=pooled)
+
+
+def _product(d: nn.Module, variables: Any, layers: dict[str, LinearLayer],
+             norm_of: Callable[..., float]) -> float:
+    rules = {CNNDiscriminator: (_cnn, _cnn_layers), ResNetDiscriminator: (_resnet, _resnet_layers)}
+    if type(d) not in rules:
+        raise NoBoundError(f"{type(d).__name__} is none of {', '.join(r.__name__ for r in rules)}, "
+                           "and how its layers are joined is not known")
+    rule, names = rules[type(d)]
+    expected = names(d, layers)
+    if strange := sorted(expected ^ set(layers)):
+        raise NoBoundError(f"'{strange[0]}' is not where {type(d).__name__} has a layer, or no "
+                           "layer is: a convolution was replaced by a module of another kind")
+    return rule(d, _Parts(layers, norm_of, lambda path: _scale(d, variables, path)))
+
+
+def _cnn_layers(d: CNNDiscriminator, layers: dict[str, LinearLayer]) -> set[str]:
+    return {f"conv{i}" for i in range(len(d.widths))} | _head_layers(d)
+
+
+def _cnn(d: CNNDiscriminator, parts: _Parts) -> float:
+    bound = _head(d, parts)
+    for i in range(len(d.widths)):
+        bound *= parts.norm(f"conv{i}") * max(1.0, abs(d.slope))
+        if i > 0:
+            bound *= parts.scale(f"norm{i}")
+    return bound
+
+
+def _resnet_layers(d: ResNetDiscriminator, layers: dict[str, LinearLayer]) -> set[str]:
+    convs = {f"block{i + 1}/{name}" for i in range(len(d.widths)) for name in ("conv1", "conv2")}
+    shortcuts = {f"block{i + 1}/shortcut" for i in range(len(d.widths))}
+    # Without one, the shortcut is the identity; where the size is halved there is one.
+    return convs | (shortcuts & set(layers)) | _head_layers(d)
+
+
+def _resnet(d: ResNetDiscriminator, parts: _Parts) -> float:
+    side = _side(parts.layers["block1/conv1"]) // 2**max(d.downsampling, 1)
+    bound = _head(d, parts) * {"sum": side, "mean": 1 / side}[d.pool]  # √(side²) positions
+    for i in range(len(d.widths)):
+        # The first block halves the size in any case, and has no norm before its first convolution.
+        pooled, norms = i < max(d.downsampling, 1), ("norm1",) if i == 0 else ("norm1", "norm2")
+        block = f"block{i + 1}"
+        branch = parts.norm(f"{block}/conv1") * parts.norm(f"{block}/conv2", pooled)
+        for name in norms:
+            branch *= parts.scale(f"{block}/{name}")
+        shortcut = f"{block}/shortcut"
+        # A convolution of 1x1 and the mean act on different axes: their norms multiply.
+        around = parts.norm(shortcut) * (_MEAN if pooled else 1) if shortcut in parts.layers else 1
+        bound *= branch + around
+    return bound
+
+
+def _side(layer: LinearLayer) -> int:
+    return layer.geometry[1][0]
+
+
+def _head_layers(d: nn.Module) -> set[str]:
+    extra = {"projection": "head/embed", "auxiliary": "head/classes", "concat": "embed"}
+    return {"head/dense"} | ({extra[d.conditioning]} if d.num_classes else set())
+
+
+def _head(d: nn.Module, parts: _Parts) -> float:
+    """max over y of ‖w + row y‖: the logit is <w, h> + b + <row y, h>.
+
+    A class row beside the features ('concat') is constant in x; of an auxiliary classifier's
+    outputs the logit is no function.
+    """
+    w = parts.layers["head/dense"].weight[:, 0]
+    if d.num_classes and d.conditioning == "projection":
+        w = w + parts.layers["head/embed"].weight
+    return float(np.max(np.linalg.norm(np.atleast_2d(w), axis=1)))
+
+
+def _scale(d: nn.Module, variables: Any, path: str) -> float:
+    """The Lipschitz constant of the norm of activations at a path, such as 'block2/norm1'."""
+    if d.norm is None:
+        return 1.0
+    norm = d.norm()
+    if isinstance(norm, LayerNorm):
+        raise NoBoundError(
+            "layer norm divides an image's activations by their own deviation, which may be as "
+            f"small as it likes: only its ε bounds it, by 1/√ε = {norm.epsilon ** -0.5:,.0f} a "
+            "layer, and a product of those says nothing")
+    if not isinstance(norm, BatchNorm):
+        raise NoBoundError(f"the norm of activations {type(norm).__name__} has no rule here")
+    stats, own = variables["batch_stats"], variables["params"]
+    for part in path.split("/"):
+        stats, own = stats[part], own.get(part, {})
+    gamma = np.asarray(own.get("scale", 1.0), np.float64)
+    return float(np.max(np.abs(gamma) / np.sqrt(np.asarray(stats["var"], np.float64)
+                                               + norm.epsilon)))
+
+
+class Points(NamedTuple):
+    """Where D is measured: images, their labels (None: unconditional), logits and gradients.
+
+    x, gradients: float32 (n, h, w, c); labels: int32 (n,); logits: float32 (n,).
+    """
+
+    x: np.ndarray
+    labels: np.ndarray | None
+    logits: np.ndarray
+    gradients: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """‖∇_x D(x, y)‖₂ of each point: float64 (n,)."""
+        return np.linalg.norm(self.gradients.reshape(len(self.x), -1).astype(np.float64), axis=1)
+
+
+def measure(discriminator: nn.Module, variables: Any, x: np.ndarray, labels: np.ndarray | None, *,
+            batch_size: int = 64) -> Points:
+    """D and its gradient at some images; arguments as the fields of `Points`."""
+    n = len(x)
+    batch_size = min(batch_size, n)
+    logits, gradients = [], []
+    for start in range(0, n, batch_size):
+        rows = np.arange(start, start + batch_size) % n
+        part = _value_and_gradient(discriminator, variables, jnp.asarray(x[rows]),
+                                   None if labels is None else jnp.asarray(labels[rows]))
+        logits.append(np.asarray(part[0]))
+        gradients.append(np.asarray(part[1]))
+    return Points(np.asarray(x), labels, np.concatenate(logits)[:n], np.concatenate(gradients)[:n])
+
+
+def _logits(discriminator: nn.Module, variables: Any, x: jax.Array, y: jax.Array | None):
+    output = discriminator.apply(variables, x, y)
+    return output[0] if isinstance(output, tuple) else output
+
+
+def _gradient(discriminator: nn.Module, variables: Any, x: jax.Array, y: jax.Array | None):
+    with jax.default_matmul_precision("highest"):
+        logits, pull = jax.vjp(lambda x: _logits(discriminator, variables, x, y), x)
+        return logits, pull(jnp.ones_like(logits))[0]
+
+
+_value_and_gradient = jit(_gradient, static_argnums=(0,))
+
+
+def between(a: Points, b: Points, seed: int) -> np.ndarray:
+    """One image on the line from each of `a` to one of `b`, at a random place: float32 (n, …)."""
+    rng = np.random.default_rng(seed)
+    t = rng.uniform(size=(len(a.x), 1, 1, 1)).astype(np.float32)
+    other = b.x[rng.integers(len(b.x), size=len(a.x))]
+    return a.x + t * (other - a.x)
+
+
+def ascend(discriminator: nn.Module, variables: Any, start: Points, steps: int, rate: float
+           ) -> tuple[float, np.ndarray]:
+    """The largest gradient norm met while climbing D from some images, up and down.
+
+    D is linear in pieces (ReLU), so that its gradient's norm is constant in each and shows no way
+    to a larger one. What is climbed is D itself: along ±∇D/‖∇D‖, inside [-1, 1].
+
+    Args:
+      start: each point is climbed from upwards and downwards.
+      steps: how many.
+      rate: length of a step.
+
+    Returns:
+      the largest norm, that of the start included, and the ends of the climbs (2n, h, w, c).
+    """
+    x = np.concatenate([start.x, start.x])
+    labels = None if start.labels is None else np.concatenate([start.labels, start.labels])
+    sign = np.repeat([1, -1], len(start.x)).astype(np.float32)
+    largest = start.lengths.max(initial=0)
+    gradients, lengths = np.concatenate([start.gradients] * 2), np.concatenate([start.lengths] * 2)
+    for _ in range(steps):
+        scale = sign * rate / np.maximum(lengths, 1e-30).astype(np.float32)
+        x = np.clip(x + scale[:, None, None, None] * gradients, -1, 1)
+        now = measure(discriminator, variables, x, labels)
+        gradients, lengths = now.gradients, now.lengths
+        largest = max(largest, lengths.max())
+    return float(largest), x
+
+
+def pair_ratio(points: Points) -> float:
+    """The largest |D(x, y) - D(x', y)| / ‖x - x'‖₂ over all pairs, of one class where there are."""
+    x = points.x.reshape(len(points.x), -1).astype(np.float64)
+    logits, largest = points.logits.astype(np.float64), 0.0
+    for i in range(len(x) - 1):
+        distance = np.linalg.norm(x[i + 1:] - x[i], axis=1)
+        counts = distance > _NEAR
+        if points.labels is not None:
+            counts &= points.labels[i + 1:] == points.labels[i]
+        ratio = np.abs(logits[i + 1:] - logits[i])[counts] / distance[counts]
+        largest = max(largest, ratio.max(initial=0))
+    return float(largest)
