@@ -57,22 +57,22 @@ def steps_table(found: Collection) -> Table:
     lines, records, sources = [], [], []
     for variant, group in _rows(sweep, runs):
         source = _source(sweep, variant, group, protocol)
-        errors = {run: sigma_errors(run) for run in group}
+        errors = [(run, sigma_errors(run)) for run in group]
         sources.append(source)
         cells = [Cell(variant.replace("sn,power_steps=", "power steps: ").replace(
             "sn_svd", "SVD, exact")), *(_score(source, metric) for metric in metrics)]
         cells.append(_cell([rate for run in group if (rate := _rate(run))], source))
         for place in (0, 0.5, 1):
-            worst = [max(of.values()) for by in errors.values() if by
+            worst = [max(of.values()) for _, by in errors if by
                      for of in [by[_at(sorted(by), place)]]]
             cells.append(_cell(worst, source))
-        last = next((by[max(by)] for by in errors.values() if by), {})
+        last = next((by[max(by)] for _, by in errors if by), {})
         cells.append(Cell(max(last, key=last.get) if last else NOT_RUN, "none"))
         lines.append(tuple(cells))
         records += [{"table": "steps", "method": variant, "metric": "σ error", "seed": run.seed,
                      "iteration": iteration, "layer": layer, "value": error,
                      "run_folder": str(run.folder)}
-                    for run, by in errors.items() for iteration, of in by.items()
+                    for run, by in errors for iteration, of in by.items()
                     for layer, error in of.items()]
     return Table(f"{sweep.key}-sigma", _STEPS_TITLE, f"{where(sweep)} The error is |σ used - σ by "
                  "SVD| / σ by SVD of the layer where it is largest, as a forward pass of "
@@ -107,8 +107,8 @@ def figure_steps(found: Collection, folder: Path) -> Figure | Missing:
     axes[0, 0].set_ylabel("|σ used - σ| / σ")
     legend_below(figure, axes)
     return Figure(title, f"{where(sweep)} Setting C, seed {shown[0][1].seed}, every checkpoint "
-                  "that is kept. Of σ as a forward pass of evaluation uses it, against that by SVD; "
-                  f"errors below {_FLOOR:g} are drawn there.",
+                  "that is kept. Of σ as a forward pass of evaluation uses it, against that by "
+                  f"SVD; errors below {_FLOOR:g} are drawn there.",
                   save(figure, folder / "figure_steps.png"),
                   tuple(of_run(run, "checkpoints " + ", ".join(map(str, sorted(errors))))
                         for _, run, errors in shown))
@@ -125,18 +125,18 @@ def norms_table(found: Collection) -> Table:
     lines, records, sources, notes = [], [], [], []
     for variant, group in _rows(sweep, runs):
         source = _source(sweep, variant, group, protocol)
-        audits = {}
+        audits = []
         for run in group:
             try:
-                audits[run] = read_audit(run.folder)
+                audits.append((run, read_audit(run.folder)))
             except UserError as error:
                 notes.append(str(error))
         found_of = {
-            "largest σ": [max(a["sigmas"]) for a in audits.values()],
-            "largest operator norm": [max(a["operator_norms"]) for a in audits.values()],
-            "upper_bound_reshaped": [a["upper_bound_reshaped"] for a in audits.values()],
-            "upper_bound": [a["upper_bound"] for a in audits.values()],
-            "lower_bound": [a["lower_bound"] for a in audits.values()]}
+            "largest σ": [max(a["sigmas"]) for _, a in audits],
+            "largest operator norm": [max(a["operator_norms"]) for _, a in audits],
+            "upper_bound_reshaped": [a["upper_bound_reshaped"] for _, a in audits],
+            "upper_bound": [a["upper_bound"] for _, a in audits],
+            "lower_bound": [a["lower_bound"] for _, a in audits]}
         sources.append(source)
         lines.append((Cell(variant), *(_score(source, metric) for metric in metrics),
                       _cell([rate for run in group if (rate := _rate(run))], source),
@@ -144,7 +144,7 @@ def norms_table(found: Collection) -> Table:
         records += [{"table": "norms", "method": variant, "metric": name, "seed": run.seed,
                      "value": value, "run_folder": str(run.folder)}
                     for name, values in found_of.items()
-                    for run, value in zip(audits, values, strict=True)]
+                    for (run, _), value in zip(audits, values, strict=True)]
     left = f" Without an audit: {'; '.join(notes)}." if notes else ""
     return Table(f"{sweep.key}-bounds", _NORMS_TITLE, f"{where(sweep)} Last checkpoints; means ± "
                  "standard deviation over seeds. σ is that of the reshaped kernel W̄, the operator "
