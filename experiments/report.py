@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import datetime
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
@@ -37,8 +38,16 @@ def main() -> None:
     # A run of a table has commas in its own name.
     whole = Path(WORKDIR.value)
     folders = [whole] if whole.exists() else [Path(name) for name in WORKDIR.value.split(",")]
+    make_report(folders, Path(OUT.value) if OUT.value else folders[0] / "report")
+
+
+def make_report(folders: Sequence[Path], out: Path) -> None:
+    """Writes the report of these folders, and says what it has.
+
+    Raises:
+      UserError: as `runs.collect`; `out` is another thing's folder or cannot be written.
+    """
     found = collect(folders)
-    out = Path(OUT.value) if OUT.value else folders[0] / "report"
     _check(out)
     for note in found.notes:
         print(f"warning: {note}", file=sys.stderr)

@@ -40,7 +40,7 @@ def spectra_of(workdir: Path, iteration: int) -> dict[str, np.ndarray]:
 
 def figure3(found: Collection, folder: Path) -> Figure | Missing:
     """Squared singular values of each layer of D, of the last checkpoint of every method."""
-    title = "Figure 3: squared singular values of each layer of D"
+    title, lost = "Figure 3: squared singular values of each layer of D", ""
     for sweep, setting, runs in in_one_setting(found):
         shown, lost = _readable([(run, run.saved[-1:]) for run in runs])
         if not shown:
@@ -60,26 +60,28 @@ def figure3(found: Collection, folder: Path) -> Figure | Missing:
                           markevery=max(len(squares) // 8, 1))
             plot.set_title(layer, fontsize="medium")
             plot.grid(alpha=0.3)
+            plot.set_xlabel("i")
         for plot in list(axes.flat)[len(layers):]:
             plot.set_axis_off()
-        figure.supxlabel("number of the singular value", fontsize="medium")
-        figure.supylabel("σ² / largest σ²", fontsize="medium")
+        for plot in axes[:, 0]:
+            plot.set_ylabel("σᵢ² / σ₁²")
         legend_below(figure, axes)
         return Figure(title, f"{where(sweep)} Setting {setting}, seed {shown[0][0].seed}, last "
                       "checkpoint, the setting being the same for all methods (the paper takes the "
                       "best of each). Of W̄ as the forward pass uses it, a matrix of outputs × the "
-                      "rest, by SVD; the largest is scaled to 1. The last dense layer has one "
-                      f"singular value and is left out.{lost}",
+                      "rest, by SVD; i = 1 is the largest, scaled to 1. The last dense layer has "
+                      f"one singular value and is left out.{lost}",
                       save(figure, folder / "figure3.png"),
                       tuple(of_run(run, f"checkpoint {spectra[-1][0]:,}")
                             for run, spectra in shown))
-    return Missing(title, "No finished run has a checkpoint that can be read. Make some by: "
-                   f"{command_like(found, '2')}")
+    return Missing(title, f"No finished run has a checkpoint that can be read.{lost} Make some "
+                   f"by: {command_like(found, '2')}")
 
 
 def figure9(found: Collection, folder: Path) -> Figure | Missing:
     """The true largest singular value of W̄ over the iterations."""
     title = "Figure 9: largest singular value of W̄ of each layer of D over iterations"
+    lost = ""
     for sweep, setting, runs in in_one_setting(found):
         watched = [(run, run.saved) for method in _WATCHED for run in runs
                    if run.config["method"] == method and len(run.saved) > 1]
@@ -109,7 +111,7 @@ def figure9(found: Collection, folder: Path) -> Figure | Missing:
                       tuple(of_run(run, "checkpoints " + ", ".join(f"{at:,}" for at, _ in spectra))
                             for run, spectra in shown))
     return Missing(title, "No run of sn, weight_norm or orthonormal has several checkpoints "
-                   f"(keep_every). Make some by: {command_like(found, '2')}")
+                   f"(keep_every).{lost} Make some by: {command_like(found, '2')}")
 
 
 def in_one_setting(found: Collection) -> Iterator[tuple[Sweep, str, list[Run]]]:
@@ -193,20 +195,22 @@ def figure14(found: Collection, folder: Path) -> Figure | Missing:
     figure, axes = new_figure(2.9, 1, len(sets), sharey=True)
     i = np.arange(1, _SIZE + 1)
     for plot, allowed, colour in zip(axes.flat, sets, COLOURS[:4], strict=True):
-        plot.fill_between(i, allowed.lowest, allowed.highest, color=colour, alpha=0.3, linewidth=0)
+        plot.fill_between(i, np.maximum(allowed.lowest, 1e-3), allowed.highest, color=colour,
+                          alpha=0.3, linewidth=0)
         plot.plot(i, allowed.highest, color=colour, linewidth=2)
-        plot.plot(i, allowed.lowest, color=colour, linewidth=2, linestyle=":")
+        plot.plot(1, allowed.lowest[0], "o", color=colour, clip_on=False, zorder=3)
         plot.set_title(f"{allowed.name}\n{allowed.why}", fontsize="medium")
-        plot.set(xlabel="i", yscale="symlog", ylim=(0, 10), xlim=(1, _SIZE))
-        plot.set_yticks([0, 0.5, 1, 2, 5, 10], ["0", "0.5", "1", "2", "5", "10"])
+        plot.set(xlabel="i", yscale="log", ylim=(0.09, 10), xlim=(1, _SIZE))
+        plot.set_xticks([1, *range(10, _SIZE + 1, 10)])
+        plot.set_yticks([0.1, 0.2, 0.5, 1, 2, 5, 10], ["0.1", "0.2", "0.5", "1", "2", "5", "10"])
         plot.minorticks_off()
         plot.grid(alpha=0.3)
     axes[0, 0].set_ylabel(f"σᵢ, i-th largest of {_SIZE}")
     return Figure("Figure 14: sets of allowed singular values",
-                  f"Of a weight of {_SIZE} x {_SIZE}, computed, of no run: between the lines lie "
-                  "the values that the i-th largest singular value can take. WN and the Frobenius "
-                  "norm fix the sum of squares, so that a large first value leaves little for the "
-                  "others; SN fixes the largest alone; orthonormal regularisation fixes all. The "
-                  "vertical scale is linear to 2, then logarithmic.",
+                  f"Of a weight of {_SIZE} x {_SIZE}, computed, of no run: below the line, down to "
+                  "zero, lie the values that the i-th largest singular value can take; the dot is "
+                  "the least that the largest can be. Orthonormal: the line alone. WN and the "
+                  "Frobenius norm fix the sum of squares, so that a large first value leaves little "
+                  "for the others; SN fixes the largest alone; orthonormal regularisation fixes all.",
                   save(figure, folder / "figure14.png"))
 

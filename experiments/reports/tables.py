@@ -173,12 +173,12 @@ def _caption(sweep: Sweep, protocol: Protocol | None, metrics: Sequence[str], be
 def _cell(source: Source, metric: str, why: str, usual: int) -> Cell:
     """A mean over seeds, or how far the runs are."""
     values = values_of(source, metric) if metric else {}
-    others = [f"seed {run.seed}: {how_far(run)}" for run, _ in source.runs
+    others = [f"seed {run.seed}: {_why_none(run)}" for run, _ in source.runs
               if run.seed not in values]
     if not values:
         if not source.runs:
             return Cell(NOT_RUN, "missing", title=why)
-        return Cell("; ".join(dict.fromkeys(how_far(run) for run, _ in source.runs)), "missing",
+        return Cell("; ".join(dict.fromkeys(_why_none(run) for run, _ in source.runs)), "missing",
                     source.anchor)
     mean, std = mean_std(list(values.values()))
     few = f" (n={len(values)})" if len(values) < usual else ""
@@ -206,7 +206,12 @@ def _records(sweep: Sweep, source: Source, place: Place, setting: str, metric: s
              **theirs}]
     for run, record in source.runs:
         rows.append({**same, "seed": run.seed, "value": value_of(record, metric),
-                     "runs": 1, "state": how_far(run) if record is None else FINISHED,
+                     "runs": 1, "state": _why_none(run) if record is None else FINISHED,
                      "iteration": record["fake"]["iteration"] if record else "",
                      "run_folder": str(run.folder), "commit": commit_of(run, record), **theirs})
     return rows
+
+
+def _why_none(run: Run) -> str:
+    """Why a run has no score here."""
+    return "no score by this protocol" if run.state == FINISHED else how_far(run)
