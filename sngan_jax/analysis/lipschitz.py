@@ -20,6 +20,7 @@ import numpy as np
 
 from sngan_jax.analysis.spectra import LinearLayer, operator_norm, singular_values
 from sngan_jax.compilation import jit
+from sngan_jax.models.blocks import CONCAT_AFTER, CONCAT_FEATURES
 from sngan_jax.models.cnn import CNNDiscriminator
 from sngan_jax.models.resnet import ResNetDiscriminator
 from sngan_jax.normalization import BatchNorm, LayerNorm
@@ -80,14 +81,13 @@ def _product(d: nn.Module, variables: Any, layers: dict[str, LinearLayer],
         raise NoBoundError(f"{type(d).__name__} is none of {', '.join(r.__name__ for r in rules)}, "
                            "and how its layers are joined is not known")
     rule, names = rules[type(d)]
-    expected = names(d, layers)
-    if strange := sorted(expected ^ set(layers)):
+    if strange := sorted(names(d) ^ set(layers)):
         raise NoBoundError(f"'{strange[0]}' is not where {type(d).__name__} has a layer, or no "
                            "layer is: a convolution was replaced by a module of another kind")
     return rule(d, _Parts(layers, norm_of, lambda path: _scale(d, variables, path)))
 
 
-def _cnn_layers(d: CNNDiscriminator, layers: dict[str, LinearLayer]) -> set[str]:
+def _cnn_layers(d: CNNDiscriminator) -> set[str]:
     return {f"conv{i}" for i in range(len(d.widths))} | _head_layers(d)
 
 
@@ -100,32 +100,43 @@ def _cnn(d: CNNDiscriminator, parts: _Parts) -> float:
     return bound
 
 
-def _resnet_layers(d: ResNetDiscriminator, layers: dict[str, LinearLayer]) -> set[str]:
-    convs = {f"block{i + 1}/{name}" for i in range(len(d.widths)) for name in ("conv1", "conv2")}
-    shortcuts = {f"block{i + 1}/shortcut" for i in range(len(d.widths))}
-    # Without one, the shortcut is the identity; where the size is halved there is one.
-    return convs | (shortcuts & set(layers)) | _head_layers(d)
+def _resnet_layers(d: ResNetDiscriminator) -> set[str]:
+    names = _head_layers(d)
+    for i in range(len(d.widths)):
+        names |= {f"block{i + 1}/conv1", f"block{i + 1}/conv2"}
+        if _halves(d, i) or _channels(d, i) != d.widths[i]:
+            names.add(f"block{i + 1}/shortcut")
+    return names
+
+
+def _halves(d: ResNetDiscriminator, i: int) -> bool:
+    return i == 0 or i < d.downsampling
+
+
+def _channels(d: ResNetDiscriminator, i: int) -> int:
+    """Into block i > 0, counted from 0."""
+    concatenated = (d.num_classes and d.conditioning == "concat"
+                    and i == min(CONCAT_AFTER, len(d.widths)))
+    return d.widths[i - 1] + (CONCAT_FEATURES if concatenated else 0)
 
 
 def _resnet(d: ResNetDiscriminator, parts: _Parts) -> float:
-    side = _side(parts.layers["block1/conv1"]) // 2**max(d.downsampling, 1)
-    bound = _head(d, parts) * {"sum": side, "mean": 1 / side}[d.pool]  # √(side²) positions
+    height, width, _ = parts.layers["block1/conv1"].geometry[1]
+    positions = height * width // 4 ** max(d.downsampling, 1)
+    # From (positions, c) to (c,), all positions with equal weights.
+    bound = _head(d, parts) * {"sum": positions**0.5, "mean": positions**-0.5}[d.pool]
     for i in range(len(d.widths)):
-        # The first block halves the size in any case, and has no norm before its first convolution.
-        pooled, norms = i < max(d.downsampling, 1), ("norm1",) if i == 0 else ("norm1", "norm2")
-        block = f"block{i + 1}"
+        block, pooled = f"block{i + 1}", _halves(d, i)
         branch = parts.norm(f"{block}/conv1") * parts.norm(f"{block}/conv2", pooled)
-        for name in norms:
+        # The first block has no norm before its first convolution.
+        for name in ("norm1",) if i == 0 else ("norm1", "norm2"):
             branch *= parts.scale(f"{block}/{name}")
-        shortcut = f"{block}/shortcut"
-        # A convolution of 1x1 and the mean act on different axes: their norms multiply.
-        around = parts.norm(shortcut) * (_MEAN if pooled else 1) if shortcut in parts.layers else 1
+        around = 1.0
+        if (shortcut := f"{block}/shortcut") in parts.layers:
+            # A convolution of 1x1 and the mean act on different axes: their norms multiply.
+            around = parts.norm(shortcut) * (_MEAN if pooled else 1)
         bound *= branch + around
     return bound
-
-
-def _side(layer: LinearLayer) -> int:
-    return layer.geometry[1][0]
 
 
 def _head_layers(d: nn.Module) -> set[str]:
@@ -198,7 +209,7 @@ def measure(discriminator: nn.Module, variables: Any, x: np.ndarray, labels: np.
 
 
 def _logits(discriminator: nn.Module, variables: Any, x: jax.Array, y: jax.Array | None):
-    output = discriminator.apply(variables, x, y)
+    output = discriminator.apply(variables, x, *(() if y is None else (y,)))
     return output[0] if isinstance(output, tuple) else output
 
 

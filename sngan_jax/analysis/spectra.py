@@ -119,8 +119,8 @@ def linear_layers(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, 
                         "which cannot be looked at one by one: write them out") from error
     for name, weight in caught.items():
         if not jnp.isfinite(weight).all():
-            raise UserError(f"the weight of {name} holds NaN or infinity: the network has diverged; "
-                            "take an earlier checkpoint")
+            raise UserError(f"the weight of {name} holds NaN or infinity: the network has "
+                            "diverged; take an earlier checkpoint")
     for name, difference in wrong.items():
         if not difference < 1e-3:
             raise UserError(f"{name} does not multiply its input with the weight that Linen's "

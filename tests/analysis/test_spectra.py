@@ -188,7 +188,8 @@ def test_stable_rank(values, rank):
     (nn.Conv, {}), (nn.Conv, {"padding": "CIRCULAR"}), (nn.Conv, {"padding": "REFLECT"}),
     (nn.Conv, {"padding": "VALID", "strides": 2}), (nn.Conv, {"padding": [[2, 0], [1, 1]]}),
     (nn.Conv, {"kernel_dilation": 2}), (nn.Conv, {"feature_group_count": 2}),
-    (nn.Conv, {"input_dilation": 2, "padding": 1}), (nn.ConvTranspose, {"strides": (2, 2)}), (nn.ConvLocal, {})])
+    (nn.Conv, {"input_dilation": 2, "padding": 1}),
+    (nn.ConvTranspose, {"strides": (2, 2)}), (nn.ConvLocal, {})])
 def test_operator_norm_against_the_dense_matrix(layer, options):
     """The matrix from the layer itself, column by column: layer(e_i) - layer(0)."""
     net = _Net(layer, tuple(options.items()))
