@@ -73,7 +73,7 @@ def save_spectra(file: Path, spectra: dict[str, Sequence[float]], columns: int =
     for axes, (name, values) in zip(panels.flat, spectra.items(), strict=False):
         values = np.asarray(values, np.float64)
         relative = values / values[0] if values[0] > 0 else np.full_like(values, np.nan)
-        axes.plot(np.arange(1, len(values) + 1), relative, color=_COLOURS[0], linewidth=1.6,
+        axes.plot(np.arange(1, len(values) + 1), relative, color=COLOURS[0], linewidth=1.6,
                   marker="o", markersize=4 if len(values) < 3 else 0)
         axes.set(yscale="log", ylim=(1e-3, 1.6))
         axes.set_title(f"{name}  (σ {values[0]:.3g})", fontsize="medium")

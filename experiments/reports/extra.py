@@ -254,3 +254,7 @@ def _at(sorted_: Sequence[int], place: float) -> int:
 def _empty(table: str, title: str, how: str) -> Table:
     return Table(table, title, f"No folder of this report has its runs, which are made by: {how}",
                  ("method",), ((Cell(NOT_RUN, "missing"),),))
+
+
+# By the table of a sweep.
+EXTRA = {"steps": steps_table, "norms": norms_table}

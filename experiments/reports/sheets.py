@@ -30,7 +30,7 @@ _LABELS = {"fashion_mnist": ("T-shirt", "trousers", "pullover", "dress", "coat",
 
 def figure6(found: Collection, folder: Path) -> Figure | Missing:
     """Samples of every method, of the last checkpoint and the same latents."""
-    title = "Figure 6: samples of every method"
+    title, lost = "Figure 6: samples of every method", ""
     for sweep, setting, runs in in_one_setting(found):
         shown, lost = _restored(runs)
         if not shown:
@@ -50,13 +50,13 @@ def figure6(found: Collection, folder: Path) -> Figure | Missing:
                       + (": an image at the same place has the same latent in every panel."
                          if latents else ".") + f" No image is chosen.{lost}",
                       save(figure, folder / "figure6.png"), _provenance(shown))
-    return Missing(title, "No run has a checkpoint that can be read. Make some by: "
-                   f"{command_like(found, '2')}")
+    return Missing(title, f"No run has a checkpoint that can be read.{lost} Make some "
+                   f"by: {command_like(found, '2')}")
 
 
 def figure7(found: Collection, folder: Path) -> Figure | Missing:
     """A row of samples of each class, of every way to take the labels."""
-    title = "Figure 7: samples of every class"
+    title, lost = "Figure 7: samples of every class", ""
     for sweep, runs in _conditional(found):
         shown, lost = _restored(runs[:3])
         if not shown:
@@ -76,13 +76,13 @@ def figure7(found: Collection, folder: Path) -> Figure | Missing:
                       "the labels by projection, by concatenation (the paper's), or says them "
                       f"itself (auxiliary classifier).{lost}",
                       save(figure, folder / "figure7.png"), _provenance(shown))
-    return Missing(title, "No conditional run has a checkpoint. Make some by: "
+    return Missing(title, f"No conditional run has a checkpoint.{lost} Make some by: "
                    f"{command_like(found, 'conditional')}")
 
 
 def figure12(found: Collection, folder: Path) -> Figure | Missing:
     """Walks between latents and, of a conditional run, between classes."""
-    title = "Figure 12: interpolation of latents and of classes"
+    title, lost = "Figure 12: interpolation of latents and of classes", ""
     first = [(sweep, runs[:1]) for sweep, runs in _conditional(found)]
     others = [(sweep, [run for run in runs if run.config["method"] == "sn"][:1])
               for sweep, _, runs in in_one_setting(found)]
@@ -119,7 +119,7 @@ def figure12(found: Collection, folder: Path) -> Figure | Missing:
                       f"each row {_STEPS} equal steps in a straight line, both ends among them; "
                       f"no walk is chosen. {morph}{lost}",
                       save(figure, folder / "figure12.png"), _provenance(shown))
-    return Missing(title, "No run of sn has a checkpoint that can be read. Make some by: "
+    return Missing(title, f"No run of sn has a checkpoint that can be read.{lost} Make some by: "
                    f"{command_like(found, 'conditional')}")
 
 
