@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from experiments.reports.parts import Figure, Missing
@@ -20,7 +21,7 @@ from sngan_jax.losses import LOSSES
 from sngan_jax.methods import method_of
 from sngan_jax.sampling import even_labels
 from sngan_jax.train.evaluation import recorded
-from sngan_jax.train.restore import restore_run
+from sngan_jax.train.restore import at_iteration, restore_run
 
 _METHODS = ("wgan_gp", "wn_wgan_gp", "sn_wgan_gp")
 _IMAGES = 297  # of each kind: what digits leaves beside the 1,500 that are trained on
@@ -32,26 +33,33 @@ def held_out_split(split: str) -> str:
     return f"{part[1]}[{part[2]}:]" if part else "test"
 
 
-def critic_losses(workdir: Path, iteration: int, images: dict[str, np.ndarray]
-                  ) -> dict[str, float]:
-    """D's loss without its penalty at a checkpoint, against the same samples of G.
+def critic_losses(workdir: Path, iterations: Sequence[int], images: dict[str, np.ndarray]
+                  ) -> list[tuple[int, dict[str, float]]]:
+    """D's loss without its penalty at checkpoints, against the same samples of G.
 
     Args:
       images: name -> uint8 (n, h, w, c).
 
+    Returns:
+      (iteration, {name: loss}), in the order of `iterations`.
+
     Raises:
-      UserError: the checkpoint cannot be read; the run is conditional.
+      UserError: a checkpoint cannot be read; the run is conditional.
     """
-    run = restore_run(workdir, iteration)
+    run = restore_run(workdir, iterations[-1])
     if run.num_classes:
         raise UserError(f"{workdir} is a conditional run, whose critic sees labels too")
-    loss, variables = LOSSES[method_of(run.config).loss], run.state.discriminator.variables
-
-    def logits(pixels: np.ndarray):
-        return run.discriminator.apply(variables, scale(jnp.asarray(pixels)))
-
-    fake = logits(run.sample(even_labels(min(map(len, images.values())), 0)))
-    return {name: float(loss.discriminator(logits(real), fake)) for name, real in images.items()}
+    loss = LOSSES[method_of(run.config).loss]
+    logits = jax.jit(lambda variables, x: run.discriminator.apply(variables, scale(x)))
+    losses = []
+    for iteration in iterations:
+        at = at_iteration(run, workdir, iteration)
+        fake = at.sample(even_labels(min(map(len, images.values())), 0))
+        of = {name: logits(at.state.discriminator.variables, pixels)
+              for name, pixels in {**images, "fake": fake}.items()}
+        losses.append((iteration, {name: float(loss.discriminator(of[name], of["fake"]))
+                                   for name in images}))
+    return losses
 
 
 def figure15(found: Collection, folder: Path) -> Figure | Missing:
@@ -66,18 +74,17 @@ def figure15(found: Collection, folder: Path) -> Figure | Missing:
             continue
         try:
             images = _images(runs[0])
-            losses = {run: [(at, critic_losses(run.folder, at, images)) for at in run.saved]
-                      for run in runs}
+            losses = [critic_losses(run.folder, run.saved, images) for run in runs]
         except (UserError, DataError) as error:
             lost = f"{error}. "
             continue
         metrics = [m for m in METRICS if any(recorded(run.folder, m) for run in runs)][:1]
         figure, axes = new_figure(3.8, 1, 1 + len(metrics))
-        for run in runs:
+        for run, points in zip(runs, losses, strict=True):
             style = style_of(run.config["method"])
             for name, line in (("training", "-"), ("held-out", ":")):
-                axes[0, 0].plot([at for at, _ in losses[run]], [of[name] for _, of in losses[run]],
-                                line, color=style.colour, marker=style.marker, markersize=4,
+                axes[0, 0].plot([at for at, _ in points], [of[name] for _, of in points], line,
+                                color=style.colour, marker=style.marker, markersize=4,
                                 fillstyle="full" if name == "training" else "none",
                                 label=f"{style.label}, {name}")
             for plot, metric in zip(axes.flat[1:], metrics, strict=True):

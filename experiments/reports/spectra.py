@@ -18,10 +18,16 @@ from experiments.sweeps.tables import OWN, TABLES
 from sngan_jax.analysis.spectra import layer_spectra
 from sngan_jax.errors import UserError
 from sngan_jax.figures import COLOURS
-from sngan_jax.train.restore import restore_run
+from sngan_jax.train.restore import RestoredRun, at_iteration, restore_run
 
 _SIZE = 50  # of Figure 14's matrix
 _WATCHED = ("sn", "weight_norm", "orthonormal")
+
+
+@functools.lru_cache(maxsize=4)
+def _built(workdir: Path) -> RestoredRun:
+    """The newest checkpoint of a run, with its networks, for `at_iteration`."""
+    return restore_run(workdir)
 
 
 @functools.lru_cache(maxsize=256)
@@ -31,7 +37,7 @@ def spectra_of(workdir: Path, iteration: int) -> dict[str, np.ndarray]:
     Raises:
       UserError: the checkpoint cannot be read.
     """
-    run = restore_run(workdir, iteration)
+    run = at_iteration(_built(workdir), workdir, iteration)
     config = run.config
     images = np.zeros((2, config.image_size, config.image_size, run.channels), np.float32)
     labels = (np.zeros(2, np.int32),) if run.num_classes else ()
@@ -210,7 +216,8 @@ def figure14(found: Collection, folder: Path) -> Figure | Missing:
                   f"Of a weight of {_SIZE} x {_SIZE}, computed, of no run: below the line, down to "
                   "zero, lie the values that the i-th largest singular value can take; the dot is "
                   "the least that the largest can be. Orthonormal: the line alone. WN and the "
-                  "Frobenius norm fix the sum of squares, so that a large first value leaves little "
-                  "for the others; SN fixes the largest alone; orthonormal regularisation fixes all.",
+                  "Frobenius norm fix the sum of squares, so that a large first value leaves "
+                  "little for the others; SN fixes the largest alone; orthonormal regularisation "
+                  "fixes all.",
                   save(figure, folder / "figure14.png"))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,12 +90,31 @@ def restore_run(workdir: Path, iteration: int | None = None) -> RestoredRun:
             raise stored.none_left() or UserError(f"{workdir} has no checkpoint left")
         iteration, state, meta = found
     else:
-        try:
+        with _sentence(stored, iteration):
             meta = stored.meta(iteration)
             state = stored.restore(like(meta), iteration, identity)
-        except DamagedError as error:
-            raise UserError(f"the checkpoint {stored.folder / str(iteration)} is damaged ({error})"
-                            ": take another one") from error
     run = runs["run"]
     return RestoredRun(config, run.generator, run.discriminator, state, iteration,
                        meta["num_classes"] if config.conditional else 0, meta["channels"])
+
+
+def at_iteration(run: RestoredRun, workdir: Path, iteration: int) -> RestoredRun:
+    """Another checkpoint of a run that has been restored, without building its networks again.
+
+    Raises:
+      UserError: it is not there, is damaged, or holds another model.
+    """
+    stored = StoredCheckpoints(workdir)
+    with _sentence(stored, iteration):
+        state = stored.restore(run.state, iteration, {name: run.config[name] for name in IDENTITY})
+    return run._replace(state=state, iteration=iteration)
+
+
+@contextlib.contextmanager
+def _sentence(stored: StoredCheckpoints, iteration: int) -> Iterator[None]:
+    """A UserError for damage that the block finds."""
+    try:
+        yield
+    except DamagedError as error:
+        raise UserError(f"the checkpoint {stored.folder / str(iteration)} is damaged ({error})"
+                        ": take another one") from error

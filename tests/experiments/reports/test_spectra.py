@@ -101,6 +101,7 @@ def test_a_real_sweep_and_its_report(tmp_path):
             restored.state.discriminator.variables, x)).mean(dtype=np.float64)
 
     fake = restored.sample(np.zeros(50, np.int32))
-    losses = critic_losses(critic, 10, {"held-out": images})
+    (first, losses), _ = critic_losses(critic, [10, 20], {"held-out": images})
+    assert first == 10
     np.testing.assert_allclose(losses["held-out"], mean(fake) - mean(images), rtol=1e-3, atol=1e-5)
     assert re.search(r"297 training and 297 held-out", page)
