@@ -55,7 +55,7 @@ def read_timings(file: Path) -> dict[str, Any]:
                     raise ValueError("it has times that are no numbers")
         missing = {"size", "config", "repeats", "updates", "command", "commit", "device", "cores",
                    "machine", "jax", "date"} - report.keys()
-    except (KeyError, TypeError, AttributeError, OSError, UnicodeDecodeError) as error:
+    except (KeyError, TypeError, AttributeError, OSError, json.JSONDecodeError) as error:
         raise ValueError(f"it is no report of experiments.bench methods ({error!r})") from error
     if missing or not report["parts"]:
         raise ValueError(f"it has no {min(missing, default='part')}")
