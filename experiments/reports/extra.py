@@ -166,7 +166,7 @@ def sigma_errors(run: Run) -> dict[int, dict[str, float]]:
             spectra = spectra_of(run.folder, iteration)
         except UserError:
             continue
-        errors[iteration] = {layer: abs(run.config["lipschitz"] / float(values[0]) - 1)
+        errors[iteration] = {layer: abs(run.config.get("lipschitz", 1.0) / float(values[0]) - 1)
                              for layer, values in spectra.items() if values[0] > 0}
     return {iteration: of for iteration, of in errors.items() if of}
 

@@ -94,7 +94,7 @@ def figure12(found: Collection, folder: Path) -> Figure | Missing:
         classes = min(restored.num_classes, _CLASSES)
         rows = classes or 6
         panels = 2 if classes else 1
-        figure, axes = new_figure(rows * (WIDTH - 1) / (2 * _STEPS) + 0.4, 1, panels)
+        figure, axes = new_figure(rows * (WIDTH - 1.8) / (2 * _STEPS) + 0.4, 1, panels)
         # The first latents are those of the morphs too, so that the panels have images in common.
         z = np.asarray(restored.latents(2 * rows, _SEED))
         walks = np.asarray(linear(z[:rows], z[rows:], _STEPS)).reshape(rows * _STEPS, -1)

@@ -39,7 +39,8 @@ def test_the_bars(tmp_path):
     write_sweep(tmp_path / "t", TINY)
     found = collect([tmp_path / "t"])
     absent = figure10(found, tmp_path)
-    assert isinstance(absent, Missing) and f"--out={tmp_path / 't' / 'methods.json'}" in absent.reason
+    assert isinstance(absent, Missing)
+    assert f"--out={tmp_path / 't' / 'methods.json'}" in absent.reason
     (tmp_path / "t" / "methods.json").write_text(json.dumps(report()))
     figure = figure10(found, tmp_path)
     assert isinstance(figure, Figure) and "cnn of width 8" in figure.caption
