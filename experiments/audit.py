@@ -26,8 +26,8 @@ from sngan_jax.train.workdir import environment, make_workdir, write_json
 WORKDIR = flags.DEFINE_string("workdir", None, "The folder of a run of experiments.train.")
 CHECKPOINT = flags.DEFINE_integer("checkpoint", None, "An iteration; the newest one otherwise.")
 NUM = flags.DEFINE_integer("num", 256, "How many real images, and how many samples.")
-ASCENT_STEPS = flags.DEFINE_integer("ascent_steps", 100, "Of the climb to larger gradients; 0: "
-                                    "none.")
+ASCENT_STEPS = flags.DEFINE_integer("ascent_steps", 100, "Of gradient ascent on the gradient's "
+                                    "norm; 0: none.")
 SEED = flags.DEFINE_integer("seed", 0, "Of the choice of images, the latents, the points between.")
 OUT = flags.DEFINE_string("out", None, "A folder for the files; otherwise the workdir.")
 

@@ -82,13 +82,15 @@ def _product(d: nn.Module, variables: Any, layers: dict[str, LinearLayer],
                            "and how its layers are joined is not known")
     rule, names = rules[type(d)]
     if strange := sorted(names(d) ^ set(layers)):
-        raise NoBoundError(f"'{strange[0]}' is not where {type(d).__name__} has a layer, or no "
-                           "layer is: a convolution was replaced by a module of another kind")
+        raise NoBoundError(f"{type(d).__name__} has another structure at '{strange[0]}' than its "
+                           "own layers: one was replaced by a module that is no single layer")
     return rule(d, _Parts(layers, norm_of, lambda path: _scale(d, variables, path)))
 
 
 def _cnn_layers(d: CNNDiscriminator) -> set[str]:
-    return {f"conv{i}" for i in range(len(d.widths))} | _head_layers(d)
+    without_classes = d.conditioning == "concat" and len(d.widths) <= 2 * CONCAT_AFTER
+    head = {"head/dense"} if without_classes else _head_layers(d)
+    return {f"conv{i}" for i in range(len(d.widths))} | head
 
 
 def _cnn(d: CNNDiscriminator, parts: _Parts) -> float:
@@ -140,8 +142,8 @@ def _resnet(d: ResNetDiscriminator, parts: _Parts) -> float:
 
 
 def _head_layers(d: nn.Module) -> set[str]:
-    extra = {"projection": "head/embed", "auxiliary": "head/classes", "concat": "embed"}
-    return {"head/dense"} | ({extra[d.conditioning]} if d.num_classes else set())
+    of_classes = {"projection": "head/embed", "auxiliary": "head/classes", "concat": "embed"}
+    return {"head/dense"} | ({of_classes[d.conditioning]} if d.num_classes else set())
 
 
 def _head(d: nn.Module, parts: _Parts) -> float:
@@ -231,32 +233,36 @@ def between(a: Points, b: Points, seed: int) -> np.ndarray:
 
 
 def ascend(discriminator: nn.Module, variables: Any, start: Points, steps: int, rate: float
-           ) -> tuple[float, np.ndarray]:
-    """The largest gradient norm met while climbing D from some images, up and down.
+           ) -> tuple[float, float]:
+    """Gradient ascent on ‖∇D‖ over x: the largest gradient norm, and the largest ratio of a pair.
 
-    D is linear in pieces (ReLU), so that its gradient's norm is constant in each and shows no way
-    to a larger one. What is climbed is D itself: along ±∇D/‖∇D‖, inside [-1, 1].
+    The gradient of ‖∇D‖ is H u, with the Hessian H and u = ∇D/‖∇D‖. D is linear in pieces (ReLU)
+    and its H zero almost everywhere, so the difference of two gradients, at x ± rate·u, stands for
+    it. These two points are also the pair. All points stay inside [-1, 1].
 
     Args:
-      start: each point is climbed from upwards and downwards.
-      steps: how many.
+      start: where from.
+      steps: how many; with none the results are the start's largest norm, and 0.
       rate: length of a step.
-
-    Returns:
-      the largest norm, that of the start included, and the ends of the climbs (2n, h, w, c).
     """
-    x = np.concatenate([start.x, start.x])
-    labels = None if start.labels is None else np.concatenate([start.labels, start.labels])
-    sign = np.repeat([1, -1], len(start.x)).astype(np.float32)
-    largest = start.lengths.max(initial=0)
-    gradients, lengths = np.concatenate([start.gradients] * 2), np.concatenate([start.lengths] * 2)
+    def unit(x: np.ndarray) -> np.ndarray:
+        lengths = np.linalg.norm(x.reshape(len(x), -1), axis=1)
+        return x / np.maximum(lengths, np.finfo(np.float32).tiny)[:, None, None, None]
+
+    largest, ratio, now = start.lengths.max(initial=0), 0.0, start
     for _ in range(steps):
-        scale = sign * rate / np.maximum(lengths, 1e-30).astype(np.float32)
-        x = np.clip(x + scale[:, None, None, None] * gradients, -1, 1)
-        now = measure(discriminator, variables, x, labels)
-        gradients, lengths = now.gradients, now.lengths
-        largest = max(largest, lengths.max())
-    return float(largest), x
+        u = rate * unit(now.gradients)
+        above, below = (measure(discriminator, variables, np.clip(now.x + step, -1, 1),
+                                start.labels) for step in (u, -u))
+        distance = np.linalg.norm((above.x - below.x).reshape(len(u), -1).astype(np.float64),
+                                  axis=1)
+        far = distance > _NEAR
+        rise = np.abs(above.logits.astype(np.float64) - below.logits)
+        ratio = max(ratio, (rise[far] / distance[far]).max(initial=0))
+        x = np.clip(now.x + rate * unit(above.gradients - below.gradients), -1, 1)
+        now = measure(discriminator, variables, x, start.labels)
+        largest = max(largest, above.lengths.max(), below.lengths.max(), now.lengths.max())
+    return float(largest), float(ratio)
 
 
 def pair_ratio(points: Points) -> float:

@@ -24,6 +24,18 @@ from sngan_jax.operators import convolution, operator_matrix
 from sngan_jax.resample import average_pool
 
 
+def filled(module, *inputs):
+    """Variables of a module, drawn at random without the work of its `init`."""
+    rng = np.random.default_rng(0)
+
+    def draw(path, shape):
+        x = rng.normal(size=shape.shape)
+        return jnp.asarray(np.abs(x) + 0.1 if path[-1].key == "var" else x, shape.dtype)
+
+    return jax.tree_util.tree_map_with_path(
+        draw, jax.eval_shape(module.init, jax.random.key(0), *inputs))
+
+
 def _discriminator(num_classes=0, size=8, model="resnet32", **changes):
     """(discriminator, variables filled at random, inputs)."""
     config = paper_defaults()
@@ -33,9 +45,7 @@ def _discriminator(num_classes=0, size=8, model="resnet32", **changes):
     inputs = (jax.ShapeDtypeStruct((2, size, size, 1), jnp.float32),)
     if num_classes:
         inputs += (jax.ShapeDtypeStruct((2,), jnp.int32),)
-    shapes = jax.eval_shape(d.init, jax.random.key(0), *inputs)
-    rng = np.random.default_rng(0)
-    return d, jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), shapes), inputs
+    return d, filled(d, *inputs), inputs
 
 
 def _sigma(w, u, v):
@@ -194,10 +204,7 @@ def test_operator_norm_against_the_dense_matrix(layer, options):
     """The matrix from the layer itself, column by column: layer(e_i) - layer(0)."""
     net = _Net(layer, tuple(options.items()))
     x = jnp.eye(5 * 6 * 2).reshape(-1, 5, 6, 2)
-    rng = np.random.default_rng(1)
-    variables = jax.tree.map(
-        lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype),
-        jax.eval_shape(net.init, jax.random.key(0), x))
+    variables = filled(net, x)
     outputs = jax.jit(net.apply)(variables, jnp.concatenate([x, 0 * x[:1]]))
     outputs = np.asarray(outputs, np.float64).reshape(len(outputs), -1)
     dense = (outputs[:-1] - outputs[-1]).T
