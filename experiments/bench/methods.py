@@ -67,9 +67,10 @@ def methods(config: str, methods: str, n_dis: str, width: int, batch: int, updat
     size = (f"{base.model} of width {base.generator_width or 'the paper’s'}, images of "
             f"{base.image_size}x{base.image_size}, batch {base.batch_size} and "
             f"{base.generator_batch_size}")
+    counts = _counts(n_dis, base)
     print(f"{size}; {repeats} turns of {updates} updates of G each; "
           f"{'smaller than the config says' if reduced else 'as the config says'}")
-    parts = [_measure(base, names, count, updates, repeats) for count in _counts(n_dis, base)]
+    parts = [_measure(base, names, count, updates, repeats) for count in counts]
     report = {"benchmark": "methods", "command": " ".join(["python -m experiments.bench",
               *sys.argv[1:]]), "config": config, "changes": [*reduced, *changes], "size": size,
               "updates": updates, "repeats": repeats, "parts": parts}
