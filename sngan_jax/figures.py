@@ -67,17 +67,21 @@ def save_spectra(file: Path, spectra: dict[str, Sequence[float]], columns: int =
     """
     from matplotlib.figure import Figure  # slow to import, and only here
 
+    relative = {name: np.divide(values, values[0], where=values[0] > 0, out=np.zeros(len(values)))
+                for name, values in spectra.items()}
+    shown = np.concatenate(list(relative.values()))
+    lowest = max(shown[shown > 0].min(initial=0.5) / 1.5, 1e-3)
     rows = -(-len(spectra) // columns)
     figure = Figure(figsize=(9, 1 + 1.7 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
-    for axes, (name, values) in zip(panels.flat, spectra.items(), strict=False):
-        values = np.asarray(values, np.float64)
-        relative = values / values[0] if values[0] > 0 else np.full_like(values, np.nan)
-        axes.plot(np.arange(1, len(values) + 1), relative, color=COLOURS[0], linewidth=1.6,
-                  marker="o", markersize=4 if len(values) < 3 else 0)
-        axes.set(yscale="log", ylim=(1e-3, 1.6))
-        axes.set_title(f"{name}  (σ {values[0]:.3g})", fontsize="medium")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+    for axes, (name, values) in zip(panels.flat, relative.items(), strict=False):
+        n = len(values)
+        axes.plot(np.arange(1, n + 1), np.where(values > 0, values, np.nan), color=COLOURS[0],
+                  linewidth=1.6, marker="o", markersize=3 if n < 20 else 0)
+        axes.set(yscale="log", ylim=(lowest, 1.3), xlim=(1 - 0.03 * n, n + 0.03 * n),
+                 xticks=sorted({1, (n + 1) // 2, n}))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.set_title(f"{name}  (σ {spectra[name][0]:.3g})", fontsize="medium")
         axes.grid(alpha=0.3)
     for axes in panels.flat[len(spectra):]:
         axes.set_axis_off()

@@ -19,6 +19,7 @@ from sngan_jax.analysis.lipschitz import (
     upper_bound,
 )
 from sngan_jax.analysis.spectra import linear_layers, operator_norm, singular_values, stable_rank
+from sngan_jax.errors import UserError
 
 UNITS = ("logits per unit of Euclidean distance of the input, whose pixels are in [-1, 1]; "
          "of D at evaluation, in float32")
@@ -40,7 +41,8 @@ def audit(discriminator: nn.Module, variables: Any, real: tuple[np.ndarray, Any]
       seed: of the points between images.
 
     Raises:
-      UserError: for layers that cannot be looked at, or weights that are not finite.
+      UserError: for layers that cannot be looked at, and for weights, logits or gradients that are
+        not finite.
     """
     x, y = real
     inputs = [jax.ShapeDtypeStruct((1, *x.shape[1:]), np.float32)]
@@ -80,8 +82,11 @@ def _measured(discriminator: nn.Module, variables: Any, real: tuple, samples: tu
     ratio = max(ratio, pair_ratio(everywhere))
     norms = {name: float(part.lengths.max()) for name, part in points.items()}
     norms["ascent"] = climbed
-    return {"gradient_norm": norms, "pair_ratio": ratio,
-            "lower_bound": max(*norms.values(), ratio),
+    found = [*norms.values(), ratio]
+    if not np.isfinite(found).all():
+        raise UserError("the discriminator's logits or gradients are not finite (NaN or infinity) "
+                        "at some images: it has diverged; take an earlier checkpoint")
+    return {"gradient_norm": norms, "pair_ratio": ratio, "lower_bound": max(found),
             "protocol": {"real": len(real[0]), "samples": len(samples[0]),
                          "between": len(real[0]), "ascent_steps": ascent_steps,
                          "ascent_starts": len(best), "ascent_rate": rate, "seed": seed,
