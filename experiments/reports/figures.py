@@ -6,14 +6,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from experiments.reports.critic import figure15
+from experiments.reports.extra import figure_steps
 from experiments.reports.parts import Figure, Missing
 from experiments.reports.runs import Collection
 from experiments.reports.scores import figure1, figure2, figure4, figure5, figure11
+from experiments.reports.sheets import figure6, figure7, figure12
 from experiments.reports.spectra import figure3, figure9, figure14
+from experiments.reports.timings import figure10
 
 Drawing = Callable[[Collection, Path], Figure | Missing]
-FIGURES: tuple[Drawing, ...] = (figure1, figure2, figure3, figure4, figure5, figure9, figure11,
-                                figure14, figure15)
+FIGURES: tuple[Drawing, ...] = (
+    figure1, figure2, figure3, figure4, figure5, figure6, figure7, figure9, figure10, figure11,
+    figure12, figure14, figure15, figure_steps)
 
 
 def draw(figures: Sequence[Drawing], found: Collection, folder: Path

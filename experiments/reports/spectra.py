@@ -47,7 +47,7 @@ def spectra_of(workdir: Path, iteration: int) -> dict[str, np.ndarray]:
 def figure3(found: Collection, folder: Path) -> Figure | Missing:
     """Squared singular values of each layer of D, of the last checkpoint of every method."""
     title, lost = "Figure 3: squared singular values of each layer of D", ""
-    for sweep, setting, runs in _in_one_setting(found):
+    for sweep, setting, runs in in_one_setting(found):
         shown, lost = _readable([(run, run.saved[-1:]) for run in runs])
         if not shown:
             continue
@@ -88,7 +88,7 @@ def figure9(found: Collection, folder: Path) -> Figure | Missing:
     """The true largest singular value of W̄ over the iterations."""
     title = "Figure 9: largest singular value of W̄ of each layer of D over iterations"
     lost = ""
-    for sweep, setting, runs in _in_one_setting(found):
+    for sweep, setting, runs in in_one_setting(found):
         watched = [(run, run.saved) for method in _WATCHED for run in runs
                    if run.config["method"] == method and len(run.saved) > 1]
         shown, lost = _readable(watched)
@@ -120,7 +120,7 @@ def figure9(found: Collection, folder: Path) -> Figure | Missing:
                    f"(keep_every).{lost} Make some by: {command_like(found, '2')}")
 
 
-def _in_one_setting(found: Collection) -> Iterator[tuple[Sweep, str, list[Run]]]:
+def in_one_setting(found: Collection) -> Iterator[tuple[Sweep, str, list[Run]]]:
     """Of each sweep, one trained run of each row in the setting that most rows have.
 
     C, that of the paper's Figure 9, where several have as many; the first seed. Sweeps of the

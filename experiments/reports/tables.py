@@ -9,6 +9,7 @@ from typing import Any
 from experiments.configs.paper import SETTINGS
 from experiments.paper import imagenet
 from experiments.reports.chosen import hindsight_table
+from experiments.reports.extra import EXTRA
 from experiments.reports.parts import NOT_RUN, NOTHING, Cell, Source, Table, number, values_of
 from experiments.reports.published import (
     DATA,
@@ -45,7 +46,9 @@ _WHAT = {
     "2": "unsupervised generation by every method in every setting of Table 1",
     "7": "reparametrisations of the critic of WGAN-GP",
     "8": "WGAN-GP with an auxiliary classifier, with labels",
-    "steps": "SN with several power steps a forward pass (not in the paper)",
+    "conditional": "SN with labels, by how D takes them",
+    "steps": "SN with several power steps a forward pass, and exact (not in the paper)",
+    "norms": "SN by other norms of a convolution (not in the paper)",
     "figure4": "width into and out of D's last layer",
     "figure11": "updates of D for one of G",
     "figure15": "the critic of WGAN-GP, reparametrised",
@@ -60,6 +63,7 @@ def make_tables(found: Collection) -> list[Table]:
         for n, protocol in enumerate(protocols(runs) or [None], 1):
             tables += _of_sweep(sweep, runs, protocol, n)
     there = {sweep.table for sweep in found.sweeps}
+    tables += [extra(found) for name, extra in EXTRA.items() if name in there]
     tables += [unrun_table(name_of(table), _WHAT[table], rows, command(table))
                for table, rows in PUBLISHED.items() if table not in there]
     return [*tables, unrun_table("ImageNet", "with labels, at 128x128 (Figure 7 and the authors' "

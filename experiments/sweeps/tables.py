@@ -168,9 +168,20 @@ TABLES: dict[str, tuple[Variant, ...]] = {
         Variant(method, (method,), settings=("A",), changes=split, datasets=datasets)
         for datasets, split in _HELD_OUT.items()
         for method in ("wgan_gp", "wn_wgan_gp", "sn_wgan_gp")),
-    # Not in the paper: how many power steps a forward pass of D needs.
-    "steps": tuple(Variant(f"sn,power_steps={n}", ("sn",), settings=("C",),
-                           changes=(("power_steps", n),)) for n in (1, 2, 5, 20)),
+    # Class sheets and category morphing on data that a small machine has (Figures 7 and 12).
+    "conditional": tuple(
+        Variant(f"sn,{words[-1]}", words, settings=("C",),
+                datasets=("digits", "fashion_mnist", "cifar10"))
+        for words in (("sn", "projection"), ("sn", "concat"), ("sn", "auxiliary"))),
+    # Not in the paper: how many power steps a forward pass of D needs, and the exact σ.
+    "steps": (
+        *(Variant(f"sn,power_steps={n}", ("sn",), settings=("C",), changes=(("power_steps", n),))
+          for n in (1, 2, 5, 20)),
+        _method("sn_svd", settings=("C",)),
+    ),
+    # Not in the paper: which norm of a convolution σ is.
+    "norms": tuple(_method(name, settings=("C",))
+                   for name in ("sn", "sn_operator", "sn_bidirectional")),
 }
 
 

@@ -126,8 +126,14 @@ def test_every_table_scale_and_data_set_makes_valid_configs():
             continue
         cells = plan_table(Request(table, dataset, scale))
         assert len({c.run.name for c in cells}) == len(cells) > 0
-    assert [config_of(c).power_steps for c in plan_table(Request("steps", "digits", "tiny"))] == [
-        1, 2, 5, 20]
+    steps = [config_of(c) for c in plan_table(Request("steps", "digits", "tiny"))]
+    assert [(c.method, c.power_steps) for c in steps] == [
+        ("sn", 1), ("sn", 2), ("sn", 5), ("sn", 20), ("sn_svd", 1)]
+    norms = plan_table(Request("norms", "digits", "tiny"))
+    assert [c.variant for c in norms] == ["sn", "sn_operator", "sn_bidirectional"]
+    labelled = [config_of(c) for c in plan_table(Request("conditional", "fashion_mnist", "tiny"))]
+    assert all(c.conditional for c in labelled)
+    assert [c.conditioning for c in labelled] == ["projection", "concat", "auxiliary"]
 
 
 def test_a_scale_makes_large_images_smaller_and_small_ones_not_larger():
