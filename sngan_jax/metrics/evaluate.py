@@ -23,9 +23,9 @@ from sngan_jax.metrics.extractor import Collected, Extractor, collect
 from sngan_jax.metrics.protocol import FREE, Protocol
 from sngan_jax.metrics.reference import cache_name, load_statistics, save_statistics
 from sngan_jax.metrics.scores import check_metrics, compute, keeps_features, needs_reference
+from sngan_jax.provenance import commit
 from sngan_jax.sampling import even_labels, sample_batches
 from sngan_jax.train.state import GeneratorState
-from sngan_jax.train.workdir import commit
 
 SCORES = "scores.jsonl"
 _READ_AT_ONCE = 256

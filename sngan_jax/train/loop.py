@@ -24,6 +24,7 @@ from sngan_jax.errors import UserError
 from sngan_jax.losses import LOSSES
 from sngan_jax.methods import method_of
 from sngan_jax.models.build import build_models
+from sngan_jax.provenance import commit
 from sngan_jax.regularizers import CONSTRAINTS, REGULARIZERS
 from sngan_jax.train import distributed
 from sngan_jax.train.checkpoint import Checkpoints, NotFiniteState
@@ -41,7 +42,7 @@ from sngan_jax.train.log import Log
 from sngan_jax.train.state import TrainState, adam, count_parameters, create_state
 from sngan_jax.train.step import AXIS, Objective, StepSettings, linear_decay, make_train_step
 from sngan_jax.train.validate import cautions, names_of, validate
-from sngan_jax.train.workdir import commit, make_workdir, open_workdir
+from sngan_jax.train.workdir import make_workdir, open_workdir
 
 # What a checkpoint is refused for, whatever its arrays look like.
 IDENTITY = ("model", "method")
