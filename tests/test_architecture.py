@@ -1,4 +1,4 @@
-"""Imports go one way: the table of docs/architecture.md is the rule, the modules' imports the fact."""
+"""Imports go one way: the table of docs/architecture.md is the rule, the imports the fact."""
 
 import ast
 import functools
