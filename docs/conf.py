@@ -6,12 +6,17 @@
 Nothing is loaded from another host: mathematics (MathJax), search and fonts are files of the site.
 """
 
+import dataclasses
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
-import sngan_jax
+import docstrings  # noqa: E402
+import flax.linen as nn  # noqa: E402
+
+import sngan_jax  # noqa: E402
+from sngan_jax import layers  # noqa: E402
 
 project = "sngan_jax"
 release = version = sngan_jax.__version__
@@ -25,7 +30,6 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.napoleon",
     "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
@@ -38,11 +42,36 @@ templates_path = ["_templates"]
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3
 
-# Docstrings are plain text in which one backtick quotes code.
-default_role = "literal"
-napoleon_google_docstring = True
-napoleon_numpy_docstring = False
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "show-inheritance": False}
-autosummary_ignore_module_all = True
+# Each name is documented where it is defined, once.
+autodoc_default_options = {"members": True, "ignore-module-all": True}
+add_module_names = False
+
+
+autodoc_inherit_docstrings = False
+autodoc_typehints_format = "short"
+highlight_language = "none"
+
+
+def _docstring(app, what, name, obj, options, lines):
+    lines[:] = docstrings.to_rst("\n".join(lines)).splitlines()
+
+
+def _signature(app, what, name, obj, options, signature, returns):
+    """A layer's own fields, without those that Flax gives to every module."""
+    if what != "class" or not issubclass(obj, nn.Module):
+        return None
+    own = [field for field in dataclasses.fields(obj) if field.name not in ("parent", "name")]
+    fields = [f"{field.name}={field.default!r}" for field in own
+              if isinstance(field.default, (bool, int, float, str, tuple, type(None)))]
+    plain = getattr(obj, "normalized_from", None)
+    if plain:  # all of the plain layer's, and the options
+        fields = [f"<{plain[0].__name__}'s own>"] + fields[-len(layers.OPTIONS):]
+    return f"({', '.join(fields)})", None
+
+
+def setup(app):
+    """Docstrings are plain text: `docstrings.to_rst` says what of it is markup."""
+    app.connect("autodoc-process-docstring", _docstring)
+    app.connect("autodoc-process-signature", _signature)
