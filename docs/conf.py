@@ -7,6 +7,7 @@ Nothing is loaded from another host: mathematics (MathJax), search and fonts are
 """
 
 import dataclasses
+import shutil
 import sys
 from pathlib import Path
 
@@ -18,12 +19,15 @@ import flax.linen as nn  # noqa: E402
 import sngan_jax  # noqa: E402
 from sngan_jax import layers  # noqa: E402
 
+# Pages of modules that are no more would be left over from an earlier build.
+shutil.rmtree(Path(__file__).parent / "generated", ignore_errors=True)
+
 project = "sngan_jax"
 release = version = sngan_jax.__version__
 copyright = "the authors of sngan_jax, Apache-2.0"
 html_title = f"sngan_jax {release}"
 html_theme = "furo"
-html_static_path = ["images"]
+html_favicon = "images/favicon.svg"
 html_copy_source = False
 
 extensions = [

@@ -1,6 +1,7 @@
 """One weight of one Linen layer: its layout, its state in the collection 'spectral', and W̄.
 
-`layers.py` makes layer classes out of this.
+`layers.py` makes layer classes out of this. W̄ is that of the paper's equation 8, or what another
+norm makes of W (`norms.py`).
 """
 
 import contextlib
@@ -202,7 +203,11 @@ def _gamma(layer, options, name, dtype, weight, norm, where):
 
 
 def layout_of(layer, weight, call):
-    """The layout of a Linen layer's weight; for other classes the last axis is the output."""
+    """The layout of a Linen layer's weight; for other classes the last axis is the output.
+
+    Raises:
+      ValueError: an Einsum that takes a diagonal or a sum of its kernel, which has no one matrix.
+    """
     window = weight.ndim - 2
     if isinstance(layer, nn.ConvTranspose) and layer.transpose_kernel:
         return "s" * window + "oi"

@@ -71,7 +71,10 @@ def check_metrics(metrics: Sequence[str], extractor: Extractor, *, labels: bool,
 
 
 class Sides(NamedTuple):
-    """What a score is computed of: the arguments of `compute`."""
+    """What a score is computed of: the arguments of `compute`.
+
+    real_labels: int (n,); fake_labels: int (m,); each None where there are none.
+    """
 
     real: Collected | None
     fake: Collected

@@ -63,6 +63,9 @@ def build_run(config: Any, channels: int, num_classes: int,
 
     Args:
       device_kind: that the step is for, as of `build_models`.
+
+    Raises:
+      UserError: networks that this machine's memory cannot hold.
     """
     generator, discriminator = build_models(
         config, channels=channels, num_classes=num_classes if config.conditional else 0,
