@@ -44,7 +44,7 @@ class Norm(NamedTuple):
     exact: Callable
 
     def start(self, weight, key, steps):
-        """The state after `steps` power steps from unit vectors drawn with `key`."""
+        """The state after `steps` power steps from unit vectors drawn with `key`, of `shapes`."""
         shapes = self.shapes(weight)
         keys = jax.random.split(key, max(len(shapes), 1))
         state = {}

@@ -79,7 +79,7 @@ class Spec(NamedTuple):
     geometry: tuple[nn.Module, tuple] | None
 
     def weight(self, wide):
-        """The `Weight` of a float32 or float64 array."""
+        """The `Weight` of a float32 or float64 array of the parameter's shape."""
         operator = None
         if self.geometry is not None:
             plain, input_shape = self.geometry
