@@ -7,6 +7,7 @@ Nothing is loaded from another host: mathematics (MathJax), search and fonts are
 """
 
 import dataclasses
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -51,11 +52,19 @@ autodoc_member_order = "bysource"
 # Each name is documented where it is defined, once.
 autodoc_default_options = {"members": True, "ignore-module-all": True}
 add_module_names = False
-
-
 autodoc_inherit_docstrings = False
 autodoc_typehints_format = "short"
 highlight_language = "none"
+
+
+def _elsewhere(match):
+    text, path = match.groups()
+    return f"`{path}`" if text.strip("`") == path else f"{text} (`{path}`)"
+
+
+def _page(app, name, source):
+    """A file outside of this folder is no page of the site: it is called by its path."""
+    source[0] = re.sub(r"(?<!!)\[([^\]]*)\]\(\.\./([^)]+)\)", _elsewhere, source[0])
 
 
 def _docstring(app, what, name, obj, options, lines):
@@ -76,6 +85,7 @@ def _signature(app, what, name, obj, options, signature, returns):
 
 
 def setup(app):
-    """Docstrings are plain text: `docstrings.to_rst` says what of it is markup."""
+    """What is changed of pages, docstrings (`docstrings.to_rst`) and signatures."""
+    app.connect("source-read", _page)
     app.connect("autodoc-process-docstring", _docstring)
     app.connect("autodoc-process-signature", _signature)

@@ -67,7 +67,7 @@ def _paragraph(lines: list[str], item: re.Pattern) -> str:
     if lines[0].startswith("|"):
         return "::\n\n" + _indented("\n".join(lines))
     groups = _groups(lines)
-    if all(item.match(group[0]) for group in groups):
+    if all(item.match(group[0]) and (item.match(group[0])[2] or group[1:]) for group in groups):
         return "\n".join(_item(group, item) for group in groups)
     if all(re.match(r"(-|\d+\.) ", group[0]) for group in groups):
         entries = (" ".join(map(str.strip, group)).split(" ", 1)[1] for group in groups)

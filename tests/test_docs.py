@@ -15,6 +15,7 @@ import pytest
 
 import sngan_jax
 from docs import config_table
+from docs.docstrings import to_rst
 from sngan_jax import losses
 from sngan_jax.methods import METHODS
 from sngan_jax.metrics import scores
@@ -207,3 +208,17 @@ def test_one_version_everywhere():
     assert config["metadata"]["version"] == sngan_jax.__version__
     assert f"\nversion: {sngan_jax.__version__}\n" in (ROOT / "CITATION.cff").read_text()
     assert f"\n## {sngan_jax.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+@pytest.mark.parametrize("docstring, wanted", [
+    ("W of `d_out` rows, |W|, x_ and *all*.", "W of ``d_out`` rows, \\|W\\|, x\\_ and *all*."),
+    ("The `key`s.", "The ``key``\\ s."),
+    ("A sum.\n\nArgs:\n  x, y: (n,), with\n    a second line.\n\nReturns:\n  a scalar.",
+     "A sum.\n\n**Args**\n\n``x, y``\n   (n,), with\n   a second line.\n\n**Returns**\n\n"
+     "a scalar."),
+    ("Start:\n\n    python -m this *\n\nand read.",
+     "Start:\n\n::\n\n   python -m this *\n\nand read."),
+    ("| a | b |\n|---|---|", "::\n\n   | a | b |\n   |---|---|"),
+])
+def test_a_docstring_is_plain_text(docstring, wanted):
+    assert to_rst(docstring).strip() == wanted

@@ -64,13 +64,16 @@ def raised(node, helpers, seen=()):
 
 
 @functools.cache
+def bases():
+    """{class of the library: the names of what it is made from}."""
+    return {node.name: [ast.unparse(base) for base in node.bases]
+            for file in MODULES.values() for node in ast.parse(file.read_text()).body
+            if isinstance(node, ast.ClassDef)}
+
+
 def kinds(error):
-    """The names of an error of the library, and of those that it is a kind of; so documented."""
-    for source in (file.read_text() for file in MODULES.values()):
-        for node in ast.parse(source).body:
-            if isinstance(node, ast.ClassDef) and node.name == error:
-                return {error}.union(*(kinds(ast.unparse(base)) for base in node.bases))
-    return {error}
+    """The names of an error, and of those of the library that it is a kind of."""
+    return {error}.union(*(kinds(base) for base in bases().get(error, ())))
 
 
 def shortcomings(module, source):

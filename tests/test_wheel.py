@@ -27,7 +27,8 @@ def wheel(tmp_path_factory):
     pytest.importorskip("build", reason='the wheel needs pip install -e ".[test]"')
     folder = tmp_path_factory.mktemp("wheel")
     shutil.copytree(ROOT, folder / "source", ignore=shutil.ignore_patterns(
-        ".git", "build", "dist", "*.egg-info", "__pycache__", "runs", "_build", "generated", ".venv"))
+        ".git", "build", "dist", "*.egg-info", "__pycache__", "runs", "_build", "generated",
+        ".venv"))
     run("-m", "build", "--wheel", "--outdir", folder, folder / "source")
     return next(folder.glob("*.whl"))
 
