@@ -101,7 +101,7 @@ def test_the_functions_that_train_do(tmp_path):
     for run in ("a", "b"):
         assert [row["iteration"] for row in read_metrics(tmp_path / run)][-1] == 2
         files = {path.name for path in (tmp_path / run).iterdir()}
-        named = re.findall(r"^\| (`[^|]*`) \|", (ROOT / "docs" / "start.md").read_text(), re.MULTILINE)
+        named = re.findall(r"^\| (`[^|]*`) \|", (ROOT / "docs" / "start.md").read_text(), re.M)
         for name in re.findall(r"`([\w.]+)[^`]*`", " ".join(named)):
             assert any(file.startswith(name.rstrip(".")) for file in files), f"no {name} there"
 
