@@ -1,6 +1,6 @@
 """The norms that a weight can be divided by: functions of arrays, and their state.
 
-`NORMS` maps a name to a `Norm`, with its source (the paper's is 'spectral', equations 7 and 8; see
+`NORMS` maps a name to a `Norm`, with its source (the paper's is 'spectral', equations 6 and 8; see
 `layers.normalized`): what the layers' argument `norm=` chooses from. The state is a
 dictionary of arrays that the layers keep in the collection 'spectral'.
 """
