@@ -30,7 +30,7 @@ from experiments.tpu.check import ROW, check, facts_of, row, table
 from experiments.tpu.chips import parse_topology
 from experiments.tpu.records import find, read, same
 from sngan_jax.errors import UserError
-from sngan_jax.train.workdir import commit
+from sngan_jax.provenance import commit
 
 cli.define_config()
 TOPOLOGY = flags.DEFINE_string("topology", "v3-8", "A slice, as v3-8, v5e-256 or v4:2x2x2.")

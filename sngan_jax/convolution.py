@@ -59,7 +59,10 @@ def conv_general_dilated(x: jax.Array, kernel: jax.Array, strides: Sequence[int]
                          lhs_dilation: Any = None, rhs_dilation: Any = None,
                          dimension_numbers: Any = None, feature_group_count: int = 1,
                          precision: Any = None) -> jax.Array:
-    """`convolve` as the `conv_general_dilated` of a Linen convolution; all else is left to lax."""
+    """`convolve` as the `conv_general_dilated` of a Linen convolution; all else is left to lax.
+
+    Args and result as of `lax.conv_general_dilated`: x (n, h, w, in), kernel (kh, kw, in, out).
+    """
     strides = tuple(strides)
     dilations = (*(lhs_dilation or ()), *(rhs_dilation or ()))
     plain = x.ndim == 4 and feature_group_count == 1 and precision is None and set(dilations) <= {1}
@@ -85,6 +88,9 @@ def conv_transpose(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
     Returns:
       (n, stride·h, stride·w, out) in the dtype of `x`.
+
+    Raises:
+      ValueError: a kernel that is not square, or smaller than the stride.
     """
     k = kernel.shape[0]
     if kernel.shape[1] != k or k < stride:

@@ -34,7 +34,10 @@ def image_grid(images: np.ndarray, columns: int | None = None, *, gap: int = 2) 
 
 
 def save_grid(file: Path, images: np.ndarray, columns: int | None = None) -> None:
-    """Writes `image_grid` as PNG; small images are enlarged to at least 48 pixels a side."""
+    """Writes `image_grid` as PNG; small images are enlarged to at least 48 pixels a side.
+
+    images: uint8 (n, h, w, 1 or 3).
+    """
     enlarge = max(1, -(-48 // images.shape[1]))
     grid = image_grid(images.repeat(enlarge, 1).repeat(enlarge, 2), columns)
     with replacing(file) as temporary:

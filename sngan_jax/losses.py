@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 
 class Loss(NamedTuple):
-    """The pair of losses of one GAN objective.
+    """The pair of losses of one GAN objective (paper eq. 1, 15-17; its two players).
 
     discriminator: (real logits (n,), fake logits (m,)) -> scalar
     generator: (fake logits (m,)) -> scalar
@@ -27,6 +27,7 @@ class Loss(NamedTuple):
 def non_saturating_discriminator(real: jax.Array, fake: jax.Array) -> jax.Array:
     """-E[log D(x)] - E[log(1 - D(G(z)))] with D = sigmoid(logit) (paper eq. 15).
 
+    real: (n,); fake: (m,).
     At the optimal D, twice the Jensen-Shannon divergence minus log 4, with the sign changed.
     """
     return jnp.mean(jax.nn.softplus(-_float32(real))) + jnp.mean(jax.nn.softplus(_float32(fake)))
@@ -35,6 +36,7 @@ def non_saturating_discriminator(real: jax.Array, fake: jax.Array) -> jax.Array:
 def non_saturating_generator(fake: jax.Array) -> jax.Array:
     """-E[log D(G(z))] with D = sigmoid(logit) (paper §4: the alternative of Goodfellow et al.).
 
+    fake: (m,).
     Against the optimal D, its gradient is that of KL(p_G, q_data) minus twice the Jensen-Shannon
     divergence (Arjovsky & Bottou 2017, Theorem 2.5).
     """
@@ -44,6 +46,7 @@ def non_saturating_generator(fake: jax.Array) -> jax.Array:
 def minimax_generator(fake: jax.Array) -> jax.Array:
     """E[log(1 - D(G(z)))] with D = sigmoid(logit) (paper eq. 1, before the alternative of §4).
 
+    fake: (m,).
     Against the optimal D, the generator descends twice the Jensen-Shannon divergence minus log 4;
     its gradient vanishes where D is sure.
     """
@@ -53,6 +56,7 @@ def minimax_generator(fake: jax.Array) -> jax.Array:
 def wasserstein_discriminator(real: jax.Array, fake: jax.Array) -> jax.Array:
     """-E[D(x)] + E[D(G(z))] (Arjovsky et al. 2017; paper eq. 29 without its penalty).
 
+    real: (n,); fake: (m,).
     At the optimal D among the K-Lipschitz functions, -K times the Wasserstein-1 distance; without
     such a bound it has no minimum.
     """
@@ -60,13 +64,17 @@ def wasserstein_discriminator(real: jax.Array, fake: jax.Array) -> jax.Array:
 
 
 def wasserstein_generator(fake: jax.Array) -> jax.Array:
-    """-E[D(G(z))]: descends K times the Wasserstein-1 distance against the optimal D."""
+    """-E[D(G(z))]: descends K times the Wasserstein-1 distance against the optimal D.
+
+    fake: (m,). Arjovsky et al. 2017.
+    """
     return -jnp.mean(_float32(fake))
 
 
 def hinge_discriminator(real: jax.Array, fake: jax.Array) -> jax.Array:
     """E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))] (paper eq. 16).
 
+    real: (n,); fake: (m,).
     At the optimal D, two minus twice the total variation distance.
     """
     return jnp.mean(jax.nn.relu(1 - _float32(real))) + jnp.mean(jax.nn.relu(1 + _float32(fake)))
@@ -75,6 +83,7 @@ def hinge_discriminator(real: jax.Array, fake: jax.Array) -> jax.Array:
 def hinge_generator(fake: jax.Array) -> jax.Array:
     """-E[D(G(z))] (paper eq. 17).
 
+    fake: (m,).
     Against the optimal D, whose values are -1 and 1, it descends the total variation distance.
     """
     return wasserstein_generator(fake)

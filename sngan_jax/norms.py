@@ -1,6 +1,7 @@
 """The norms that a weight can be divided by: functions of arrays, and their state.
 
-`NORMS` maps a name to a `Norm`: what the layers' argument `norm=` chooses from. The state is a
+`NORMS` maps a name to a `Norm`, with its source (the paper's is 'spectral', equations 6 and 8; see
+`layers.normalized`): what the layers' argument `norm=` chooses from. The state is a
 dictionary of arrays that the layers keep in the collection 'spectral'.
 """
 
@@ -49,7 +50,7 @@ class Norm(NamedTuple):
     exact: Callable[[Weight], jax.Array]
 
     def start(self, weight: Weight, key: jax.Array, steps: int) -> State:
-        """The state after `steps` power steps from unit vectors drawn with `key`."""
+        """The state after `steps` power steps from unit vectors drawn with `key`, of `shapes`."""
         shapes = self.shapes(weight)
         keys = jax.random.split(key, max(len(shapes), 1))
         state = {}

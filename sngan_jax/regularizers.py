@@ -1,6 +1,7 @@
 """What a method adds to the discriminator's loss, and what it does to the weights after an update.
 
-Pure functions. `REGULARIZERS` and `CONSTRAINTS` make them from a config, for the training step.
+Pure functions, of the rivals in the paper's Table 2. `REGULARIZERS` and `CONSTRAINTS` make them
+from a config, for the training step.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def gradient_penalty(logits: Callable[[jax.Array], jax.Array], real: jax.Array, 
 
 
 def weights(params: Any) -> list[jax.Array]:
-    """The weights of the layers in a tree of parameters: no biases, no scales."""
+    """The weights of the layers in a tree of parameters, of any shape: no biases, no scales."""
     return [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)
             if path[-1].key in WEIGHTS]
 

@@ -1,6 +1,7 @@
 """One weight of one Linen layer: its layout, its state in the collection 'spectral', and W̄.
 
-`layers.py` makes layer classes out of this.
+`layers.py` makes layer classes out of this. W̄ is that of the paper's equation 8, or what another
+norm makes of W (`norms.py`).
 """
 
 import contextlib
@@ -95,7 +96,7 @@ class Spec(NamedTuple):
     geometry: tuple[nn.Module, Shape] | None
 
     def weight(self, wide: jax.Array) -> Weight:
-        """The `Weight` of a float32 or float64 array."""
+        """The `Weight` of a float32 or float64 array of the parameter's shape."""
         operator = None
         if self.geometry is not None:
             plain, input_shape = self.geometry
@@ -224,7 +225,11 @@ def _gamma(layer: nn.Module, options: Options, name: str, dtype: np.dtype, weigh
 
 
 def layout_of(layer: nn.Module, weight: jax.Array, call: Call | None) -> str:
-    """The layout of a Linen layer's weight; for other classes the last axis is the output."""
+    """The layout of a Linen layer's weight; for other classes the last axis is the output.
+
+    Raises:
+      ValueError: an Einsum that takes a diagonal or a sum of its kernel, which has no one matrix.
+    """
     window = weight.ndim - 2
     if isinstance(layer, nn.ConvTranspose) and layer.transpose_kernel:
         return "s" * window + "oi"

@@ -1,4 +1,8 @@
-"""Changing the size of images (NHWC), alone or as part of a convolution."""
+"""Changing the size of images (NHWC), alone or as part of a convolution.
+
+As the residual blocks of the paper's Tables 4 to 6 do it (reference: sngan_projection); the fused
+forms are the same functions, by linearity.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +70,7 @@ def upsample_conv(x: jax.Array, kernel: jax.Array, factor: int = 2) -> jax.Array
 
 
 def upsample_conv_dilated(x: jax.Array, kernel: jax.Array, factor: int = 2) -> jax.Array:
-    """`upsample_conv` as a single convolution of the image with zeros between its pixels.
+    """`upsample_conv`, of the same shapes, as one convolution of the image with zeros in between.
 
     A TPU skips the zeros and has no phases to interleave; a CPU multiplies them out.
     """

@@ -1,6 +1,11 @@
-"""The code blocks of the documentation run, each page from top to bottom."""
+"""The documentation is true: its code runs, its commands parse, its links and tables hold."""
 
+import configparser
+import json
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,22 +13,48 @@ import jax
 import numpy as np
 import pytest
 
+import sngan_jax
+from docs import config_table
+from docs.docstrings import to_rst
+from sngan_jax import losses
 from sngan_jax.methods import METHODS
+from sngan_jax.metrics import scores
+from sngan_jax.models.resnet import RESNETS
 from sngan_jax.train.workdir import read_metrics
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted({*ROOT.glob("docs/*.md"), ROOT / "README.md"})
+PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")})
+IN_PYTHON = [page for page in PAGES if "```python" in page.read_text()]
 
 
 def blocks(page):
     return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda p: p.name)
-def test_code_blocks_run(page, tmp_path):
+@pytest.fixture
+def tables():
+    """Examples add lines to the library's tables: they are as before afterwards."""
+    kept = [(table, table.copy()) for table in
+            (METHODS, losses.LOSSES, RESNETS, scores.METRICS, scores.COMPUTED,
+             scores.NEED_FEATURES)]
+    yield
+    for table, before in kept:
+        table.clear()
+        table.update(before)
+
+
+def run_blocks(page):
+    """The names after all of a page's code, from top to bottom."""
     names = {}
     for block in blocks(page):
         exec(compile(block, str(page), "exec"), names)
+    return names
+
+
+@pytest.mark.parametrize("page", IN_PYTHON, ids=lambda page: page.stem)
+def test_code_blocks_run(page, tables, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where examples write
+    names = run_blocks(page)
     if page.name == "layers.md":
         check_layers_page(names)
     if page.name == "extend.md":
@@ -50,10 +81,7 @@ def check_layers_page(names):
 
 def check_extend_page(names, folder):
     """The method trains through the program's own function, and divides by what it says."""
-    try:
-        assert names["short_run"]("mean_norm", folder / "run")
-    finally:
-        METHODS.pop("mean_norm")
+    assert names["short_run"]("mean_norm", folder / "run")
     assert all(np.isfinite(row["d_loss"]) for row in read_metrics(folder / "run"))
     layer = names["divided_by_mean_norm"](SimpleNamespace(lipschitz=2.0)).dense(3, use_bias=False)
     variables = layer.init(jax.random.key(0), np.eye(5))
@@ -63,7 +91,134 @@ def check_extend_page(names, folder):
         4 * w / (np.linalg.svd(w, compute_uv=False)[0] + np.linalg.norm(w)), rtol=1e-5)
 
 
+@pytest.mark.slow
+def test_the_functions_that_train_do(tmp_path):
+    """README.md and docs/start.md define one each."""
+    tiny = {"generator_width": 4, "discriminator_width": 4, "iterations": 2, "batch_size": 8,
+            "generator_batch_size": 8}
+    assert run_blocks(ROOT / "README.md")["train_digits"](tmp_path / "a", **tiny)
+    assert run_blocks(ROOT / "docs" / "start.md")["short_run"](tmp_path / "b")
+    for run in ("a", "b"):
+        assert [row["iteration"] for row in read_metrics(tmp_path / run)][-1] == 2
+        files = {path.name for path in (tmp_path / run).iterdir()}
+        named = re.findall(r"^\| (`[^|]*`) \|", (ROOT / "docs" / "start.md").read_text(), re.M)
+        for name in re.findall(r"`([\w.]+)[^`]*`", " ".join(named)):
+            assert any(file.startswith(name.rstrip(".")) for file in files), f"no {name} there"
+
+
+def test_worked_examples_are_short():
+    for page in ("CONTRIBUTING.md", "docs/extend.md"):
+        for block in blocks(ROOT / page):
+            assert len(block.splitlines()) < 40
+
+
+def command_lines(page):
+    """The lines of shell that a page tells to type."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    lines = re.findall(r"^    (\S.*)$", text, re.MULTILINE)
+    lines += re.findall(r"`((?:python -m|sbatch|mpirun|pip) [^`]+)`", text.replace("\n", " "))
+    # docs/paper.md has an abbreviation: C stands for a command and a folder.
+    lines = [line for line in lines if not line.endswith("--config=experiments/configs")]
+    for given in re.findall(r"`(C/[^`]+)`", text):
+        lines.append("python -m experiments.train --workdir=a --config=experiments/configs"
+                     + given[1:].replace("METHOD", "sn").replace("SETTING", "A"))
+    for line in lines:
+        # Square brackets hold what may be left out; an ellipsis stands for a value, or for more.
+        line = re.sub(r"\[(--[^\]]*)\]", r"\1", line)
+        line = line.replace("--config=…", "--config=experiments/configs/digits.py")
+        yield from (part.strip() for part in line.replace("=…", "=a").split("&&"))
+
+
+def programs(page):
+    """The modules of this project that the lines start, with their arguments."""
+    for line in command_lines(page):
+        words = re.sub(r" ….*", "", line).split(" ")
+        if "sbatch" in words:
+            script = next(word for word in words if word.endswith(".sh"))
+            assert (ROOT / script).is_file(), f"{page.name}: {line}"
+            rest = line.split(script)[1]
+            if rest.strip(" …"):
+                yield f"experiments.train{rest}"
+        elif match := re.search(r"python3? -m ((?:experiments|tests)\.?\S*.*)", " ".join(words)):
+            yield match[1]
+
+
+def test_every_command_is_accepted_by_its_program():
+    commands = {command for page in PAGES for command in programs(page) if "=" in command}
+    commands |= {"experiments.sample --workdir=runs/digits --num_samples=5"}  # wrong: must be found
+    assert len(commands) > 40
+    result = subprocess.run(
+        [sys.executable, "-m", "tests.commands"], input=json.dumps(sorted(commands)), text=True,
+        capture_output=True, timeout=300, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    refused = result.stdout.splitlines()
+    assert [line.split(":")[0] for line in refused if line.startswith("experiments.")] == [
+        "experiments.sample --workdir=runs/digits --num_samples=5"], result.stdout
+
+
+def test_every_program_and_extra_that_is_named_is_there():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    extras = set(config["options.extras_require"])
+    for page in PAGES:
+        for name in re.findall(r"-m ((?:experiments|tests)\.[\w.]+\w)", page.read_text()):
+            place = ROOT / name.replace(".", "/")
+            assert place.with_suffix(".py").is_file() or (place / "__main__.py").is_file(), name
+        for line in command_lines(page):
+            if line.startswith("pip install"):
+                for word in shlex.split(line):
+                    for given in re.findall(r"^\.\[(.+)\]$", word):
+                        assert set(given.split(",")) <= extras, f"{page.name}: {line}"
+
+
+@pytest.mark.slow
+def test_the_dry_run_of_a_table(tmp_path):
+    command = next(c for c in programs(ROOT / "docs" / "reproduce.md") if c.endswith("--dry-run"))
+    command = command.replace("runs/table2", str(tmp_path))
+    result = subprocess.run([sys.executable, "-m", *command.split()], cwd=ROOT, text=True,
+                            capture_output=True, timeout=300)
+    assert result.returncode == 0 and "sn,C" in result.stdout, result.stdout + result.stderr
+
+
+def anchors(page):
+    """The fragments of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_every_page_that_is_linked_exists():
     for page in PAGES:
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+        for target in re.findall(r"\]\(([^):]+)\)", page.read_text()):
+            file, _, fragment = target.partition("#")
+            other = page.parent / file if file else page
+            assert other.exists(), f"{page.name} links to {target}"
+            assert not fragment or fragment in anchors(other), f"{page.name} links to {target}"
+
+
+def test_the_table_of_fields_is_that_of_the_code():
+    page = config_table.PAGE.read_text()
+    assert page == config_table.page_with_table(page), "run: python docs/config_table.py"
+    for file in (ROOT / "experiments" / "configs").glob("[!_]*.py"):
+        assert f"`{file.name}" in page, f"configs.md does not name {file.name}"
+
+
+def test_one_version_everywhere():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    assert config["metadata"]["version"] == sngan_jax.__version__
+    assert f"\nversion: {sngan_jax.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"\n## {sngan_jax.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+@pytest.mark.parametrize("docstring, wanted", [
+    ("W of `d_out` rows, |W|, x_ and *all*.", "W of ``d_out`` rows, \\|W\\|, x\\_ and *all*."),
+    ("The `key`s.", "The ``key``\\ s."),
+    ("A sum.\n\nArgs:\n  x, y: (n,), with\n    a second line.\n\nReturns:\n  a scalar.",
+     "A sum.\n\n**Args**\n\n``x, y``\n   (n,), with\n   a second line.\n\n**Returns**\n\n"
+     "a scalar."),
+    ("Start:\n\n    python -m this *\n\nand read.",
+     "Start:\n\n::\n\n   python -m this *\n\nand read."),
+    ("| a | b |\n|---|---|", "::\n\n   | a | b |\n   |---|---|"),
+])
+def test_a_docstring_is_plain_text(docstring, wanted):
+    assert to_rst(docstring).strip() == wanted

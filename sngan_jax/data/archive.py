@@ -33,7 +33,7 @@ def array_names(archive: zipfile.ZipFile) -> list[str]:
 
 def read_arrays(archive: zipfile.ZipFile, names: Iterable[str], file: Path
                 ) -> dict[str, np.ndarray]:
-    """Arrays by name.
+    """Arrays by name, of the shapes and dtypes that they were written with.
 
     Args:
       archive: the open zip.

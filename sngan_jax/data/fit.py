@@ -81,7 +81,10 @@ def fit_one(image: np.ndarray, image_size: int | None, channels: int) -> np.ndar
 
 
 def check_size(image: np.ndarray, shape: tuple[int, ...], name: str) -> None:
-    """DataError where an image has another height or width than the first one of its set."""
+    """DataError where an image (h, w, c) is not as high and wide as the first one of its set.
+
+    shape: of that first one.
+    """
     if image.shape[:2] != shape[:2]:
         raise DataError(
             f"images of mixed sizes: {name} is {image.shape[0]} x {image.shape[1]} (height x "
@@ -99,7 +102,7 @@ def center_crop(images: np.ndarray) -> np.ndarray:
 
 
 def convert_channels(images: np.ndarray, channels: int) -> np.ndarray:
-    """uint8 images with 1, 3 or 4 channels last, to 1 or 3: white background, luma, repetition."""
+    """uint8 images (…, 1, 3 or 4), to (…, 1 or 3): white background, luma, repetition."""
     if images.shape[-1] == channels:
         return images
     if images.size > _CHUNK_BYTES and len(images) > 1:  # the sums are of four bytes a number

@@ -73,7 +73,11 @@ def read_folder(
 
 
 def list_folder(folder: str, split: str) -> tuple[list[Path], np.ndarray | None, int]:
-    """The image files in order, with their labels (None if flat) and the number of classes."""
+    """The image files in order, with their labels (n,) (None if flat) and the number of classes.
+
+    Raises:
+      DataError: no such folder or split, no images, an empty class, images beside class folders.
+    """
     if parse_split(split)[0] != "train":
         raise DataError(
             f"folder:{folder} has no split '{split}': all of a folder is 'train', so name "
@@ -180,7 +184,11 @@ def _is_grey(path: Path) -> bool:
 
 
 def decode_file(path: Path) -> np.ndarray:
-    """The file as uint8 (height, width, channels): 1 grey, 3 RGB, 4 RGBA."""
+    """The file as uint8 (height, width, channels): 1 grey, 3 RGB, 4 RGBA.
+
+    Raises:
+      DataError: it is damaged, no picture, or too large.
+    """
     with _opened(path) as image:
         ImageOps.exif_transpose(image, in_place=True)
         if image.mode.startswith("I"):  # 16-bit grey

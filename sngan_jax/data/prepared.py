@@ -128,7 +128,11 @@ class PreparedImages:
         return len(self._source)
 
     def raw(self, row: int) -> dict:
-        """An example whose image may be undecoded; not for several threads at once."""
+        """An example whose image may be undecoded; not for several threads at once.
+
+        Raises:
+          DataError: it cannot be read.
+        """
         try:
             return self._source[row]
         except Exception as error:
@@ -136,7 +140,11 @@ class PreparedImages:
                             ) from error
 
     def decode(self, raw: dict, row: int) -> tuple[np.ndarray, int]:
-        """uint8 (height, width, channels) and the class, -1 where there is none."""
+        """uint8 (height, width, channels) and the class, -1 where there is none.
+
+        Raises:
+          DataError: its image is damaged.
+        """
         image = raw[self._image]
         try:
             image = self._decode(image) if self._skipped else image

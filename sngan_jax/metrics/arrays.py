@@ -21,7 +21,7 @@ def write_npz(file: Path, arrays: dict[str, Any]) -> None:
 
 
 def read_npz(file: Path) -> dict[str, np.ndarray]:
-    """All arrays of a file by name; nothing in it is executed.
+    """All arrays of a file by name, in their own shapes; nothing in it is executed.
 
     Raises:
       FileNotFoundError: there is no such file.

@@ -63,7 +63,11 @@ class Trained(NamedTuple):
 
 
 def classifier_extractor(trained: Trained, batch_size: int = 256) -> Extractor:
-    """The extractor of fcd, cs, kcd, prdc, intra_fcd and classes."""
+    """The extractor of fcd, cs, kcd, prdc, intra_fcd and classes.
+
+    Raises:
+      UserError: when it is given images of another shape than those it was trained on.
+    """
     network = Classifier(trained.num_classes)
 
     apply: Callable[..., Any] = network.apply

@@ -23,9 +23,9 @@ from sngan_jax.metrics.extractor import Collected, Extractor, collect
 from sngan_jax.metrics.protocol import FREE, Protocol
 from sngan_jax.metrics.reference import cache_name, load_statistics, save_statistics
 from sngan_jax.metrics.scores import check_metrics, compute, keeps_features, needs_reference
+from sngan_jax.provenance import commit
 from sngan_jax.sampling import even_labels, sample_batches
 from sngan_jax.train.state import GeneratorState
-from sngan_jax.train.workdir import commit
 
 SCORES = "scores.jsonl"
 _READ_AT_ONCE = 256
@@ -176,7 +176,11 @@ def score(metrics: Sequence[str], real: Side | None, fake: Side, extractor: Extr
 
 
 def export(file: Path, collected: Collected, about: dict[str, Any], extractor: Extractor) -> None:
-    """Writes the moments as a statistics file that says what they are of."""
+    """Writes the moments as a statistics file that says what they are of.
+
+    Raises:
+      UserError: it cannot be written.
+    """
     about = {**about, "extractor": extractor.name, "checksum": extractor.checksum,
              "resize": extractor.resize}
     try:
@@ -187,7 +191,7 @@ def export(file: Path, collected: Collected, about: dict[str, Any], extractor: E
 
 
 def append_record(file: Path, record: dict[str, Any]) -> None:
-    """Adds a line to a file of records."""
+    """Adds a line to a file of records; UserError where it cannot be written."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("ab+") as out:
@@ -233,13 +237,16 @@ def _row(record: dict[str, Any]) -> dict[str, str]:
 
 
 def chosen_rows(n: int, count: int, seed: int = 0) -> np.ndarray:
-    """`count` of n images, in the order in which they are looked at."""
+    """`count` of n images, (count,), in the order in which they are looked at."""
     return np.random.default_rng(seed).permutation(n)[:count]
 
 
 def pixels(images: ImageSet | ImageStream, rows: np.ndarray, labels: list[np.ndarray]
             ) -> Iterator[np.ndarray]:
-    """The images of these rows batch by batch; their labels, if any, are added to a list."""
+    """The images (k, h, w, c) of these rows (n,), k at a time.
+
+    labels: a list to which their labels (k,), if any, are added.
+    """
     with ThreadPoolExecutor(os.cpu_count(), "decode") as decoders:
         for start in range(0, len(rows), _READ_AT_ONCE):
             part = rows[start:start + _READ_AT_ONCE]

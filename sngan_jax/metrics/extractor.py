@@ -82,7 +82,11 @@ class Extracted(NamedTuple):
 
 
 class Collected(NamedTuple):
-    """What the scores of one set need: its moments, and where asked for, every vector."""
+    """What the scores of one set need: its moments, and where asked for, every vector.
+
+    features: float32 (n, dimensions), or None.
+    logits: float32 (m, classes), of the first m images, or None.
+    """
 
     moments: Moments
     features: np.ndarray | None
@@ -96,6 +100,9 @@ def inception_extractor(weights: Weights, resize: str = "tf1", batch_size: int =
       weights: of `inception_weights.load_weights`.
       resize: one of `resize.RESIZES`.
       batch_size: images at a time on each device.
+
+    Raises:
+      UserError: a resize that there is not.
     """
     if resize not in RESIZES:
         raise UserError(f"the resize is {resize!r}, expected one of {', '.join(RESIZES)}")

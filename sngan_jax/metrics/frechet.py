@@ -1,4 +1,4 @@
-"""The Fréchet distance between two Gaussians fitted to two sets of feature vectors."""
+"""The Fréchet distance of Gaussians fitted to two sets of feature vectors (paper eq. 24)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Moments(NamedTuple):
 
 
 def moments(features: np.ndarray) -> Moments:
-    """Mean and covariance of features (n, d), n >= 2, in float64."""
+    """Mean and covariance of features (n, d), n >= 2, in float64; ValueError for other shapes."""
     features = np.asarray(features)
     if features.ndim != 2 or len(features) < 2:
         raise ValueError(f"moments need features of shape (n, d) with n >= 2, got "
@@ -64,6 +64,9 @@ def frechet_distance(a: Moments, b: Moments) -> float:
 
     The trace of the root is that of (C_a^½ C_b C_a^½)^½, a symmetric product, by `eigh`: real, and
     stable where a covariance is singular.
+
+    Raises:
+      ValueError: moments of different dimensions.
     """
     if a.mean.shape != b.mean.shape:
         raise ValueError(f"the features have {a.mean.size} and {b.mean.size} dimensions: compare "

@@ -19,7 +19,7 @@ FEATURES, CLASSES, SIDE = 2048, 1008, 299
 
 
 class Conv(nn.Conv):
-    """Convolution with its folded batch normalisation, and ReLU."""
+    """Convolution (n, h, w, c) with its folded batch normalisation, and ReLU."""
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return nn.relu(super().__call__(x))
@@ -27,7 +27,10 @@ class Conv(nn.Conv):
 
 def chain(x: jax.Array, prefix: str, *layers: tuple[int, Sequence[int]],
           last: dict[str, Any] | None = None) -> jax.Array:
-    """Convolutions one after another, called prefix, prefix_1, …; `last`: options of the last."""
+    """Convolutions of x (n, h, w, c) one after another, called prefix, prefix_1, ….
+
+    layers: width and window of each; last: options of the last.
+    """
     for i, (features, kernel) in enumerate(layers):
         options = last if last and i == len(layers) - 1 else {}
         x = Conv(features, kernel, name=prefix + (f"_{i}" if i else ""), **options)(x)
@@ -35,7 +38,7 @@ def chain(x: jax.Array, prefix: str, *layers: tuple[int, Sequence[int]],
 
 
 def average_pool(x: jax.Array) -> jax.Array:
-    """3x3, stride 1; at the border the mean of what is there."""
+    """3x3, stride 1, of x (n, h, w, c); at the border the mean of what is there."""
     return nn.avg_pool(x, (3, 3), (1, 1), "SAME", count_include_pad=False)
 
 
@@ -46,7 +49,7 @@ _1, _3, _5, _1x7, _7x1 = (1, 1), (3, 3), (5, 5), (1, 7), (7, 1)
 
 
 class BlockA(nn.Module):
-    """35x35; `pool` features after the pool."""
+    """(n, 35, 35, c) to (n, 35, 35, c'); `pool` features after the pool."""
 
     pool: int
 
@@ -60,7 +63,7 @@ class BlockA(nn.Module):
 
 
 class BlockB(nn.Module):
-    """35x35 to 17x17."""
+    """(n, 35, 35, c) to (n, 17, 17, c')."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -70,7 +73,7 @@ class BlockB(nn.Module):
 
 
 class BlockC(nn.Module):
-    """17x17; `width` features between the 7x7 convolutions' factors."""
+    """(n, 17, 17, c) to (n, 17, 17, c'); `width` features between the 7x7 factors."""
 
     width: int
 
@@ -85,7 +88,7 @@ class BlockC(nn.Module):
 
 
 class BlockD(nn.Module):
-    """17x17 to 8x8."""
+    """(n, 17, 17, c) to (n, 8, 8, c')."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -96,7 +99,7 @@ class BlockD(nn.Module):
 
 
 class BlockE(nn.Module):
-    """8x8; `max_pool` in the last block of the network only."""
+    """(n, 8, 8, c) to (n, 8, 8, c'); `max_pool` in the last block of the network only."""
 
     max_pool: bool
 
@@ -114,7 +117,7 @@ class BlockE(nn.Module):
 
 
 class Stem(nn.Module):
-    """299x299x3 to 35x35x192."""
+    """(n, 299, 299, 3) to (n, 35, 35, 192)."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

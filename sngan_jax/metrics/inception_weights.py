@@ -132,7 +132,7 @@ def _fold(kernel: np.ndarray, beta: np.ndarray, mean: np.ndarray, variance: np.n
 
 
 def from_pytorch_fid(tensors: Tensors) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
-    """Our names and arrays; KeyError where one is missing."""
+    """Our names and arrays: kernels (h, w, in, out), biases (out,); KeyError: one is missing."""
     names = {("stem", ours): theirs for ours, theirs in _STEM.items()}
     for block, theirs in _BLOCKS.items():
         kind = _KINDS.get(theirs) or _KINDS[theirs[0]]
@@ -146,7 +146,7 @@ def from_pytorch_fid(tensors: Tensors) -> Iterator[tuple[tuple[str, ...], np.nda
 
 
 def from_torchscript(tensors: Tensors) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
-    """Our names and arrays, of as many convolutions as there are."""
+    """Our names and arrays, kernels (h, w, in, out), of as many convolutions as there are."""
     stem = "net." if any(name.startswith("net.") for name in tensors) else ""
     layers = f"{stem}layers."
     for name in sorted({name.rpartition(".")[0] for name in tensors

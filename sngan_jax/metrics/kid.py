@@ -35,6 +35,9 @@ def kernel_distance(x: np.ndarray, y: np.ndarray, *, subsets: int = 100, subset_
       subset_size: drawn from each without replacement; at most n and m are, and half of them where
         that would be all of both, so that there is a deviation.
       seed: of the draws.
+
+    Raises:
+      ValueError: as `mmd2`.
     """
     _check(x, y)
     size = min(subset_size, len(x), len(y))

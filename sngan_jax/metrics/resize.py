@@ -1,4 +1,7 @@
-"""How images are enlarged for Inception: part of a score's protocol, for it moves the score."""
+"""How images are enlarged for Inception: part of a score's protocol, for it moves the score.
+
+References: TensorFlow 1's `ResizeBilinear`, and pytorch-fid (Seitzer 2020).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,11 @@ RESIZES = ("tf1", "half_pixel")
 
 
 def resize_matrix(size: int, out: int, kind: str) -> np.ndarray:
-    """float32 (out, size): bilinear interpolation along one axis as a matrix."""
+    """float32 (out, size): bilinear interpolation along one axis as a matrix.
+
+    Raises:
+      ValueError: a kind that is not of RESIZES.
+    """
     positions = np.arange(out, dtype=np.float64) * (size / out)
     if kind == "half_pixel":
         positions = np.maximum(positions + 0.5 * size / out - 0.5, 0)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from sngan_jax.errors import UserError
 from sngan_jax.metrics.extractor import Collected, Extractor
 from sngan_jax.metrics.frechet import frechet_distance, moments
-from sngan_jax.metrics.inception_score import inception_score
+from sngan_jax.metrics.inception_score import Score, inception_score
 from sngan_jax.metrics.kid import kernel_distance
 from sngan_jax.metrics.prdc import prdc
 
@@ -19,10 +19,9 @@ T = TypeVar("T")
 # Scores by extractor. Those of a classifier have names of their own: they are no FID and no IS.
 METRICS = {"inception": ("fid", "is", "kid", "prdc", "intra_fid"),
            "classifier": ("fcd", "cs", "kcd", "prdc", "intra_fcd", "classes")}
-# What is computed under another name with a classifier.
-_SAME = {"fcd": "fid", "cs": "is", "kcd": "kid", "intra_fcd": "intra_fid"}
-_NEED_FEATURES = {"kid", "kcd", "prdc", "intra_fid", "intra_fcd"}
-_NEED_LOGITS = {"is", "cs", "classes"}
+# Those that need every feature vector, and those that look at the generated images' logits alone.
+NEED_FEATURES = {"kid", "kcd", "prdc", "intra_fid", "intra_fcd"}
+NEED_LOGITS = {"is", "cs", "classes"}
 # Where less is better; used to choose the best of several checkpoints.
 LESS_IS_BETTER = {"fid": True, "kid": True, "intra_fid": True, "fcd": True, "kcd": True,
                   "intra_fcd": True, "is": False, "cs": False}
@@ -30,12 +29,12 @@ LESS_IS_BETTER = {"fid": True, "kid": True, "intra_fid": True, "fcd": True, "kcd
 
 def keeps_features(metrics: Iterable[str]) -> bool:
     """Whether every feature vector must be kept, and not the moments only."""
-    return not _NEED_FEATURES.isdisjoint(metrics)
+    return not NEED_FEATURES.isdisjoint(metrics)
 
 
 def needs_reference(metrics: Iterable[str]) -> bool:
     """Whether a second set is compared with, and not the first one looked at alone."""
-    return not _NEED_LOGITS.issuperset(metrics)
+    return not NEED_LOGITS.issuperset(metrics)
 
 
 def check_names(metrics: Sequence[str], family: str) -> None:
@@ -68,9 +67,23 @@ def check_metrics(metrics: Sequence[str], extractor: Extractor, *, labels: bool,
             raise UserError(f"{name} is a distance for each class, and one of the two sets has no "
                             "labels: use a conditional run and a labelled set, or leave it out")
     if statistics_only and keeps_features(metrics):
-        raise UserError(f"{', '.join(m for m in metrics if m in _NEED_FEATURES)} cannot be "
+        raise UserError(f"{', '.join(m for m in metrics if m in NEED_FEATURES)} cannot be "
                         "computed from a statistics file, which holds a mean and a covariance "
                         "only: give the images, or leave it out")
+
+
+class Sides(NamedTuple):
+    """What a score is computed of: the arguments of `compute`.
+
+    real_labels: int (n,); fake_labels: int (m,); each None where there are none.
+    """
+
+    real: Collected | None
+    fake: Collected
+    real_labels: np.ndarray | None
+    fake_labels: np.ndarray | None
+    splits: int
+    seed: int
 
 
 def compute(metrics: Sequence[str], real: Collected | None, fake: Collected, *,
@@ -90,28 +103,11 @@ def compute(metrics: Sequence[str], real: Collected | None, fake: Collected, *,
     Raises:
       UserError: a class with fewer than two images; fewer images than splits or neighbours.
     """
+    sides = Sides(real, fake, real_labels, fake_labels, splits, seed)
     scores: dict[str, Any] = {}
     for metric in metrics:
-        kind = _SAME.get(metric, metric)
         try:
-            if kind == "fid":
-                scores[metric] = frechet_distance(_there(real).moments, fake.moments)
-            elif kind == "is":
-                scores[metric], scores[f"{metric}_std"] = inception_score(
-                    _there(fake.logits), splits)
-            elif kind == "kid":
-                scores[metric], scores[f"{metric}_std"] = kernel_distance(
-                    _there(_there(real).features), _there(fake.features), seed=seed)
-            elif kind == "prdc":
-                scores |= prdc(_there(_there(real).features),
-                               _there(fake.features))._asdict()
-            elif kind == "intra_fid":
-                of_class = intra_fid(_there(_there(real).features), _there(real_labels),
-                                     _there(fake.features), _there(fake_labels))
-                scores[metric] = float(np.mean(list(of_class.values())))
-                scores[f"{metric}_of_class"] = of_class
-            else:
-                scores |= classes(_there(fake.logits), fake_labels)
+            scores |= COMPUTED[metric](metric, sides)
         except ValueError as error:
             raise UserError(f"too few images: {error}") from error
     return scores
@@ -159,3 +155,42 @@ def intra_fid(real: np.ndarray, real_labels: np.ndarray, fake: np.ndarray,
                             "intra_fid needs at least 2 of each: take more images")
         distances[int(label)] = frechet_distance(moments(a), moments(b))
     return distances
+
+
+def _fid(name: str, sides: Sides) -> dict[str, Any]:
+    return {name: frechet_distance(_there(sides.real).moments, sides.fake.moments)}
+
+
+def _with_deviation(name: str, score: Score) -> dict[str, Any]:
+    return {name: score.value, f"{name}_std": score.deviation}
+
+
+def _inception_score(name: str, sides: Sides) -> dict[str, Any]:
+    return _with_deviation(name, inception_score(_there(sides.fake.logits), sides.splits))
+
+
+def _kid(name: str, sides: Sides) -> dict[str, Any]:
+    return _with_deviation(
+        name, kernel_distance(_there(_there(sides.real).features), _there(sides.fake.features), seed=sides.seed))
+
+
+def _prdc(name: str, sides: Sides) -> dict[str, Any]:
+    return prdc(_there(_there(sides.real).features), _there(sides.fake.features))._asdict()
+
+
+def _intra_fid(name: str, sides: Sides) -> dict[str, Any]:
+    of_class = intra_fid(_there(_there(sides.real).features), _there(sides.real_labels), _there(sides.fake.features),
+                         sides.fake_labels)
+    return {name: float(np.mean(list(of_class.values()))), f"{name}_of_class": of_class}
+
+
+def _classes(name: str, sides: Sides) -> dict[str, Any]:
+    return classes(_there(sides.fake.logits), sides.fake_labels)
+
+
+# Name -> function of the name and both sides -> entries of the record. ValueError: too few images.
+COMPUTED: dict[str, Callable[[str, Sides], dict[str, Any]]] = {
+    "fid": _fid, "is": _inception_score, "kid": _kid, "prdc": _prdc, "intra_fid": _intra_fid,
+    # The same of a classifier's features, which make other numbers of them.
+    "fcd": _fid, "cs": _inception_score, "kcd": _kid, "intra_fcd": _intra_fid, "classes": _classes,
+}

@@ -104,7 +104,7 @@ def _member(archive: zipfile.ZipFile, name: str, file: Path) -> bytes:
 
 
 def read_torch(file: Path) -> dict[str, np.ndarray]:
-    """All tensors by their dotted names, as 'net.layers.conv.weight'.
+    """All tensors, in their own shapes, by their dotted names, as 'net.layers.conv.weight'.
 
     Raises:
       UserError: missing, damaged, of another format, or naming anything but tensors.

@@ -141,6 +141,8 @@ class DiscriminatorBlock(nn.Module):
 class FirstDiscriminatorBlock(nn.Module):
     """The discriminator's first residual block (dis_models/resblocks `OptimizedBlock`).
 
+    (n, h, w, c) -> (n, h/2, w/2, width).
+
     conv3x3 - ReLU - conv3x3 - mean 2x2, with no activation on the image; shortcut mean 2x2 -
     conv1x1, in this order.
     """
@@ -206,7 +208,7 @@ def concat_classes(x: jax.Array, y: jax.Array, embed: Layer, num_classes: int,
 
 
 def check_labels(num_classes: int, y: jax.Array | None, name: str) -> None:
-    """Raises ValueError where a conditional model gets no labels, or an unconditional one some."""
+    """ValueError where a conditional model gets no labels y (n,), or an unconditional one some."""
     if num_classes and y is None:
         raise ValueError(f"{name} with num_classes={num_classes} is class-conditional and needs "
                          "labels: call it with y, integers of shape (n,)")
@@ -217,7 +219,7 @@ def check_labels(num_classes: int, y: jax.Array | None, name: str) -> None:
 
 def check_discriminator(num_classes: int, y: jax.Array | None, conditioning: str,
                         name: str) -> None:
-    """`check_labels` for a discriminator, and ValueError for an unknown conditioning."""
+    """`check_labels` (y: (n,)) for a discriminator; ValueError for an unknown conditioning."""
     if conditioning not in CONDITIONINGS:
         raise ValueError(f"{name} has no conditioning {conditioning!r}: use one of "
                          + ", ".join(CONDITIONINGS))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
+from collections import ChainMap
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -11,11 +13,12 @@ import jax
 
 from sngan_jax.methods import NORMS, method_of
 from sngan_jax.models.blocks import FUSIONS, Norm
-from sngan_jax.models.cnn import CNNS, CNNDiscriminator, CNNGenerator
-from sngan_jax.models.resnet import RESNETS, ResNetDiscriminator, ResNetGenerator
+from sngan_jax.models.cnn import CNNS, CNNDiscriminator, CNNGenerator, CNNShape
+from sngan_jax.models.resnet import RESNETS, ResNetDiscriminator, ResNetGenerator, ResNetShape
 from sngan_jax.normalization import BatchNorm, ConditionalBatchNorm
 
-MODELS = (*CNNS, *RESNETS)
+# A view: a network of your own that joins one of the tables is a model too.
+MODELS: Mapping[str, CNNShape | ResNetShape] = ChainMap(RESNETS, CNNS)
 # Whether the discriminator's last dense layer has a bias; 'paper': as the model is published.
 HEAD_BIASES = ("paper", "yes", "no")
 
@@ -80,7 +83,7 @@ def build_models(config: Any, *, channels: int, num_classes: int, axis_name: str
         scale = config.last_layer_multiplier
         return (*first, max(round(before * scale), 1), max(round(last * scale), 1))
 
-    paper_bias = (CNNS | RESNETS)[config.model].head_bias
+    paper_bias = MODELS[config.model].head_bias
     bias = paper_bias if config.head_bias == "paper" else config.head_bias == "yes"
     if config.model in CNNS:
         cnn = CNNS[config.model]

@@ -24,7 +24,7 @@ from sngan_jax.train.step import AXIS, Data
 def feed(images: ImageSet | ImageStream, devices: list[jax.Device], key: jax.Array, *,
          first_iteration: int, n_dis: int, batch_size: int,
          iterations_per_call: int = 1) -> Iterator[Callable[[], Data]]:
-    """A function that gives the `Data` of one call of the step after the other.
+    """A function that gives the `Data` (its shapes are there) of one call after the other.
 
     Args:
       images: a set in memory goes to every device, once. A stream is read in the same order, while
@@ -84,7 +84,7 @@ def replicate(tree: Any, devices: list[jax.Device]) -> Any:
 
 
 def spread(array: np.ndarray, devices: list[jax.Device]) -> jax.Array:
-    """Divides the rows of an array, a multiple of the own devices, among them in order."""
+    """Divides the rows (n, …), n a multiple of the own devices, among them in order."""
     return jax.device_put(array, NamedSharding(_own_mesh(devices), PartitionSpec(AXIS)))
 
 
@@ -94,12 +94,12 @@ def positions(devices: list[jax.Device]) -> jax.Array:
 
 
 def own_part(rows: np.ndarray) -> np.ndarray:
-    """This process's part of rows, a multiple of the processes, that all of them have."""
+    """This process's part of rows (n, …) that all have, n a multiple of the processes."""
     return np.split(rows, jax.process_count())[jax.process_index()]
 
 
 def gathered(part: jax.Array) -> np.ndarray:
-    """The rows of all processes' parts, in order, in each of them."""
+    """The rows of all processes' parts (n, …), in order, in each of them."""
     rows = np.asarray(part)
     if jax.process_count() == 1:
         return rows

@@ -56,7 +56,7 @@ def flags_of_looks(looks: dict[str, Any]) -> jax.Array:
 
 
 def norm(gradients: Any) -> jax.Array:
-    """The Euclidean norm of all gradients together."""
+    """The Euclidean norm of all gradients together, a float32 scalar."""
     return jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(gradients)))
 
 
@@ -132,7 +132,7 @@ class Watch:
                 self._warn("σ", f"σ of {name} is {sigma:.1e}: a weight of D has become zero")
 
     def images(self, images: np.ndarray) -> None:
-        """Warns where all samples (uint8) are the same."""
+        """Warns where all samples (uint8 (n, h, w, c)) are the same."""
         if len(images) > 1 and int(np.ptp(images, axis=0).max()) <= 1:
             self._warn("G", "all samples of G are the same image: it has collapsed")
 

@@ -49,7 +49,7 @@ class Log:
         (workdir / "samples").mkdir(exist_ok=True)
 
     def keep(self, iteration: int, metrics: dict[str, jax.Array], state: TrainState) -> None:
-        """Notes the metrics of an iteration on the device; nothing waits for them."""
+        """Notes the metrics (scalars) of an iteration on the device; nothing waits for them."""
         self._kept = iteration, metrics, self._sigmas(state.discriminator)
 
     def write(self, bar: tqdm | None) -> None:

@@ -26,6 +26,7 @@ from sngan_jax.errors import UserError
 from sngan_jax.losses import LOSSES
 from sngan_jax.methods import method_of
 from sngan_jax.models.build import build_models
+from sngan_jax.provenance import commit
 from sngan_jax.regularizers import CONSTRAINTS, REGULARIZERS
 from sngan_jax.train import distributed
 from sngan_jax.train.checkpoint import Checkpoints, NotFiniteState
@@ -43,7 +44,7 @@ from sngan_jax.train.log import Log
 from sngan_jax.train.state import TrainState, adam, count_parameters, create_state
 from sngan_jax.train.step import AXIS, Objective, StepSettings, linear_decay, make_train_step
 from sngan_jax.train.validate import cautions, names_of, validate
-from sngan_jax.train.workdir import commit, make_workdir, open_workdir
+from sngan_jax.train.workdir import make_workdir, open_workdir
 
 # What a checkpoint is refused for, whatever its arrays look like.
 IDENTITY = ("model", "method")
@@ -64,6 +65,9 @@ def build_run(config: Any, channels: int, num_classes: int,
 
     Args:
       device_kind: that the step is for, as of `build_models`.
+
+    Raises:
+      UserError: networks that this machine's memory cannot hold.
     """
     generator, discriminator = build_models(
         config, channels=channels, num_classes=num_classes if config.conditional else 0,

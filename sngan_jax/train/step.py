@@ -170,6 +170,7 @@ def train_iteration(state: TrainState, data: Data, key: jax.Array, position: jax
     """One device's part of an iteration.
 
     Args:
+      data: what `Data` says of shapes.
       position: the device's place among `device_count`.
       unroll: write the discriminator's updates out one after the other instead of a loop.
     """
@@ -327,7 +328,7 @@ def _repeat(body: Callable[[Any, jax.Array], tuple[Any, Any]], carry: Any, times
 def real_batch(data: Data, key: jax.Array, batch_number: jax.Array, i: jax.Array,
                keys: jax.Array, position: jax.Array, settings: StepSettings
                ) -> tuple[jax.Array, jax.Array | None]:
-    """This device's part of a global batch of real images in [-1, 1], and its labels or None."""
+    """This device's part of a global batch: real images (n, h, w, c) in [-1, 1], labels or None."""
     count = keys.shape[0]
     if settings.stream:
         images, rows = data.images[i], i

@@ -7,7 +7,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ import jax
 import sngan_jax
 from sngan_jax.atomic import WriteError, naming, write_text
 from sngan_jax.errors import UserError
+from sngan_jax.provenance import commit
 from sngan_jax.train.validate import ADDED
 
 CONFIG = "config.json"
@@ -103,18 +103,6 @@ def environment() -> dict[str, Any]:
         "devices": f"{len(devices)} x {devices[0].device_kind}",
         "packages": {name: importlib.metadata.version(name) for name in packages},
     }
-
-
-def commit() -> str | None:
-    """The commit of the source tree, with +changes where it has been changed; None if unknown."""
-    folder = Path(__file__).parent
-    try:
-        def git(*arguments: str) -> str:
-            return subprocess.run(["git", *arguments], cwd=folder, check=True, text=True,
-                                  capture_output=True, timeout=10).stdout.strip()
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 class MetricsFile:
