@@ -33,6 +33,10 @@ _STYLES = {
     "batch_norm": Style("BN", _GREY, "<", "--"),
     "sn_wgan_gp": Style("WGAN-GP with SN", COLOURS[0], "o"),
     "wn_wgan_gp": Style("WGAN-GP with WN", COLOURS[2], "^", "-."),
+    "none": Style("none", _GREY, ">", ":"),
+    "sn_svd": Style("SN, exact σ", COLOURS[1], "s", "--"),
+    "sn_operator": Style("SN, operator norm", COLOURS[2], "^", "-."),
+    "sn_bidirectional": Style("SN, bidirectional", COLOURS[3], "v", ":"),
     "frobenius_wgan_gp": Style("WGAN-GP, Frobenius", COLOURS[6], "X", ":"),
 }
 
