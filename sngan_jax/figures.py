@@ -76,7 +76,7 @@ def save_spectra(file: Path, spectra: dict[str, Sequence[float]], columns: int =
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
     for axes, (name, values) in zip(panels.flat, relative.items(), strict=False):
         n = len(values)
-        axes.plot(np.arange(1, n + 1), np.where(values > 0, values, np.nan), color=_COLOURS[0],
+        axes.plot(np.arange(1, n + 1), np.where(values > 0, values, np.nan), color=COLOURS[0],
                   linewidth=1.6, marker="o", markersize=3 if n < 20 else 0)
         axes.set(yscale="log", ylim=(lowest, 1.3), xlim=(1 - 0.03 * n, n + 0.03 * n),
                  xticks=sorted({1, (n + 1) // 2, n}))
