@@ -47,7 +47,7 @@ def make_report(folders: Sequence[Path], out: Path) -> None:
     Raises:
       UserError: as `runs.collect`; `out` is another thing's folder or cannot be written.
     """
-    found = collect(folders)
+    found, source = collect(folders), commit()
     _check(out)
     for note in found.notes:
         print(f"warning: {note}", file=sys.stderr)
@@ -62,7 +62,7 @@ def make_report(folders: Sequence[Path], out: Path) -> None:
                  f"{len(found.runs)} runs, {finished} of them finished and scored. Numbers are of "
                  "last checkpoints; what was chosen in hindsight stands apart.",
                  f"Made {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC by commit "
-                 f"{commit() or 'unknown'}, by the command: python -m experiments.report "
+                 f"{source or 'unknown'}, by the command: python -m experiments.report "
                  + " ".join(sys.argv[1:]))
         write_report(Report("Spectral normalisation for GANs: tables and figures", about, found,
                             tuple(tables), figures), out)
