@@ -84,7 +84,8 @@ def lanczos_norm(normal: Linear, input_shape: Shape, *, tolerance: float = 1e-4,
     basis = np.empty((steps, size), np.float32)  # of the system, memory is taken as it is filled
     start = np.random.default_rng(0).standard_normal(size)
     basis[0] = start / np.linalg.norm(start)
-    diagonal, below = [], []
+    diagonal: list[float] = []
+    below: list[float] = []
     for step in range(steps):
         image = np.asarray(normal(jnp.asarray(basis[step].reshape(input_shape))))
         image = image.reshape(-1).astype(np.float64)

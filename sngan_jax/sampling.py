@@ -166,10 +166,10 @@ def _from_zero(generator: nn.Module, latent_size: int, latent: str, variables: A
     return _in_training(generator, variables, z, labels)[1]
 
 
-def _in_training(generator: nn.Module, variables: Any, z: jax.Array, labels: jax.Array
+def _in_training(generator: nn.Module, variables: Any, z: jax.Array, labels: jax.Array | None
                  ) -> tuple[jax.Array, Any]:
     """Images and batch statistics of a forward pass in training mode."""
-    y = labels[None] if generator.num_classes else None
+    y = None if labels is None or not generator.num_classes else labels[None]
 
     def forward(z: jax.Array, y: jax.Array | None) -> tuple[Any, Any]:
         images, updated = generator.apply(variables, z, y, mutable=["batch_stats"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import flax.linen as nn
@@ -72,12 +73,12 @@ def _measured(discriminator: nn.Module, variables: Any, real: tuple, samples: tu
         return measure(discriminator, variables, x, labels)
 
     points = {"real": at(*real), "samples": at(*samples)}
-    points["between"] = at(between(*points.values(), seed), real[1])
+    points["between"] = at(between(points["real"], points["samples"], seed), real[1])
     everywhere = _joined(points.values())
     # A step in proportion to what the images' pixels differ by: 0.02 in each.
     rate = 0.02 * float(np.sqrt(real[0][0].size))
     best = np.argsort(-everywhere.lengths)[:STARTS]
-    start = Points(*(None if a is None else a[best] for a in everywhere))
+    start = _map(lambda a: a[best], everywhere)
     climbed, ratio = ascend(discriminator, variables, start, ascent_steps, rate)
     ratio = max(ratio, pair_ratio(everywhere))
     norms = {name: float(part.lengths.max()) for name, part in points.items()}
@@ -93,9 +94,13 @@ def _measured(discriminator: nn.Module, variables: Any, real: tuple, samples: tu
                          "units": UNITS}}
 
 
-def _joined(parts: Any) -> Points:
-    return Points(*(None if columns[0] is None else np.concatenate(columns)
-                    for columns in zip(*parts, strict=True)))
+def _joined(parts: Iterable[Points]) -> Points:
+    return _map(lambda *arrays: np.concatenate(arrays), *parts)
+
+
+def _map(function: Callable[..., np.ndarray], *points: Points) -> Points:
+    """A function of the same array of each; labels that are None stay None."""
+    return jax.tree.map(function, *points)
 
 
 def table(record: dict[str, Any]) -> str:

@@ -76,7 +76,8 @@ class _Parts(NamedTuple):
 
 def _product(d: nn.Module, variables: Any, layers: dict[str, LinearLayer],
              norm_of: Callable[..., float]) -> float:
-    rules = {CNNDiscriminator: (_cnn, _cnn_layers), ResNetDiscriminator: (_resnet, _resnet_layers)}
+    rules: dict[type, Any] = {CNNDiscriminator: (_cnn, _cnn_layers),
+                              ResNetDiscriminator: (_resnet, _resnet_layers)}
     if type(d) not in rules:
         raise NoBoundError(f"{type(d).__name__} is none of {', '.join(r.__name__ for r in rules)}, "
                            "and how its layers are joined is not known")
@@ -123,7 +124,9 @@ def _channels(d: ResNetDiscriminator, i: int) -> int:
 
 
 def _resnet(d: ResNetDiscriminator, parts: _Parts) -> float:
-    height, width, _ = parts.layers["block1/conv1"].geometry[1]
+    geometry = parts.layers["block1/conv1"].geometry
+    assert geometry is not None  # of a convolution
+    height, width, _ = geometry[1]
     positions = height * width // 4 ** max(d.downsampling, 1)
     # From (positions, c) to (c,), all positions with equal weights.
     bound = _head(d, parts) * {"sum": positions**0.5, "mean": positions**-0.5}[d.pool]
@@ -210,12 +213,14 @@ def measure(discriminator: nn.Module, variables: Any, x: np.ndarray, labels: np.
     return Points(np.asarray(x), labels, np.concatenate(logits)[:n], np.concatenate(gradients)[:n])
 
 
-def _logits(discriminator: nn.Module, variables: Any, x: jax.Array, y: jax.Array | None):
-    output = discriminator.apply(variables, x, *(() if y is None else (y,)))
+def _logits(discriminator: nn.Module, variables: Any, x: jax.Array, y: jax.Array | None
+            ) -> jax.Array:
+    output: Any = discriminator.apply(variables, x, *(() if y is None else (y,)))
     return output[0] if isinstance(output, tuple) else output
 
 
-def _gradient(discriminator: nn.Module, variables: Any, x: jax.Array, y: jax.Array | None):
+def _gradient(discriminator: nn.Module, variables: Any, x: jax.Array, y: jax.Array | None
+              ) -> tuple[jax.Array, jax.Array]:
     with jax.default_matmul_precision("highest"):
         logits, pull = jax.vjp(lambda x: _logits(discriminator, variables, x, y), x)
         return logits, pull(jnp.ones_like(logits))[0]

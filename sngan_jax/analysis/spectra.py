@@ -68,7 +68,7 @@ def linear_layers(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, 
     """
     known: dict[str, tuple] = {}
 
-    def forward(variables: Any, *inputs: Any):
+    def forward(variables: Any, *inputs: Any) -> Any:
         caught: dict[str, jax.Array] = {}
         wrong: dict[str, jax.Array] = {}
         looking = [False]  # at one layer; the calls inside that are not layers of the network
@@ -93,7 +93,7 @@ def linear_layers(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, 
             weight = weights[0]
             parameters = _parameters(layer, weight)
             if not _is_linens(layer):
-                again = bare.apply(parameters, noise, *args[1:], **kwargs)
+                again: Any = bare.apply(parameters, noise, *args[1:], **kwargs)
                 wrong[name] = _difference(output, again)
             mask = getattr(layer, "mask", None)
             caught[name] = weight if mask is None else weight * mask
@@ -145,7 +145,8 @@ def layer_spectra(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, 
 
 def singular_values(layer: LinearLayer) -> np.ndarray:
     """Those of the (outputs, rest) matrix (paper §2.1): float64 (n,), descending."""
-    values = np.linalg.svd(matricize(layer.weight, layer.layout), compute_uv=False)
+    weight: Any = layer.weight  # float64 stays so in NumPy alone
+    values = np.linalg.svd(matricize(weight, layer.layout), compute_uv=False)
     return np.sort(values.reshape(-1))[::-1]
 
 
@@ -174,7 +175,7 @@ def operator_norm(layer: LinearLayer, pooled: bool = False) -> float:
 def _normal(plain: nn.Module, pooled: bool, weight: jax.Array, x: jax.Array) -> jax.Array:
     """AᵀA x of the convolution A, for one image x."""
     def linear(x: jax.Array) -> jax.Array:
-        y = plain.apply({"params": {"kernel": weight}}, x)
+        y: Any = plain.apply({"params": {"kernel": weight}}, x)
         return average_pool(y[None])[0] if pooled else y
 
     y, transpose = jax.vjp(linear, x)

@@ -157,6 +157,10 @@ def intra_fid(real: np.ndarray, real_labels: np.ndarray, fake: np.ndarray,
     return distances
 
 
+def _features(sides: Sides) -> tuple[np.ndarray, np.ndarray]:
+    return _there(_there(sides.real).features), _there(sides.fake.features)
+
+
 def _fid(name: str, sides: Sides) -> dict[str, Any]:
     return {name: frechet_distance(_there(sides.real).moments, sides.fake.moments)}
 
@@ -170,17 +174,16 @@ def _inception_score(name: str, sides: Sides) -> dict[str, Any]:
 
 
 def _kid(name: str, sides: Sides) -> dict[str, Any]:
-    return _with_deviation(
-        name, kernel_distance(_there(_there(sides.real).features), _there(sides.fake.features), seed=sides.seed))
+    return _with_deviation(name, kernel_distance(*_features(sides), seed=sides.seed))
 
 
 def _prdc(name: str, sides: Sides) -> dict[str, Any]:
-    return prdc(_there(_there(sides.real).features), _there(sides.fake.features))._asdict()
+    return prdc(*_features(sides))._asdict()
 
 
 def _intra_fid(name: str, sides: Sides) -> dict[str, Any]:
-    of_class = intra_fid(_there(_there(sides.real).features), _there(sides.real_labels), _there(sides.fake.features),
-                         sides.fake_labels)
+    real, fake = _features(sides)
+    of_class = intra_fid(real, _there(sides.real_labels), fake, _there(sides.fake_labels))
     return {name: float(np.mean(list(of_class.values()))), f"{name}_of_class": of_class}
 
 

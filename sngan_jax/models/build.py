@@ -13,12 +13,12 @@ import jax
 
 from sngan_jax.methods import NORMS, method_of
 from sngan_jax.models.blocks import FUSIONS, Norm
-from sngan_jax.models.cnn import CNNS, CNNDiscriminator, CNNGenerator, CNNShape
-from sngan_jax.models.resnet import RESNETS, ResNetDiscriminator, ResNetGenerator, ResNetShape
+from sngan_jax.models.cnn import CNNS, CNNDiscriminator, CNNGenerator
+from sngan_jax.models.resnet import RESNETS, ResNetDiscriminator, ResNetGenerator
 from sngan_jax.normalization import BatchNorm, ConditionalBatchNorm
 
 # A view: a network of your own that joins one of the tables is a model too.
-MODELS: Mapping[str, CNNShape | ResNetShape] = ChainMap(RESNETS, CNNS)
+MODELS: Mapping[str, Any] = ChainMap(RESNETS, CNNS)
 # Whether the discriminator's last dense layer has a bias; 'paper': as the model is published.
 HEAD_BIASES = ("paper", "yes", "no")
 
