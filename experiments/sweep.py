@@ -11,7 +11,7 @@
 The same command again skips what is finished and goes on with what was cut off, however it ended.
 Each run is a folder of --workdir, named by its values, and is what `experiments.train` makes.
 --table=2, 7, 8, figure4, figure11, figure15, conditional, steps or norms plans method x setting x
-seed at a named scale (docs/reproduce.md); `experiments.report` makes a page of what is finished.
+seed at a named scale (docs/reproduce.md), --table=all every one; `experiments.report` makes a page of what is finished.
 --config=FILE[:ARGUMENT]; --set=FIELD=VALUE holds for all runs; a grid of `arg` is over arguments of
 the config file, '+' for ','. Exit status: 0 when all are finished, 1 where one failed (its output
 is in --workdir/jobs), 2 for bad input, 130 when interrupted, with every run saved.
@@ -28,19 +28,22 @@ from experiments.sweeps.launch import LAUNCHERS, launch, make_executor
 from experiments.sweeps.plan import Planned, listing, parse_grid, plan, remaining
 from experiments.sweeps.table_progress import Display, table_listing
 from experiments.sweeps.tables import (
+    ALL,
     DATASETS,
     SCALES,
     TABLES,
     Request,
     check_sweep,
+    folder_of,
     open_sweep,
     plan_table,
+    tables_of,
 )
 from sngan_jax.errors import UserError
 
 CONFIG = flags.DEFINE_string("config", None, "A config file, as experiments/configs/digits.py:sn.")
 WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the sweep.")
-TABLE = flags.DEFINE_enum("table", None, TABLES, "A table or figure of the paper; conditional, "
+TABLE = flags.DEFINE_enum("table", None, [*TABLES, ALL], "A table or figure of the paper; conditional, "
                           "steps, norms: docs/reproduce.md.")
 DATASET = flags.DEFINE_enum("dataset", None, DATASETS, "Of the table's runs.")
 SCALE = flags.DEFINE_enum("scale", None, SCALES, "What is reduced; paper: nothing.")
@@ -62,6 +65,8 @@ flags.DEFINE_alias("dry-run", "dry_run")
 def main() -> int:
     """Plans, lists, starts and waits."""
     sweep = Path(WORKDIR.value).absolute()
+    if TABLE.value == ALL:
+        return _all(_request(), sweep)
     if TABLE.value:
         return _table(_request(), sweep)
     for flag in (DATASET, SCALE, METHODS, SETTINGS):
@@ -88,6 +93,18 @@ def _request() -> Request:
             raise UserError(f"--table needs --{flag.name}: one of {', '.join(there)}")
     return Request(TABLE.value, DATASET.value, SCALE.value, SEEDS.value, tuple(METHODS.value),
                    tuple(SETTINGS.value), tuple(SET.value))
+
+
+def _all(request: Request, sweep: Path) -> int:
+    """Every table that there is at this scale, one after the other, each in a folder of its own."""
+    for flag in (METHODS, SETTINGS):
+        if flag.value:
+            raise UserError(f"--{flag.name} chooses of one table, and --table={ALL} is all of them")
+    requests = [request._replace(table=table) for table in tables_of(request)]
+    for one in requests:  # before any of them starts
+        plan_table(one)
+        check_sweep(one, sweep / folder_of(one.table))
+    return max(_table(one, sweep / folder_of(one.table)) for one in requests)
 
 
 def _table(request: Request, sweep: Path) -> int:

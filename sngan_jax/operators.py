@@ -98,7 +98,7 @@ def lanczos_norm(normal: Linear, input_shape: Shape, *, tolerance: float = 1e-4,
         residual = length * abs(vectors[-1, -1])
         if residual <= tolerance * values[-1] or step + 1 == steps:
             break
-        below.append(length)
+        below.append(float(length))
         basis[step + 1] = image / length
     return math.sqrt(max(values[-1], 0) + residual)
 

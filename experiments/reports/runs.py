@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.sweeps.tables import OWN, SWEEP, TABLES
+from experiments.sweeps.tables import OWN, SWEEP, TABLES, folder_of
 from sngan_jax.errors import UserError
 from sngan_jax.metrics.evaluate import SCORES
 from sngan_jax.train.evaluation import read_scores
@@ -171,13 +171,13 @@ def mean_std(values: Sequence[float]) -> tuple[float, float | None]:
 
 
 def collect(folders: Sequence[Path]) -> Collection:
-    """Reads the runs below these folders, each a sweep's, of runs, or a run itself.
+    """Reads the runs below these folders: each a sweep's, of runs, a run itself, or of sweeps.
 
     Raises:
       UserError: a folder is not there, holds no run, or is given twice; its sweep.json is damaged.
     """
     sweeps, runs, notes = [], [], []
-    for folder in folders:
+    for folder in _expanded(folders):
         if folder.resolve() in (sweep.folder.resolve() for sweep in sweeps):
             raise UserError(f"--workdir names {folder} twice")
         sweep = _sweep(folder, [sweep.key for sweep in sweeps])
@@ -194,6 +194,16 @@ def collect(folders: Sequence[Path]) -> Collection:
             except (UserError, OSError) as error:
                 notes.append(f"{place} is left out: {error}")
     return Collection(tuple(sweeps), tuple(runs), tuple(notes))
+
+
+def _expanded(folders: Sequence[Path]) -> list[Path]:
+    """The sweeps in a folder of `--table=all` in its place, in the order of the tables."""
+    order = [folder_of(table) for table in TABLES]
+    found = []
+    for folder in folders:
+        inside = [folder / name for name in order if (folder / name / SWEEP).is_file()]
+        found += [folder] if (folder / SWEEP).exists() or not inside else inside
+    return found
 
 
 def _sweep(folder: Path, taken: Sequence[str]) -> Sweep:

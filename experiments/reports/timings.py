@@ -17,7 +17,9 @@ TIMINGS = "methods.json"
 def figure10(found: Collection, folder: Path) -> Figure | Missing:
     """Bars of the time of 100 generator updates, as ratios to no normalisation."""
     title = "Figure 10: time of 100 generator updates"
-    places = dict.fromkeys(sweep.folder / TIMINGS for sweep in found.sweeps)
+    # Also beside the sweeps of --table=all.
+    places = dict.fromkeys(folder / TIMINGS for sweep in found.sweeps
+                           for folder in (sweep.folder, sweep.folder.parent))
     reasons = []
     for file in places:
         if not file.is_file():

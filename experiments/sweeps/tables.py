@@ -19,6 +19,8 @@ from sngan_jax.train.workdir import write_json
 
 _CONFIGS = Path(__file__).parents[1] / "configs"
 SWEEP = "sweep.json"
+# In place of a table: every one.
+ALL = "all"
 # The setting of rows that have the schedule of their config, as the residual networks.
 OWN = "own"
 # Of a run at a reduced scale, while it trains.
@@ -224,6 +226,18 @@ def name_of(table: str) -> str:
     return f"Figure {table[6:]}" if table.startswith("figure") else f"Table {table}"
 
 
+def folder_of(table: str) -> str:
+    """Where `ALL` puts it: 'table2', 'figure4'."""
+    return f"table{table}" if table.isdigit() else table
+
+
+def tables_of(request: Request) -> list[str]:
+    """The tables that have a run of the request's data set at its scale."""
+    _check(request)
+    return [table for table in TABLES if _rows(request._replace(table=table))
+            and not _is_cifar_alone(table, request.dataset)]
+
+
 def plan_table(request: Request) -> list[Cell]:
     """All runs, first the first seed of every row and setting, each config checked.
 
@@ -231,11 +245,8 @@ def plan_table(request: Request) -> list[Cell]:
       UserError: what the table, the data set or the scale does not have; a wrong field.
     """
     _choose("--table", request.table, TABLES)
-    _choose("--dataset", request.dataset, DATASETS)
-    _choose("--scale", request.scale, SCALES)
-    if request.seeds < 1:
-        raise UserError(f"--seeds={request.seeds}: at least one")
-    if request.table in ("7", "8", "figure15") and request.dataset == "stl10":
+    _check(request)
+    if _is_cifar_alone(request.table, request.dataset):
         raise UserError(f"the paper's {name_of(request.table)} is of CIFAR-10 alone: take "
                         "--dataset=cifar10, or digits or fashion_mnist for a reduced one")
     wanted = _wanted(request)
@@ -283,11 +294,27 @@ def _choose(flag: str, value: str, there: Sequence[str] | dict[str, Any]) -> Non
         raise UserError(f"{flag}={value}: there are {', '.join(there)}")
 
 
-def _wanted(request: Request) -> list[tuple[Variant, str]]:
-    """Rows and settings, in the order of the table."""
-    rows = [row for row in TABLES[request.table]
+def _check(request: Request) -> None:
+    """UserError for what no table has."""
+    _choose("--dataset", request.dataset, DATASETS)
+    _choose("--scale", request.scale, SCALES)
+    if request.seeds < 1:
+        raise UserError(f"--seeds={request.seeds}: at least one")
+
+
+def _is_cifar_alone(table: str, dataset: str) -> bool:
+    return table in ("7", "8", "figure15") and dataset == "stl10"
+
+
+def _rows(request: Request) -> list[Variant]:
+    return [row for row in TABLES[request.table]
             if not (row.paper_scale and SCALES[request.scale].reduced)
             and (not row.datasets or request.dataset in row.datasets)]
+
+
+def _wanted(request: Request) -> list[tuple[Variant, str]]:
+    """Rows and settings, in the order of the table."""
+    rows = _rows(request)
     where = f"{name_of(request.table)} on {request.dataset} at scale {request.scale}"
     if not rows:
         raise UserError(f"{where} has no rows: they are residual networks, of --scale=paper alone")

@@ -29,7 +29,15 @@ from experiments.sweeps.table_progress import (
     summary,
     table_listing,
 )
-from experiments.sweeps.tables import SCALES, TABLES, Request, check_sweep, open_sweep, plan_table
+from experiments.sweeps.tables import (
+    SCALES,
+    TABLES,
+    Request,
+    check_sweep,
+    open_sweep,
+    plan_table,
+    tables_of,
+)
 from sngan_jax.errors import UserError
 from sngan_jax.train.evaluation import read_scores
 from sngan_jax.train.lock import hold
@@ -158,6 +166,16 @@ def test_a_figure_is_a_sweep_of_the_field_that_it_is_drawn_against():
         (method, "train[:1500]", 5) for method in ("wgan_gp", "wn_wgan_gp", "sn_wgan_gp")}
     assert {split for _, split in fields("figure15", "cifar10", "paper", "split")} == {"train"}
     assert Request("figure4", "digits", "tiny").title().startswith("Figure 4 on digits")
+
+
+def test_all_tables_of_a_data_set_and_a_scale():
+    tiny = tables_of(Request("all", "digits", "tiny"))
+    assert "8" not in tiny  # residual networks alone
+    assert set(tiny) == set(TABLES) - {"8"}
+    assert set(tables_of(Request("all", "stl10", "paper"))) == set(TABLES) - {
+        "7", "8", "figure15", "conditional"}
+    with pytest.raises(UserError, match="there are digits"):
+        tables_of(Request("all", "mnist", "tiny"))
 
 
 @pytest.mark.parametrize(("changes", "words"), [
@@ -291,6 +309,7 @@ TABLE = ("--table=2", "--dataset=digits", "--scale=tiny")
     ((*TABLE, "--grid=seed=1"), "--grid and --table exclude"),
     (("--table=2", "--scale=tiny"), "--table needs --dataset: one of digits"),
     (("--scale=tiny",), "--scale goes with --table"),
+    (("--table=all", "--dataset=digits", "--scale=tiny", "--methods=sn"), "chooses of one table"),
     ((), "--config is missing")])
 def test_flags_that_do_not_go_together(arguments, words, tmp_path):
     done = subprocess.run(sweep(tmp_path, *arguments), cwd=ROOT, env=environment(1), text=True,
@@ -319,7 +338,7 @@ def test_a_table_that_is_killed_and_widened_goes_on(tmp_path):
     assert done.returncode == 0, done.stdout
     assert "2 runs: 2 finished" in done.stdout and "exit status" not in done.stdout
     for seed in range(2):
-        (record,) = read_scores(folder / f"sn,B,seed={seed}")
+        record = read_scores(folder / f"sn,B,seed={seed}")[-1]
         assert record["fake"]["iteration"] == 60 and {"fcd", "cs"} <= set(record["scores"])
     assert "nothing is left to do" in (folder / PROGRESS).read_text()
     again = subprocess.run([*one, "--seeds=2"], **options).stdout

@@ -220,3 +220,11 @@ def test_plain_runs_have_a_table_without_the_papers_columns(tmp_path):
         f"{c.variant},{c.setting}" for c in cells})
     (run,) = collect([tmp_path / "t2" / "sn,A,seed=0"]).runs
     assert run.variant == "sn,A" and run.state == FINISHED
+
+
+def test_a_folder_of_all_tables_is_its_sweeps_in_their_order(tmp_path):
+    write_sweep(tmp_path / "all" / "norms", TINY._replace(table="norms", methods=(), settings=()))
+    write_sweep(tmp_path / "all" / "table2")
+    found = collect([tmp_path / "all"])
+    assert [sweep.table for sweep in found.sweeps] == ["2", "norms"]
+    assert len(found.runs) == 4 + 3 and not found.notes
