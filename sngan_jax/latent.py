@@ -38,7 +38,15 @@ def spherical(a: jax.Array, b: jax.Array, steps: int) -> jax.Array:
     Networks", 2016). Ends of different lengths are mixed as they are. Where the ends are parallel
     or opposite there is no one arc, and the walk is `linear`.
 
-    Args, returns and errors as `linear`.
+    Args:
+      a, b: float (n, d).
+      steps: 2 or more.
+
+    Returns:
+      float (n, steps, d).
+
+    Raises:
+      ValueError: as `linear`.
     """
     line, t = linear(a, b, steps), _fractions(steps)[:, None]
     lengths = [jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (a, b)]

@@ -88,7 +88,7 @@ def reparametrize(layer: nn.Module, options: Options, name: str, boxed: Any,
 
 
 class Spec(NamedTuple):
-    """What the variables alone do not tell about a normalised weight."""
+    """What the variables alone do not tell about a normalised weight; the mask is of its shape."""
 
     norm: str
     layout: str
@@ -225,7 +225,7 @@ def _gamma(layer: nn.Module, options: Options, name: str, dtype: np.dtype, weigh
 
 
 def layout_of(layer: nn.Module, weight: jax.Array, call: Call | None) -> str:
-    """The layout of a Linen layer's weight; for other classes the last axis is the output.
+    """The layout of a Linen layer's weight (…, outputs); for other classes, the last axis is them.
 
     Raises:
       ValueError: an Einsum that takes a diagonal or a sum of its kernel, which has no one matrix.
@@ -265,7 +265,13 @@ def _einsum_layout(layer: nn.Einsum, weight: jax.Array, call: Call | None) -> st
 
 
 def geometry_of(layer: nn.Module, call: Call | None) -> tuple[nn.Module, Shape] | None:
-    """(the plain layer without bias and in full precision, the shape of one input image)."""
+    """(the plain layer without bias and in full precision, the shape of one input image).
+
+    None for a layer that is no convolution.
+
+    Raises:
+      ValueError: a layer that is none of Linen's.
+    """
     for plain_class in CONVOLUTIONS:
         if isinstance(layer, plain_class):
             break

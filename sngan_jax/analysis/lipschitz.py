@@ -56,6 +56,9 @@ def reshaped_bound(discriminator: nn.Module, variables: Any, layers: dict[str, L
 
     The paper's argument (§2.1, eq. 7) with its σ. It is no bound: a convolution's norm is up to
     the side of its window over its stride times as large (paper, footnote 3).
+
+    Raises:
+      NoBoundError: as `upper_bound`.
     """
     def sigma(layer: LinearLayer, pooled: bool = False) -> float:
         return float(singular_values(layer)[0]) * (_MEAN if pooled else 1)
@@ -200,7 +203,7 @@ class Points(NamedTuple):
 
 def measure(discriminator: nn.Module, variables: Any, x: np.ndarray, labels: np.ndarray | None, *,
             batch_size: int = 64) -> Points:
-    """D and its gradient at some images; arguments as the fields of `Points`."""
+    """D and its gradient at images x (n, h, w, c); arguments as the fields of `Points`."""
     n = len(x)
     batch_size = min(batch_size, n)
     logits, gradients = [], []

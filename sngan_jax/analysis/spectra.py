@@ -151,7 +151,7 @@ def singular_values(layer: LinearLayer) -> np.ndarray:
 
 
 def stable_rank(values: np.ndarray) -> float:
-    """‖W̄‖_F² / σ² of the singular values of a matrix: 1 to its rank; 0 for the zero matrix."""
+    """‖W̄‖_F² / σ² of the singular values (n,) of a matrix: 1 to its rank; 0 for the zero matrix."""
     largest = values.max(initial=0)
     return float(np.sum((values / largest) ** 2)) if largest > 0 else 0.0
 

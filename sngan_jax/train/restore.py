@@ -49,7 +49,7 @@ class RestoredRun(NamedTuple):
                               self.config.latent)
 
     def images_of(self, z: jax.Array, y: jax.Array | None = None) -> np.ndarray:
-        """The images of given latents and labels, or class weights (`sampling.images_of`)."""
+        """The images (n, h, w, c) of latents (n, d) and labels or class weights: `sampling`'s."""
         return images_of(self.generator, self.state.generator, z, y, self.config)
 
 

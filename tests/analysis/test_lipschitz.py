@@ -49,7 +49,9 @@ def _images(n, size=8, channels=1, seed=0):
     return rng.uniform(-1, 1, (n, size, size, channels)).astype(np.float32)
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "layer_norm"])
+@pytest.mark.parametrize("method", [
+    pytest.param(name, marks=[] if name in ("sn", "batch_norm") else pytest.mark.slow)
+    for name in METHODS if name != "layer_norm"])
 def test_measured_is_never_above_the_bound(method):
     """In a residual network with classes, and with any batch statistics."""
     d = _built(3, method=method)

@@ -11,6 +11,8 @@ from experiments.configs import digits
 from sngan_jax.train.loop import train
 from tests.experiments.test_programs import program
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
