@@ -1,4 +1,4 @@
-"""All methods of the paper on scikit-learn's digits at one budget, over several seeds.
+"""All methods on scikit-learn's digits at one budget, over several seeds.
 
     python -m experiments.compare_methods --workdir=runs/methods \\
         --out=experiments/results/digits_methods.md

@@ -10,7 +10,8 @@
 
 The same command again skips what is finished and goes on with what was cut off, however it ended.
 Each run is a folder of --workdir, named by its values, and is what `experiments.train` makes.
---table=2, 7 or steps plans method x setting x seed at a named scale (docs/reproduce.md).
+--table=2, 7, 8, figure4, figure11, figure15, conditional, steps or norms plans method x setting x
+seed at a named scale (docs/reproduce.md); `experiments.report` makes a page of what is finished.
 --config=FILE[:ARGUMENT]; --set=FIELD=VALUE holds for all runs; a grid of `arg` is over arguments of
 the config file, '+' for ','. Exit status: 0 when all are finished, 1 where one failed (its output
 is in --workdir/jobs), 2 for bad input, 130 when interrupted, with every run saved.
@@ -39,7 +40,8 @@ from sngan_jax.errors import UserError
 
 CONFIG = flags.DEFINE_string("config", None, "A config file, as experiments/configs/digits.py:sn.")
 WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the sweep.")
-TABLE = flags.DEFINE_enum("table", None, TABLES, "A table of the paper; steps: of power steps.")
+TABLE = flags.DEFINE_enum("table", None, TABLES, "A table or figure of the paper; conditional, "
+                          "steps, norms: docs/reproduce.md.")
 DATASET = flags.DEFINE_enum("dataset", None, DATASETS, "Of the table's runs.")
 SCALE = flags.DEFINE_enum("scale", None, SCALES, "What is reduced: tiny, small; paper: nothing.")
 METHODS = flags.DEFINE_list("methods", [], "Rows of the table; empty: all.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +49,8 @@ def save_curves(file: Path, iterations: list[int], curves: dict[str, list[float]
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
     for i, (name, values) in enumerate(curves.items()):
-        axes.plot(iterations, values, label=name, linewidth=1.2, color=_COLOURS[i % len(_COLOURS)],
-                  linestyle=("-", "--", ":")[i // len(_COLOURS) % 3])
+        axes.plot(iterations, values, label=name, linewidth=1.2, color=COLOURS[i % len(COLOURS)],
+                  linestyle=("-", "--", ":")[i // len(COLOURS) % 3])
     axes.set(xlabel="iteration (generator updates)", ylabel=ylabel)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small", ncols=2 if len(curves) > 6 else 1)
@@ -57,5 +58,34 @@ def save_curves(file: Path, iterations: list[int], curves: dict[str, list[float]
         figure.savefig(temporary, dpi=120, format="png")
 
 
+def save_spectra(file: Path, spectra: dict[str, Sequence[float]], columns: int = 4) -> None:
+    """Draws the singular values of each layer, over the largest, into one panel each of a PNG.
+
+    Args:
+      spectra: name of a layer -> its singular values in descending order. Values of 0, and those
+        below a thousandth of the largest, are below the panel.
+    """
+    from matplotlib.figure import Figure  # slow to import, and only here
+
+    rows = -(-len(spectra) // columns)
+    figure = Figure(figsize=(9, 1 + 1.7 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for axes, (name, values) in zip(panels.flat, spectra.items(), strict=False):
+        values = np.asarray(values, np.float64)
+        relative = values / values[0] if values[0] > 0 else np.full_like(values, np.nan)
+        axes.plot(np.arange(1, len(values) + 1), relative, color=COLOURS[0], linewidth=1.6,
+                  marker="o", markersize=4 if len(values) < 3 else 0)
+        axes.set(yscale="log", ylim=(1e-3, 1.6))
+        axes.set_title(f"{name}  (σ {values[0]:.3g})", fontsize="medium")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+    for axes in panels.flat[len(spectra):]:
+        axes.set_axis_off()
+    figure.supxlabel("number of the singular value")
+    figure.supylabel("singular value / σ, the largest")
+    with replacing(file) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
+
+
 # Okabe and Ito's colours, distinguishable by colour-blind readers.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

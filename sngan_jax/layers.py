@@ -19,7 +19,7 @@ import math
 from flax import linen as nn
 
 from sngan_jax.collection import sigmas, singular_values, update_spectral
-from sngan_jax.norms import NORMS
+from sngan_jax.norms import NORMS, STATELESS
 from sngan_jax.reparametrization import (
     LINEAR,
     WEIGHTS,
@@ -70,6 +70,7 @@ def normalized(layer_class, *, weights=None, **options):
           Sekar, Fanti, NeurIPS 2021); their scale is `lipschitz`.
         'weight': each row's own length (weight normalisation: Salimans, Kingma, NeurIPS 2016).
         'frobenius': the Frobenius norm (paper, Appendix E).
+        'svd': that of 'spectral' by an SVD in every forward pass, to compare with; slow, no state.
       n_steps: power steps of a forward pass that updates; 1 in the paper (Appendix A).
       warmup_steps: power steps at init; 15, and 0 for the paper's.
       lipschitz: K; 1 in the paper.
@@ -220,7 +221,7 @@ def _check_options(options, name):
         raise ValueError(f"{name}: warmup_steps={options.warmup_steps} must be 0 or more")
     steps = {key: getattr(options, key) for key in ("n_steps", "warmup_steps")}
     changed = [key for key, value in steps.items() if value != OPTIONS[key]]
-    if changed and options.norm in ("weight", "frobenius"):
+    if changed and options.norm in STATELESS:
         raise ValueError(
             f"{name}: norm={options.norm!r} needs no power iteration, so leave out "
             f"{changed[0]}={steps[changed[0]]}"

@@ -1,4 +1,4 @@
-"""The methods that the paper compares (Table 2, Table 7): a name -> what it is made of.
+"""The methods that the paper compares (Table 2, Table 7), and a few more: a name -> its parts.
 
 A method chooses the discriminator's layers, the norm of its activations, the loss, a regularizer
 and a constraint. Models and training step take these and do not know the method. docs/extend.md
@@ -45,9 +45,13 @@ def _divided(norm: str, **options: Any) -> Layers:
     return Layers(*(normalized(layer, norm=norm, **options) for layer in Layers()))
 
 
-def _spectral(config: Any, **options: Any) -> Layers:
-    return _divided("spectral", n_steps=config.power_steps, warmup_steps=config.power_warmup,
-                    **options)
+def _iterated(norm: str, config: Any, **options: Any) -> Layers:
+    return _divided(norm, n_steps=config.power_steps, warmup_steps=config.power_warmup, **options)
+
+
+def _bounded(norm: str) -> Method:
+    """K·W/σ with σ by power iteration."""
+    return Method(lambda config: _iterated(norm, config, lipschitz=config.lipschitz))
 
 
 def _orthonormal(config: Any) -> Layers:
@@ -64,7 +68,7 @@ def _started(layer: Layer, **init: Any) -> Layer:
 
 
 METHODS: dict[str, Method] = {
-    "sn": Method(lambda config: _spectral(config, lipschitz=config.lipschitz)),
+    "sn": _bounded("spectral"),
     "weight_clipping": Method(constraint="clip"),
     "gan_gp": Method(regularizer="gradient_penalty"),
     "wgan_gp": Method(loss="wasserstein", regularizer="gradient_penalty"),
@@ -75,12 +79,17 @@ METHODS: dict[str, Method] = {
     "orthonormal": Method(_orthonormal, regularizer="orthonormal"),
     "none": Method(),
     # Appendix E: W = γ·W/|W| with a γ that is learnt, in the critic of WGAN-GP.
-    "sn_wgan_gp": Method(lambda config: _spectral(config, learnable_scale=True), "wasserstein",
-                         regularizer="gradient_penalty"),
+    "sn_wgan_gp": Method(lambda config: _iterated("spectral", config, learnable_scale=True),
+                         "wasserstein", regularizer="gradient_penalty"),
     "wn_wgan_gp": Method(lambda config: _divided("weight", learnable_scale=True), "wasserstein",
                          regularizer="gradient_penalty"),
     "frobenius_wgan_gp": Method(lambda config: _divided("frobenius", learnable_scale=True),
                                 "wasserstein", regularizer="gradient_penalty"),
+    # Not in the paper. sn with its σ by SVD; with the norm of the convolution itself (Farnia et al.
+    # 2019); with the mean of the σ of two reshapes (Lin et al. 2021).
+    "sn_svd": Method(lambda config: _divided("svd", lipschitz=config.lipschitz)),
+    "sn_operator": _bounded("operator"),
+    "sn_bidirectional": _bounded("bidirectional"),
 }
 
 # Norms of the discriminator's activations, without the multiplier γ (paper §4.1): a name ->

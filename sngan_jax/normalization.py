@@ -13,6 +13,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 
 class BatchNorm(nn.BatchNorm):
@@ -82,4 +83,5 @@ def class_rows(table: jax.Array, y: jax.Array) -> jax.Array:
     """
     if jnp.issubdtype(y.dtype, jnp.integer):
         return jnp.take(table, y, axis=0)
-    return y @ table
+    # In full precision, so that the weight one alone is the row itself on any device.
+    return jnp.matmul(y, table, precision=lax.Precision.HIGHEST)

@@ -79,6 +79,16 @@ def _matrix_exact(weight, rows="o"):
 SPECTRAL = Norm(_matrix_shapes, _matrix_measure, _matrix_exact)
 
 
+def _by_svd(weight):
+    matrix = spectral.matricize(weight.value, weight.layout)
+    matrix = matrix if matrix.ndim == 3 else matrix[None]
+    u, _, vt = jnp.linalg.svd(lax.stop_gradient(matrix), full_matrices=False)
+    # σ = uᵀWv with u and v held constant, as of the power iteration, so that dσ/dW = u vᵀ.
+    sigma = jnp.einsum("br,brc,bc->b", u[:, :, 0], matrix, vt[:, 0],
+                       precision=lax.Precision.HIGHEST)
+    return jnp.max(sigma)
+
+
 def _two_reshapes(weight):
     # Without a window the (inputs, rest) matrix is the transpose of the (outputs, rest) matrix.
     return "s" in weight.layout
@@ -160,6 +170,8 @@ def _stateless(norm):
 # normalisation (section 4); and the Frobenius norm (the paper's Appendix E, Table 7).
 WEIGHT = _stateless(_row_lengths)
 FROBENIUS = _stateless(_frobenius)
+# What 'spectral' estimates, exactly, in every forward pass: what the iteration is compared with.
+SVD = _stateless(_by_svd)
 
 NORMS = {
     "spectral": SPECTRAL,
@@ -167,4 +179,7 @@ NORMS = {
     "bidirectional": BIDIRECTIONAL,
     "weight": WEIGHT,
     "frobenius": FROBENIUS,
+    "svd": SVD,
 }
+# Those that keep no vectors, so that no power step is taken.
+STATELESS = ("weight", "frobenius", "svd")

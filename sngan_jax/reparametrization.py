@@ -56,7 +56,7 @@ def reparametrize(layer, options, name, boxed, layout=None):
         options.norm,
         layout or layout_of(layer, raw, call),
         getattr(layer, "mask", None),
-        _geometry(layer, call) if options.norm == "operator" else None,
+        geometry_of(layer, call) if options.norm == "operator" else None,
     )
     if (recorder := _recorder.get()) is not None:
         recorder[(*layer.path, name)] = spec
@@ -236,7 +236,7 @@ def _einsum_layout(layer, weight, call):
     return "".join(kinds[letter in left, letter in result] for letter in right)
 
 
-def _geometry(layer, call):
+def geometry_of(layer, call):
     """(the plain layer without bias and in full precision, the shape of one input image)."""
     for plain_class in CONVOLUTIONS:
         if isinstance(layer, plain_class):

@@ -25,6 +25,11 @@ BN_MODES = ("running", "batch", "standing")
 _STANDING_BATCHES, _STANDING_BATCH_SIZE = 16, 64
 
 
+_NOT_FINITE = ("the generator makes images with values that are not finite (NaN or infinity): its "
+               "parameters have diverged; take an earlier checkpoint, or train again with a lower "
+               "learning rate")
+
+
 class NotFiniteError(UserError):
     """A generator whose images hold NaN or infinity."""
 
@@ -74,10 +79,31 @@ def sample_batches(generator: nn.Module, state: GeneratorState, key: jax.Array,
                                spread(np.take(labels, rows, mode="wrap").astype(np.int32), devices))
         images, finite = whole(images), whole(finite)
         if not finite[:n - start].all():
-            raise NotFiniteError("the generator makes images with values that are not finite (NaN "
-                                 "or infinity): its parameters have diverged; take an earlier "
-                                 "checkpoint, or train again with a lower learning rate")
+            raise NotFiniteError(_NOT_FINITE)
         yield images[:n - start]
+
+
+def images_of(generator: nn.Module, state: GeneratorState, z: jax.Array, y: jax.Array | None,
+              config: Any, *, ema: bool | None = None, bn_mode: str | None = None) -> np.ndarray:
+    """The images of given latents, made in one batch on one device: uint8 (n, h, w, c).
+
+    Args:
+      state: not replicated.
+      z: float (n, latent_size).
+      y: None for an unconditional generator; else integers (n,), or weights of the classes
+        (n, num_classes), which mix the rows of the conditional batch norms (`latent.class_walk`).
+      config, ema, bn_mode: as of `sample_batches`; the statistics of the batch are those of z.
+
+    Raises:
+      NotFiniteError, UserError: as `sample_batches`.
+    """
+    mode, variables = bn_mode or config.bn_evaluation, _variables(state, ema)
+    if mode == "standing":
+        variables["batch_stats"] = standing_statistics(generator, variables, config)
+    images, finite = _compiled_images(generator, mode == "batch", variables, z, y)
+    if not finite.all():
+        raise NotFiniteError(_NOT_FINITE)
+    return np.asarray(images)
 
 
 def _variables(state: GeneratorState, ema: bool | None) -> dict[str, Any]:
@@ -96,11 +122,20 @@ def _draw(generator: nn.Module, latent_size: int, latent: str, of_batch: bool, v
     """Images, and whether each is finite."""
     z = sample_latents(jax.vmap(lambda row: jax.random.fold_in(key, row))(rows), latent_size,
                        latent)
+    return _images(generator, of_batch, variables, z, labels if generator.num_classes else None)
+
+
+def _images(generator: nn.Module, of_batch: bool, variables: Any, z: jax.Array,
+            y: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """Images of latents, and whether each is finite."""
     if of_batch:
-        images = _in_training(generator, variables, z, labels)[0]
+        images = _in_training(generator, variables, z, y)[0]
     else:
-        images = generator.apply(variables, z, labels if generator.num_classes else None)
+        images = generator.apply(variables, z, y)
     return to_uint8(images), jnp.isfinite(images).all((1, 2, 3))
+
+
+_compiled_images = functools.partial(jit, static_argnums=(0, 1))(_images)
 
 
 def standing_statistics(generator: nn.Module, variables: Any, config: Any) -> Any:

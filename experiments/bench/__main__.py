@@ -2,6 +2,7 @@
 
     python -m experiments.bench step --config=experiments/configs/cifar10_resnet.py:sn
     python -m experiments.bench step --config=… --compare=unfused,unnormalised --peer=torch
+    python -m experiments.bench methods --repeats=5 --out=runs/table2/methods.json
     python -m experiments.bench layers
     python -m experiments.bench metrics --extractor=classifier
     python -m experiments.bench input --config=experiments/configs/imagenet128.py --jpeg=400
@@ -17,11 +18,12 @@ import argparse
 import json
 import sys
 
-from experiments.bench import input, layers, metrics, start, step
+from experiments.bench import input, layers, methods, metrics, start, step
 from experiments.bench.timing import machine
 from sngan_jax.errors import UserError
 
 _COMMANDS = {"step": (step.step, step.arguments), "layers": (layers.layers, layers.arguments),
+             "methods": (methods.methods, methods.arguments),
              "metrics": (metrics.metrics, metrics.arguments),
              "input": (input.input_, input.arguments),
              "start": (start.start, start.arguments)}

@@ -45,10 +45,10 @@ class Scale(NamedTuple):
         """Fields of the config."""
         if not self.reduced:
             return {}
-        often = max(self.iterations // 20, 1)
+        tenth = self.iterations // 10  # of the checkpoints that Figure 9 is drawn of, kept for ever
         return {"generator_width": self.width, "discriminator_width": self.width,
-                "iterations": self.iterations, "log_every": often, "checkpoint_every": 5 * often,
-                "sample_every": self.iterations}
+                "iterations": self.iterations, "log_every": tenth // 2, "checkpoint_every": tenth,
+                "keep_every": tenth, "sample_every": self.iterations}
 
 
 SCALES = {scale.name: scale for scale in (
@@ -108,6 +108,8 @@ def _resnet(name: str, *words: str, **changes: Any) -> Variant:
 
 
 _TWICE = {"changes": (("iterations", 200_000),), "paper_scale": True, "datasets": ("stl10",)}
+# Figure 15 needs images that D is not trained on: digits has no test split.
+_HELD_OUT = {("digits",): (("split", "train[:1500]"),), ("fashion_mnist", "cifar10"): ()}
 # The residual networks of Gulrajani et al. (Appendix E).
 _GULRAJANI = {"iterations": 100_000, "generator_width": 128, "pool": "mean", "head_bias": "yes"}
 
@@ -130,9 +132,40 @@ TABLES: dict[str, tuple[Variant, ...]] = {
         _resnet("resnet,sn_wgan_gp", "sn_wgan_gp", **_GULRAJANI),
         _resnet("resnet,sn_wgan_gp,1.5x", "sn_wgan_gp", **_GULRAJANI, discriminator_width=192),
     ),
-    # Not in the paper: how many power steps a forward pass of D needs.
-    "steps": tuple(Variant(f"sn,power_steps={n}", ("sn",), settings=("C",),
-                           changes=(("power_steps", n),)) for n in (1, 2, 5, 20)),
+    # With labels: an auxiliary classifier.
+    "8": (
+        _resnet("resnet,ac,wgan_gp", "wgan_gp", "auxiliary", **_GULRAJANI),
+        _resnet("resnet,ac,sn_wgan_gp", "sn_wgan_gp", "auxiliary", **_GULRAJANI),
+        _resnet("resnet,ac,sn_wgan_gp,1.5x", "sn_wgan_gp", "auxiliary", **_GULRAJANI,
+                discriminator_width=192),
+    ),
+    # D's last layer, into and out of which the width is multiplied.
+    "figure4": tuple(
+        Variant(f"{method},width={m:g}x", (method,), settings=("C",),
+                changes=(("last_layer_multiplier", m),))
+        for method in ("orthonormal", "sn") for m in (0.5, 1.0, 2.0, 4.0, 6.0, 8.0)),
+    "figure11": tuple(
+        Variant(f"{method},n_dis={n}", (method,), settings=("D",),
+                changes=(("n_dis", n), ("iterations", 10_000)))
+        for method in ("weight_norm", "sn") for n in (1, 2, 5, 10, 20)),
+    "figure15": tuple(
+        Variant(method, (method,), settings=("A",), changes=split, datasets=datasets)
+        for datasets, split in _HELD_OUT.items()
+        for method in ("wgan_gp", "wn_wgan_gp", "sn_wgan_gp")),
+    # Class sheets and category morphing on data that a small machine has (Figures 7 and 12).
+    "conditional": tuple(
+        Variant(f"sn,{words[-1]}", words, settings=("C",),
+                datasets=("digits", "fashion_mnist", "cifar10"))
+        for words in (("sn", "projection"), ("sn", "concat"), ("sn", "auxiliary"))),
+    # Not in the paper: how many power steps a forward pass of D needs, and the exact σ.
+    "steps": (
+        *(Variant(f"sn,power_steps={n}", ("sn",), settings=("C",), changes=(("power_steps", n),))
+          for n in (1, 2, 5, 20)),
+        _method("sn_svd", settings=("C",)),
+    ),
+    # Not in the paper: which norm of a convolution σ is.
+    "norms": tuple(_method(name, settings=("C",))
+                   for name in ("sn", "sn_operator", "sn_bidirectional")),
 }
 
 
@@ -166,9 +199,14 @@ class Request(NamedTuple):
                       else "the paper's widths and iterations")
         own = f", but {', '.join(self.changes)}" if self.changes else ""
         kind = "reduced: " if scale.reduced else ""
-        return (f"Table {self.table} on {self.dataset}, scale {self.scale} ({kind}{reductions}, "
+        return (f"{name_of(self.table)} on {self.dataset}, scale {self.scale} ({kind}{reductions}, "
                 f"scores of up to {scale.images:,} real and {scale.images:,} generated images, "
                 f"extractor {DATASETS[self.dataset].extractor}{own})")
+
+
+def name_of(table: str) -> str:
+    """'Table 2', 'Figure 4'."""
+    return f"Figure {table[6:]}" if table.startswith("figure") else f"Table {table}"
 
 
 def plan_table(request: Request) -> list[Cell]:
@@ -182,9 +220,9 @@ def plan_table(request: Request) -> list[Cell]:
     _choose("--scale", request.scale, SCALES)
     if request.seeds < 1:
         raise UserError(f"--seeds={request.seeds}: at least one")
-    if request.table == "7" and request.dataset == "stl10":
-        raise UserError("the paper's Table 7 is of CIFAR-10 alone: take --dataset=cifar10, or "
-                        "digits or fashion_mnist for a reduced one")
+    if request.table in ("7", "8", "figure15") and request.dataset == "stl10":
+        raise UserError(f"the paper's {name_of(request.table)} is of CIFAR-10 alone: take "
+                        "--dataset=cifar10, or digits or fashion_mnist for a reduced one")
     wanted = _wanted(request)
     configs = {(variant, setting): _config(request, variant, setting)
                for variant, setting in wanted}
@@ -235,7 +273,9 @@ def _wanted(request: Request) -> list[tuple[Variant, str]]:
     rows = [row for row in TABLES[request.table]
             if not (row.paper_scale and SCALES[request.scale].reduced)
             and (not row.datasets or request.dataset in row.datasets)]
-    where = f"Table {request.table} on {request.dataset} at scale {request.scale}"
+    where = f"{name_of(request.table)} on {request.dataset} at scale {request.scale}"
+    if not rows:
+        raise UserError(f"{where} has no rows: they are residual networks, of --scale=paper alone")
     methods = dict.fromkeys(row.words[0] for row in rows)
     settings = dict.fromkeys(setting for row in rows for setting in row.settings)
     for flag, values, there in (("--methods", request.methods, methods),
@@ -265,10 +305,13 @@ def _config(request: Request, row: Variant, setting: str) -> tuple[str, tuple[st
         if not separator or name == "seed":
             raise UserError(f"--set={change}: write FIELD=VALUE, and no seed, which --seeds counts")
         fields[name] = value
-    # The score is that of the last iteration: the last checkpoint, no better one is chosen.
+    # The score is that of the last iteration: the last checkpoint, no better one is chosen. Some
+    # before it, for curves, are taken where that is cheap.
     changes = tuple(f"{name}={value}" for name, value in fields.items())
     if "evaluate_every" not in fields:
-        changes += (f"evaluate_every={read_config(text, changes, 1).iterations}",)
+        times = 5 if scale.reduced and dataset.extractor == "classifier" else 1
+        iterations = read_config(text, changes, 1).iterations
+        changes += (f"evaluate_every={max(iterations // times, 1)}",)
     return text, changes, read_config(text, changes, 1)
 
 

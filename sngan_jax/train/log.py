@@ -3,41 +3,45 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
 from tqdm import tqdm
 
 from sngan_jax.collection import sigmas
 from sngan_jax.figures import save_curves, save_grid
 from sngan_jax.metrics.evaluate import table
+from sngan_jax.reparametrization import layer_specs
 from sngan_jax.sampling import NotFiniteError, even_labels, sample_images
 from sngan_jax.train.events import Events
 from sngan_jax.train.health import Watch
-from sngan_jax.train.state import GeneratorState, TrainState
+from sngan_jax.train.state import DiscriminatorState, GeneratorState, TrainState
 from sngan_jax.train.workdir import MetricsFile
 
 
 class Log:
     """Writes metrics, TensorBoard events, sample grids and curves into a workdir."""
 
-    def __init__(self, workdir: Path, iteration: int, config: Any, generator: nn.Module,
+    def __init__(self, workdir: Path, iteration: int, config: Any, networks: Any,
                  num_classes: int, watch: Watch, rollbacks: int):
+        """networks: with the fields `generator` and `discriminator`."""
         self._workdir, self._watch = workdir, watch
         self._extra = {"rollbacks": rollbacks} if rollbacks else {}
         self._images_per_iteration = config.n_dis * config.batch_size
         self._file = MetricsFile(workdir, iteration)
         self._events = Events(workdir / "tensorboard", iteration + 1)
-        self._generator, self._config = generator, config
+        self._generator, self._config = networks.generator, config
         self._labels = even_labels(config.num_samples, num_classes if config.conditional else 0)
         self._columns = num_classes if config.conditional else None
         self._fixed_key = jax.random.key(config.seed + 2)
         self._marker = (iteration, time.perf_counter())
-        self._sigmas = jax.jit(lambda d: sigmas(d.variables))
+        self._sigmas = jax.jit(functools.partial(_sigmas_of, networks))
         self._first = True
         self._lock = threading.RLock()
         self._kept: tuple[int, dict[str, jax.Array], dict[str, jax.Array]] | None = None
@@ -141,3 +145,15 @@ class Log:
         """Ends the file of events; what was not flushed may be lost where there is no room."""
         with contextlib.suppress(OSError):
             self._events.close()
+
+
+def _sigmas_of(networks: Any, d: DiscriminatorState) -> dict[str, jax.Array]:
+    """σ of every layer of D that keeps vectors."""
+    specs = None
+    if any(path[-1] == "u_operator" for path in flatten_dict(d.spectral)):
+        # The norm of a convolution on images of its size, which the variables do not tell.
+        g = networks.generator
+        x = jax.ShapeDtypeStruct((1, g.image_size, g.image_size, g.channels), jnp.float32)
+        y = jax.ShapeDtypeStruct((1,), jnp.int32) if g.num_classes else None
+        specs = layer_specs(networks.discriminator, d.variables, x, y)
+    return sigmas(d.variables, specs)

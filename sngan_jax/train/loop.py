@@ -224,7 +224,7 @@ def _train(config: Any, workdir: Path, run: Run, step: Callable, images: ImageSe
             print("nothing left to do")
             return True
         watch = Watch(run.initial_state)
-        log = Log(workdir, first, config, run.generator, meta["num_classes"], watch, rollbacks)
+        log = Log(workdir, first, config, run, meta["num_classes"], watch, rollbacks)
         evaluate = make_evaluation(config, workdir, run.generator, images, first)
         metric = names_of(config.evaluate_metrics)[0] if evaluate else ""
 

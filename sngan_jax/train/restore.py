@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,11 +12,13 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from sngan_jax.data.pipeline import example_keys
 from sngan_jax.errors import UserError
-from sngan_jax.sampling import sample_images
+from sngan_jax.sampling import images_of, sample_images
 from sngan_jax.train.integrity import DamagedError
 from sngan_jax.train.loop import IDENTITY, Run, build_run
 from sngan_jax.train.state import TrainState
+from sngan_jax.train.step import sample_latents
 from sngan_jax.train.stored import StoredCheckpoints
 from sngan_jax.train.validate import validate
 from sngan_jax.train.workdir import read_config
@@ -38,6 +42,15 @@ class RestoredRun(NamedTuple):
         """One image for each label (ignored by an unconditional model): uint8 (n, h, w, c)."""
         return sample_images(self.generator, self.state.generator, jax.random.key(seed), labels,
                              self.config)
+
+    def latents(self, n: int, seed: int = 0) -> jax.Array:
+        """Those that `sample` draws for its first n images: float32 (n, latent_size)."""
+        return sample_latents(example_keys(jax.random.key(seed), 0, n), self.config.latent_size,
+                              self.config.latent)
+
+    def images_of(self, z: jax.Array, y: jax.Array | None = None) -> np.ndarray:
+        """The images of given latents and labels, or class weights (`sampling.images_of`)."""
+        return images_of(self.generator, self.state.generator, z, y, self.config)
 
 
 def saved_iterations(workdir: Path) -> list[int]:
@@ -77,12 +90,31 @@ def restore_run(workdir: Path, iteration: int | None = None) -> RestoredRun:
             raise stored.none_left() or UserError(f"{workdir} has no checkpoint left")
         iteration, state, meta = found
     else:
-        try:
+        with _sentence(stored, iteration):
             meta = stored.meta(iteration)
             state = stored.restore(like(meta), iteration, identity)
-        except DamagedError as error:
-            raise UserError(f"the checkpoint {stored.folder / str(iteration)} is damaged ({error})"
-                            ": take another one") from error
     run = runs["run"]
     return RestoredRun(config, run.generator, run.discriminator, state, iteration,
                        meta["num_classes"] if config.conditional else 0, meta["channels"])
+
+
+def at_iteration(run: RestoredRun, workdir: Path, iteration: int) -> RestoredRun:
+    """Another checkpoint of a run that has been restored, without building its networks again.
+
+    Raises:
+      UserError: it is not there, is damaged, or holds another model.
+    """
+    stored = StoredCheckpoints(workdir)
+    with _sentence(stored, iteration):
+        state = stored.restore(run.state, iteration, {name: run.config[name] for name in IDENTITY})
+    return run._replace(state=state, iteration=iteration)
+
+
+@contextlib.contextmanager
+def _sentence(stored: StoredCheckpoints, iteration: int) -> Iterator[None]:
+    """A UserError for damage that the block finds."""
+    try:
+        yield
+    except DamagedError as error:
+        raise UserError(f"the checkpoint {stored.folder / str(iteration)} is damaged ({error})"
+                        ": take another one") from error

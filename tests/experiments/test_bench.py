@@ -8,6 +8,7 @@ import pytest
 from experiments.bench.__main__ import main
 from experiments.bench.timing import in_turns
 from experiments.read_config import read_config
+from experiments.reports.timings import read_timings
 from sngan_jax.errors import UserError
 from tests.metrics.fake_extractor import mean_extractor
 
@@ -61,6 +62,31 @@ def test_the_start_of_a_run_that_fails_is_a_sentence(capsys, tmp_path):
     assert main(["start", "--config=experiments/configs/digits.py",
                  "--set", f"dataset=npz:{tmp_path}/none.npz"]) == 2
     assert "did not get to its first iteration" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_updates_of_methods_in_turns(capsys, tmp_path):
+    result = report(capsys, "methods", "--methods=sn,sn_svd", "--n-dis=1", "--width=2", "--batch=4",
+                    "--updates=2", "--repeats=2", "--set", "image_size=8", "--set",
+                    "dataset=digits", f"--out={tmp_path}/methods.json")
+    (part,) = result["parts"]
+    assert part["n_dis"] == 1 and set(part["methods"]) == {"sn", "sn_svd", "none"}
+    assert all(row["ratio_low"] <= row["ratio"] <= row["ratio_high"] and row["seconds"] > 0
+               for row in part["methods"].values())
+    assert part["methods"]["sn"]["gflop"] > part["methods"]["none"]["gflop"] > 0
+    assert "width 2" in result["size"] and "generator_width=2" in result["changes"]
+    assert read_timings(tmp_path / "methods.json")["parts"] == result["parts"]
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), [
+    (["--methods=sn,spectral"], "--methods names 'spectral': the methods are sn, weight_clipping"),
+    (["--n-dis=1,0"], "--n-dis=1,0: '0' must be a whole number"),
+    (["--width=-1"], "--width is -1: it must be at least 1, or 0 for the config's"),
+    (["--config=none.py"], "there is no file none.py"),
+    (["--out=/nowhere/methods.json"], "there is no folder /nowhere")])
+def test_bad_input_of_methods(capsys, arguments, sentence):
+    assert main(["methods", *arguments]) == 2
+    assert sentence in capsys.readouterr().err
 
 
 def test_turns_alternate():

@@ -43,6 +43,58 @@ def test_sample_writes_arrays_and_a_grid(workdir):
         assert picture.size[0] > 400
 
 
+WALK = ("sample", "--rows=3", "--seed=4")
+
+
+def test_walks_between_latents_and_classes(workdir):
+    done = program(*WALK, f"--workdir={workdir}", "--interpolate=5")
+    assert done.returncode == 0 and "3 walks of 5 steps" in done.stdout, done.stderr
+    done = program("sample", f"--workdir={workdir}", "--morph=all", "--steps=3")
+    assert done.returncode == 0, done.stderr
+    with np.load(workdir / "interpolation-2.npz") as file:
+        assert file["images"].shape == (15, 8, 8, 1) and file["z"].shape == (15, 128)
+        assert file["labels"].tolist() == [0] * 5 + [1] * 5 + [2] * 5
+        rows = file["z"].reshape(3, 5, -1)
+        np.testing.assert_allclose(rows[:, 2], (rows[:, 0] + rows[:, 4]) / 2, atol=1e-6)
+    with np.load(workdir / "morph-2.npz") as file:
+        assert file["weights"].shape == (30, 10)
+        assert file["weights"][-3:].argmax(1)[[0, 2]].tolist() == [9, 0]
+        assert (file["z"].reshape(10, 3, -1).std(1) == 0).all()
+    for name, size in (("interpolation-2", (252, 152)), ("morph-2", (152, 502))):
+        with Image.open(workdir / f"{name}.png") as picture:
+            assert picture.size == size
+
+
+WRONG_WALKS = [
+    (("--interpolate=5", "--morph=1,2"), "--interpolate and --morph exclude each other"),
+    (("--interpolate=1",), "--interpolate is 1: it must be at least 2"),
+    (("--morph=1,2", "--steps=1"), "--steps is 1: it must be at least 2"),
+    (("--interpolate=3", "--rows=0"), "--rows is 0"),
+    (("--interpolate=3", "--num=7"), "--num goes with samples alone, not with --interpolate"),
+    (("--morph=1,2", "--path=linear"), "--path goes with --interpolate, not with --morph"),
+    (("--steps=4",), "--steps goes with --morph, which is missing"),
+    (("--rows=4",), "--rows goes with --interpolate or --morph"),
+    (("--morph=1,2", "--label=3"), "--morph with two: leave it out"),
+    (("--morph=1",), "--morph=1: give two classes, as --morph=3,5, or all"),
+    (("--morph=1,10",), "--morph is 10, but the classes of this model are 0 to 9"),
+    (("--morph=all", "--rows=2"), "a row a class"),
+    (("--label=10",), "--label is 10, but the classes of this model are 0 to 9"),
+    (("--num=0",), "--num is 0: it must be at least 1"),
+    (("--workdir=no-classes", "--morph=1,2"), "unconditional model: train one with :conditional"),
+    (("--workdir=uniform", "--interpolate=3", "--path=spherical"), "take --path=linear")]
+
+
+def test_walks_that_cannot_be_are_sentences(workdir):
+    arguments = [(f"--workdir={workdir}", *given) for given, _ in WRONG_WALKS]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.experiments.sample_script", json.dumps(arguments)],
+        cwd=ROOT, text=True, capture_output=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    for (given, sentence), words in zip(WRONG_WALKS, said, strict=True):
+        assert sentence in words, given
+
+
 def test_check_digits_prints_a_record(workdir):
     done = program("check_digits", f"--workdir={workdir}", "--num=50")
     assert done.returncode == 0, done.stderr

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from experiments.configs.paper import SETTINGS
-from experiments.paper import table2, table7
+from experiments.paper import table2, table7, table8
 from experiments.read_config import read_config
 from experiments.sweeps.launch import make_executor
 from experiments.sweeps.plan import is_finished, remaining
@@ -69,7 +69,9 @@ def test_table_2_is_every_method_in_every_setting_with_every_seed():
         assert {k: config[k] for k in ("learning_rate", "beta1", "beta2", "n_dis")} == (
             SETTINGS[cell.setting]._asdict())
         assert (config.method, config.model, config.seed) == (cell.variant, "cnn", cell.seed)
-        assert config.iterations == config.evaluate_every == cell.run.iterations == 60
+        assert config.iterations == cell.run.iterations == 60 == 5 * config.evaluate_every
+        # Ten checkpoints stay, and the last one is scored.
+        assert config.iterations == 10 * config.keep_every == 10 * config.checkpoint_every
         assert (config.generator_width, config.discriminator_width) == (4, 4)
         # What is no named reduction is the paper's.
         assert (config.lipschitz, config.ema_decay, config.batch_size) == (1.0, 0.0, 64)
@@ -93,8 +95,8 @@ def test_more_seeds_methods_or_settings_only_add_runs(more, tmp_path):
 
 
 def test_the_paper_scale_reduces_nothing_and_has_all_rows_of_the_paper():
-    for dataset, table in itertools.product(("cifar10", "stl10"), ("2", "7")):
-        if (dataset, table) == ("stl10", "7"):
+    for dataset, table in itertools.product(("cifar10", "stl10"), ("2", "7", "8")):
+        if dataset == "stl10" and table != "2":
             continue
         cells = plan_table(Request(table, dataset, "paper"))
         made = set()
@@ -109,7 +111,7 @@ def test_the_paper_scale_reduces_nothing_and_has_all_rows_of_the_paper():
             if model == "cnn":
                 assert config.generator_width == 0
                 assert config.iterations == (200_000 if "2x" in cell.variant else 100_000)
-        rows = {"2": table2, "7": table7}[table].ROWS
+        rows = {"2": table2, "7": table7, "8": table8}[table].ROWS
         assert {(r.architecture, r.method, r.loss) for r in rows
                 if r.method and not r.quoted_from
                 and any(key[1] == dataset for key in r.values)} <= made
@@ -118,18 +120,45 @@ def test_the_paper_scale_reduces_nothing_and_has_all_rows_of_the_paper():
 def test_every_table_scale_and_data_set_makes_valid_configs():
     for table, dataset, scale in itertools.product(
             TABLES, ("digits", "fashion_mnist", "cifar10"), SCALES):
+        if table == "8" and scale != "paper":
+            with pytest.raises(UserError, match="residual networks"):
+                plan_table(Request(table, dataset, scale))
+            continue
         cells = plan_table(Request(table, dataset, scale))
         assert len({c.run.name for c in cells}) == len(cells) > 0
-    assert [config_of(c).power_steps for c in plan_table(Request("steps", "digits", "tiny"))] == [
-        1, 2, 5, 20]
+    steps = [config_of(c) for c in plan_table(Request("steps", "digits", "tiny"))]
+    assert [(c.method, c.power_steps) for c in steps] == [
+        ("sn", 1), ("sn", 2), ("sn", 5), ("sn", 20), ("sn_svd", 1)]
+    norms = plan_table(Request("norms", "digits", "tiny"))
+    assert [c.variant for c in norms] == ["sn", "sn_operator", "sn_bidirectional"]
+    labelled = [config_of(c) for c in plan_table(Request("conditional", "fashion_mnist", "tiny"))]
+    assert all(c.conditional for c in labelled)
+    assert [c.conditioning for c in labelled] == ["projection", "concat", "auxiliary"]
+
+
+def test_a_figure_is_a_sweep_of_the_field_that_it_is_drawn_against():
+    def fields(table, dataset, scale, *names):
+        return {(c.variant.partition(",")[0], *(config_of(c)[name] for name in names))
+                for c in plan_table(Request(table, dataset, scale))}
+
+    widths = (0.5, 1, 2, 4, 6, 8)
+    assert fields("figure4", "stl10", "paper", "last_layer_multiplier", "n_dis") == {
+        (method, m, 1) for method in ("sn", "orthonormal") for m in widths}
+    assert fields("figure11", "cifar10", "paper", "n_dis", "iterations", "learning_rate") == {
+        (method, n, 10_000, 1e-3) for method in ("sn", "weight_norm") for n in (1, 2, 5, 10, 20)}
+    assert fields("figure15", "digits", "tiny", "split", "n_dis") == {
+        (method, "train[:1500]", 5) for method in ("wgan_gp", "wn_wgan_gp", "sn_wgan_gp")}
+    assert {split for _, split in fields("figure15", "cifar10", "paper", "split")} == {"train"}
+    assert Request("figure4", "digits", "tiny").title().startswith("Figure 4 on digits")
 
 
 @pytest.mark.parametrize(("changes", "words"), [
-    ({"table": "3"}, "there are 2, 7, steps"),
+    ({"table": "3"}, "there are 2, 7, 8"),
     ({"dataset": "mnist"}, "there are digits, fashion_mnist"),
     ({"scale": "huge"}, "there are tiny, small, paper"),
     ({"seeds": 0}, "at least one"),
-    ({"table": "7", "dataset": "stl10"}, "CIFAR-10 alone"),
+    ({"table": "7", "dataset": "stl10"}, "Table 7 is of CIFAR-10 alone"),
+    ({"table": "figure15", "dataset": "stl10"}, "Figure 15 is of CIFAR-10 alone"),
     ({"methods": ("sn_wgan_gp",)}, "at scale tiny has weight_clipping"),
     ({"settings": ("G",)}, "names 'G'"),
     ({"settings": ("own",)}, "names 'own'"),
@@ -160,7 +189,7 @@ def test_changes_of_all_runs_win_over_the_scale():
     (cell,) = plan_table(TINY._replace(methods=("sn",), settings=("A",), changes=(
         "iterations=40", "lipschitz=1.7")))
     config = config_of(cell)
-    assert (config.iterations, config.evaluate_every, config.lipschitz) == (40, 40, 1.7)
+    assert (config.iterations, config.evaluate_every, config.lipschitz) == (40, 8, 1.7)
     assert "but iterations=40, lipschitz=1.7" in TINY._replace(
         changes=("iterations=40", "lipschitz=1.7")).title()
 

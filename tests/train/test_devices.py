@@ -75,7 +75,8 @@ def test_spectral_normalisation_with_synchronised_batch_norm():
 
 @pytest.mark.slow
 def test_every_method():
-    methods = sorted(METHODS.keys() - {"sn"})
+    # Two of them keep what `frobenius` and what `sn` keeps.
+    methods = sorted(METHODS.keys() - {"sn", "sn_svd", "sn_bidirectional"})
     results = on_devices(*methods)
     assert [r["method"] for r in results] == methods
     for result in results:

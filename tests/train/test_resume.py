@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize(("number", "method"), [
     pytest.param(n, method, marks=[] if method == "sn" else pytest.mark.slow)
-    for n, method in enumerate(METHODS)])
+    # The last two keep what `frobenius` and what `sn` keeps.
+    for n, method in enumerate(METHODS) if method not in ("sn_svd", "sn_bidirectional")])
 def test_every_method(number, method, tmp_path):
     assert cut_and_resumed(method, number, tmp_path) == []
 

@@ -1,0 +1,146 @@
+"""How long the generator updates of each method take, beside those of no normalisation (Figure 10).
+
+All methods are run in turns in one process, so that what else the machine does hits all alike, and
+what is reported of it are paired ratios: a method's turn over the same turn of `none`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from experiments.bench.step import changed, compile_step
+from experiments.bench.timing import in_turns, machine, positive, print_table
+from experiments.read_config import read_config
+from experiments.sweeps.tables import TABLES
+from sngan_jax.errors import UserError
+from sngan_jax.methods import METHODS
+from sngan_jax.train.validate import validate
+from sngan_jax.train.workdir import write_json
+
+PLAIN = "none"
+# The rows of Table 2, and the plain discriminator that they are compared with.
+DEFAULT = (*dict.fromkeys(row.words[0] for row in TABLES["2"]), PLAIN)
+_CONFIG = "experiments/configs/cifar10_cnn.py:sn,C"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `methods`."""
+    parser.add_argument("--config", default=_CONFIG, help="a config file; its method is replaced")
+    parser.add_argument("--methods", default=",".join(DEFAULT), help="with commas; "
+                        f"{PLAIN} is always among them")
+    parser.add_argument("--n-dis", default="", help="updates of D for one of G, with commas, as "
+                        "1,5; otherwise 1, and the config's")
+    parser.add_argument("--width", type=int, default=8, help="base width of both networks; 0: the "
+                        "config's")
+    parser.add_argument("--batch", type=int, default=16, help="of both players; 0: the config's")
+    parser.add_argument("--updates", type=positive, default=100, help="of G in a turn")
+    parser.add_argument("--repeats", type=positive, default=5, help="turns of each method")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="changes",
+                        help="change a field of the config; may be repeated")
+    parser.add_argument("--out", help="a JSON file to write the report into, as RUNS/methods.json, "
+                        "where experiments.report finds it")
+
+
+def methods(config: str, methods: str, n_dis: str, width: int, batch: int, updates: int,
+            repeats: int, changes: list[str], out: str | None) -> dict[str, Any]:
+    """Seconds of 100 updates of G by every method, and their ratio to no normalisation."""
+    names = list(dict.fromkeys([*filter(None, methods.split(",")), PLAIN]))
+    for name in names:
+        if name not in METHODS:
+            raise UserError(f"--methods names {name!r}: the methods are {', '.join(METHODS)}")
+    for flag, value in (("width", width), ("batch", batch)):
+        if value < 0:
+            raise UserError(f"--{flag} is {value}: it must be at least 1, or 0 for the config's")
+    if out and not Path(out).resolve().parent.is_dir():
+        raise UserError(f"--out={out}: there is no folder {Path(out).resolve().parent}")
+    reduced = [f"{field}={value}" for fields, value in (
+        (("generator_width", "discriminator_width"), width),
+        (("batch_size", "generator_batch_size"), batch)) for field in fields if value]
+    base = read_config(config, [*reduced, *changes], jax.local_device_count())
+    size = (f"{base.model} of width {base.generator_width or 'the paper’s'}, images of "
+            f"{base.image_size}x{base.image_size}, batch {base.batch_size} and "
+            f"{base.generator_batch_size}")
+    counts = _counts(n_dis, base)
+    print(f"{size}; {repeats} turns of {updates} updates of G each; "
+          f"{'smaller than the config says' if reduced else 'as the config says'}")
+    parts = [_measure(base, names, count, updates, repeats) for count in counts]
+    report = {"benchmark": "methods", "command": " ".join(["python -m experiments.bench",
+              *sys.argv[1:]]), "config": config, "changes": [*reduced, *changes], "size": size,
+              "updates": updates, "repeats": repeats, "parts": parts}
+    if out:
+        try:
+            write_json(Path(out), report | machine())
+        except OSError as error:
+            raise UserError(f"--out={out} cannot be written ({error.strerror})") from error
+    return report
+
+
+def _counts(text: str, config: Any) -> list[int]:
+    """The values of n_dis."""
+    if not text:
+        return list(dict.fromkeys((1, config.n_dis)))
+    try:
+        return [positive(word) for word in text.split(",")]
+    except argparse.ArgumentTypeError as error:
+        raise UserError(f"--n-dis={text}: {error}") from error
+
+
+def _measure(config: Any, names: Sequence[str], n_dis: int, updates: int, repeats: int
+             ) -> dict[str, Any]:
+    """{'n_dis': …, 'methods': {name: figures}} of one n_dis, and prints a table."""
+    compiled = {}
+    for name in names:
+        # Wasserstein methods have their own loss, whatever that of the config is.
+        loss = "" if METHODS[name].loss == "wasserstein" else config.loss
+        of_method = changed(config, method=name, loss=loss, n_dis=n_dis)
+        validate(of_method, jax.local_device_count())
+        compiled[name] = compile_step(of_method, config.channels or 3)
+    calls = max(updates // config.iterations_per_call, 1)
+
+    def turn(name: str):
+        def run() -> None:
+            for _ in range(calls):
+                compiled[name].call()
+        return run
+
+    seconds = in_turns({name: turn(name) for name in names}, repeats, warmup=1)
+    found = figures(seconds, 100 / (calls * config.iterations_per_call))
+    for name, row in found.items():
+        row["gflop"] = compiled[name].flops / 1e9 / config.iterations_per_call
+    print_table(
+        (f"n_dis = {n_dis}", "s / 100 updates", "time / none", "quartiles", "GFLOP an update",
+         "GFLOP / none"),
+        [(name, f"{row['seconds']:.3f}", f"{row['ratio']:.3f}",
+          f"{row['ratio_low']:.3f} to {row['ratio_high']:.3f}", f"{row['gflop']:.3f}",
+          f"{row['gflop'] / found[PLAIN]['gflop']:.3f}")
+         for name, row in sorted(found.items(), key=lambda item: -item[1]["ratio"])])
+    return {"n_dis": n_dis, "methods": found}
+
+
+def figures(seconds: dict[str, list[float]], scale: float) -> dict[str, dict[str, float]]:
+    """Medians and quartiles over the turns.
+
+    Args:
+      seconds: name -> of each turn, the same turns of all; PLAIN is among the names.
+      scale: 100 updates over those of a turn.
+
+    Returns:
+      name -> `seconds` of 100 updates, and the `ratio` to PLAIN of the same turn, each with
+      `…_low` and `…_high`: the quartiles.
+    """
+    found = {}
+    for name, own in seconds.items():
+        ratios = [a / b for a, b in zip(own, seconds[PLAIN], strict=True)]
+        found[name] = {}
+        for key, values in (("seconds", [scale * s for s in own]), ("ratio", ratios)):
+            low, _, high = (statistics.quantiles(values, n=4, method="inclusive")
+                            if len(values) > 1 else values * 3)
+            found[name] |= {key: statistics.median(values), f"{key}_low": low, f"{key}_high": high}
+    return found

@@ -1,0 +1,84 @@
+"""Tables and figures of the paper from finished runs: one page, Markdown and CSV.
+
+    python -m experiments.report --workdir=runs/table2
+    python -m experiments.report --workdir=runs/table2,runs/table7,runs/figure4 --out=runs/report
+
+Reads the folders of `experiments.sweep` (or of single runs), trains nothing and changes nothing in
+them. Writes report.html, which needs no other file, report.md, tables/*.csv and figures/*.png into
+--out. What has not been run says so, with the command that runs it; docs/report.md explains.
+"""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from experiments import cli
+from experiments.reports.figures import FIGURES, draw
+from experiments.reports.page import MARKDOWN, PAGE, PICTURES, TABLES, Report, write_report
+from experiments.reports.parts import Missing
+from experiments.reports.runs import FINISHED, collect
+from experiments.reports.tables import make_tables
+from sngan_jax.atomic import sentences
+from sngan_jax.errors import UserError
+from sngan_jax.train.workdir import commit, make_workdir
+
+WORKDIR = flags.DEFINE_string("workdir", None, "Folders of sweeps, of runs, or a run's own; "
+                              "several with commas.")
+OUT = flags.DEFINE_string("out", None, "The folder of the report; otherwise `report` in the first "
+                          "--workdir.")
+
+
+def main() -> None:
+    """Collects, draws, writes."""
+    # A run of a table has commas in its own name.
+    whole = Path(WORKDIR.value)
+    folders = [whole] if whole.exists() else [Path(name) for name in WORKDIR.value.split(",")]
+    make_report(folders, Path(OUT.value) if OUT.value else folders[0] / "report")
+
+
+def make_report(folders: Sequence[Path], out: Path) -> None:
+    """Writes the report of these folders, and says what it has.
+
+    Raises:
+      UserError: as `runs.collect`; `out` is another thing's folder or cannot be written.
+    """
+    found = collect(folders)
+    _check(out)
+    for note in found.notes:
+        print(f"warning: {note}", file=sys.stderr)
+    with sentences("the report", out):
+        pictures = make_workdir(out / PICTURES)
+        for old in pictures.glob("*.png"):
+            old.unlink()
+        figures = draw(FIGURES, found, pictures)
+        tables = make_tables(found)
+        finished = sum(run.state == FINISHED for run in found.runs)
+        about = (*(f"{sweep.title}; folder {sweep.folder}." for sweep in found.sweeps),
+                 f"{len(found.runs)} runs, {finished} of them finished and scored. Numbers are of "
+                 "last checkpoints; what was chosen in hindsight stands apart.",
+                 f"Made {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC by commit "
+                 f"{commit() or 'unknown'}, by the command: python -m experiments.report "
+                 + " ".join(sys.argv[1:]))
+        write_report(Report("Spectral normalisation for GANs: tables and figures", about, found,
+                            tuple(tables), figures), out)
+    absent = sum(isinstance(figure, Missing) for figure in figures)
+    print(f"{len(tables)} tables, {len(figures) - absent} figures ({absent} not run) of {finished} "
+          f"finished runs of {len(found.runs)}: {out / PAGE}, {MARKDOWN}, {TABLES}/*.csv")
+
+
+def _check(out: Path) -> None:
+    """UserError where a folder is another thing's: a report replaces its own files."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out={out} is a file: give a folder")
+    if out.is_dir() and any(out.iterdir()) and not (out / PAGE).is_file() and not (
+            out / PICTURES).is_dir():
+        raise UserError(f"--out={out} is not empty and holds no report: give a new folder")
+
+
+if __name__ == "__main__":
+    cli.run(main, required=("workdir",))

@@ -1,0 +1,1 @@
+"""A page of tables and figures from finished runs (`experiments.report`)."""

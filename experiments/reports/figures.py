@@ -1,0 +1,26 @@
+"""The figures of a report, in its order; each a function of (what was found, a folder)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from experiments.reports.critic import figure15
+from experiments.reports.extra import figure_steps
+from experiments.reports.parts import Figure, Missing
+from experiments.reports.runs import Collection
+from experiments.reports.scores import figure1, figure2, figure4, figure5, figure11
+from experiments.reports.sheets import figure6, figure7, figure12
+from experiments.reports.spectra import figure3, figure9, figure14
+from experiments.reports.timings import figure10
+
+Drawing = Callable[[Collection, Path], Figure | Missing]
+FIGURES: tuple[Drawing, ...] = (
+    figure1, figure2, figure3, figure4, figure5, figure6, figure7, figure9, figure10, figure11,
+    figure12, figure14, figure15, figure_steps)
+
+
+def draw(figures: Sequence[Drawing], found: Collection, folder: Path
+         ) -> tuple[Figure | Missing, ...]:
+    """Draws them into a folder, in their order."""
+    return tuple(figure(found, folder) for figure in figures)

@@ -1,0 +1,71 @@
+"""What a page is made of: tables of cells, figures, and where their numbers are from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from experiments.reports.runs import Protocol, Run, value_of
+
+NOT_RUN, NOTHING = "not run", "–"
+
+
+class Cell(NamedTuple):
+    """A cell as it is read.
+
+    kind: 'label', 'ours', 'paper', 'missing' or 'none'; source: anchor of its provenance, or '';
+    title: what more there is to say of it.
+    """
+
+    text: str
+    kind: str = "label"
+    source: str = ""
+    title: str = ""
+
+
+class Source(NamedTuple):
+    """Where the numbers of a cell are from: runs, each with the record of its score or None."""
+
+    anchor: str
+    title: str
+    protocol: Protocol | None
+    runs: tuple[tuple[Run, dict[str, Any] | None], ...]
+
+
+class Table(NamedTuple):
+    """key: of its CSV file; records: the rows of that; rows are as long as head."""
+
+    key: str
+    title: str
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    records: tuple[dict[str, Any], ...] = ()
+    sources: tuple[Source, ...] = ()
+
+
+class Figure(NamedTuple):
+    """file: a PNG; provenance: a line for each run, with the checkpoints that were read."""
+
+    title: str
+    caption: str
+    file: Path
+    provenance: tuple[str, ...] = ()
+
+
+class Missing(NamedTuple):
+    """A figure whose data is not there; reason: what is missing and the command that makes it."""
+
+    title: str
+    reason: str
+
+
+def values_of(source: Source, metric: str) -> dict[int, float]:
+    """Seed -> score of the last checkpoint."""
+    found = {run.seed: value_of(record, metric) for run, record in source.runs}
+    return {seed: value for seed, value in found.items() if value is not None}
+
+
+def number(value: float) -> str:
+    """Four digits."""
+    return f"{value:.4g}"

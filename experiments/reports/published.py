@@ -1,0 +1,146 @@
+"""The paper's tables as data: which row of ours stands beside which of the paper's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from experiments.configs.paper import SETTINGS
+from experiments.paper import Row, Value, table1, table2, table7, table8
+from experiments.reports.parts import NOT_RUN, NOTHING, Cell, Table
+from experiments.reports.runs import BESIDE, Collection, Run, Sweep
+from experiments.sweeps.tables import TABLES
+
+PUBLISHED = {"2": table2.ROWS, "7": table7.ROWS, "8": table8.ROWS}
+DATA = {"cifar10": "CIFAR-10", "stl10": "STL-10", "imagenet128": "ImageNet"}
+
+
+def command(table: str, sweep: Sweep | None = None, seeds: int = 3) -> str:
+    """What makes the runs of a table, or the rest of a sweep's."""
+    dataset, scale = (sweep.dataset, sweep.scale) if sweep else ("cifar10", "paper")
+    folder = sweep.folder if sweep else f"runs/{'table' * table.isdigit()}{table}"
+    return " ".join((f"python -m experiments.sweep --table={table} --dataset={dataset} "
+                     f"--scale={scale} --seeds={seeds} --workdir={folder}",
+                     *(f"--set={change}" for change in (sweep.changes if sweep else ()))))
+
+
+class Place(NamedTuple):
+    """A row of a sweep's table.
+
+    variant: '' where ours has none; settings: that it is trained in; row: of the paper, or None;
+    why: there is no run of it, where there can be none.
+    """
+
+    label: str
+    variant: str
+    settings: tuple[str, ...]
+    row: Row | None = None
+    why: str = ""
+
+
+def headings(columns: Sequence[tuple[str, str]]) -> list[str]:
+    """Of the paper's columns."""
+    return [f"paper: {metric}, {DATA[data]}" for metric, data in columns]
+
+
+def rows_of(sweep: Sweep, runs: Sequence[Run]) -> list[Place]:
+    """The rows of a sweep's table.
+
+    The paper's rows of trained networks and the variants of a table are in one order.
+    """
+    if not sweep.table:
+        return [Place(name, name, ("",)) for name in dict.fromkeys(run.variant for run in runs)]
+    variants = list({row.name: row for row in TABLES[sweep.table]}.values())
+    if sweep.table not in PUBLISHED:
+        return [Place(row.name, row.name, row.settings) for row in variants]
+    rows, left = [], iter(variants)
+    for row in PUBLISHED[sweep.table]:
+        variant = next(left) if is_ours(row) else None
+        why = ""
+        if variant is None:
+            why = f"quoted from {row.quoted_from}" if row.quoted_from else "no generator"
+        elif variant.datasets and sweep.dataset not in variant.datasets:
+            why = f"a row of {', '.join(variant.datasets)} alone"
+        elif variant.paper_scale and sweep.scale != "paper":
+            why = "a row of --scale=paper alone"
+        rows.append(Place(row.label, variant.name if variant else "",
+                          variant.settings if variant else (), row, why))
+    return rows
+
+
+def is_ours(row: Row) -> bool:
+    """Whether a sweep of this project trains what the paper's row is of."""
+    return bool(row.method) and not row.quoted_from
+
+
+def paper_columns(sweep: Sweep, metrics: Sequence[str], rows: Sequence[Place]
+                  ) -> list[tuple[str, str]]:
+    """The paper's columns beside these scores: of the same data where there are some, or all."""
+    there = dict.fromkeys(key for place in rows if place.row for key in place.row.values)
+    wanted = [BESIDE[metric] for metric in metrics if metric in BESIDE]
+    found = [(metric, data) for name in wanted for metric, data in there if metric == name]
+    same = [column for column in found if column[1] == sweep.dataset]
+    return same or found
+
+
+def published(row: Row | None, column: tuple[str, str]) -> Cell:
+    value = row.values.get(column) if row else None
+    if value is None:
+        return Cell(NOTHING, "none", title=row.footnote if row else "")
+    notes = [row.footnote, f"quoted from {row.quoted_from}" if row.quoted_from else ""]
+    return Cell(printed(value, 2 if column[0] == "IS" else 1), "paper",
+                title="; ".join(filter(None, notes)))
+
+
+def printed(value: Value, digits: int) -> str:
+    """As the paper prints it, with so many digits behind the point."""
+    return f"{value.mean:.{digits}f}" + (f" ± {value.std:.2f}" if value.std is not None else "")
+
+
+def settings_table(found: Collection) -> Table:
+    """Table 1, with what the runs of this report were trained with."""
+    lines, records = [], []
+    fields = SETTINGS["A"]._fields
+    for name, setting in table1.SETTINGS.items():
+        runs = [run for run in found.runs if run.setting == name]
+        cells = [Cell(name), *(Cell(f"{value:g}", "paper") for value in setting)]
+        for field, value in zip(fields, setting, strict=True):
+            used = sorted({run.config.get(field) for run in runs}, key=str)
+            records.append({"table": "1", "setting": name, "metric": field, "runs": len(runs),
+                            "value": " ".join(map(str, used)), "state": "" if runs else NOT_RUN,
+                            "paper_value": value})
+        ours = [" ".join(f"{value:g}" for value in sorted({run.config[field] for run in runs}))
+                for field in fields]
+        cells += [Cell(text, "ours") if text else Cell(NOT_RUN, "missing") for text in ours]
+        lines.append((*cells, Cell(str(len(runs)), "none"),
+                      Cell(table1.ORIGINS[name] or "the paper's own", "none")))
+    words = ("α", "β₁", "β₂", "n_dis")
+    return Table("table1", "Table 1: settings of Adam and updates of D for one of G",
+                 "The paper's, and those in the configs of the runs of this report (Figure 11 "
+                 "varies n_dis in setting D).",
+                 ("setting", *(f"paper: {w}" for w in words), *(f"ours: {w}" for w in words),
+                  "runs here", "from"), tuple(lines), tuple(records))
+
+
+def command_like(found: Collection, table: str) -> str:
+    """What makes the runs of a table: on the data and scale of the report's first sweep."""
+    same = next((sweep for sweep in found.sweeps if sweep.table), None)
+    own = next((sweep for sweep in found.sweeps if sweep.table == table), None)
+    if own or not same:
+        return command(table, own)
+    return command(table, same._replace(folder=Path("runs") / table), 1)
+
+
+def unrun_table(name: str, what: str, rows: Sequence[Row], how: str) -> Table:
+    """A table of the paper that no folder of this report has runs of."""
+    columns = list(dict.fromkeys(key for row in rows for key in row.values))
+    lines = [(Cell(row.label), Cell(NOT_RUN, "missing") if is_ours(row) else Cell(NOTHING, "none"),
+              *(published(row, column) for column in columns)) for row in rows]
+    records = [{"table": name, "method": row.label.strip(), "metric": metric, "state": NOT_RUN,
+                "paper_data": data, "paper_value": value.mean, "paper_std": value.std}
+               for row in rows for (metric, data), value in row.values.items()]
+    return Table(name.lower().replace(" ", ""), f"{name}: {what}",
+                 f"No folder of this report has its runs, which are made by: {how}",
+                 ("method", "ours", *headings(columns)),
+                 tuple(lines), tuple(records))

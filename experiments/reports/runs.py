@@ -1,0 +1,275 @@
+"""What is on the disk: the runs of one sweep or several, and their scores by protocol.
+
+Only files are read, and nothing is written; a file that cannot be read becomes a note.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from experiments.sweeps.tables import OWN, SWEEP, TABLES
+from sngan_jax.errors import UserError
+from sngan_jax.metrics.evaluate import SCORES
+from sngan_jax.train.evaluation import read_scores
+from sngan_jax.train.lock import is_held
+from sngan_jax.train.stored import StoredCheckpoints
+from sngan_jax.train.workdir import CONFIG, read_config
+
+# How far a run is.
+FINISHED, NOT_SCORED, UNFINISHED, RUNNING = "finished", "not scored", "unfinished", "running"
+# Names of scores, as a reader is to see them.
+METRICS = {"fid": "FID", "is": "Inception Score", "kid": "KID",
+           "fcd": "classifier Fréchet distance", "cs": "classifier score",
+           "kcd": "classifier kernel distance"}
+# Of the paper's columns, the one that a score of ours stands beside.
+BESIDE = {"fid": "FID", "fcd": "FID", "is": "IS", "cs": "IS"}
+
+
+class Sweep(NamedTuple):
+    """A folder of runs.
+
+    key: its name, or one like it that no other sweep of the report has.
+    table: a key of `sweeps.tables.TABLES`, '' for a folder of plain runs or a grid.
+    title: names data, scale and reductions; scale: of `sweeps.tables.Scale`, '' if unknown.
+    changes: FIELD=VALUE of all its runs.
+    """
+
+    folder: Path
+    key: str
+    table: str
+    dataset: str
+    scale: str
+    title: str
+    changes: tuple[str, ...] = ()
+
+
+class Run(NamedTuple):
+    """A run of a sweep.
+
+    variant, setting: its row and column; setting is '' for runs of no table.
+    records: of scores.jsonl; saved: iterations of its checkpoints, oldest first.
+    state: FINISHED (and scored), NOT_SCORED, UNFINISHED or RUNNING.
+    """
+
+    sweep: Sweep
+    folder: Path
+    variant: str
+    setting: str
+    seed: int
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    records: tuple[dict[str, Any], ...]
+    saved: tuple[int, ...]
+    state: str
+
+    @property
+    def name(self) -> str:
+        """Sweep's folder and own, for a person."""
+        return f"{self.sweep.folder.name}/{self.folder.name}"
+
+    @property
+    def iterations(self) -> int:
+        """That the config asks for."""
+        return self.config["iterations"]
+
+
+class Collection(NamedTuple):
+    """All that was found; notes: sentences about what was left out, and why."""
+
+    sweeps: tuple[Sweep, ...]
+    runs: tuple[Run, ...]
+    notes: tuple[str, ...]
+
+    def of(self, sweep: Sweep) -> list[Run]:
+        """The runs of a sweep."""
+        return [run for run in self.runs if run.sweep == sweep]
+
+
+class Protocol(NamedTuple):
+    """All that two scores must have in common to stand in one table; a field each of a record."""
+
+    name: str
+    extractor: str
+    checksum: str
+    resize: str
+    real: int | str
+    fake: int | str
+    score: int | str
+    splits: int | str
+    images: str
+    split: str
+    real_seed: int | str
+    bn_mode: str
+    ema: float | str
+    seed: int | str
+
+    def sentence(self) -> str:
+        """For captions."""
+        named = f"protocol “{self.name}”" if self.name != "free" else "free protocol"
+        real = f"{_count(self.real)} real images of {self.images} (split {self.split})"
+        parts = f", score of {_count(self.score)} in {self.splits} parts" if self.score else ""
+        resize = f", resized by {self.resize}" if self.resize else ""
+        ema = f", moving average {self.ema} of G" if self.ema else ""
+        return (f"By the {named}: {real} against {_count(self.fake)} generated{parts}; extractor "
+                f"{self.extractor} (checksum {self.checksum[:8]}){resize}; batch norm of G by "
+                f"{self.bn_mode} statistics{ema}; latents of seed {self.seed}")
+
+
+def protocol_of(record: dict[str, Any]) -> Protocol:
+    """The protocol of a record; what it does not say is ''."""
+    real, fake = record.get("real") or {}, record["fake"]
+    return Protocol(*("" if value is None else value for value in (
+        record.get("protocol", ""), record.get("extractor", ""), str(record.get("checksum", "")),
+        record.get("resize"), real.get("n"), fake.get("n"), record.get("n_score"),
+        record.get("splits"), real.get("images") or str(real.get("statistics", "")),
+        real.get("split"), real.get("seed"), fake.get("bn_mode"), fake.get("ema") or "",
+        fake.get("seed"))))
+
+
+def last_record(run: Run, protocol: Protocol) -> dict[str, Any] | None:
+    """The newest record of a finished run's last iteration; None where there is none.
+
+    What was scored because it was the best of several checkpoints is left out.
+    """
+    found = [record for record in run.records if protocol_of(record) == protocol
+             and record["fake"].get("iteration") == run.iterations and "best_of" not in record]
+    return found[-1] if found and run.state == FINISHED else None
+
+
+def protocols(runs: Iterable[Run]) -> list[Protocol]:
+    """Those that last iterations of finished runs are scored by; the most frequent first."""
+    counts: dict[Protocol, int] = {}
+    for run in runs:
+        for protocol in {protocol_of(record) for record in run.records}:
+            if last_record(run, protocol):
+                counts[protocol] = counts.get(protocol, 0) + 1
+    return sorted(counts, key=lambda protocol: (-counts[protocol], protocol.name != "paper"))
+
+
+def value_of(record: dict[str, Any] | None, metric: str) -> float | None:
+    """A finite score, or None."""
+    value = (record or {}).get("scores", {}).get(metric)
+    return value if isinstance(value, (int, float)) and math.isfinite(value) else None
+
+
+def metrics_of(runs: Iterable[Run], protocol: Protocol) -> list[str]:
+    """Of `METRICS`, those that the last iterations have by a protocol, in that order."""
+    there = {name for run in runs for name in (last_record(run, protocol) or {"scores": ()})[
+        "scores"]}
+    return [name for name in METRICS if name in there]
+
+
+def mean_std(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean, and the deviation of a sample (divided by n - 1), None of a single value."""
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def collect(folders: Sequence[Path]) -> Collection:
+    """Reads the runs below these folders, each a sweep's, of runs, or a run itself.
+
+    Raises:
+      UserError: a folder is not there, holds no run, or is given twice; its sweep.json is damaged.
+    """
+    sweeps, runs, notes = [], [], []
+    for folder in folders:
+        if folder.resolve() in (sweep.folder.resolve() for sweep in sweeps):
+            raise UserError(f"--workdir names {folder} twice")
+        sweep = _sweep(folder, [sweep.key for sweep in sweeps])
+        alone = (folder / CONFIG).is_file()
+        places = [folder] if alone else sorted(
+            place for place in folder.iterdir() if (place / CONFIG).exists())
+        if not places and not sweep.table:
+            raise UserError(f"{folder} holds no run: there is no {SWEEP} and no folder with a "
+                            f"{CONFIG}; give the --workdir of a sweep or of a run")
+        sweeps.append(sweep)
+        for place in places:
+            try:
+                runs.append(_run(sweep, place))
+            except (UserError, OSError) as error:
+                notes.append(f"{place} is left out: {error}")
+    return Collection(tuple(sweeps), tuple(runs), tuple(notes))
+
+
+def _sweep(folder: Path, taken: Sequence[str]) -> Sweep:
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}: give the --workdir of a sweep or a run")
+    key = re.sub(r"[^\w.-]+", "_", folder.resolve().name)
+    key = f"{key}-{len(taken) + 1}" if key in taken else key
+    file = folder / SWEEP
+    if not file.exists():
+        return Sweep(folder, key, "", "", "", f"Runs of {folder}")
+    try:
+        there = json.loads(file.read_text())
+        sweep = Sweep(folder, key, there["table"], there["dataset"], there["scale"]["name"],
+                      there["title"], tuple(there["changes"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file} cannot be read ({error!r}): it is damaged; give the command that "
+                        "the sweep was begun with again in another folder, or remove the file to "
+                        "report its runs without the paper's table") from error
+    if sweep.table not in TABLES:
+        raise UserError(f"{file} is of the table {sweep.table!r}, which this version does not "
+                        f"know: it has {', '.join(TABLES)}")
+    return sweep
+
+
+def _run(sweep: Sweep, folder: Path) -> Run:
+    """A run; UserError where it cannot be read, or is none of this sweep's."""
+    config = read_config(folder)
+    for name, kind in (("iterations", int), ("seed", int), ("method", str)):
+        if not isinstance(config.get(name), kind):
+            raise UserError(f"its {CONFIG} has no {name}: it is not a run of this program")
+    variant, setting = _place(sweep, folder.name, config)
+    records = tuple(read_scores(folder)) if (folder / SCORES).is_file() else ()
+    saved = tuple(StoredCheckpoints(folder).all())
+    scored = any(record["fake"].get("iteration") == config["iterations"] for record in records)
+    done = scored or (saved and saved[-1] >= config["iterations"])
+    state = FINISHED if scored else NOT_SCORED if done else UNFINISHED
+    if not done and is_held(folder):
+        state = RUNNING
+    return Run(sweep, folder, variant, setting, config["seed"], config, _environment(folder),
+               records, saved, state)
+
+
+def _place(sweep: Sweep, name: str, config: dict[str, Any]) -> tuple[str, str]:
+    """Row and setting, of the folder's name, which must agree with the run's config."""
+    label, seed = re.fullmatch(r"(.*?),?(?:seed=(\d+))?", name).groups()
+    if not sweep.table:
+        return label or config["method"], ""
+    for row in TABLES[sweep.table]:
+        for setting in row.settings:
+            named = row.name if setting == OWN else f"{row.name},{setting}"
+            if label == named and row.words[0] == config["method"] and seed == str(config["seed"]):
+                return row.name, setting
+    raise UserError(f"it is no run of {sweep.title.split(',')[0]}: a run's folder is named by its "
+                    "row, setting and seed, as its config has them")
+
+
+def _environment(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / "environment.json").read_text())
+        return found if isinstance(found, dict) else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def _count(n: int | str) -> str:
+    return f"{n:,}" if isinstance(n, int) else str(n)
+
+
+def how_far(run: Run) -> str:
+    """In words, with the iterations of an unfinished run."""
+    if run.state == FINISHED:
+        return "finished"
+    at = run.saved[-1] if run.saved else 0
+    return run.state if at >= run.iterations else f"{run.state}: {at:,} of {run.iterations:,}"
+
+
+def commit_of(run: Run, record: dict[str, Any] | None) -> str:
+    """Of the score, otherwise of the run."""
+    return (record or {}).get("commit") or run.environment.get("commit") or "unknown"

@@ -1,0 +1,221 @@
+"""The tables of a report: ours and the paper's side by side, a cell each with where it is from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.configs.paper import SETTINGS
+from experiments.paper import imagenet
+from experiments.reports.chosen import hindsight_table
+from experiments.reports.extra import EXTRA
+from experiments.reports.parts import NOT_RUN, NOTHING, Cell, Source, Table, number, values_of
+from experiments.reports.published import (
+    DATA,
+    PUBLISHED,
+    Place,
+    command,
+    headings,
+    paper_columns,
+    published,
+    rows_of,
+    settings_table,
+    unrun_table,
+)
+from experiments.reports.runs import (
+    BESIDE,
+    FINISHED,
+    METRICS,
+    Collection,
+    Protocol,
+    Run,
+    Sweep,
+    commit_of,
+    how_far,
+    last_record,
+    mean_std,
+    metrics_of,
+    protocols,
+    value_of,
+)
+from experiments.sweeps.tables import OWN, name_of
+from sngan_jax.metrics.scores import LESS_IS_BETTER
+
+_WHAT = {
+    "2": "unsupervised generation by every method in every setting of Table 1",
+    "7": "reparametrisations of the critic of WGAN-GP",
+    "8": "WGAN-GP with an auxiliary classifier, with labels",
+    "conditional": "SN with labels, by how D takes them",
+    "steps": "SN with several power steps a forward pass, and exact (not in the paper)",
+    "norms": "SN by other norms of a convolution (not in the paper)",
+    "figure4": "width into and out of D's last layer",
+    "figure11": "updates of D for one of G",
+    "figure15": "the critic of WGAN-GP, reparametrised",
+}
+
+
+def make_tables(found: Collection) -> list[Table]:
+    """All tables: the settings, one or more for each sweep, and those of the paper without one."""
+    tables = [settings_table(found)]
+    for sweep in found.sweeps:
+        runs = found.of(sweep)
+        for n, protocol in enumerate(protocols(runs) or [None], 1):
+            tables += _of_sweep(sweep, runs, protocol, n)
+    there = {sweep.table for sweep in found.sweeps}
+    tables += [extra(found) for name, extra in EXTRA.items() if name in there]
+    tables += [unrun_table(name_of(table), _WHAT[table], rows, command(table))
+               for table, rows in PUBLISHED.items() if table not in there]
+    return [*tables, unrun_table("ImageNet", "with labels, at 128x128 (Figure 7 and the authors' "
+                              "later numbers)", imagenet.ROWS,
+                              "python -m experiments.train --config="
+                              "experiments/configs/imagenet128.py:concat --workdir=runs/imagenet")]
+
+
+def _of_sweep(sweep: Sweep, runs: list[Run], protocol: Protocol | None, n: int) -> list[Table]:
+    """The tables of one sweep by one protocol (None: nothing is scored), the n-th of them.
+
+    Where a row has several settings there is a table for each score, with a column for each
+    setting; otherwise one table, with a column for each score.
+    """
+    rows = rows_of(sweep, runs)
+    possible = {setting for place in rows for setting in place.settings}
+    settings = sorted(possible, key=[*SETTINGS, OWN, ""].index)
+    metrics = metrics_of(runs, protocol) if protocol else []
+    key = f"{sweep.key}-{n}" if n > 1 else sweep.key
+    sources = {(place.variant, setting): _source(key, place, setting, protocol, runs)
+               for place in rows for setting in place.settings}
+    several = any(len(place.settings) > 1 for place in rows)
+    groups = [(metric,) for metric in metrics] or [()] if several else [tuple(metrics)]
+    tables = [_ours(sweep, f"{key}-{group[0]}" if several and group else key, protocol, rows,
+                    settings if several else [], group, sources) for group in groups]
+    tables[0] = tables[0]._replace(sources=tuple(s for s in sources.values() if s.runs))
+    if protocol:
+        tables.append(hindsight_table(sweep, key, protocol, rows, settings, metrics, sources))
+    return tables
+
+
+def _source(key: str, place: Place, setting: str, protocol: Protocol | None,
+            runs: Sequence[Run]) -> Source:
+    own = sorted((run for run in runs if (run.variant, run.setting) == (place.variant, setting)),
+                 key=lambda run: run.seed)
+    anchor = re.sub(r"[^\w.-]+", "_", f"from-{key}-{place.variant}-{setting}")
+    title = f"{place.label.strip()}, setting {setting}" if setting else place.label
+    return Source(anchor, title, protocol, tuple(
+        (run, last_record(run, protocol) if protocol else None) for run in own))
+
+
+def _ours(sweep: Sweep, key: str, protocol: Protocol | None, rows: Sequence[Place],
+          settings: Sequence[str], metrics: tuple[str, ...],
+          sources: dict[tuple[str, str], Source]) -> Table:
+    """The last checkpoints' scores, a column for each setting or each score; then the paper's."""
+    columns = [(metric, setting) for metric in metrics or ("",) for setting in settings or [None]]
+    theirs = paper_columns(sweep, metrics or ("fid", "is"), rows)
+    head = ["method" if sweep.table else "run"]
+    head += [setting or _heading(metric) for metric, setting in columns]
+    lines, records = [], []
+    usual = max((len(values_of(source, metric)) for metric, _ in columns
+                 for source in sources.values()), default=0)
+    for place in rows:
+        published_cells = [published(place.row, column) for column in theirs]
+        if not place.variant and all(cell.kind == "none" for cell in published_cells):
+            continue  # quoted, of the other score
+        cells = [Cell(place.label, title=place.row.footnote if place.row else "")]
+        for metric, wanted in columns:
+            # Without a column for each setting, a row has one.
+            setting = place.settings[0] if wanted is None and place.settings else wanted
+            source = sources.get((place.variant, setting))
+            if source is None:
+                cells.append(Cell(NOTHING, "none", title=place.why))
+                continue
+            cells.append(_cell(source, metric, place.why, usual))
+            records += _records(sweep, source, place, setting, metric)
+        lines.append((*cells, *published_cells))
+    title = f"{name_of(sweep.table)}: {_WHAT.get(sweep.table, '')}" if sweep.table else sweep.title
+    return Table(key, f"{title}; {METRICS[metrics[0]]}" if settings and metrics else title,
+                 _caption(sweep, protocol, metrics, bool(theirs), sources),
+                 (*head, *headings(theirs)), tuple(lines), tuple(records))
+
+
+def _heading(metric: str) -> str:
+    arrow = {True: " ↓", False: " ↑"}.get(LESS_IS_BETTER.get(metric), "")
+    return f"ours: {METRICS.get(metric, 'score')}{arrow}"
+
+
+def _caption(sweep: Sweep, protocol: Protocol | None, metrics: Sequence[str], beside: bool,
+             sources: dict[tuple[str, str], Source]) -> str:
+    """What a reader has to know before a number is compared with another."""
+    runs = [run for source in sources.values() for run, _ in source.runs]
+    seeds = sorted({run.seed for run in runs})
+    parts = [f"{sweep.title}. Folder {sweep.folder}."]
+    if protocol is None:
+        parts.append("No run is finished and scored.")
+    else:
+        way = ", ".join(f"{METRICS[m]} ({m}): {'less' if LESS_IS_BETTER.get(m) else 'more'} is "
+                        "better" for m in metrics)
+        parts.append(f"Each number is of the last checkpoint; mean ± standard deviation over "
+                     f"training seeds ({', '.join(map(str, seeds))}), without ± of one seed. "
+                     f"{way}. {protocol.sentence()}.")
+        if protocol.extractor.startswith("classifier"):
+            parts.append("These are scores of a classifier of the data's labels: no FID and no "
+                         "Inception Score.")
+    if beside:
+        data = DATA.get(sweep.dataset)
+        parts.append(f"The paper's numbers are FID and Inception Score of {data}" + (
+            " by its own protocol, of its best setting." if sweep.table == "2" else
+            " by its own protocol.") if data else
+            "The paper's numbers are FID and Inception Score of other data and larger networks"
+            + (", each of its best setting" if sweep.table == "2" else "")
+            + ": they stand beside ours for their order, and are not to be compared as equals.")
+    empty = sum(not source.runs for source in sources.values())
+    if sweep.table and (empty or any(run.state != FINISHED for run in runs)):
+        count = len(seeds) or 1
+        parts.append(f"“{NOT_RUN}” is run by: {command(sweep.table, sweep, count)}")
+    return " ".join(parts)
+
+
+def _cell(source: Source, metric: str, why: str, usual: int) -> Cell:
+    """A mean over seeds, or how far the runs are."""
+    values = values_of(source, metric) if metric else {}
+    others = [f"seed {run.seed}: {_why_none(run)}" for run, _ in source.runs
+              if run.seed not in values]
+    if not values:
+        if not source.runs:
+            return Cell(NOT_RUN, "missing", title=why)
+        return Cell("; ".join(dict.fromkeys(_why_none(run) for run, _ in source.runs)), "missing",
+                    source.anchor)
+    mean, std = mean_std(list(values.values()))
+    few = f" (n={len(values)})" if len(values) < usual else ""
+    text = number(mean) + (f" ± {std:.2g}" if std is not None else "") + few
+    title = ", ".join(f"seed {seed}: {number(value)}" for seed, value in values.items())
+    return Cell(text, "ours", source.anchor, "; ".join((title, *others)))
+
+
+def _records(sweep: Sweep, source: Source, place: Place, setting: str, metric: str
+             ) -> list[dict[str, Any]]:
+    """Rows of the CSV: one of the cell (seed 'all'), and one of each run."""
+    theirs = {}
+    if place.row and metric in BESIDE:
+        for (name, data), value in place.row.values.items():
+            if name == BESIDE[metric]:
+                column = f"paper_{name}_{data}"
+                theirs |= {column: value.mean, f"{column}_std": value.std}
+    values = values_of(source, metric)
+    mean, std = mean_std(list(values.values())) if values else (None, None)
+    same = {"table": sweep.table or sweep.folder.name, "method": place.variant,
+            "setting": setting, "metric": metric,
+            "protocol": source.protocol.sentence() if source.protocol else ""}
+    rows = [{**same, "seed": "all", "value": mean, "std": std, "runs": len(values),
+             "state": FINISHED if values else NOT_RUN if not source.runs else "unfinished",
+             **theirs}]
+    for run, record in source.runs:
+        rows.append({**same, "seed": run.seed, "value": value_of(record, metric),
+                     "runs": 1, "state": _why_none(run) if record is None else FINISHED,
+                     "iteration": record["fake"]["iteration"] if record else "",
+                     "run_folder": str(run.folder), "commit": commit_of(run, record), **theirs})
+    return rows
+
+
+def _why_none(run: Run) -> str:
+    """Why a run has no score here."""
+    return "no score by this protocol" if run.state == FINISHED else how_far(run)

@@ -1,0 +1,94 @@
+"""Figure 10: how long generator updates take by method, of `experiments.bench methods`."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from experiments.reports.parts import Figure, Missing
+from experiments.reports.plots import new_figure, save, style_of
+from experiments.reports.runs import Collection
+
+TIMINGS = "methods.json"
+
+
+def figure10(found: Collection, folder: Path) -> Figure | Missing:
+    """Bars of the time of 100 generator updates, as ratios to no normalisation."""
+    title = "Figure 10: time of 100 generator updates"
+    places = dict.fromkeys(sweep.folder / TIMINGS for sweep in found.sweeps)
+    reasons = []
+    for file in places:
+        if not file.is_file():
+            continue
+        try:
+            report = read_timings(file)
+        except ValueError as error:
+            reasons.append(f"{file} is left out: {error}.")
+            continue
+        reductions = f"{report['size']}; {report['config']}"
+        return Figure(title, f"By updates of D for one of G. Bars are medians of the ratio to the "
+                      f"plain discriminator's time in the same turn, of {report['repeats']} turns "
+                      f"of {report['updates']} updates each in one process; lines are quartiles. "
+                      f"Diamonds are the compiler's count of arithmetic, as the same ratio. "
+                      f"Seconds stand at the right. Of random images, with {reductions}. The "
+                      "paper's seconds are of another machine and full size; its text has SN at "
+                      "110 to 120 % of WN on CIFAR-10.",
+                      bars(report, folder / "figure10.png"),
+                      (f"{file}: {report['command']}; commit {report['commit']}, "
+                       f"{report['device']}, {report['cores']} cores, {report['machine']}, jax "
+                       f"{report['jax']}, {report['date']}",))
+    first = next(iter(places), Path("runs") / TIMINGS)
+    return Missing(title, " ".join((*reasons, "Nothing is timed. Do it by: python -m "
+                                    f"experiments.bench methods --n-dis=1,5 --out={first}")))
+
+
+def read_timings(file: Path) -> dict[str, Any]:
+    """What `experiments.bench methods --out` wrote; ValueError for what is none of it."""
+    try:
+        report = json.loads(file.read_text())
+        for part in report["parts"]:
+            for row in part["methods"].values():
+                if not all(math.isfinite(row[key]) for key in (
+                        "seconds", "ratio", "ratio_low", "ratio_high")):
+                    raise ValueError("it has times that are no numbers")
+        missing = {"size", "config", "repeats", "updates", "command", "commit", "device", "cores",
+                   "machine", "jax", "date"} - report.keys()
+    except (KeyError, TypeError, AttributeError, OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"it is no report of experiments.bench methods ({error!r})") from error
+    if missing or not report["parts"]:
+        raise ValueError(f"it has no {min(missing, default='part')}")
+    return report
+
+
+def bars(report: dict[str, Any], file: Path) -> Path:
+    """Draws a report: a panel for each n_dis, a bar for each method."""
+    parts = report["parts"]
+    count = max(len(part["methods"]) for part in parts)
+    figure, axes = new_figure(0.34 * count + 1.1, 1, len(parts))
+    order = sorted(parts[0]["methods"], key=lambda name: parts[0]["methods"][name]["ratio"])
+    for i, (plot, part) in enumerate(zip(axes.flat, parts, strict=True)):
+        rows = part["methods"]
+        names = [name for name in order if name in rows]
+        plain = rows["none"].get("gflop")
+        widest = max(max(row["ratio_high"], row.get("gflop", 0) / (plain or math.inf))
+                     for row in rows.values())
+        for y, name in enumerate(names):
+            row, style = rows[name], style_of(name)
+            plot.barh(y, row["ratio"], color=style.colour, height=0.7, alpha=0.85)
+            plot.plot([row["ratio_low"], row["ratio_high"]], [y, y], color="black", linewidth=1.6,
+                      solid_capstyle="butt")
+            if plain and "gflop" in row:
+                plot.plot(row["gflop"] / plain, y, "D", color="white", markeredgecolor="black",
+                          markersize=5)
+            plot.text(1.04 * widest, y, f"{row['ratio']:.2f}   {row['seconds']:.2f} s",
+                      va="center", fontsize="small")
+        plot.axvline(1, color="0.3", linewidth=0.8, linestyle=":")
+        plot.set_yticks(range(len(names)), [style_of(name).label for name in names] if i == 0
+                        else [""] * len(names))
+        plot.set(xlim=(0, 1.55 * widest), xlabel="time / time of none")
+        many = "s" if part["n_dis"] > 1 else ""
+        plot.set_title(f"{part['n_dis']} update{many} of D for one of G", fontsize="medium")
+        plot.spines[["top", "right"]].set_visible(False)
+    return save(figure, file)

@@ -1,0 +1,119 @@
+"""The Lipschitz audit of a discriminator: a record of its layers, its bounds and measurements."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from sngan_jax.analysis.lipschitz import (
+    NoBoundError,
+    Points,
+    ascend,
+    between,
+    measure,
+    pair_ratio,
+    reshaped_bound,
+    upper_bound,
+)
+from sngan_jax.analysis.spectra import linear_layers, operator_norm, singular_values, stable_rank
+
+UNITS = ("logits per unit of Euclidean distance of the input, whose pixels are in [-1, 1]; "
+         "of D at evaluation, in float32")
+# The points with the largest gradients, from which the ascent starts.
+STARTS = 64
+
+
+def audit(discriminator: nn.Module, variables: Any, real: tuple[np.ndarray, Any],
+          samples: tuple[np.ndarray, Any], *, ascent_steps: int = 100, seed: int = 0
+          ) -> dict[str, Any]:
+    """What docs/audit.md explains, as plain values for JSON.
+
+    Args:
+      discriminator: that computes in float32.
+      variables: its collections.
+      real, samples: (images float32 (n, h, w, c) in [-1, 1], labels int32 (n,) or None for an
+        unconditional D).
+      ascent_steps: of gradient ascent on the gradient's norm, 0 or more.
+      seed: of the points between images.
+
+    Raises:
+      UserError: for layers that cannot be looked at, or weights that are not finite.
+    """
+    x, y = real
+    inputs = [jax.ShapeDtypeStruct((1, *x.shape[1:]), np.float32)]
+    if y is not None:
+        inputs.append(jax.ShapeDtypeStruct((1,), np.int32))
+    layers = linear_layers(discriminator, variables, *inputs)
+    records = []
+    for name, layer in layers.items():
+        values = singular_values(layer)
+        records.append({
+            "name": name, "kind": layer.kind, "shape": list(layer.weight.shape),
+            "sigma": float(values[0]), "operator_norm": operator_norm(layer),
+            "stable_rank": stable_rank(values), "singular_values": values.tolist()})
+    bounds: dict[str, Any] = {"upper_bound": None, "upper_bound_reshaped": None, "why": None}
+    try:
+        bounds["upper_bound"] = upper_bound(discriminator, variables, layers)
+        bounds["upper_bound_reshaped"] = reshaped_bound(discriminator, variables, layers)
+    except NoBoundError as error:
+        bounds["why"] = str(error)
+    return {"layers": records, **bounds,
+            **_measured(discriminator, variables, real, samples, ascent_steps, seed)}
+
+
+def _measured(discriminator: nn.Module, variables: Any, real: tuple, samples: tuple,
+              ascent_steps: int, seed: int) -> dict[str, Any]:
+    def at(x: np.ndarray, labels: Any) -> Points:
+        return measure(discriminator, variables, x, labels)
+
+    points = {"real": at(*real), "samples": at(*samples)}
+    points["between"] = at(between(*points.values(), seed), real[1])
+    everywhere = _joined(points.values())
+    # A step in proportion to what the images' pixels differ by: 0.02 in each.
+    rate = 0.02 * float(np.sqrt(real[0][0].size))
+    best = np.argsort(-everywhere.lengths)[:STARTS]
+    start = Points(*(None if a is None else a[best] for a in everywhere))
+    climbed, ratio = ascend(discriminator, variables, start, ascent_steps, rate)
+    ratio = max(ratio, pair_ratio(everywhere))
+    norms = {name: float(part.lengths.max()) for name, part in points.items()}
+    norms["ascent"] = climbed
+    return {"gradient_norm": norms, "pair_ratio": ratio,
+            "lower_bound": max(*norms.values(), ratio),
+            "protocol": {"real": len(real[0]), "samples": len(samples[0]),
+                         "between": len(real[0]), "ascent_steps": ascent_steps,
+                         "ascent_starts": len(best), "ascent_rate": rate, "seed": seed,
+                         "units": UNITS}}
+
+
+def _joined(parts: Any) -> Points:
+    return Points(*(None if columns[0] is None else np.concatenate(columns)
+                    for columns in zip(*parts, strict=True)))
+
+
+def table(record: dict[str, Any]) -> str:
+    """The record in Markdown: a row for each layer, then bounds and measurements."""
+    lines = ["| layer | kind | shape | σ | operator norm | stable rank |",
+             "|---|---|---|---|---|---|"]
+    for layer in record["layers"]:
+        shape = "x".join(map(str, layer["shape"]))
+        lines.append(f"| {layer['name']} | {layer['kind']} | {shape} | {layer['sigma']:.3g} | "
+                     f"{layer['operator_norm']:.3g} | {layer['stable_rank']:.2f} of "
+                     f"{len(layer['singular_values'])} |")
+    norms = record["gradient_norm"]
+    rows = [("upper bound: product of operator norms", record["upper_bound"]),
+            ("the same of σ of the reshaped kernels (the paper's; no bound)",
+             record["upper_bound_reshaped"]),
+            *((f"largest gradient norm, {name}", norms[key]) for name, key in (
+                ("real images", "real"), ("samples", "samples"), ("between them", "between"),
+                ("by ascent", "ascent"))),
+            ("largest ratio of a pair", record["pair_ratio"]),
+            ("lower bound: the largest of the five", record["lower_bound"])]
+    lines += ["", "| Lipschitz constant of D | |", "|---|---|"]
+    for name, value in rows:
+        lines.append(f"| {name} | {'none' if value is None else f'{value:,.4g}'} |")
+    if record["why"]:
+        lines += ["", f"No upper bound: {record['why']}."]
+    return "\n".join(lines)

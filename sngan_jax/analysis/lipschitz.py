@@ -1,0 +1,279 @@
+"""Bounds of a discriminator's Lipschitz constant from above, and measurements from below.
+
+Everything is about D's logit as a function of its image, D(·, y) for every class y, in Euclidean
+norms: logits per unit of the input, whose pixels are in [-1, 1]. D is that of evaluation.
+
+The upper bound multiplies the norms of what comes one after the other, and adds those of the two
+ways through a residual block. Each factor is exact; the product is not, for no input is stretched
+most by all layers at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sngan_jax.analysis.spectra import LinearLayer, operator_norm, singular_values
+from sngan_jax.compilation import jit
+from sngan_jax.models.blocks import CONCAT_AFTER, CONCAT_FEATURES
+from sngan_jax.models.cnn import CNNDiscriminator
+from sngan_jax.models.resnet import ResNetDiscriminator
+from sngan_jax.normalization import BatchNorm, LayerNorm
+
+# The mean over disjoint squares of 2x2: four equal pixels a keep a as one, from norm 2a to a.
+_MEAN = 0.5
+# Pairs nearer than this say nothing: float32 cannot tell their logits.
+_NEAR = 1e-3
+
+
+class NoBoundError(ValueError):
+    """No bound can be given; the message says why, as a sentence without its capital and stop."""
+
+
+def upper_bound(discriminator: nn.Module, variables: Any, layers: dict[str, LinearLayer]) -> float:
+    """A bound of the Lipschitz constant of x -> D(x, y), whatever y: of operator norms.
+
+    Args:
+      discriminator: a `CNNDiscriminator` or a `ResNetDiscriminator`.
+      variables: its collections; batch norm's scale is that of the running statistics.
+      layers: `spectra.linear_layers` of it.
+
+    Raises:
+      NoBoundError: for other networks, layer norm, and layers in place of a convolution that are
+        several.
+    """
+    return _product(discriminator, variables, layers, operator_norm)
+
+
+def reshaped_bound(discriminator: nn.Module, variables: Any, layers: dict[str, LinearLayer]
+                   ) -> float:
+    """`upper_bound` with the σ of the reshaped matrix in place of a convolution's norm.
+
+    The paper's argument (§2.1, eq. 7) with its σ. It is no bound: a convolution's norm is up to
+    the side of its window over its stride times as large (paper, footnote 3).
+    """
+    def sigma(layer: LinearLayer, pooled: bool = False) -> float:
+        return float(singular_values(layer)[0]) * (_MEAN if pooled else 1)
+
+    return _product(discriminator, variables, layers, sigma)
+
+
+class _Parts(NamedTuple):
+    """What the rules below look up by a path inside the network: norms of layers and of scales."""
+
+    layers: dict[str, LinearLayer]
+    norm_of: Callable[..., float]
+    scale: Callable[[str], float]
+
+    def norm(self, name: str, pooled: bool = False) -> float:
+        return self.norm_of(self.layers[name], pooled=pooled)
+
+
+def _product(d: nn.Module, variables: Any, layers: dict[str, LinearLayer],
+             norm_of: Callable[..., float]) -> float:
+    rules = {CNNDiscriminator: (_cnn, _cnn_layers), ResNetDiscriminator: (_resnet, _resnet_layers)}
+    if type(d) not in rules:
+        raise NoBoundError(f"{type(d).__name__} is none of {', '.join(r.__name__ for r in rules)}, "
+                           "and how its layers are joined is not known")
+    rule, names = rules[type(d)]
+    if strange := sorted(names(d) ^ set(layers)):
+        raise NoBoundError(f"{type(d).__name__} has another structure at '{strange[0]}' than its "
+                           "own layers: one was replaced by a module that is no single layer")
+    return rule(d, _Parts(layers, norm_of, lambda path: _scale(d, variables, path)))
+
+
+def _cnn_layers(d: CNNDiscriminator) -> set[str]:
+    without_classes = d.conditioning == "concat" and len(d.widths) <= 2 * CONCAT_AFTER
+    head = {"head/dense"} if without_classes else _head_layers(d)
+    return {f"conv{i}" for i in range(len(d.widths))} | head
+
+
+def _cnn(d: CNNDiscriminator, parts: _Parts) -> float:
+    bound = _head(d, parts)
+    for i in range(len(d.widths)):
+        bound *= parts.norm(f"conv{i}") * max(1.0, abs(d.slope))
+        if i > 0:
+            bound *= parts.scale(f"norm{i}")
+    return bound
+
+
+def _resnet_layers(d: ResNetDiscriminator) -> set[str]:
+    names = _head_layers(d)
+    for i in range(len(d.widths)):
+        names |= {f"block{i + 1}/conv1", f"block{i + 1}/conv2"}
+        if _halves(d, i) or _channels(d, i) != d.widths[i]:
+            names.add(f"block{i + 1}/shortcut")
+    return names
+
+
+def _halves(d: ResNetDiscriminator, i: int) -> bool:
+    return i == 0 or i < d.downsampling
+
+
+def _channels(d: ResNetDiscriminator, i: int) -> int:
+    """Into block i > 0, counted from 0."""
+    concatenated = (d.num_classes and d.conditioning == "concat"
+                    and i == min(CONCAT_AFTER, len(d.widths)))
+    return d.widths[i - 1] + (CONCAT_FEATURES if concatenated else 0)
+
+
+def _resnet(d: ResNetDiscriminator, parts: _Parts) -> float:
+    height, width, _ = parts.layers["block1/conv1"].geometry[1]
+    positions = height * width // 4 ** max(d.downsampling, 1)
+    # From (positions, c) to (c,), all positions with equal weights.
+    bound = _head(d, parts) * {"sum": positions**0.5, "mean": positions**-0.5}[d.pool]
+    for i in range(len(d.widths)):
+        block, pooled = f"block{i + 1}", _halves(d, i)
+        branch = parts.norm(f"{block}/conv1") * parts.norm(f"{block}/conv2", pooled)
+        # The first block has no norm before its first convolution.
+        for name in ("norm1",) if i == 0 else ("norm1", "norm2"):
+            branch *= parts.scale(f"{block}/{name}")
+        around = 1.0
+        if (shortcut := f"{block}/shortcut") in parts.layers:
+            # A convolution of 1x1 and the mean act on different axes: their norms multiply.
+            around = parts.norm(shortcut) * (_MEAN if pooled else 1)
+        bound *= branch + around
+    return bound
+
+
+def _head_layers(d: nn.Module) -> set[str]:
+    of_classes = {"projection": "head/embed", "auxiliary": "head/classes", "concat": "embed"}
+    return {"head/dense"} | ({of_classes[d.conditioning]} if d.num_classes else set())
+
+
+def _head(d: nn.Module, parts: _Parts) -> float:
+    """max over y of ‖w + row y‖: the logit is <w, h> + b + <row y, h>.
+
+    A class row beside the features ('concat') is constant in x; of an auxiliary classifier's
+    outputs the logit is no function.
+    """
+    w = parts.layers["head/dense"].weight[:, 0]
+    if d.num_classes and d.conditioning == "projection":
+        w = w + parts.layers["head/embed"].weight
+    return float(np.max(np.linalg.norm(np.atleast_2d(w), axis=1)))
+
+
+def _scale(d: nn.Module, variables: Any, path: str) -> float:
+    """The Lipschitz constant of the norm of activations at a path, such as 'block2/norm1'."""
+    if d.norm is None:
+        return 1.0
+    norm = d.norm()
+    if isinstance(norm, LayerNorm):
+        raise NoBoundError(
+            "layer norm divides an image's activations by their own deviation, which may be as "
+            f"small as it likes: only its ε bounds it, by 1/√ε = {norm.epsilon ** -0.5:,.0f} a "
+            "layer, and a product of those says nothing")
+    if not isinstance(norm, BatchNorm):
+        raise NoBoundError(f"the norm of activations {type(norm).__name__} has no rule here")
+    stats, own = variables["batch_stats"], variables["params"]
+    for part in path.split("/"):
+        stats, own = stats[part], own.get(part, {})
+    gamma = np.asarray(own.get("scale", 1.0), np.float64)
+    return float(np.max(np.abs(gamma) / np.sqrt(np.asarray(stats["var"], np.float64)
+                                               + norm.epsilon)))
+
+
+class Points(NamedTuple):
+    """Where D is measured: images, their labels (None: unconditional), logits and gradients.
+
+    x, gradients: float32 (n, h, w, c); labels: int32 (n,); logits: float32 (n,).
+    """
+
+    x: np.ndarray
+    labels: np.ndarray | None
+    logits: np.ndarray
+    gradients: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """‖∇_x D(x, y)‖₂ of each point: float64 (n,)."""
+        return np.linalg.norm(self.gradients.reshape(len(self.x), -1).astype(np.float64), axis=1)
+
+
+def measure(discriminator: nn.Module, variables: Any, x: np.ndarray, labels: np.ndarray | None, *,
+            batch_size: int = 64) -> Points:
+    """D and its gradient at some images; arguments as the fields of `Points`."""
+    n = len(x)
+    batch_size = min(batch_size, n)
+    logits, gradients = [], []
+    for start in range(0, n, batch_size):
+        rows = np.arange(start, start + batch_size) % n
+        part = _value_and_gradient(discriminator, variables, jnp.asarray(x[rows]),
+                                   None if labels is None else jnp.asarray(labels[rows]))
+        logits.append(np.asarray(part[0]))
+        gradients.append(np.asarray(part[1]))
+    return Points(np.asarray(x), labels, np.concatenate(logits)[:n], np.concatenate(gradients)[:n])
+
+
+def _logits(discriminator: nn.Module, variables: Any, x: jax.Array, y: jax.Array | None):
+    output = discriminator.apply(variables, x, *(() if y is None else (y,)))
+    return output[0] if isinstance(output, tuple) else output
+
+
+def _gradient(discriminator: nn.Module, variables: Any, x: jax.Array, y: jax.Array | None):
+    with jax.default_matmul_precision("highest"):
+        logits, pull = jax.vjp(lambda x: _logits(discriminator, variables, x, y), x)
+        return logits, pull(jnp.ones_like(logits))[0]
+
+
+_value_and_gradient = jit(_gradient, static_argnums=(0,))
+
+
+def between(a: Points, b: Points, seed: int) -> np.ndarray:
+    """One image on the line from each of `a` to one of `b`, at a random place: float32 (n, …)."""
+    rng = np.random.default_rng(seed)
+    t = rng.uniform(size=(len(a.x), 1, 1, 1)).astype(np.float32)
+    other = b.x[rng.integers(len(b.x), size=len(a.x))]
+    return a.x + t * (other - a.x)
+
+
+def ascend(discriminator: nn.Module, variables: Any, start: Points, steps: int, rate: float
+           ) -> tuple[float, float]:
+    """Gradient ascent on ‖∇D‖ over x: the largest gradient norm, and the largest ratio of a pair.
+
+    The gradient of ‖∇D‖ is H u, with the Hessian H and u = ∇D/‖∇D‖. D is linear in pieces (ReLU)
+    and its H zero almost everywhere, so the difference of two gradients, at x ± rate·u, stands for
+    it. These two points are also the pair. All points stay inside [-1, 1].
+
+    Args:
+      start: where from.
+      steps: how many; with none the results are the start's largest norm, and 0.
+      rate: length of a step.
+    """
+    def unit(x: np.ndarray) -> np.ndarray:
+        lengths = np.linalg.norm(x.reshape(len(x), -1), axis=1)
+        return x / np.maximum(lengths, np.finfo(np.float32).tiny)[:, None, None, None]
+
+    largest, ratio, now = start.lengths.max(initial=0), 0.0, start
+    for _ in range(steps):
+        u = rate * unit(now.gradients)
+        above, below = (measure(discriminator, variables, np.clip(now.x + step, -1, 1),
+                                start.labels) for step in (u, -u))
+        distance = np.linalg.norm((above.x - below.x).reshape(len(u), -1).astype(np.float64),
+                                  axis=1)
+        far = distance > _NEAR
+        rise = np.abs(above.logits.astype(np.float64) - below.logits)
+        ratio = max(ratio, (rise[far] / distance[far]).max(initial=0))
+        x = np.clip(now.x + rate * unit(above.gradients - below.gradients), -1, 1)
+        now = measure(discriminator, variables, x, start.labels)
+        largest = max(largest, above.lengths.max(), below.lengths.max(), now.lengths.max())
+    return float(largest), float(ratio)
+
+
+def pair_ratio(points: Points) -> float:
+    """The largest |D(x, y) - D(x', y)| / ‖x - x'‖₂ over all pairs, of one class where there are."""
+    x = points.x.reshape(len(points.x), -1).astype(np.float64)
+    logits, largest = points.logits.astype(np.float64), 0.0
+    for i in range(len(x) - 1):
+        distance = np.linalg.norm(x[i + 1:] - x[i], axis=1)
+        counts = distance > _NEAR
+        if points.labels is not None:
+            counts &= points.labels[i + 1:] == points.labels[i]
+        ratio = np.abs(logits[i + 1:] - logits[i])[counts] / distance[counts]
+        largest = max(largest, ratio.max(initial=0))
+    return float(largest)

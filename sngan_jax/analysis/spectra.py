@@ -1,0 +1,259 @@
+"""The linear layers of a network as its forward pass uses them: W̄, and its singular values.
+
+W̄ is what a layer multiplies its input with: the stored weight after the division by σ and the
+factor K, after weight normalisation, times a learnt γ, clipped; for a plain layer the stored weight
+itself. It is caught where the layer asks Linen for it, and checked against what the layer does, so
+that every method of `methods.py` and layers of your own are served by the same lines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.core import meta
+
+from sngan_jax.convolution import conv_general_dilated
+from sngan_jax.errors import UserError
+from sngan_jax.operators import lanczos_norm
+from sngan_jax.reparametrization import LINEAR, WEIGHTS, geometry_of, layout_of
+from sngan_jax.resample import as_convolution, average_pool, conv_pool
+from sngan_jax.spectral import matricize
+
+# Of a convolution, in place of lax's: the same function, or with a mean over squares after it.
+_POOLED = as_convolution(conv_pool)
+_PRODUCTS = (conv_general_dilated, _POOLED)
+
+
+class LinearLayer(NamedTuple):
+    """One layer of a network, as it is in the forward pass.
+
+    kind: its Linen class, as 'Conv'.
+    weight: W̄, float64, a convolution's mask applied.
+    layout: which axes of it are outputs, see `spectral.matricize`.
+    geometry: of a convolution, (the plain Linen layer without bias, the shape of one input image);
+      else None.
+    pooled: whether the layer computes the mean over squares of 2x2 after it besides.
+    """
+
+    kind: str
+    weight: np.ndarray
+    layout: str
+    geometry: tuple[nn.Module, tuple[int, ...]] | None
+    pooled: bool
+
+
+def linear_layers(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, LinearLayer]:
+    """Every linear layer of a network, in the order of its forward pass.
+
+    Args:
+      module: an unbound Linen module, such as a discriminator.
+      variables: its collections; the forward pass is that of evaluation, which takes no power step.
+      *inputs: arrays or `jax.ShapeDtypeStruct`s that the module is called with; only their shapes
+        matter.
+
+    Returns:
+      {'block1/conv1': layer, …}, by the layers' paths.
+
+    Raises:
+      UserError: for a layer that has a weight and is none of Linen's or does something else with
+        it, where layers are inside `nn.scan` or `nn.vmap`, and for weights that are not finite.
+    """
+    known: dict[str, tuple] = {}
+
+    def forward(variables: Any, *inputs: Any):
+        caught: dict[str, jax.Array] = {}
+        wrong: dict[str, jax.Array] = {}
+        looking = [False]  # at one layer; the calls inside that are not layers of the network
+
+        def intercept(call_next: Any, args: tuple, kwargs: dict, context: Any) -> Any:
+            layer = context.module
+            name = "/".join(layer.path) or type(layer).__name__
+            if context.method_name != "__call__" or name in caught or looking[0]:
+                return call_next(*args, **kwargs)
+            if not isinstance(layer, LINEAR):
+                _check_contains_no_weight(layer, name)
+                return call_next(*args, **kwargs)
+            _check_product(layer, name)
+            looking[0] = True
+            bare = _bare(layer)
+            noise = _noise(layer, args[0])
+            with _caught(layer) as weights:
+                output = call_next(noise, *args[1:], **kwargs)
+            if len(weights) != 1:
+                raise UserError(f"{name} ({type(layer).__name__}) has no weight of its own that "
+                                "can be looked at: use one of Linen's layers or a subclass")
+            weight = weights[0]
+            parameters = _parameters(layer, weight)
+            if not _is_linens(layer):
+                again = bare.apply(parameters, noise, *args[1:], **kwargs)
+                wrong[name] = _difference(output, again)
+            mask = getattr(layer, "mask", None)
+            caught[name] = weight if mask is None else weight * mask
+            call = args, kwargs
+            known[name] = (_plain_class(layer).__name__, layout_of(layer, weight, call),
+                           geometry_of(layer, call),
+                           getattr(layer, "conv_general_dilated", None) is _POOLED)
+            # Linen lets a layer declare its parameters once, so the bare one goes on.
+            result = bare.apply(parameters, *args, **kwargs)
+            looking[0] = False
+            return result
+
+        with nn.intercept_methods(intercept):
+            module.apply(variables, *inputs)
+        return caught, wrong
+
+    zeros = [x if x is None else jnp.zeros(x.shape, x.dtype) for x in inputs]
+    try:
+        with jax.default_matmul_precision("highest"):
+            caught, wrong = jax.jit(forward)(variables, *zeros)
+    except jax.errors.UnexpectedTracerError as error:
+        raise UserError(f"{type(module).__name__} has layers inside nn.scan, nn.vmap or nn.remat, "
+                        "which cannot be looked at one by one: write them out") from error
+    for name, weight in caught.items():
+        if not jnp.isfinite(weight).all():
+            raise UserError(f"the weight of {name} holds NaN or infinity: the network has "
+                            "diverged; take an earlier checkpoint")
+    for name, difference in wrong.items():
+        if not difference < 1e-3:
+            raise UserError(f"{name} does not multiply its input with the weight that Linen's "
+                            f"{known[name][0]} would (relative difference {difference:.2g}): "
+                            "only layers that change their weight in `param` are known")
+    return {name: LinearLayer(kind, np.asarray(caught[name]).astype(np.float64), *rest)
+            for name, (kind, *rest) in known.items()}
+
+
+def layer_spectra(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, np.ndarray]:
+    """All singular values of every linear layer's W̄ as the paper's (outputs, rest) matrix.
+
+    Args and errors as `linear_layers`.
+
+    Returns:
+      {'block1/conv1': float64 (n,) in descending order, …} in the order of the forward pass, n the
+      smaller side of the matrix.
+    """
+    return {name: singular_values(layer)
+            for name, layer in linear_layers(module, variables, *inputs).items()}
+
+
+def singular_values(layer: LinearLayer) -> np.ndarray:
+    """Those of the (outputs, rest) matrix (paper §2.1): float64 (n,), descending."""
+    values = np.linalg.svd(matricize(layer.weight, layer.layout), compute_uv=False)
+    return np.sort(values.reshape(-1))[::-1]
+
+
+def stable_rank(values: np.ndarray) -> float:
+    """‖W̄‖_F² / σ² of the singular values of a matrix: 1 to its rank; 0 for the zero matrix."""
+    largest = values.max(initial=0)
+    return float(np.sum((values / largest) ** 2)) if largest > 0 else 0.0
+
+
+def operator_norm(layer: LinearLayer, pooled: bool = False) -> float:
+    """max ‖layer(x)‖₂ / ‖x‖₂ over the layer's inputs, without its bias.
+
+    Of a convolution at the size, stride and padding that it has in the network (`operators.py`).
+
+    Args:
+      pooled: with the mean over squares of 2x2 after it, as one linear map.
+    """
+    if layer.geometry is None:
+        return float(singular_values(layer)[0])
+    plain, image_shape = layer.geometry
+    weight = jnp.asarray(layer.weight, jnp.float32)
+    return lanczos_norm(lambda x: _normal(plain, pooled, weight, x), image_shape)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _normal(plain: nn.Module, pooled: bool, weight: jax.Array, x: jax.Array) -> jax.Array:
+    """AᵀA x of the convolution A, for one image x."""
+    def linear(x: jax.Array) -> jax.Array:
+        y = plain.apply({"params": {"kernel": weight}}, x)
+        return average_pool(y[None])[0] if pooled else y
+
+    y, transpose = jax.vjp(linear, x)
+    return transpose(y)[0]
+
+
+@contextlib.contextmanager
+def _caught(layer: nn.Module) -> Iterator[list[jax.Array]]:
+    """The weights that a layer asks Linen for while it lasts."""
+    weights: list[jax.Array] = []
+    if isinstance(layer, nn.Embed):
+        weights.append(layer.embedding)
+        yield weights
+        return
+    declare = layer.param
+
+    def param(name: str, *args: Any, **kwargs: Any) -> Any:
+        value = declare(name, *args, **kwargs)
+        if name in WEIGHTS:
+            weights.append(meta.unbox(value))
+        return value
+
+    object.__setattr__(layer, "param", param)
+    try:
+        yield weights
+    finally:
+        object.__delattr__(layer, "param")
+
+
+def _is_linens(layer: nn.Module) -> bool:
+    """Whether its class is Linen's, or `layers.normalized` of one: known to change only `param`."""
+    kind = type(layer)
+    return getattr(kind, "normalized_from", (kind,))[0] in LINEAR
+
+
+def _plain_class(layer: nn.Module) -> type[nn.Module]:
+    return next(kind for kind in LINEAR if isinstance(layer, kind))
+
+
+def _bare(layer: nn.Module) -> nn.Module:
+    plain = _plain_class(layer)
+    fields = {f.name: getattr(layer, f.name) for f in dataclasses.fields(plain)
+              if f.name not in ("parent", "name")}
+    return plain(**fields, parent=None)
+
+
+def _noise(layer: nn.Module, x: jax.Array) -> jax.Array:
+    if isinstance(layer, nn.Embed):
+        return jnp.arange(layer.num_embeddings).astype(x.dtype)
+    return jax.random.normal(jax.random.key(0), x.shape, x.dtype)
+
+
+def _parameters(layer: nn.Module, weight: jax.Array) -> dict[str, Any]:
+    own = meta.unbox(layer.variables["params"])
+    bias = {"bias": own["bias"]} if "bias" in own else {}
+    return {"params": {"embedding" if isinstance(layer, nn.Embed) else "kernel": weight, **bias}}
+
+
+def _difference(a: jax.Array, b: jax.Array) -> jax.Array:
+    """The largest, relative to the largest value of `a`."""
+    if a.shape != b.shape:
+        return jnp.float32(jnp.inf)
+    tiny = jnp.finfo(jnp.float32).tiny
+    return jnp.max(jnp.abs(a - b)) / jnp.maximum(jnp.max(jnp.abs(a)), tiny)
+
+
+def _check_product(layer: nn.Module, name: str) -> None:
+    """Only those replacements of a layer's product that are known to be that product."""
+    for field in ("conv_general_dilated", "conv_general_dilated_cls", "dot_general",
+                  "dot_general_cls"):
+        given = getattr(layer, field, None)
+        if given is not None and given not in _PRODUCTS:
+            raise UserError(f"{name} has a {field} of its own, and what that does with the weight "
+                            "is not known: leave the field out")
+
+
+def _check_contains_no_weight(layer: nn.Module, name: str) -> None:
+    own = layer.variables.get("params", {})
+    if taken := [key for key in WEIGHTS if hasattr(own.get(key), "ndim")]:
+        raise UserError(f"{name} ({type(layer).__name__}) has a parameter '{taken[0]}' and is none "
+                        "of Linen's linear layers: make it a subclass of one, such as nn.Conv, or "
+                        "what it multiplies with is not known")

@@ -1,0 +1,209 @@
+"""Tables: last checkpoints, mean and deviation over seeds, the paper's numbers beside them."""
+
+import itertools
+import shutil
+
+import numpy as np
+import pytest
+
+from experiments.paper import table2, table7, table8
+from experiments.reports.published import PUBLISHED, is_ours, rows_of
+from experiments.reports.runs import FINISHED, Sweep, collect
+from experiments.reports.tables import make_tables
+from experiments.sweeps.tables import TABLES, Request
+from sngan_jax.errors import UserError
+from tests.experiments.reports.disk import (
+    TINY,
+    read_scores,
+    record,
+    scores_of,
+    write_run,
+    write_scores,
+    write_sweep,
+)
+
+
+def tables_of(*folders):
+    return {table.key: table for table in make_tables(collect(folders))}
+
+
+def cell(table, label, column):
+    row = next(row for row in table.rows if row[0].text == label)
+    return row[table.head.index(column)]
+
+
+def test_a_cell_is_the_mean_and_deviation_of_last_checkpoints_over_seeds(tmp_path):
+    cells = write_sweep(tmp_path / "t2", TINY._replace(seeds=3))
+    tables = tables_of(tmp_path / "t2")
+    for label, variant, setting, metric in itertools.product(
+            ("SN-GANs",), ("sn",), ("A", "C"), ("fcd", "cs")):
+        values = [scores_of(c)[metric] for c in cells
+                  if (c.variant, c.setting) == (variant, setting)]
+        shown = cell(tables[f"t2-{metric}"], label, setting)
+        mean, std = map(float, shown.text.split(" ± "))
+        assert len(values) == 3
+        np.testing.assert_allclose(mean, np.mean(values), rtol=1e-3)
+        np.testing.assert_allclose(std, np.std(values, ddof=1), rtol=0.06)
+    assert cell(tables["t2-fcd"], "SN-GANs", "B").text == "not run"
+    assert cell(tables["t2-fcd"], "Batch Norm.", "A").text == "not run"
+    assert cell(tables["t2-fcd"], "SN-GANs, Eq. (17), ResNet", "own").text == "not run"
+    assert cell(tables["t2-fcd"], "SN-GANs, Eq. (17), ResNet", "A").text == "–"
+    # One seed has no deviation.
+    write_sweep(tmp_path / "one", TINY)
+    assert "±" not in cell(tables_of(tmp_path / "one")["one-fcd"], "SN-GANs", "A").text
+
+
+def test_the_best_stands_apart_and_is_called_so(tmp_path):
+    cells = write_sweep(tmp_path / "t2")
+    table = tables_of(tmp_path / "t2")["t2-hindsight"]
+    assert "hindsight" in table.title and "too good" in table.caption
+    scores = {c.setting: scores_of(c) for c in cells if c.variant == "sn"}
+    row = next(row for row in table.rows if row[0].text == "SN-GANs")
+    best = min(scores, key=lambda setting: scores[setting]["fcd"])
+    assert row[1].text == f"{scores[best]['fcd']:.4g} ({best})"
+    assert row[2].text == f"1 ({best})" and "best of 2 scored" in row[2].title
+    best = max(scores, key=lambda setting: scores[setting]["cs"])
+    assert row[3].text == f"{scores[best]['cs']:.4g} ({best})" and row[4].text == f"9 ({best})"
+
+
+def test_the_papers_numbers_stand_beside_ours_as_printed(tmp_path):
+    write_sweep(tmp_path / "t2")
+    tables = tables_of(tmp_path / "t2")
+    assert cell(tables["t2-fcd"], "SN-GANs", "paper: FID, CIFAR-10").text == "29.3"
+    assert cell(tables["t2-cs"], "SN-GANs", "paper: IS, STL-10").text == "8.28 ± 0.09"
+    assert cell(tables["t2-fcd"], "Orthonormal", "paper: FID, CIFAR-10").text == "29.0"
+    for table in (tables["t2-fcd"], tables["t2-cs"]):
+        assert "no FID and no Inception Score" in table.caption
+        assert "not to be compared as equals" in table.caption
+        assert "500 real images of digits" in table.caption and "seeds (0)" in table.caption
+        assert not any("FID" in head or "IS" in head for head in table.head
+                       if not head.startswith("paper"))
+    # Every number of Tables 2, 7 and 8 is somewhere.
+    rows = {"t2-fcd": ("FID", table2), "t2-cs": ("IS", table2), "table7": (None, table7),
+            "table8": (None, table8)}
+    for key, (metric, module) in rows.items():
+        texts = {c.text for row in tables[key].rows for c in row if c.kind == "paper"}
+        for row, (column, value) in ((r, v) for r in module.ROWS for v in r.values.items()):
+            if metric in (None, column[0]):
+                digits = 2 if column[0] == "IS" else 1
+                assert any(text.startswith(f"{value.mean:.{digits}f}") for text in texts), row
+
+
+@pytest.mark.parametrize("table", PUBLISHED)
+def test_rows_of_ours_are_those_of_the_paper(table):
+    rows = rows_of(Sweep(None, "", table, "cifar10", "paper", ""), [])
+    variants = {variant.name: variant for variant in TABLES[table]}
+    assert {place.variant for place in rows if place.variant} == set(variants)
+    assert [place.label for place in rows] == [row.label for row in PUBLISHED[table]]
+    for place in rows:
+        assert bool(place.variant) == is_ours(place.row)
+        if place.variant:
+            variant = variants[place.variant]
+            assert variant.words[0] == place.row.method
+            assert variant.model == place.row.architecture
+            assert ("2x" in variant.name) == ("2x" in place.label)
+            assert ("1.5x" in variant.name) == ("1.5x" in place.label)
+            if variant.model == "cnn" and "wgan" not in variant.words[0]:
+                assert ("hinge" in variant.words) == (place.row.loss == "hinge")
+
+
+def test_a_table_with_one_setting_a_row_has_a_column_for_each_score(tmp_path):
+    request = Request("7", "digits", "tiny", methods=("sn_wgan_gp", "wgan_gp"))
+    cells = write_sweep(tmp_path / "t7", request)
+    table = tables_of(tmp_path / "t7")["t7"]
+    (sn,) = [c for c in cells if c.variant == "sn_wgan_gp"]
+    shown = cell(table, "  w/ Spectral Norm.", "ours: classifier Fréchet distance ↓")
+    assert shown.text == f"{scores_of(sn)['fcd']:.4g}"
+    assert cell(table, "  w/ Weight Norm.", "ours: classifier score ↑").text == "not run"
+    assert cell(table, "  w/ Frobenius Norm.", "paper: IS, CIFAR-10").title.startswith("N/A")
+
+
+def test_more_seeds_and_methods_and_a_deleted_run_show(tmp_path):
+    folder = tmp_path / "t2"
+    write_sweep(folder)
+    before = cell(tables_of(folder)["t2-fcd"], "SN-GANs", "A").text
+    write_sweep(folder, TINY._replace(seeds=2))
+    after = cell(tables_of(folder)["t2-fcd"], "SN-GANs", "A")
+    assert "±" not in before and "±" in after.text and "seed 1: " in after.title
+    write_sweep(folder, TINY._replace(methods=("layer_norm",)))
+    assert cell(tables_of(folder)["t2-fcd"], "Layer Norm.", "C").kind == "ours"
+    for run in folder.glob("wgan_gp,A,*"):
+        shutil.rmtree(run)
+    tables = tables_of(folder)
+    assert cell(tables["t2-fcd"], "WGAN-GP", "A").text == "not run"
+    assert "--workdir=" + str(folder) in tables["t2-fcd"].caption
+    assert cell(tables["t2-fcd"], "WGAN-GP", "C").kind == "ours"
+    (folder / "sn,C,seed=1" / "scores.jsonl").unlink()
+    few = cell(tables_of(folder)["t2-fcd"], "SN-GANs", "C")
+    assert few.text.endswith("(n=1)") and "seed 1: not scored" in few.title
+
+
+def test_a_run_that_is_not_finished_is_in_no_mean(tmp_path):
+    cells = write_sweep(tmp_path / "t2")
+    write_run(tmp_path / "t2" / cells[0].run.name, cells[0], None, at=60)
+    shutil.rmtree(tmp_path / "t2" / cells[1].run.name)
+    write_run(tmp_path / "t2" / cells[1].run.name, cells[1], None, at=30)
+    found = collect([tmp_path / "t2"])
+    states = {run.folder.name: run.state for run in found.runs}
+    assert states[cells[0].run.name] == "not scored"
+    assert states[cells[1].run.name] == "unfinished"
+    assert list(states.values()).count(FINISHED) == len(cells) - 2
+    table = {t.key: t for t in make_tables(found)}["t2-fcd"]
+    texts = [c.text for row in table.rows for c in row if c.kind == "missing" and c.source]
+    assert sorted(texts) == ["not scored", "unfinished: 30 of 60"]
+
+
+def test_scores_of_two_protocols_never_meet_in_a_table(tmp_path):
+    cells = write_sweep(tmp_path / "t2")
+    folder = tmp_path / "t2" / cells[0].run.name
+    write_scores(folder, [*read_scores(folder), record(60, {"fcd": 5.0}, n=9),
+                          record(60, {"fcd": 2.0}, best_of=[30, 60])])
+    tables = tables_of(tmp_path / "t2")
+    assert scores_of(cells[0])["fcd"] == pytest.approx(
+        float(cell(tables["t2-fcd"], "WGAN-GP", "A").text), rel=1e-3)
+    assert cell(tables["t2-2-fcd"], "WGAN-GP", "A").text == "5"
+    assert "against 9 generated" in tables["t2-2-fcd"].caption
+    assert cell(tables["t2-2-fcd"], "WGAN-GP", "C").text == "no score by this protocol"
+
+
+def test_what_cannot_be_read_or_is_foreign_is_named_and_left_out(tmp_path):
+    cells = write_sweep(tmp_path / "t2")
+    folder = tmp_path / "t2"
+    (folder / cells[0].run.name / "config.json").write_text("{")
+    shutil.copytree(folder / cells[1].run.name, folder / "sn,D,seed=3")
+    write_run(folder / "mine", cells[1], scores_of(cells[1]))
+    with (folder / cells[2].run.name / "scores.jsonl").open("a") as file:
+        file.write("{broken\n")
+    found = collect([folder])
+    assert len(found.runs) == len(cells) - 1 and len(found.notes) == 3
+    text = "\n".join(found.notes)
+    assert "damaged" in text and "sn,D,seed=3 is left out: it is no run of Table 2" in text
+    assert "mine is left out" in text
+    # A number twice in a mean would be another one.
+    write_sweep(tmp_path / "same")
+    with pytest.raises(UserError, match="twice"):
+        collect([folder, tmp_path / "t2" / ".." / "t2"])
+
+
+@pytest.mark.parametrize(("make", "words"), [
+    (lambda folder: None, "there is no folder"),
+    (lambda folder: folder.mkdir(), "holds no run"),
+    (lambda folder: (folder.mkdir(), (folder / "sweep.json").write_text("[1]")), "damaged"),
+    (lambda folder: (folder.mkdir(), (folder / "sweep.json").write_text(
+        '{"table": "9", "dataset": "", "scale": {"name": ""}, "title": "", "changes": []}')),
+     "does not know")])
+def test_a_folder_that_cannot_be_reported_is_a_sentence(make, words, tmp_path):
+    make(tmp_path / "folder")
+    with pytest.raises(UserError, match=words):
+        collect([tmp_path / "folder"])
+
+
+def test_plain_runs_have_a_table_without_the_papers_columns(tmp_path):
+    cells = write_sweep(tmp_path / "t2")
+    (tmp_path / "t2" / "sweep.json").unlink()
+    (table, *_) = [t for t in make_tables(collect([tmp_path / "t2"])) if t.key == "t2"]
+    assert table.head == ("run", "ours: classifier Fréchet distance ↓", "ours: classifier score ↑")
+    assert [row[0].text for row in table.rows] == sorted({
+        f"{c.variant},{c.setting}" for c in cells})
+    (run,) = collect([tmp_path / "t2" / "sn,A,seed=0"]).runs
+    assert run.variant == "sn,A" and run.state == FINISHED

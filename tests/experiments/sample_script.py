@@ -1,0 +1,37 @@
+"""What `experiments.sample` says of wrong flags: JSON lists of arguments -> JSON sentences.
+
+The workdirs `no-classes` and `uniform` stand for runs of such models.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from absl import flags
+from absl.testing import flagsaver
+from ml_collections import ConfigDict
+
+from experiments import sample
+from sngan_jax.errors import UserError
+from sngan_jax.train.restore import RestoredRun, restore_run
+
+
+def restored(workdir, iteration):
+    latent = {Path("no-classes"): "normal", Path("uniform"): "uniform"}.get(workdir)
+    if latent is None:
+        return restore_run(workdir, iteration)
+    return RestoredRun(ConfigDict({"latent": latent}), None, None, None, 1, 0, 1)
+
+
+sample.restore_run = restored
+said = []
+flags.FLAGS.mark_as_parsed()
+for arguments in json.loads(sys.argv[1]):
+    with flagsaver.flagsaver():
+        flags.FLAGS(["sample", *arguments])
+        try:
+            sample.main()
+            said.append("")
+        except UserError as error:
+            said.append(str(error))
+print(json.dumps(said))
