@@ -45,7 +45,7 @@ def hindsight_table(sweep: Sweep, key: str, protocol: Protocol, rows: Sequence[P
             source = sources[variant, best]
             where = f" ({best})" if best and len(settings) > 1 else ""
             cells.append(Cell(number(means[best]) + where, "ours", source.anchor,
-                              f"best of {len(means)} settings"))
+                              f"best of {len(means)} setting{'s'[:len(means) - 1]}"))
             chosen = [_best_checkpoint(run, protocol, metric, sign) for run, record in source.runs
                       if value_of(record, metric) is not None]
             mean, _ = mean_std([value for value, _, _ in chosen])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,9 +21,11 @@ def command(table: str, sweep: Sweep | None = None, seeds: int = 3) -> str:
     """What makes the runs of a table, or the rest of a sweep's."""
     dataset, scale = (sweep.dataset, sweep.scale) if sweep else ("cifar10", "paper")
     folder = sweep.folder if sweep else f"runs/{'table' * table.isdigit()}{table}"
+    folder = shlex.quote(str(folder))
     return " ".join((f"python -m experiments.sweep --table={table} --dataset={dataset} "
                      f"--scale={scale} --seeds={seeds} --workdir={folder}",
-                     *(f"--set={change}" for change in (sweep.changes if sweep else ()))))
+                     *(shlex.quote(f"--set={change}") for change in (
+                         sweep.changes if sweep else ()))))
 
 
 class Place(NamedTuple):
@@ -104,14 +107,13 @@ def settings_table(found: Collection) -> Table:
     fields = SETTINGS["A"]._fields
     for name, setting in table1.SETTINGS.items():
         runs = [run for run in found.runs if run.setting == name]
-        cells = [Cell(name), *(Cell(f"{value:g}", "paper") for value in setting)]
+        cells = [Cell(name), *(Cell(str(value), "paper") for value in setting)]
         for field, value in zip(fields, setting, strict=True):
             used = sorted({run.config.get(field) for run in runs}, key=str)
             records.append({"table": "1", "setting": name, "metric": field, "runs": len(runs),
                             "value": " ".join(map(str, used)), "state": "" if runs else NOT_RUN,
                             "paper_value": value})
-        ours = [" ".join(f"{value:g}" for value in sorted({run.config[field] for run in runs}))
-                for field in fields]
+        ours = [" ".join(sorted({str(run.config.get(field)) for run in runs})) for field in fields]
         cells += [Cell(text, "ours") if text else Cell(NOT_RUN, "missing") for text in ours]
         lines.append((*cells, Cell(str(len(runs)), "none"),
                       Cell(table1.ORIGINS[name] or "the paper's own", "none")))

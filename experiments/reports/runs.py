@@ -225,7 +225,7 @@ def _run(sweep: Sweep, folder: Path) -> Run:
         if not isinstance(config.get(name), kind):
             raise UserError(f"its {CONFIG} has no {name}: it is not a run of this program")
     variant, setting = _place(sweep, folder.name, config)
-    records = tuple(read_scores(folder)) if (folder / SCORES).is_file() else ()
+    records = tuple(filter(_is_whole, read_scores(folder))) if (folder / SCORES).is_file() else ()
     saved = tuple(StoredCheckpoints(folder).all())
     scored = any(record["fake"].get("iteration") == config["iterations"] for record in records)
     done = scored or (saved and saved[-1] >= config["iterations"])
@@ -248,6 +248,13 @@ def _place(sweep: Sweep, name: str, config: dict[str, Any]) -> tuple[str, str]:
                 return row.name, setting
     raise UserError(f"it is no run of {sweep.title.split(',')[0]}: a run's folder is named by its "
                     "row, setting and seed, as its config has them")
+
+
+def _is_whole(record: dict[str, Any]) -> bool:
+    """Whether a record, which may come from another program, has what is read of it."""
+    real, fake = record.get("real") or {}, record["fake"]
+    return isinstance(real, dict) and isinstance(fake.get("iteration"), int) and not any(
+        isinstance(value, (dict, list)) for value in protocol_of(record))
 
 
 def _environment(folder: Path) -> dict[str, Any]:

@@ -72,12 +72,17 @@ def _by_setting(found: Collection, folder: Path, number: str, theirs: str) -> Fi
         return Figure(
             title if name == theirs else f"Figure {number}: {name} of every method in every "
             f"setting (the paper: {theirs})",
-            f"{where(sweep)} {count} of {len(SETTINGS) * 8} combinations are run, and the others "
-            f"are absent. Large marks: mean of the last checkpoints over seeds; small ones: each "
+            f"{where(sweep)} {count} of {len(SETTINGS) * _rows()} combinations are run, and the "
+            f"others are absent. Large marks: mean of the last checkpoints over seeds; small ones: each "
             f"seed. {protocol.sentence()}.", file, tuple(of_run(run, f"{metric} {value:.6g}")
                                                         for run, value in used))
     return Missing(title, "No finished run of Table 2 has it. Make it by: "
                    f"{command_like(found, '2')}")
+
+
+def _rows() -> int:
+    """How many rows of Table 2 are trained in every setting."""
+    return sum(OWN not in row.settings and not row.paper_scale for row in TABLES["2"])
 
 
 def figure4(found: Collection, folder: Path) -> Figure | Missing:

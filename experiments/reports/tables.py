@@ -177,13 +177,14 @@ def _caption(sweep: Sweep, protocol: Protocol | None, metrics: Sequence[str], be
 def _cell(source: Source, metric: str, why: str, usual: int) -> Cell:
     """A mean over seeds, or how far the runs are."""
     values = values_of(source, metric) if metric else {}
-    others = [f"seed {run.seed}: {_why_none(run)}" for run, _ in source.runs
+    others = [f"seed {run.seed}: {_why_none(run, record)}" for run, record in source.runs
               if run.seed not in values]
     if not values:
         if not source.runs:
             return Cell(NOT_RUN, "missing", title=why)
-        return Cell("; ".join(dict.fromkeys(_why_none(run) for run, _ in source.runs)), "missing",
-                    source.anchor)
+        jobs = source.runs[0][0].sweep.folder / "jobs"
+        return Cell("; ".join(dict.fromkeys(_why_none(*pair) for pair in source.runs)), "missing",
+                    source.anchor, f"the output of the runs is in {jobs}" if jobs.is_dir() else "")
     mean, std = mean_std(list(values.values()))
     few = f" (n={len(values)})" if len(values) < usual else ""
     text = number(mean) + (f" ± {std:.2g}" if std is not None else "") + few
@@ -210,12 +211,14 @@ def _records(sweep: Sweep, source: Source, place: Place, setting: str, metric: s
              **theirs}]
     for run, record in source.runs:
         rows.append({**same, "seed": run.seed, "value": value_of(record, metric),
-                     "runs": 1, "state": _why_none(run) if record is None else FINISHED,
+                     "runs": 1, "state": FINISHED if run.seed in values else _why_none(run, record),
                      "iteration": record["fake"]["iteration"] if record else "",
                      "run_folder": str(run.folder), "commit": commit_of(run, record), **theirs})
     return rows
 
 
-def _why_none(run: Run) -> str:
+def _why_none(run: Run, record: dict[str, Any] | None) -> str:
     """Why a run has no score here."""
+    if record:
+        return "no finite score"
     return "no score by this protocol" if run.state == FINISHED else how_far(run)

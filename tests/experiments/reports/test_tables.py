@@ -1,6 +1,7 @@
 """Tables: last checkpoints, mean and deviation over seeds, the paper's numbers beside them."""
 
 import itertools
+import json
 import shutil
 
 import numpy as np
@@ -174,9 +175,14 @@ def test_what_cannot_be_read_or_is_foreign_is_named_and_left_out(tmp_path):
     write_run(folder / "mine", cells[1], scores_of(cells[1]))
     with (folder / cells[2].run.name / "scores.jsonl").open("a") as file:
         file.write("{broken\n")
+        for odd in ({"real": 3}, {"protocol": ["x"]}, {"fake": {"iteration": "60"}},
+                    {"scores": {"fcd": "low", "cs": None}}):
+            file.write(json.dumps({**record(60, {"fcd": 1.0}), **odd}) + "\n")
     found = collect([folder])
     assert len(found.runs) == len(cells) - 1 and len(found.notes) == 3
     text = "\n".join(found.notes)
+    keys = {table.key: table for table in make_tables(found)}
+    assert "t2-2-fcd" not in keys and "t2-fcd" in keys
     assert "damaged" in text and "sn,D,seed=3 is left out: it is no run of Table 2" in text
     assert "mine is left out" in text
     # A number twice in a mean would be another one.
