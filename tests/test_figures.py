@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sngan_jax.figures import image_grid, save_curves, save_grid
+from sngan_jax.figures import image_grid, save_curves, save_grid, save_spectra
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -38,3 +38,14 @@ def test_save_curves_takes_missing_values(tmp_path):
                                                 for i in range(20)}, "σ")
     pixels = np.asarray(Image.open(tmp_path / "c.png").convert("RGB"))
     assert pixels.shape[0] > 400 and len(np.unique(pixels.reshape(-1, 3), axis=0)) > 7
+
+
+@pytest.mark.parametrize("layers", [1, 4, 9])
+def test_save_spectra_draws_a_panel_for_each_layer(layers, tmp_path):
+    """Also for a single value, values of 0, and a layer that is zero."""
+    spectra = {f"block{i}/conv": values for i, values in zip(
+        range(layers), ([3.0, 2.0, 0.0], [5.0], [0.0, 0.0], *[[2.0, 1.0]] * 9), strict=False)}
+    save_spectra(tmp_path / "s.png", spectra)
+    height, width, _ = np.asarray(Image.open(tmp_path / "s.png").convert("RGB")).shape
+    rows = -(-layers // 4)
+    assert width == 1080 and abs(height - 120 * (1 + 1.7 * rows)) <= 1

@@ -1,0 +1,50 @@
+"""The record of an audit and its table."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.configs.paper import paper_defaults
+from sngan_jax.analysis.audit import audit, table
+from sngan_jax.models.build import build_models
+from tests.analysis.test_spectra import filled
+
+
+def _record(method, **options):
+    config = paper_defaults()
+    config.update({"model": "resnet32", "image_size": 8, "discriminator_width": 2,
+                   "method": method})
+    d = build_models(config, channels=1, num_classes=0)[1].clone(widths=(2, 2), downsampling=1)
+    variables = filled(d, jnp.zeros((1, 8, 8, 1)))
+    rng = np.random.default_rng(0)
+    real, samples = (rng.uniform(-1, 1, (5, 8, 8, 1)).astype(np.float32) for _ in range(2))
+    return audit(d, variables, (real, None), (samples, None), ascent_steps=2, seed=1, **options)
+
+
+def test_the_record_is_whole_and_its_table_says_it():
+    record = json.loads(json.dumps(_record("none")))
+    assert [layer["name"] for layer in record["layers"]] == [
+        "block1/conv1", "block1/conv2", "block1/shortcut", "block2/conv1", "block2/conv2",
+        "head/dense"]
+    for layer in record["layers"]:
+        values = layer["singular_values"]
+        assert values == sorted(values, reverse=True) and values[0] == layer["sigma"]
+        assert 1 <= layer["stable_rank"] <= len(values)
+        assert layer["operator_norm"] >= layer["sigma"] * (1 - 1e-6) > 0
+    norms = record["gradient_norm"]
+    assert norms["ascent"] >= max(norms[name] for name in ("real", "samples", "between")) > 0
+    assert record["lower_bound"] == max(*norms.values(), record["pair_ratio"])
+    assert record["lower_bound"] <= record["upper_bound"] and record["why"] is None
+    assert record["protocol"]["real"] == 5 and record["protocol"]["ascent_steps"] == 2
+    text = table(record)
+    assert "| block1/conv1 | Conv | 3x3x1x2 |" in text and "No upper bound" not in text
+    assert f"| lower bound: the largest of the five | {record['lower_bound']:,.4g} |" in text
+
+
+def test_where_there_is_no_bound_the_record_says_why_and_measures():
+    record = _record("layer_norm")
+    assert record["upper_bound"] is None and record["upper_bound_reshaped"] is None
+    assert "layer norm" in record["why"] and record["lower_bound"] > 0
+    assert "| upper bound: product of operator norms | none |" in table(record)
+    assert table(record).endswith("says nothing.")
