@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 
 class Loss(NamedTuple):
-    """The pair of losses of one GAN objective (paper eq. 1, 15-17; its two players).
+    """The pair of losses of one GAN objective (paper §2, eq. 15-17; its two players).
 
     discriminator: (real logits (n,), fake logits (m,)) -> scalar
     generator: (fake logits (m,)) -> scalar
@@ -44,7 +44,7 @@ def non_saturating_generator(fake: jax.Array) -> jax.Array:
 
 
 def minimax_generator(fake: jax.Array) -> jax.Array:
-    """E[log(1 - D(G(z)))] with D = sigmoid(logit) (paper eq. 1, before the alternative of §4).
+    """E[log(1 - D(G(z)))] with D = sigmoid(logit) (paper §2, before the alternative of §4).
 
     fake: (m,).
     Against the optimal D, the generator descends twice the Jensen-Shannon divergence minus log 4;
