@@ -17,7 +17,7 @@ from sngan_jax.analysis.spectra import (
     stable_rank,
 )
 from sngan_jax.errors import UserError
-from sngan_jax.layers import SNConv, SNDense, normalized
+from sngan_jax.layers import SNConv, SNDense, layer_specs, normalized, sigmas
 from sngan_jax.methods import METHODS
 from sngan_jax.models.build import MODELS, build_models, size_factor
 from sngan_jax.operators import convolution, operator_matrix
@@ -56,6 +56,7 @@ def _sigma(w, u, v):
 # What each method does to a stored kernel (rest, outputs), written out with numpy.
 _EFFECTIVE = {
     "sn": lambda w, gamma, *uv: 1.5 * w / _sigma(w, *uv),
+    "sn_svd": lambda w, gamma: 1.5 * w / np.linalg.norm(w, 2),
     "weight_norm": lambda w, gamma: 1.5 * w / np.linalg.norm(w, axis=0),
     "frobenius": lambda w, gamma: 1.5 * w / np.linalg.norm(w),
     "sn_wgan_gp": lambda w, gamma, *uv: gamma * w / _sigma(w, *uv),
@@ -72,14 +73,19 @@ def test_every_methods_effective_weight(method):
         *(f"block1/{name}" for name in ("conv1", "conv2", "shortcut")),
         *(f"block2/{name}" for name in ("conv1", "conv2", "shortcut")),
         "block3/conv1", "block3/conv2", "block4/conv1", "block4/conv2", "head/dense", "head/embed"]
+    estimated = (sigmas(variables, layer_specs(d, variables, *inputs))
+                 if method in ("sn_operator", "sn_bidirectional") else {})
     for name, layer in found.items():
         owner, leaf = name.split("/")
         stored = variables["params"][owner][leaf]
         w = np.asarray(stored["embedding" if leaf == "embed" else "kernel"], np.float64)
         matrix = w.reshape(-1, w.shape[-1])
         state = variables.get("spectral", {}).get(owner, {}).get(leaf, {})
-        effective = _EFFECTIVE.get(method, lambda w, gamma: w)(
-            matrix, stored.get("gamma"), *(state[key] for key in sorted(state)))
+        if estimated:  # norms whose own tests are in test_layers_options.py
+            effective = 1.5 * matrix / np.float64(estimated[name])
+        else:
+            effective = _EFFECTIVE.get(method, lambda w, gamma: w)(
+                matrix, stored.get("gamma"), *(state[key] for key in sorted(state)))
         np.testing.assert_allclose(layer.weight.reshape(matrix.shape), effective, rtol=1e-3,
                                    atol=1e-6)
         np.testing.assert_allclose(

@@ -50,7 +50,7 @@ def test_the_error_of_sigma(steps):
     one, *_, twenty, exact = texts(table)
     assert one["σ by"] == "power steps: 1" and exact["σ by"] == "SVD, exact"
     assert one["σ error, first checkpoint"] == "0.5000 ± 0" and one["last"] == "0.01000 ± 0"
-    assert one["layer of the last"] == "conv0" and one["iterations/s"] == "12 ± 0"
+    assert one["layer of the last"] == "conv0" and one["iterations/s"] == "12.00 ± 0"
     assert float(exact["last"].split()[0]) < 1e-7 and exact["middle"] != "not run"
     assert twenty["last"] == "not run" != twenty["iterations/s"]
     layers = {(r["layer"], r["iteration"]): r["value"] for r in table.records
@@ -84,7 +84,7 @@ def test_bounds_are_those_of_the_audits(tmp_path):
     sn, operator, both = texts(table)
     assert sn["method"] == "sn" and sn["product bound"] == "15.00 ± 21"  # of seeds 0 and 3 of three
     assert operator["largest operator norm"] == "4.500 ± 2.1"
-    assert sn["measured constant"] == "0.25 ± 0"
+    assert sn["measured constant"] == "0.2500 ± 0"
     assert both["product bound"] == "20" and sn["iterations/s"] == "not run"
     last = tmp_path / "norms" / cells[5].run.name
     assert f"Without an audit: python -m experiments.audit --workdir={last}." in table.caption
