@@ -65,7 +65,9 @@ _EFFECTIVE = {
 }
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [
+    pytest.param(name, marks=[] if name in ("sn", "weight_norm", "sn_wgan_gp") else
+                 pytest.mark.slow) for name in METHODS])
 def test_every_methods_effective_weight(method):
     d, variables, inputs = _discriminator(3, method=method)
     found = linear_layers(d, variables, *inputs)

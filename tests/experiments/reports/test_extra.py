@@ -85,7 +85,7 @@ def test_bounds_are_those_of_the_audits(tmp_path):
     assert sn["method"] == "sn" and sn["product bound"] == "15.00 ± 21"  # of seeds 0 and 3 of three
     assert operator["largest operator norm"] == "4.500 ± 2.1"
     assert sn["measured constant"] == "0.2500 ± 0"
-    assert both["product bound"] == "20" and sn["iterations/s"] == "not run"
+    assert both["product bound"] == "20.00" and sn["iterations/s"] == "not run"
     last = tmp_path / "norms" / cells[5].run.name
     assert f"Without an audit: python -m experiments.audit --workdir={last}." in table.caption
     assert {r["metric"] for r in table.records} >= {"upper_bound", "lower_bound"}
