@@ -33,6 +33,7 @@ from experiments.sweeps.tables import (
     DATASETS,
     SCALES,
     TABLES,
+    Cell,
     Request,
     check_sweep,
     folder_of,
@@ -69,7 +70,8 @@ def main() -> int:
     if TABLE.value == ALL:
         return _all(_request(), sweep)
     if TABLE.value:
-        return _table(_request(), sweep)
+        request = _request()
+        return _table(request, sweep, plan_table(request))
     for flag in (DATASET, SCALE, METHODS, SETTINGS):
         if flag.value:
             raise UserError(f"--{flag.name} goes with --table, which is missing")
@@ -102,15 +104,14 @@ def _all(request: Request, sweep: Path) -> int:
         if flag.value:
             raise UserError(f"--{flag.name} chooses of one table, and --table={ALL} is all of them")
     requests = [request._replace(table=table) for table in tables_of(request)]
-    for one in requests:  # before any of them starts
-        plan_table(one)
-        check_sweep(one, sweep / folder_of(one.table))
-    return max(_table(one, sweep / folder_of(one.table)) for one in requests)
+    planned = [(one, sweep / folder_of(one.table), plan_table(one)) for one in requests]
+    for one, folder, _ in planned:  # before any of them starts
+        check_sweep(one, folder)
+    return max(_table(*of_one) for of_one in planned)
 
 
-def _table(request: Request, sweep: Path) -> int:
-    """The runs of a table, with its progress."""
-    cells = plan_table(request)
+def _table(request: Request, sweep: Path, cells: Sequence[Cell]) -> int:
+    """The planned runs of a table, with its progress."""
     if DRY_RUN.value:
         check_sweep(request, sweep)
         print("\n".join((request.title(), *table_listing(cells, sweep))))

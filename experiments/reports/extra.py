@@ -16,12 +16,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.reports.parts import NOT_RUN, Cell, Figure, Missing, Source, Table, number
+from experiments.reports.parts import NOT_RUN, Cell, Figure, Missing, Source, Table, heading, number
 from experiments.reports.plots import legend_below, new_figure, of_run, save, where
 from experiments.reports.published import command
 from experiments.reports.runs import (
     FINISHED,
-    METRICS,
     NOT_SCORED,
     Collection,
     Protocol,
@@ -37,7 +36,6 @@ from experiments.reports.spectra import spectra_of
 from experiments.sweeps.tables import TABLES
 from sngan_jax.errors import UserError
 from sngan_jax.figures import COLOURS
-from sngan_jax.metrics.scores import LESS_IS_BETTER
 from sngan_jax.train.workdir import read_metrics
 
 AUDIT = "audit.json"
@@ -52,7 +50,7 @@ def steps_table(found: Collection) -> Table:
     if not runs:
         return _empty("steps", _STEPS_TITLE, command("steps", sweep))
     protocol, metrics = _scored(runs)
-    head = ["σ by", *map(_heading, metrics), "iterations/s", "σ error, first checkpoint",
+    head = ["σ by", *map(heading, metrics), "iterations/s", "σ error, first checkpoint",
             "middle", "last", "layer of the last"]
     lines, records, sources = [], [], []
     for variant, group in _rows(sweep, runs):
@@ -120,7 +118,7 @@ def norms_table(found: Collection) -> Table:
     if not runs:
         return _empty("norms", _NORMS_TITLE, command("norms", sweep))
     protocol, metrics = _scored(runs)
-    head = ("method", *map(_heading, metrics), "iterations/s", "largest σ of a layer",
+    head = ("method", *map(heading, metrics), "iterations/s", "largest σ of a layer",
             "largest operator norm", "product of σ", "product bound", "measured constant")
     lines, records, sources, notes = [], [], [], []
     for variant, group in _rows(sweep, runs):
@@ -214,10 +212,6 @@ def _scored(runs: Sequence[Run]) -> tuple[Protocol | None, list[str]]:
     """The protocol that most are scored by, and its scores."""
     protocol = next(iter(protocols(runs)), None)
     return protocol, metrics_of(runs, protocol) if protocol else []
-
-
-def _heading(metric: str) -> str:
-    return f"{METRICS[metric]} {'↓' if LESS_IS_BETTER[metric] else '↑'}"
 
 
 def _source(sweep: Sweep, variant: str, group: Sequence[Run], protocol: Protocol | None) -> Source:

@@ -6,7 +6,8 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.reports.runs import Protocol, Run, value_of
+from experiments.reports.runs import METRICS, Protocol, Run, value_of
+from sngan_jax.metrics.scores import LESS_IS_BETTER
 
 NOT_RUN, NOTHING = "not run", "–"
 
@@ -65,6 +66,12 @@ def values_of(source: Source, metric: str) -> dict[int, float]:
     """Seed -> score of the last checkpoint."""
     found = {run.seed: value_of(record, metric) for run, record in source.runs}
     return {seed: value for seed, value in found.items() if value is not None}
+
+
+def heading(metric: str) -> str:
+    """A score's name, with an arrow to the better side where there is one."""
+    arrow = {True: " ↓", False: " ↑"}.get(LESS_IS_BETTER.get(metric), "")
+    return METRICS.get(metric, "score") + arrow
 
 
 def number(value: float, std: float | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,6 +77,11 @@ def of_run(run: Run, iterations: object = "") -> str:
     at = f"; {iterations}" if iterations else ""
     return (f"{run.folder}: {run.variant}, setting {run.setting or 'its own'}, seed {run.seed}"
             f"{at}; commit {run.environment.get('commit') or 'unknown'}")
+
+
+def left_out(reasons: Sequence[str]) -> str:
+    """What could not be read, at the end of a caption; empty where all could."""
+    return f" Left out: {'; '.join(reasons)}." if reasons else ""
 
 
 def where(sweep: Sweep) -> str:

@@ -111,13 +111,11 @@ def settings_table(found: Collection) -> Table:
         runs = [run for run in found.runs if run.setting == name]
         cells = [Cell(name), *(Cell(str(value), "paper") for value in setting)]
         for field, value in zip(fields, setting, strict=True):
-            used = sorted({run.config.get(field) or 0 for run in runs})
+            used = [str(one) for one in sorted({run.config.get(field) or 0 for run in runs})]
             records.append({"table": "1", "setting": name, "metric": field, "runs": len(runs),
-                            "value": " ".join(map(str, used)), "state": "" if runs else NOT_RUN,
+                            "value": " ".join(used), "state": "" if runs else NOT_RUN,
                             "paper_value": value})
-        ours = [", ".join(map(str, sorted({run.config.get(field) or 0 for run in runs})))
-                for field in fields]
-        cells += [Cell(text, "ours") if text else Cell(NOT_RUN, "missing") for text in ours]
+            cells.append(Cell(", ".join(used), "ours") if used else Cell(NOT_RUN, "missing"))
         lines.append((*cells, Cell(str(len(runs)), "none"),
                       Cell(table1.ORIGINS[name] or "the paper's own", "none")))
     words = ("α", "β₁", "β₂", "n_dis")

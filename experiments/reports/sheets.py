@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from experiments.reports.parts import Figure, Missing
-from experiments.reports.plots import WIDTH, new_figure, of_run, save, style_of, where
+from experiments.reports.plots import WIDTH, left_out, new_figure, of_run, save, style_of, where
 from experiments.reports.published import command_like
 from experiments.reports.runs import FINISHED, NOT_SCORED, Collection, Run, Sweep
-from experiments.reports.spectra import in_one_setting
+from experiments.reports.spectra import in_one_setting, newest
 from sngan_jax.errors import UserError
 from sngan_jax.figures import image_grid
 from sngan_jax.latent import class_walk, linear
 from sngan_jax.sampling import even_labels
-from sngan_jax.train.restore import RestoredRun, restore_run
+from sngan_jax.train.restore import RestoredRun
 
 _SEED = 0  # of the latents: the same in all panels
 _SIDE, _COLUMNS = 5, 4  # of a panel of Figure 6 in images, of the figure in panels
@@ -141,10 +141,10 @@ def _restored(runs: Sequence[Run]) -> tuple[list[tuple[Run, RestoredRun]], str]:
     shown, lost = [], []
     for run in runs:
         try:
-            shown.append((run, restore_run(run.folder)))
+            shown.append((run, newest(run.folder)))
         except UserError as error:
             lost.append(str(error))
-    return shown, f" Left out: {'; '.join(lost)}." if lost else ""
+    return shown, left_out(lost)
 
 
 def _name(run: Run) -> str:

@@ -11,7 +11,15 @@ import numpy as np
 
 from experiments.configs.paper import SETTINGS
 from experiments.reports.parts import Figure, Missing
-from experiments.reports.plots import legend_below, new_figure, of_run, save, style_of, where
+from experiments.reports.plots import (
+    left_out,
+    legend_below,
+    new_figure,
+    of_run,
+    save,
+    style_of,
+    where,
+)
 from experiments.reports.published import command_like
 from experiments.reports.runs import FINISHED, NOT_SCORED, Collection, Run, Sweep
 from experiments.sweeps.tables import OWN, TABLES
@@ -24,9 +32,13 @@ _SIZE = 50  # of Figure 14's matrix
 _WATCHED = ("sn", "weight_norm", "orthonormal")
 
 
-@functools.lru_cache(maxsize=4)
-def _built(workdir: Path) -> RestoredRun:
-    """The newest checkpoint of a run, with its networks, for `at_iteration`."""
+@functools.lru_cache(maxsize=8)  # a run of each method of Table 2, which several figures look at
+def newest(workdir: Path) -> RestoredRun:
+    """The newest checkpoint of a run, with its networks, which `at_iteration` goes on from.
+
+    Raises:
+      UserError: no checkpoint can be read.
+    """
     return restore_run(workdir)
 
 
@@ -37,7 +49,7 @@ def spectra_of(workdir: Path, iteration: int) -> dict[str, np.ndarray]:
     Raises:
       UserError: the checkpoint cannot be read.
     """
-    run = at_iteration(_built(workdir), workdir, iteration)
+    run = at_iteration(newest(workdir), workdir, iteration)
     config = run.config
     images = np.zeros((2, config.image_size, config.image_size, run.channels), np.float32)
     labels = (np.zeros(2, np.int32),) if run.num_classes else ()
@@ -155,7 +167,7 @@ def _readable(wanted: Sequence[tuple[Run, Sequence[int]]]
                 lost.append(str(error))
         if spectra:
             shown.append((run, spectra))
-    return shown, f" Left out: {'; '.join(lost)}." if lost else ""
+    return shown, left_out(lost)
 
 
 def _in_order(n: int) -> list[tuple[float, ...]]:

@@ -10,7 +10,16 @@ from experiments.configs.paper import SETTINGS
 from experiments.paper import imagenet
 from experiments.reports.chosen import hindsight_table
 from experiments.reports.extra import EXTRA
-from experiments.reports.parts import NOT_RUN, NOTHING, Cell, Source, Table, number, values_of
+from experiments.reports.parts import (
+    NOT_RUN,
+    NOTHING,
+    Cell,
+    Source,
+    Table,
+    heading,
+    number,
+    values_of,
+)
 from experiments.reports.published import (
     DATA,
     PUBLISHED,
@@ -112,7 +121,7 @@ def _ours(sweep: Sweep, key: str, protocol: Protocol | None, rows: Sequence[Plac
     columns = [(metric, setting) for metric in metrics or ("",) for setting in settings or [None]]
     theirs = paper_columns(sweep, metrics or ("fid", "is"), rows)
     head = ["method" if sweep.table else "run"]
-    head += [setting or _heading(metric) for metric, setting in columns]
+    head += [setting or f"ours: {heading(metric)}" for metric, setting in columns]
     lines, records = [], []
     usual = max((len(values_of(source, metric)) for metric, _ in columns
                  for source in sources.values()), default=0)
@@ -136,11 +145,6 @@ def _ours(sweep: Sweep, key: str, protocol: Protocol | None, rows: Sequence[Plac
     return Table(key, f"{title}; {METRICS[metrics[0]]}" if settings and metrics else title,
                  _caption(sweep, protocol, metrics, bool(theirs), sources),
                  (*head, *headings(theirs)), tuple(lines), tuple(records))
-
-
-def _heading(metric: str) -> str:
-    arrow = {True: " ↓", False: " ↑"}.get(LESS_IS_BETTER.get(metric), "")
-    return f"ours: {METRICS.get(metric, 'score')}{arrow}"
 
 
 def _caption(sweep: Sweep, protocol: Protocol | None, metrics: Sequence[str], beside: bool,

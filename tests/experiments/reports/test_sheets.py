@@ -57,7 +57,7 @@ def asked(monkeypatch):
             raise UserError(f"{folder} is damaged")
         return Painter("projection" in folder.name or "concat" in folder.name, calls)
 
-    monkeypatch.setattr(sheets, "restore_run", restore)
+    monkeypatch.setattr(sheets, "newest", restore)
     return calls
 
 
@@ -88,8 +88,8 @@ def conditional(folder):
 
 def test_a_row_of_the_class_sheet_is_a_class_and_a_column_a_latent(tmp_path, asked, monkeypatch):
     found = conditional(tmp_path / "c")
-    restore = sheets.restore_run
-    monkeypatch.setattr(sheets, "restore_run", lambda f: (_ for _ in ()).throw(UserError("gone"))
+    restore = sheets.newest
+    monkeypatch.setattr(sheets, "newest", lambda f: (_ for _ in ()).throw(UserError("gone"))
                         if "auxiliary" in f.name else restore(f))
     figure = sheets.figure7(found, tmp_path)
     assert 900 <= width_of(figure) <= 1200 and "Left out: gone" in figure.caption
