@@ -9,10 +9,15 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
+# By platform.
 # XLA's CPU back end of jax 0.10 gives convolutions to a library that takes up to four times as long
 # on them and on their gradients, and reductions to the same library, which is thirty times faster
 # there than XLA's own code: the reductions only.
-_CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
+# The TPU compiler divides an all-reduce of more than 128 MiB, as of the gradients of a large
+# generator: from 512 MiB only (docs/scaling.md).
+OPTIONS: dict[str, dict[str, Any]] = {
+    "cpu": {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"},
+    "tpu": {"xla_jf_crs_combiner_threshold_in_bytes": 2**29}}
 
 
 @functools.cache
@@ -21,13 +26,12 @@ def compiler_options() -> dict[str, Any]:
 
     Empty where there is nothing to choose, or where this XLA does not know the option.
     """
-    if jax.default_backend() != "cpu":
-        return {}
+    options = OPTIONS.get(jax.default_backend(), {})
     try:
-        jax.jit(jnp.negative, compiler_options=_CPU_OPTIONS).lower(0.0).compile()
+        jax.jit(jnp.negative, compiler_options=options).lower(0.0).compile()
     except jax.errors.JaxRuntimeError:
         return {}
-    return _CPU_OPTIONS
+    return options
 
 
 def jit(function: Callable, **options: Any) -> Callable:

@@ -4,17 +4,16 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from sngan_jax import compilation
-from sngan_jax.compilation import compile_at_first_call, compiler_options, jit
+from sngan_jax.compilation import OPTIONS, compile_at_first_call, compiler_options, jit
 
 
 def test_the_options_are_known_to_this_xla():
-    assert compiler_options() == compilation._CPU_OPTIONS
+    assert compiler_options() == OPTIONS["cpu"]
     assert jax.jit(jnp.sin, compiler_options=compiler_options())(1.0) == jnp.sin(1.0)
 
 
 def test_an_option_that_xla_does_not_know_is_left_out(monkeypatch):
-    monkeypatch.setattr(compilation, "_CPU_OPTIONS", {"xla_cpu_of_another_year": True})
+    monkeypatch.setitem(OPTIONS, "cpu", {"xla_cpu_of_another_year": True})
     assert compiler_options.__wrapped__() == {}
 
 

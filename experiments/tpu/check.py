@@ -16,6 +16,7 @@ import numpy as np
 
 from experiments.tpu.chips import CHIPS, GIB, Topology
 from experiments.tpu.hlo import all_reduces, executed
+from sngan_jax.compilation import OPTIONS
 from sngan_jax.errors import UserError
 from sngan_jax.models.build import fusion_of
 from sngan_jax.train.loop import build_run, build_step
@@ -116,7 +117,7 @@ def check(config: Any, topology: Topology, facts: Facts, per_device: int = 0) ->
     start = time.perf_counter()
     state, lowered = lower(config, facts, devices)
     try:
-        compiled = lowered.compile()
+        compiled = lowered.compile(compiler_options=OPTIONS["tpu"])
     except jax.errors.JaxRuntimeError as error:
         return record | {"compiles": False, "why_not": " ".join(str(error).split())[:300]}
     record |= {"compiles": True, "compile_seconds": round(time.perf_counter() - start, 1)}

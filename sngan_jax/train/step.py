@@ -141,18 +141,16 @@ def make_train_step(generator: nn.Module, discriminator: nn.Module, objective: O
       and `penalty`, `d_class` and `g_class` where they exist. `health` has the `iteration` of the
       call in which a number first was not finite (0: none) and the `flags` of `train.health`.
     """
-    # XLA's CPU back end is a hundred times slower on a convolution's gradient inside a loop, and so
-    # is a scan of length one.
-    unroll = devices[0].platform == "cpu"
+    platform = devices[0].platform
 
     def call(state: TrainState, data: Data, key: jax.Array, position: jax.Array
              ) -> tuple[TrainState, dict[str, Any]]:
         def iteration(state: TrainState, i: jax.Array) -> tuple[TrainState, dict[str, Any]]:
             now = jax.tree.map(lambda a: a[i], data) if settings.stream else data
             return train_iteration(state, now, key, position, len(devices), generator,
-                                   discriminator, objective, optimizer, settings, unroll)
+                                   discriminator, objective, optimizer, settings, platform)
 
-        state, all_metrics = _repeat(iteration, state, settings.iterations_per_call, unroll)
+        state, all_metrics = _repeat(iteration, state, settings.iterations_per_call, platform)
         flags, first = first_raised(all_metrics.pop("flags"))
         begun = state.iteration - settings.iterations_per_call
         return state, {**jax.tree.map(lambda y: y[-1], all_metrics), "health": {
@@ -166,13 +164,13 @@ def make_train_step(generator: nn.Module, discriminator: nn.Module, objective: O
 def train_iteration(state: TrainState, data: Data, key: jax.Array, position: jax.Array,
                     device_count: int, generator: nn.Module, discriminator: nn.Module,
                     objective: Objective, optimizer: optax.GradientTransformation,
-                    settings: StepSettings, unroll: bool) -> tuple[TrainState, dict[str, Any]]:
+                    settings: StepSettings, platform: str) -> tuple[TrainState, dict[str, Any]]:
     """One device's part of an iteration.
 
     Args:
       data: what `Data` says of shapes.
       position: the device's place among `device_count`.
-      unroll: write the discriminator's updates out one after the other instead of a loop.
+      platform: of the device, as "tpu": how the discriminator's updates are repeated.
     """
     it, learning_rate = state.iteration, settings.learning_rate(state.iteration)
     data_key, noise_key = jax.random.split(key)
@@ -297,9 +295,12 @@ def train_iteration(state: TrainState, data: Data, key: jax.Array, position: jax
             params = objective.constraint(params)
         return (params, collections, opt_state, g_stats), metrics
 
-    (d_params, d_collections, d_opt, g_stats), d_metrics = _repeat(
-        discriminator_update, (d.params, d_collections, d.opt_state, g_stats), settings.n_dis,
-        unroll)
+    begin = d.params, d_collections, d.opt_state, g_stats
+    if settings.n_dis == 1 and platform == "tpu":
+        end, d_metrics = _in_a_loop(discriminator_update, begin, it)
+    else:
+        end, d_metrics = _repeat(discriminator_update, begin, settings.n_dis, platform)
+    d_params, d_collections, d_opt, g_stats = end
 
     g = dataclasses.replace(g, params=g_params, batch_stats=g_stats, opt_state=g_opt)
     if settings.ema_decay:
@@ -314,15 +315,33 @@ def train_iteration(state: TrainState, data: Data, key: jax.Array, position: jax
 
 
 def _repeat(body: Callable[[Any, jax.Array], tuple[Any, Any]], carry: Any, times: int,
-            unroll: bool) -> tuple[Any, Any]:
-    """body(carry, i) -> (carry, y) for i = 0 … times - 1; returns the last carry and all y."""
-    if times == 1 or unroll:
+            platform: str) -> tuple[Any, Any]:
+    """body(carry, i) -> (carry, y) for i = 0 … times - 1; returns the last carry and all y.
+
+    Written out one after the other on a CPU, whose back end is a hundred times slower on a
+    convolution's gradient inside a loop, and so is a scan of length one.
+    """
+    if times == 1 or platform == "cpu":
         ys = []
         for i in range(times):
             carry, y = body(carry, jnp.int32(i))
             ys.append(y)
         return carry, jax.tree.map(lambda *y: jnp.stack(y), *ys)
     return lax.scan(body, carry, jnp.arange(times))
+
+
+def _in_a_loop(body: Callable[[Any, jax.Array], tuple[Any, Any]], carry: Any,
+               iteration: jax.Array) -> tuple[Any, Any]:
+    """`_repeat` of one time, in a loop that XLA cannot know to be of one.
+
+    The TPU compiler joins the all-reduces of a loop's body and leaves those of straight code in
+    pieces (docs/scaling.md).
+    """
+    y = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype),
+                     jax.eval_shape(body, carry, jnp.int32(0))[1])
+    once = 1 + (iteration < 0)  # never negative
+    carry, y = lax.fori_loop(0, once, lambda i, c: body(c[0], jnp.int32(i)), (carry, y))
+    return carry, jax.tree.map(lambda y: y[None], y)
 
 
 def real_batch(data: Data, key: jax.Array, batch_number: jax.Array, i: jax.Array,

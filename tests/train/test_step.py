@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from sngan_jax.compilation import compiler_options
 from sngan_jax.data.pipeline import batch_indices, dequantize, example_keys
 from sngan_jax.layers import SNConv, SNDense, SNEmbed
 from sngan_jax.losses import LOSSES
@@ -21,6 +22,8 @@ from sngan_jax.train.step import (
     Data,
     Objective,
     StepSettings,
+    _in_a_loop,
+    _repeat,
     linear_decay,
     make_train_step,
     real_batch,
@@ -150,6 +153,7 @@ def test_step_compiles_once_and_donates():
     step = make_train_step(g, d, Objective(LOSSES["hinge"]), optimizer, settings, devices)
     state, key, data = replicate((state, jax.random.key(7), data), devices)
     old, position, compiled = state, positions(devices), []
+    compiler_options()  # tried once a process
 
     def listen(event, duration, **_):
         if event == "/jax/core/compile/backend_compile_duration":
@@ -302,3 +306,15 @@ def test_latents():
     assert uniform.min() < -0.99 and 0.99 < uniform.max() <= 1
     assert uniform.std() == pytest.approx(3**-0.5, rel=0.03)
     assert normal.std() == pytest.approx(1, rel=0.03)
+
+
+def test_a_loop_of_one_is_its_body():
+    def body(carry, i):
+        return {"x": carry["x"] * 2 + i}, {"sum": carry["x"].sum(), "flag": carry["x"] > 1}
+
+    carry = {"x": jnp.array([1.0, 3.0])}
+    looped = jax.jit(functools.partial(_in_a_loop, body))(carry, jnp.int32(5))
+    jax.tree.map(np.testing.assert_array_equal, looped, _repeat(body, carry, 1, "gpu"))
+    # XLA did not see through it: the loop is still there.
+    text = jax.jit(functools.partial(_in_a_loop, body)).lower(carry, jnp.int32(5)).compile()
+    assert " while(" in text.as_text()
