@@ -88,9 +88,11 @@ def tpu_devices(topology: Topology) -> list[Any]:
         raise UserError("the TPU compiler is not installed: pip install -e '.[tpu-check]'")
     from jax.experimental import topologies
 
+    # On a v4 the compiler has two devices a chip by default; JAX has one there, of both cores.
+    options = {"chip_config_name": "megacore"} if topology.chip == "v4" else {}
     try:
         return list(topologies.get_topology_desc(
-            platform="tpu", topology_name=topology.name).devices)
+            platform="tpu", topology_name=topology.name, **options).devices)
     except Exception as error:  # whatever libtpu raises
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"the TPU compiler knows no topology {topology.name} ({reason}): try "

@@ -119,6 +119,7 @@ def test_the_stored_records_are_whole():
         assert record["compiles"] and record["fits"] and record["donated"]
         assert record["hbm_bytes"] < record["hbm_of_core"] == chip.hbm_bytes
         assert record["all_reduces"] == record["n_dis"] + 1
+        assert record["devices"] == parse_topology(record["topology"]).devices
         assert len(row(record)) == 12
     # Every config of the paper fits the smallest v3.
     assert len({(r["model"], r["image_size"]) for r in records
@@ -167,6 +168,21 @@ def test_batch_norm_per_device_needs_no_further_all_reduce():
     assert (record["all_reduces"], record["bn_all_reduces"]) == (4, 0)
     done = tpu_check("--config=experiments/configs/digits.py", "--topology=v3:9x2x1")
     assert done.returncode == 2 and "knows no topology v3:9x2x1" in done.stderr
+
+
+@needs_libtpu
+@pytest.mark.slow
+@pytest.mark.parametrize("slice_", ["v2-8", "v3-32", "v4-8", "v5p-8", "v5e-64", "v6e-8"])
+def test_the_compiler_has_the_devices_that_jax_has(slice_):
+    topology = parse_topology(slice_)
+    code = ("from experiments.tpu.check import tpu_devices\n"
+            "from experiments.tpu.chips import parse_topology\n"
+            f"print(len(tpu_devices(parse_topology({slice_!r}))))")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True,
+                          timeout=200, env={**environment(1), "TPU_SKIP_MDS_QUERY": "1",
+                                            "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"})
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) == topology.devices
 
 
 def test_without_the_compiler_there_is_a_sentence(monkeypatch):
