@@ -36,6 +36,7 @@ from experiments.reports.runs import (
     BESIDE,
     FINISHED,
     METRICS,
+    NOT_SCORED,
     Collection,
     Protocol,
     Run,
@@ -183,13 +184,14 @@ def _caption(sweep: Sweep, protocol: Protocol | None, metrics: Sequence[str], be
 def _cell(source: Source, metric: str, why: str, usual: int) -> Cell:
     """A mean over seeds, or how far the runs are."""
     values = values_of(source, metric) if metric else {}
-    others = [f"seed {run.seed}: {_why_none(run, record)}" for run, record in source.runs
+    others = [f"seed {run.seed}: {_why_none(run, record, metric)}" for run, record in source.runs
               if run.seed not in values]
     if not values:
         if not source.runs:
             return Cell(NOT_RUN, "missing", title=why)
         jobs = source.runs[0][0].sweep.folder / "jobs"
-        return Cell("; ".join(dict.fromkeys(_why_none(*pair) for pair in source.runs)), "missing",
+        return Cell("; ".join(dict.fromkeys(_why_none(run, record, metric)
+                                            for run, record in source.runs)), "missing",
                     source.anchor, f"the output of the runs is in {jobs}" if jobs.is_dir() else "")
     mean, std = mean_std(list(values.values()))
     few = f" (n={len(values)})" if len(values) < usual else ""
@@ -216,14 +218,15 @@ def _records(sweep: Sweep, source: Source, place: Place, setting: str, metric: s
              **theirs}]
     for run, record in source.runs:
         rows.append({**same, "seed": run.seed, "value": value_of(record, metric),
-                     "runs": 1, "state": FINISHED if run.seed in values else _why_none(run, record),
+                     "runs": 1, "state": FINISHED if run.seed in values else
+                     _why_none(run, record, metric),
                      "iteration": record["fake"]["iteration"] if record else "",
                      "run_folder": str(run.folder), "commit": commit_of(run, record), **theirs})
     return rows
 
 
-def _why_none(run: Run, record: dict[str, Any] | None) -> str:
-    """Why a run has no score here."""
-    if record:
+def _why_none(run: Run, record: dict[str, Any] | None, metric: str) -> str:
+    """Why a run has no score here; `record` is its last one by the protocol of the table."""
+    if record and metric in record["scores"]:
         return "no finite score"
-    return "no score by this protocol" if run.state == FINISHED else how_far(run)
+    return NOT_SCORED if run.state == FINISHED else how_far(run)

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import shutil
 
 import numpy as np
@@ -171,7 +172,14 @@ def test_scores_of_two_protocols_never_meet_in_a_table(tmp_path):
         float(cell(tables["t2-fcd"], "WGAN-GP", "A").text), rel=1e-3)
     assert cell(tables["t2-2-fcd"], "WGAN-GP", "A").text == "5.000"
     assert "against 9 generated" in tables["t2-2-fcd"].caption
-    assert cell(tables["t2-2-fcd"], "WGAN-GP", "C").text == "no score by this protocol"
+    assert cell(tables["t2-2-fcd"], "WGAN-GP", "C").text == "not scored"
+    # A record without the score of the table; and one whose score is no number.
+    other = tmp_path / "t2" / cells[1].run.name
+    write_scores(other, [*read_scores(other), record(60, {"fcd": math.nan, "cs": 3.0}, n=9)])
+    tables = tables_of(tmp_path / "t2")
+    assert cell(tables["t2-2-cs"], "WGAN-GP", "A").text == "not scored"
+    assert cell(tables["t2-2-cs"], "WGAN-GP", "C").text == "3.000"
+    assert cell(tables["t2-2-fcd"], "WGAN-GP", "C").text == "no finite score"
 
 
 def test_what_cannot_be_read_or_is_foreign_is_named_and_left_out(tmp_path):
