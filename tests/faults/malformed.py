@@ -8,7 +8,6 @@ gibibyte, and nothing in it may run.
 from __future__ import annotations
 
 import contextlib
-import functools
 import gzip
 import io
 import json
@@ -23,12 +22,10 @@ import sys
 import time
 import traceback
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from experiments.configs import digits
 from sngan_jax.data.sources import load
@@ -40,6 +37,15 @@ from sngan_jax.train.loop import load_data
 from sngan_jax.train.restore import restore_run
 from sngan_jax.train.validate import FIELDS, cautions, validate
 from sngan_jax.train.workdir import make_workdir, read_config, read_metrics
+from tests.faults.hostile import (
+    Payload,
+    bomb_png,
+    damaged,
+    hostile_npz,
+    npz_content,
+    picture,
+    torch_tensor,
+)
 from tests.faults.runs import ROOT, Outcome, environment, straight
 from tests.metrics.fake_extractor import mean_extractor
 
@@ -73,7 +79,7 @@ def malformed(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
             folder.mkdir()
             _CASES[name](np.random.default_rng(0), folder)
         shutil.rmtree(work / "warm", ignore_errors=True)
-    _bomb_png(9_000, 9_000, honest=True)  # to make it takes longer than to refuse it
+    bomb_png(9_000, 9_000, honest=True)  # to make it takes longer than to refuse it
     base = _peak()
     for n in range(inputs):
         folder = work / "case"
@@ -128,27 +134,6 @@ def _quiet():
         yield
 
 
-def _damaged(content: bytes, rng: np.random.Generator) -> bytes:
-    """Some bytes changed, a piece cut out, doubled, or the end missing."""
-    data = bytearray(content)
-    for _ in range(int(rng.integers(1, 4))):
-        if not data:
-            return bytes(rng.integers(0, 256, 20, np.uint8))
-        at = int(rng.integers(len(data)))
-        match int(rng.integers(5)):
-            case 0:
-                data[at] = int(rng.integers(256))
-            case 1:
-                del data[at:]
-            case 2:
-                del data[at:at + int(rng.integers(1, 64))]
-            case 3:
-                data[at:at] = data[max(0, at - 40):at]
-            case _:  # a number in a header becomes absurd
-                data[at:at + 4] = struct.pack(">I", int(rng.choice([0, 2**31 - 1, 2**32 - 1])))
-    return bytes(data)
-
-
 def _config(rng: np.random.Generator, folder: Path) -> None:
     """One to three fields with odd values."""
     values = digits.get_config().to_dict()
@@ -171,7 +156,7 @@ def _workdir_files(rng: np.random.Generator, folder: Path) -> None:
     deep = "[" * 100_000
     good = json.dumps(digits.get_config().to_dict())
     texts = [b"", deep.encode(), b"null", b"[1]", b'{"iteration": "x"}\n', b"\xff\xfe\0" * 9,
-             _damaged(good.encode(), rng), b'{"iteration": 1}\n' * 3 + b'{"iter']
+             damaged(good.encode(), rng), b'{"iteration": 1}\n' * 3 + b'{"iter']
     for name in ("metrics.jsonl", "scores.jsonl", "config.json"):
         (folder / name).write_bytes(texts[int(rng.integers(len(texts)))])
     read_metrics(folder)
@@ -181,109 +166,34 @@ def _workdir_files(rng: np.random.Generator, folder: Path) -> None:
     read_config(folder)
 
 
-def _picture(rng: np.random.Generator) -> tuple[str, bytes]:
-    kind = str(rng.choice(["PNG", "JPEG"]))
-    pixels = rng.integers(0, 256, (9, 8, 3), np.uint8)
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, kind)
-    return {"PNG": "png", "JPEG": "jpg"}[kind], out.getvalue()
-
-
-@functools.cache
-def _bomb_png(width: int, height: int, honest: bool) -> bytes:
-    def chunk(name: bytes, data: bytes) -> bytes:
-        check = struct.pack(">I", zlib.crc32(name + data))
-        return struct.pack(">I", len(data)) + name + data + check
-
-    rows = zlib.compressobj(1)
-    size, count = (width, height) if honest else (1000, 3)
-    data = b"".join(rows.compress(bytes(1 + size * 3)) for _ in range(count))
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0,
-            0)) + chunk(b"IDAT", data + rows.flush()) + chunk(b"IEND", b""))
-
-
 def _images(rng: np.random.Generator, folder: Path) -> None:
     """A folder of pictures, one of them damaged, a bomb, or no file at all."""
     for n in range(3):
-        ending, content = _picture(rng)
+        ending, content = picture(rng)
         (folder / f"{n}.{ending}").write_bytes(content)
-    ending, content = _picture(rng)
+    ending, content = picture(rng)
     match int(rng.integers(8)):
         case 0:
-            (folder / "x.png").write_bytes(_bomb_png(*[(60_000, 60_000), (2**31 - 1, 1),
+            (folder / "x.png").write_bytes(bomb_png(*[(60_000, 60_000), (2**31 - 1, 1),
                                                        (12_000, 7_000)][int(rng.integers(3))],
                                                      honest=False))
         case 1 if rng.random() < 0.2:
-            (folder / "x.png").write_bytes(_bomb_png(9_000, 9_000, honest=True))
+            (folder / "x.png").write_bytes(bomb_png(9_000, 9_000, honest=True))
         case 2:
             (folder / "a").mkdir()
             os.mkfifo(folder / "a" / "x.png")
         case 3:
             os.symlink("/dev/zero", folder / "x.png")
         case _:
-            (folder / f"x.{ending}").write_bytes(_damaged(content, rng))
+            (folder / f"x.{ending}").write_bytes(damaged(content, rng))
     load(f"folder:{folder}", image_size=8)
-
-
-def _npz_content(arrays: dict, *, compressed: bool) -> bytes:
-    out = io.BytesIO()
-    (np.savez_compressed if compressed else np.savez)(out, **arrays)
-    return out.getvalue()
-
-
-@functools.cache
-def _bomb_npz(name: str, content: bytes) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(name, content + bytes(400_000_000))
-    return out.getvalue()
-
-
-def _hostile_npz(rng: np.random.Generator, folder: Path, name: str) -> bytes:
-    """A member with an absurd header, a bomb, or a pickle that would leave a mark."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        match int(rng.integers(4)):
-            case 0:
-                shape = str(rng.choice(["(100000, 100000, 3)", "(-1, 8, 8)", f"({2**62}, 4)",
-                                        "(8,)", "(" * 500]))
-                header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}\n"
-                archive.writestr(name, b"\x93NUMPY\x01\0" + struct.pack("<H", len(header))
-                                 + header.encode() + bytes(64))
-            case 1:
-                header = "{'descr': '|u1', 'fortran_order': False, 'shape': (400000000,), }\n"
-                content = b"\x93NUMPY\x01\0" + struct.pack("<H", len(header)) + header.encode()
-                if rng.random() < 0.1:
-                    return _bomb_npz(name, content)
-                archive.writestr(name, content)
-            case 2:
-                array = io.BytesIO()
-                np.save(array, np.array([_Payload(folder)], object), allow_pickle=True)
-                archive.writestr(name, array.getvalue())
-            case _:
-                archive.writestr(name, _Payload.pickled(folder))
-    return out.getvalue()
-
-
-class _Payload:
-    """Unpickled, it would make a file."""
-
-    def __init__(self, folder: Path):
-        self._folder = folder
-
-    def __reduce__(self):
-        return os.mkdir, (str(self._folder / "executed"),)
-
-    @classmethod
-    def pickled(cls, folder: Path) -> bytes:
-        return pickle.dumps(cls(folder))
 
 
 def _npz(rng: np.random.Generator, folder: Path) -> None:
     """A data set as .npz."""
-    good = _npz_content({"images": rng.integers(0, 256, (6, 8, 8), np.uint8),
+    good = npz_content({"images": rng.integers(0, 256, (6, 8, 8), np.uint8),
                          "labels": np.arange(6) % 3}, compressed=bool(rng.random() < 0.5))
-    content = _damaged(good, rng) if rng.random() < 0.6 else _hostile_npz(rng, folder, "images.npy")
+    content = damaged(good, rng) if rng.random() < 0.6 else hostile_npz(rng, folder, "images.npy")
     (folder / "x.npz").write_bytes(content)
     load(f"npz:{folder / 'x.npz'}", image_size=8)
 
@@ -296,13 +206,13 @@ def _idx(rng: np.random.Generator, folder: Path) -> None:
         images = bytes([0, 0, 8, 3]) + struct.pack(">III", *rng.choice(
             [0, 1, 255, 2**16, 2**31, 2**32 - 1], 3)) + bytes(64)
     elif rng.random() < 0.5:
-        images = _damaged(images, rng)
+        images = damaged(images, rng)
     else:
-        labels = _damaged(labels, rng)
+        labels = damaged(labels, rng)
     zipped = rng.random() < 0.5
     for name, content in (("images-idx3", images), ("labels-idx1", labels)):
         content = gzip.compress(content) if zipped else content
-        content = _damaged(content, rng) if rng.random() < 0.3 else content
+        content = damaged(content, rng) if rng.random() < 0.3 else content
         (folder / f"train-{name}-ubyte{'.gz' if zipped else ''}").write_bytes(content)
     load(f"idx:{folder}", image_size=8)
 
@@ -310,62 +220,41 @@ def _idx(rng: np.random.Generator, folder: Path) -> None:
 def _weights(rng: np.random.Generator, folder: Path) -> None:
     """Inception's weights: our .npz, or a file of PyTorch."""
     if rng.random() < 0.4:
-        good = _npz_content({"stem/conv/kernel": np.zeros((3, 3, 3, 2), np.float32)},
+        good = npz_content({"stem/conv/kernel": np.zeros((3, 3, 3, 2), np.float32)},
                             compressed=False)
-        content = _damaged(good, rng) if rng.random() < 0.6 else _hostile_npz(
+        content = damaged(good, rng) if rng.random() < 0.6 else hostile_npz(
             rng, folder, "stem/conv/kernel.npy")
         (folder / "x.npz").write_bytes(content)
         load_weights(folder / "x.npz")
         return
     trees = [
-        _Payload.pickled(folder),
+        Payload.pickled(folder),
         b"\x80\x02}r\xff\xff\xff\x7f.",  # memo place 2**31
         b"\x80\x05\x96" + b"\xff" * 8,  # a bytearray of 2**64 bytes
         b"\x80\x02]q\0h\0a.",  # a list that holds itself
         b"\x80\x02}q\0X\1\0\0\0ah\0s.",  # and a dictionary
         b"\x80\x02" + b"]" * 9000 + b"a" * 8999 + b".",  # deep
-        _torch_tensor((10**6, 10**6), (0, 0)), _torch_tensor((4,), (1,)),
-        _torch_tensor((-4,), (1,)), pickle.dumps({"a": 1}, 2)]
+        torch_tensor((10**6, 10**6), (0, 0)), torch_tensor((4,), (1,)),
+        torch_tensor((-4,), (1,)), pickle.dumps({"a": 1}, 2)]
     tree = trees[int(rng.integers(len(trees)))]
     if rng.random() < 0.4:
-        tree = _damaged(tree, rng)
+        tree = damaged(tree, rng)
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("x/data.pkl", tree)
         archive.writestr("x/data/0", bytes(16))
     content = out.getvalue()
-    (folder / "x.pth").write_bytes(_damaged(content, rng) if rng.random() < 0.3 else content)
+    (folder / "x.pth").write_bytes(damaged(content, rng) if rng.random() < 0.3 else content)
     convert(folder / "x.pth")
-
-
-def _torch_tensor(size: tuple[int, ...], stride: tuple[int, ...]) -> bytes:
-    """The pickle of one tensor over 16 bytes of storage 0, as PyTorch writes it."""
-    def name(module: str, attribute: str) -> bytes:
-        return f"c{module}\n{attribute}\n".encode()
-
-    def text(value: str) -> bytes:
-        return b"X" + struct.pack("<I", len(value)) + value.encode()
-
-    def number(value: int) -> bytes:
-        return b"I" + str(value).encode() + b"\n"
-
-    def several(values) -> bytes:
-        return b"(" + b"".join(map(number, values)) + b"t"
-
-    storage = (b"(" + text("storage") + name("torch", "FloatStorage") + text("0") + text("cpu")
-               + number(4) + b"tQ")
-    tensor = (name("torch._utils", "_rebuild_tensor_v2") + b"(" + storage + number(0)
-              + several(size) + several(stride) + b"I00\n" + b"Nt" + b"R")
-    return b"\x80\x02}" + text("w") + tensor + b"s."
 
 
 def _statistics(rng: np.random.Generator, folder: Path) -> None:
     """Mean and covariance of features."""
     about = [json.dumps({"extractor": "means"}), "[" * 5000, "null", "{}", "\0"][int(
         rng.integers(5))]
-    good = _npz_content({"mu": np.zeros(3), "sigma": np.eye(3), "n": int(rng.choice(
+    good = npz_content({"mu": np.zeros(3), "sigma": np.eye(3), "n": int(rng.choice(
         [5, -5, 2**62])), "about": about}, compressed=bool(rng.random() < 0.5))
-    content = _damaged(good, rng) if rng.random() < 0.6 else _hostile_npz(rng, folder, "mu.npy")
+    content = damaged(good, rng) if rng.random() < 0.6 else hostile_npz(rng, folder, "mu.npy")
     file = folder / "x.npz"
     file.write_bytes(good if rng.random() < 0.2 else content)
     is_statistics(file)
@@ -387,7 +276,7 @@ def _metadata(rng: np.random.Generator, folder: Path, template: Path) -> None:
         file.write_text(["[" * 100_000, "null", text, text, text][int(rng.integers(5))])
         if rng.random() < 0.3:
             other = step / str(rng.choice(["_CHECKPOINT_METADATA", "state/_METADATA"]))
-            other.write_bytes(_damaged(other.read_bytes(), rng))
+            other.write_bytes(damaged(other.read_bytes(), rng))
         write_manifest(step)
     restore_run(folder / "run")
 
