@@ -5,9 +5,11 @@ import tempfile
 
 os.environ["XLA_FLAGS"] = (os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
                            " --xla_llvm_disable_expensive_passes=true").strip()
-# Runs that a test starts twice compile once.
+# What one test, worker or program of the tests has compiled, the others read; also the many small
+# operations, which are most of it.
 _CACHE = tempfile.TemporaryDirectory(prefix="sngan_jax_tests_")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import jax  # noqa: E402  (reads the flags above)
 import pytest  # noqa: E402

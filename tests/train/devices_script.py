@@ -76,8 +76,9 @@ def build(name, axis_name):
 def run(g, d, objective, count, n_dis, average):
     settings = StepSettings(16, 32, n_dis, 5, lambda it: 2e-4, average_statistics=average)
     optimizer = adam(0.5, 0.9)
-    state = create_state(jax.random.key(0), g, d, optimizer, latent_size=5,
-                         image_shape=(SIDE, SIDE, 1), ema=False)
+    state = jax.jit(lambda key: create_state(key, g, d, optimizer, latent_size=5,
+                                             image_shape=(SIDE, SIDE, 1), ema=False)
+                    )(jax.random.key(0))
     data = np.random.default_rng(0).integers(0, 256, (50, SIDE, SIDE, 1), np.uint8)
     devices = jax.local_devices()[:count]
     step = make_train_step(g, d, objective, optimizer, settings, devices)

@@ -44,8 +44,9 @@ def _setup(conditional, conditioning="projection", **changes):
                             latent_size=LATENT, learning_rate=lambda it: 1e-2, ema_decay=0.0,
                             dequantize=True, conditional=conditional)._replace(**changes)
     optimizer = adam(0.5, 0.9)
-    state = create_state(jax.random.key(0), g, d, optimizer, latent_size=LATENT,
-                         image_shape=(4, 4, 1), ema=settings.ema_decay > 0)
+    state = jax.jit(lambda key: create_state(key, g, d, optimizer, latent_size=LATENT,
+                                             image_shape=(4, 4, 1), ema=settings.ema_decay > 0)
+                    )(jax.random.key(0))
     rng = np.random.default_rng(0)
     data = Data(rng.integers(0, 256, (10, 4, 4, 1), np.uint8), rng.integers(0, 3, 10, np.int32))
     return g, d, settings, optimizer, state, data
