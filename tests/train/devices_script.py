@@ -12,12 +12,9 @@ import functools
 import json
 import sys
 from types import SimpleNamespace
-from typing import Any
 from unittest import mock
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.configs.paper import paper_defaults
@@ -30,31 +27,9 @@ from sngan_jax.sampling import BN_MODES, sample_images
 from sngan_jax.train.feed import positions, replicate
 from sngan_jax.train.state import adam, create_state
 from sngan_jax.train.step import AXIS, Data, Objective, StepSettings, make_train_step
+from tests.train.small_networks import SIDE, SmallDiscriminator, SmallGenerator
 
-COUNTS, ITERATIONS, SIDE = (1, 2, 4, 8), 20, 4
-
-
-class SmallGenerator(nn.Module):
-    norm: Any
-    num_classes: int = 0
-
-    @nn.compact
-    def __call__(self, z, y=None):
-        x = nn.Dense(SIDE * SIDE * 4)(z).reshape(-1, SIDE, SIDE, 4)
-        return jnp.tanh(nn.Conv(1, (3, 3))(nn.relu(self.norm(name="norm")(x))))
-
-
-class SmallDiscriminator(nn.Module):
-    conv: Any
-    dense: Any
-    norm: Any = None
-
-    @nn.compact
-    def __call__(self, x, y=None):
-        x = nn.relu(self.conv(4, (3, 3), name="conv1")(x))
-        x = self.conv(4, (3, 3), strides=2, name="conv2")(x)
-        x = nn.relu(x if self.norm is None else self.norm(name="norm")(x))
-        return self.dense(1, name="dense")(x.sum((1, 2)))[:, 0]
+COUNTS, ITERATIONS = (1, 2, 4, 8), 20
 
 
 def build(name, axis_name):
