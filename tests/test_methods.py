@@ -14,7 +14,7 @@ from sngan_jax.losses import LOSSES
 from sngan_jax.methods import METHODS, NORMS, layer_fields, method_of
 from sngan_jax.regularizers import CONSTRAINTS, REGULARIZERS, weights
 from sngan_jax.train.feed import positions, replicate
-from sngan_jax.train.loop import build_run, build_step
+from sngan_jax.train.loop import build_run, build_step, constants_of
 from sngan_jax.train.step import Data
 from sngan_jax.train.validate import validate
 
@@ -135,10 +135,11 @@ def _train(config, iterations):
     step = build_step(config, run, devices)
     rng = np.random.default_rng(0)
     data = Data(rng.integers(0, 256, (20, 8, 8, 1), np.uint8), rng.integers(0, 3, 20, np.int32))
-    state, data, key = replicate((run.initial_state, data, jax.random.key(1)), devices)
+    state, data, constants = replicate(
+        (run.initial_state, data, constants_of(config, jax.random.key(1))), devices)
     metrics = []
     for _ in range(iterations):
-        state, m = step(state, data, key, positions(devices))
+        state, m = step(state, data, constants, positions(devices))
         assert not m.pop("health")["flags"].any()
         metrics.append({k: float(v) for k, v in m.items()})
     return metrics, state
@@ -158,6 +159,19 @@ def test_every_method_in_every_setting_is_a_config(method, setting):
     row = SETTINGS[setting]
     assert (config.method, *(config[k] for k in row._fields)) == (method, *row)
     assert method_of(config) == METHODS[method]
+
+
+def test_settings_with_as_many_updates_of_d_share_a_program():
+    texts = []
+    for setting in ("B", "C"):
+        config = _tiny(cifar10_cnn.get_config(f"sn,{setting}"))
+        run = build_run(config, 1, 3)
+        data = Data(np.zeros((20, 64), np.uint8), np.zeros(20, np.int32))
+        constants = constants_of(config, jax.random.key(1))
+        devices = jax.local_devices()[:1]
+        texts.append(build_step(config, run, devices).lower(
+            run.initial_state, data, constants, positions(devices)).as_text())
+    assert texts[0] == texts[1] and SETTINGS["B"] != SETTINGS["C"]
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ from sngan_jax.compilation import compile_at_first_call, compiler_options, jit
 from sngan_jax.data.pipeline import batch_indices, dequantize, example_keys
 from sngan_jax.errors import UserError
 from sngan_jax.train.feed import positions, replicate
-from sngan_jax.train.loop import Run, build_run, build_step
+from sngan_jax.train.loop import Run, build_run, build_step, constants_of
 from sngan_jax.train.state import count_parameters
 from sngan_jax.train.step import AXIS, Data
 
@@ -148,11 +148,11 @@ def compile_step(config: Any, channels: int) -> Compiled:
     devices = jax.local_devices()
     run = build_run(config, channels, 10)
     compiled_step = build_step(config, run, devices)
-    state, data, key = replicate((run.initial_state, random_data(config, channels),
-                                  jax.random.key(0)), devices)
+    state, data, constants = replicate((run.initial_state, random_data(config, channels),
+                                        constants_of(config, jax.random.key(0))), devices)
     position = positions(devices)
     start = time.perf_counter()
-    compiled = compiled_step.lower(state, data, key, position).compile(
+    compiled = compiled_step.lower(state, data, constants, position).compile(
         compiler_options=compiler_options())
     compile_seconds = time.perf_counter() - start
     cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
@@ -160,7 +160,7 @@ def compile_step(config: Any, channels: int) -> Compiled:
     held = [state]
 
     def call() -> None:
-        held[0], metrics = compiled(held[0], data, key, position)
+        held[0], metrics = compiled(held[0], data, constants, position)
         jax.block_until_ready((held[0], metrics))
 
     state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(run.initial_state)
@@ -174,10 +174,11 @@ def dispatch_seconds(config: Any, channels: int, calls: int = 50) -> float:
     """Seconds of a call of the step's arguments and results that computes nothing; a median."""
     devices = jax.local_devices()
     state = build_run(config, channels, 10).initial_state
-    arguments = replicate((random_data(config, channels), jax.random.key(0)), devices)
+    arguments = replicate((random_data(config, channels),
+                           constants_of(config, jax.random.key(0))), devices)
     state, position = replicate(state, devices), positions(devices)
 
-    def nothing(state: Any, data: Any, key: Any, position: Any):
+    def nothing(state: Any, data: Any, constants: Any, position: Any):
         return state, {str(i): jnp.float32(0) for i in range(8)}
 
     call = compile_at_first_call(jax.pmap(

@@ -19,7 +19,7 @@ from experiments.tpu.hlo import all_reduces, executed
 from sngan_jax.compilation import OPTIONS
 from sngan_jax.errors import UserError
 from sngan_jax.models.build import fusion_of
-from sngan_jax.train.loop import build_run, build_step
+from sngan_jax.train.loop import build_run, build_step, constants_of
 from sngan_jax.train.step import Data
 from sngan_jax.train.validate import validate
 
@@ -137,9 +137,10 @@ def lower(config: Any, facts: Facts, devices: Sequence[Any]) -> tuple[Any, Any]:
 
     state = jax.eval_shape(initial)
     step = build_step(config, held[0]._replace(initial_state=state), list(devices))
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    constants = jax.eval_shape(lambda: constants_of(config, jax.random.key(0)))
     position = jax.ShapeDtypeStruct((len(devices),), np.int32)
-    return state, step.lower(state, data_shapes(config, facts, len(devices)), key, position)
+    return state, step.lower(state, data_shapes(config, facts, len(devices)), constants,
+                             position)
 
 
 def data_shapes(config: Any, facts: Facts, devices: int) -> Data:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import numpy as np
 import optax
 from tqdm import tqdm
 
@@ -42,7 +43,14 @@ from sngan_jax.train.interruption import Interruption, Stopped
 from sngan_jax.train.lock import hold
 from sngan_jax.train.log import Log
 from sngan_jax.train.state import TrainState, adam, count_parameters, create_state
-from sngan_jax.train.step import AXIS, Objective, StepSettings, linear_decay, make_train_step
+from sngan_jax.train.step import (
+    AXIS,
+    Constants,
+    Objective,
+    StepSettings,
+    linear_decay,
+    make_train_step,
+)
 from sngan_jax.train.validate import cautions, names_of, validate
 from sngan_jax.train.workdir import make_workdir, open_workdir
 
@@ -96,15 +104,19 @@ def build_step(config: Any, run: Run, devices: list[jax.Device]) -> Lowerable:
     settings = StepSettings(
         batch_size=config.batch_size, generator_batch_size=config.generator_batch_size,
         n_dis=config.n_dis, latent_size=config.latent_size,
-        learning_rate=linear_decay(config.learning_rate, config.iterations, config.lr_decay_start),
+        decay=linear_decay(config.iterations, config.lr_decay_start),
         ema_decay=config.ema_decay, dequantize=config.dequantize, conditional=config.conditional,
         latent=config.latent, flip=config.flip, sigma_updates=config.sigma_updates,
         together=config.discriminator_batches == "together", stream=config.stream,
         iterations_per_call=config.iterations_per_call,
         average_statistics=config.bn_sync == "device",
         image_shape=(config.image_size, config.image_size, run.generator.channels))
-    return make_train_step(run.generator, run.discriminator, objective, run.optimizer, settings,
-                           devices)
+    return make_train_step(run.generator, run.discriminator, objective, settings, devices)
+
+
+def constants_of(config: Any, key: jax.Array) -> Constants:
+    """What the step of a config is called with, besides state, data and positions."""
+    return Constants(key, *map(np.float32, (config.learning_rate, config.beta1, config.beta2)))
 
 
 def load_data(config: Any) -> ImageSet | ImageStream:
@@ -255,7 +267,7 @@ def _train(config: Any, workdir: Path, run: Run, step: Callable, images: ImageSe
     key = jax.random.fold_in(key, rollbacks) if rollbacks else key
     stream = feed(images, devices, key, first_iteration=first, n_dis=config.n_dis,
                   batch_size=config.batch_size, iterations_per_call=per_call)
-    state, key = replicate((state, key), devices)
+    state, constants = replicate((state, constants_of(config, key)), devices)
     position = positions(devices)
     # Virtual devices of one CPU can wait for each other for ever when steps pile up; elsewhere two
     # calls keep a device at work, and a signal waits for no more.
@@ -273,7 +285,7 @@ def _train(config: Any, workdir: Path, run: Run, step: Callable, images: ImageSe
                 # What this call began with is on the disk, or nothing was trained yet.
                 interruption.rescue((lambda: None) if iteration == first else None)
                 with jax.transfer_guard(guard):
-                    state, metrics = step(state, data, key, position)
+                    state, metrics = step(state, data, constants, position)
                 iteration += per_call
                 log.write(bar)  # what was kept before, while the devices work on this call
                 if grid is not None and iteration > first + per_call:

@@ -33,7 +33,7 @@ from sngan_jax.train.health import (
     generator_looks,
     norm,
 )
-from sngan_jax.train.state import TrainState
+from sngan_jax.train.state import TrainState, adam
 
 AXIS = "batch"
 
@@ -59,7 +59,7 @@ class Objective(NamedTuple):
 class StepSettings(NamedTuple):
     """What `make_train_step` needs to know; every batch size is global.
 
-    learning_rate: iteration (int32) -> float.
+    decay: iteration (int32) -> what multiplies the learning rate.
     ema_decay: 0 for none.
     latent: a key of LATENTS.
     flip: mirror real images at random.
@@ -76,7 +76,7 @@ class StepSettings(NamedTuple):
     generator_batch_size: int
     n_dis: int
     latent_size: int
-    learning_rate: Callable[[jax.Array], jax.Array]
+    decay: Callable[[jax.Array], jax.Array | float]
     ema_decay: float = 0.0
     dequantize: bool = True
     conditional: bool = False
@@ -88,6 +88,22 @@ class StepSettings(NamedTuple):
     iterations_per_call: int = 1
     average_statistics: bool = False
     image_shape: tuple[int, int, int] | None = None
+
+
+class Constants(NamedTuple):
+    """What is the same in all calls of a run.
+
+    Inputs of the program, so that runs which differ in nothing else, as the settings of Table 1
+    with the same n_dis, share one compilation.
+
+    key: typed PRNG key, of all randomness of a run.
+    learning_rate, beta1, beta2: of Adam, float32 scalars.
+    """
+
+    key: jax.Array
+    learning_rate: Any
+    beta1: Any
+    beta2: Any
 
 
 class Data(NamedTuple):
@@ -113,8 +129,8 @@ def sample_latents(keys: jax.Array, size: int, latent: str = "normal") -> jax.Ar
     return jax.vmap(lambda key: LATENTS[latent](key, (size,)))(keys)
 
 
-def linear_decay(learning_rate: float, iterations: int, start: float) -> Callable:
-    """Constant up to the fraction `start` of the run, then linear to zero at its end.
+def linear_decay(iterations: int, start: float) -> Callable[[jax.Array], jax.Array]:
+    """One up to the fraction `start` of the run, then linear to zero at its end.
 
     start = 1 is constant; 0 is the paper's CIFAR ResNet; 400/450 its ImageNet.
     """
@@ -122,33 +138,33 @@ def linear_decay(learning_rate: float, iterations: int, start: float) -> Callabl
 
     def schedule(iteration: jax.Array) -> jax.Array:
         past = jnp.maximum(iteration - first, 0) / max(iterations - first, 1)
-        return learning_rate * (1 - jnp.minimum(past, 1))
+        return 1 - jnp.minimum(past, 1)
 
     return schedule
 
 
 def make_train_step(generator: nn.Module, discriminator: nn.Module, objective: Objective,
-                    optimizer: optax.GradientTransformation, settings: StepSettings,
-                    devices: list[jax.Device]) -> Lowerable:
+                    settings: StepSettings, devices: list[jax.Device]) -> Lowerable:
     """The pmap-ed call of one iteration or more over `devices`, which donates its state.
 
     Returns:
-      (state, data, key, device positions) -> (state, metrics). State and key are replicated over
-      the devices, and so are data that are the whole set; streamed ones have a leading axis of
-      devices. The positions are 0, 1, … one a device (`feed.replicate`, `feed.spread`). Metrics
-      are float32 scalars of the last iteration: losses, the means of D on real and fake images of
-      the last discriminator update, the norms `g_gradient` and `d_gradient`, the learning rate,
-      and `penalty`, `d_class` and `g_class` where they exist. `health` has the `iteration` of the
-      call in which a number first was not finite (0: none) and the `flags` of `train.health`.
+      (state, data, constants, device positions) -> (state, metrics). State and `Constants` are
+      replicated over the devices, and so are data that are the whole set; streamed ones have a
+      leading axis of devices. The positions are 0, 1, … one a device (`feed.replicate`,
+      `feed.spread`). Metrics are float32 scalars of the last iteration: losses, the means of D on
+      real and fake images of the last discriminator update, the norms `g_gradient` and
+      `d_gradient`, the learning rate, and `penalty`, `d_class` and `g_class` where they exist.
+      `health` has the `iteration` of the call in which a number first was not finite (0: none) and
+      the `flags` of `train.health`.
     """
     platform = devices[0].platform
 
-    def call(state: TrainState, data: Data, key: jax.Array, position: jax.Array
+    def call(state: TrainState, data: Data, constants: Constants, position: jax.Array
              ) -> tuple[TrainState, dict[str, Any]]:
         def iteration(state: TrainState, i: jax.Array) -> tuple[TrainState, dict[str, Any]]:
             now = jax.tree.map(lambda a: a[i], data) if settings.stream else data
-            return train_iteration(state, now, key, position, len(devices), generator,
-                                   discriminator, objective, optimizer, settings, platform)
+            return train_iteration(state, now, constants, position, len(devices), generator,
+                                   discriminator, objective, settings, platform)
 
         state, all_metrics = _repeat(iteration, state, settings.iterations_per_call, platform)
         flags, first = first_raised(all_metrics.pop("flags"))
@@ -161,10 +177,10 @@ def make_train_step(generator: nn.Module, discriminator: nn.Module, objective: O
         out_axes=None, devices=devices, donate_argnums=(0,)))
 
 
-def train_iteration(state: TrainState, data: Data, key: jax.Array, position: jax.Array,
+def train_iteration(state: TrainState, data: Data, constants: Constants, position: jax.Array,
                     device_count: int, generator: nn.Module, discriminator: nn.Module,
-                    objective: Objective, optimizer: optax.GradientTransformation,
-                    settings: StepSettings, platform: str) -> tuple[TrainState, dict[str, Any]]:
+                    objective: Objective, settings: StepSettings, platform: str
+                    ) -> tuple[TrainState, dict[str, Any]]:
     """One device's part of an iteration.
 
     Args:
@@ -172,8 +188,10 @@ def train_iteration(state: TrainState, data: Data, key: jax.Array, position: jax
       position: the device's place among `device_count`.
       platform: of the device, as "tpu": how the discriminator's updates are repeated.
     """
-    it, learning_rate = state.iteration, settings.learning_rate(state.iteration)
-    data_key, noise_key = jax.random.split(key)
+    it = state.iteration
+    learning_rate = constants.learning_rate * settings.decay(it)
+    optimizer = adam(constants.beta1, constants.beta2)
+    data_key, noise_key = jax.random.split(constants.key)
     noise_key = jax.random.fold_in(noise_key, it)
     num_classes = generator.num_classes
     g_steps, real_steps, fake_steps = SIGMA_UPDATES[settings.sigma_updates]

@@ -6,7 +6,7 @@ import pytest
 
 from experiments.configs import cifar10_cnn, imagenet128
 from sngan_jax.train.feed import positions, replicate
-from sngan_jax.train.loop import build_run, build_step
+from sngan_jax.train.loop import build_run, build_step, constants_of
 from sngan_jax.train.step import Data
 from sngan_jax.train.validate import validate
 
@@ -32,8 +32,9 @@ def test_one_step_at_batch_two(model, size, kind):
     rng = np.random.default_rng(0)
     data = Data(rng.integers(0, 256, (4, size, size, 3), np.uint8),
                 rng.integers(0, classes, 4, np.int32) if kind else None)
-    state, data, key = replicate((run.initial_state, data, jax.random.key(1)), devices)
-    state, metrics = step(state, data, key, positions(devices))
+    state, data, constants = replicate(
+        (run.initial_state, data, constants_of(config, jax.random.key(1))), devices)
+    state, metrics = step(state, data, constants, positions(devices))
     assert not metrics.pop("health")["flags"].any()
     assert all(np.isfinite(float(m)) for m in metrics.values())
     assert all(np.isfinite(np.asarray(x)).all() for x in jax.tree.leaves(state))

@@ -26,7 +26,14 @@ from sngan_jax.regularizers import CONSTRAINTS, REGULARIZERS
 from sngan_jax.sampling import BN_MODES, sample_images
 from sngan_jax.train.feed import positions, replicate
 from sngan_jax.train.state import adam, create_state
-from sngan_jax.train.step import AXIS, Data, Objective, StepSettings, make_train_step
+from sngan_jax.train.step import (
+    AXIS,
+    Constants,
+    Data,
+    Objective,
+    StepSettings,
+    make_train_step,
+)
 from tests.train.small_networks import SIDE, SmallDiscriminator, SmallGenerator
 
 COUNTS, ITERATIONS = (1, 2, 4, 8), 20
@@ -49,18 +56,19 @@ def build(name, axis_name):
 
 
 def run(g, d, objective, count, n_dis, average):
-    settings = StepSettings(16, 32, n_dis, 5, lambda it: 2e-4, average_statistics=average)
+    settings = StepSettings(16, 32, n_dis, 5, lambda it: 1.0, average_statistics=average)
     optimizer = adam(0.5, 0.9)
     state = jax.jit(lambda key: create_state(key, g, d, optimizer, latent_size=5,
                                              image_shape=(SIDE, SIDE, 1), ema=False)
                     )(jax.random.key(0))
     data = np.random.default_rng(0).integers(0, 256, (50, SIDE, SIDE, 1), np.uint8)
     devices = jax.local_devices()[:count]
-    step = make_train_step(g, d, objective, optimizer, settings, devices)
-    state, data, key = replicate((state, Data(data, None), jax.random.key(1)), devices)
+    step = make_train_step(g, d, objective, settings, devices)
+    constants = Constants(jax.random.key(1), *map(np.float32, (2e-4, 0.5, 0.9)))
+    state, data, constants = replicate((state, Data(data, None), constants), devices)
     losses = []
     for _ in range(ITERATIONS):
-        state, metrics = step(state, data, key, positions(devices))
+        state, metrics = step(state, data, constants, positions(devices))
         jax.block_until_ready(state)
         losses.append([float(metrics["d_loss"]), float(metrics["g_loss"])])
     return losses, state

@@ -19,6 +19,7 @@ from sngan_jax.train.feed import positions, replicate, spread
 from sngan_jax.train.state import adam, create_state
 from sngan_jax.train.step import (
     AXIS,
+    Constants,
     Data,
     Objective,
     StepSettings,
@@ -46,24 +47,27 @@ def _setup(conditional, conditioning="projection", **changes):
     else:
         g, d = SmallGenerator(plain), SmallDiscriminator(SNConv, SNDense)
     settings = StepSettings(batch_size=BATCH, generator_batch_size=G_BATCH, n_dis=N_DIS,
-                            latent_size=LATENT, learning_rate=lambda it: 1e-2, ema_decay=0.0,
+                            latent_size=LATENT, decay=lambda it: 1.0, ema_decay=0.0,
                             dequantize=True, conditional=conditional)._replace(**changes)
-    optimizer = adam(0.5, 0.9)
-    state = jax.jit(lambda key: create_state(key, g, d, optimizer, latent_size=LATENT,
+    state = jax.jit(lambda key: create_state(key, g, d, adam(0.5, 0.9), latent_size=LATENT,
                                              image_shape=(4, 4, 1), ema=settings.ema_decay > 0)
                     )(jax.random.key(0))
     rng = np.random.default_rng(0)
     data = Data(rng.integers(0, 256, (10, 4, 4, 1), np.uint8), rng.integers(0, 3, 10, np.int32))
-    return g, d, settings, optimizer, state, data
+    return g, d, settings, state, data
 
 
-def _run(g, d, settings, optimizer, state, data, loss, iterations, **objective):
+def _constants():
+    return Constants(jax.random.key(7), *map(np.float32, (1e-2, 0.5, 0.9)))
+
+
+def _run(g, d, settings, state, data, loss, iterations, **objective):
     devices = jax.local_devices()[:1]
-    step = make_train_step(g, d, Objective(LOSSES[loss], **objective), optimizer, settings, devices)
-    state, key, data = replicate((state, jax.random.key(7), data), devices)
+    step = make_train_step(g, d, Objective(LOSSES[loss], **objective), settings, devices)
+    state, constants, data = replicate((state, _constants(), data), devices)
     metrics = []
     for _ in range(iterations):
-        state, m = step(state, data, key, positions(devices))
+        state, m = step(state, data, constants, positions(devices))
         metrics.append({k: float(v) for k, v in m.items() if k != "health"})
     return state, metrics, step
 
@@ -127,13 +131,13 @@ def _reference_iteration(g, d, s, loss, state, opts, data, key, it):
 
 @pytest.mark.parametrize(("conditional", "loss"), [(False, "hinge"), (True, "non_saturating")])
 def test_step_is_the_papers_loop(conditional, loss):
-    g, d, settings, optimizer, state, data = _setup(conditional)
+    g, d, settings, state, data = _setup(conditional)
     reference = {"g": state.generator.params, "g_stats": state.generator.batch_stats,
                  "d": state.discriminator.params, "spectral": state.discriminator.spectral}
     reference = jax.tree.map(jnp.copy, reference)
     adam_ = optax.adam(1e-2, b1=0.5, b2=0.9)
     opts = {"g": adam_.init(reference["g"]), "d": adam_.init(reference["d"])}
-    state, metrics, _ = _run(g, d, settings, optimizer, state, data, loss, 2)
+    state, metrics, _ = _run(g, d, settings, state, data, loss, 2)
     iteration = jax.jit(lambda state, opts, it: _reference_iteration(
         g, d, settings, LOSSES[loss], state, opts, data, jax.random.key(7), it))
     for it in range(2):
@@ -153,10 +157,10 @@ def test_step_is_the_papers_loop(conditional, loss):
 
 
 def test_step_compiles_once_and_donates():
-    g, d, settings, optimizer, state, data = _setup(False, ema_decay=0.9)
+    g, d, settings, state, data = _setup(False, ema_decay=0.9)
     devices = jax.local_devices()[:1]
-    step = make_train_step(g, d, Objective(LOSSES["hinge"]), optimizer, settings, devices)
-    state, key, data = replicate((state, jax.random.key(7), data), devices)
+    step = make_train_step(g, d, Objective(LOSSES["hinge"]), settings, devices)
+    state, constants, data = replicate((state, _constants(), data), devices)
     old, position, compiled = state, positions(devices), []
     compiler_options()  # tried once a process
 
@@ -168,7 +172,7 @@ def test_step_compiles_once_and_donates():
     try:
         counts = []
         for _ in range(3):
-            state, _ = step(state, data, key, position)
+            state, _ = step(state, data, constants, position)
             counts.append(len(compiled))
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
@@ -178,9 +182,9 @@ def test_step_compiles_once_and_donates():
 
 
 def test_moving_average_of_the_generator():
-    g, d, settings, optimizer, state, data = _setup(False, ema_decay=0.5)
+    g, d, settings, state, data = _setup(False, ema_decay=0.5)
     first = jax.tree.map(np.array, state.generator)
-    state, _, _ = _run(g, d, settings, optimizer, state, data, "hinge", 1)
+    state, _, _ = _run(g, d, settings, state, data, "hinge", 1)
     weight = 1 / 10  # (1 + 0) / (10 + 0): a short memory at first
     for average, old, new in ((state.generator.ema_params, first.params, state.generator.params),
                               (state.generator.ema_batch_stats, first.batch_stats,
@@ -192,7 +196,7 @@ def test_moving_average_of_the_generator():
 @pytest.mark.parametrize(("start", "iteration", "expected"), [
     (1.0, 99, 2.0), (0.0, 0, 2.0), (0.0, 50, 1.0), (0.0, 100, 0.0), (0.5, 50, 2.0), (0.5, 75, 1.0)])
 def test_linear_decay(start, iteration, expected):
-    assert float(linear_decay(2.0, 100, start)(jnp.int32(iteration))) == pytest.approx(expected)
+    assert float(2 * linear_decay(100, start)(jnp.int32(iteration))) == pytest.approx(expected)
 
 
 class _Options:
@@ -201,8 +205,8 @@ class _Options:
 
 
 def test_weights_are_clipped_after_every_update_and_biases_are_not():
-    g, d, settings, optimizer, state, data = _setup(False)
-    state, _, _ = _run(g, d, settings, optimizer, state, data, "hinge", 2,
+    g, d, settings, state, data = _setup(False)
+    state, _, _ = _run(g, d, settings, state, data, "hinge", 2,
                        constraint=CONSTRAINTS["clip"](_Options))
     params = state.discriminator.params
     assert max(float(jnp.abs(w).max()) for w in weights(params)) <= 0.01 + 1e-9
@@ -210,10 +214,10 @@ def test_weights_are_clipped_after_every_update_and_biases_are_not():
 
 
 def test_a_regularizer_is_added_and_takes_no_power_step():
-    g, d, settings, optimizer, state, data = _setup(False, n_dis=1)
+    g, d, settings, state, data = _setup(False, n_dis=1)
     state = jax.tree.map(np.array, state)
-    plain, m, _ = _run(g, d, settings, optimizer, state, data, "hinge", 1)
-    with_gp, n, _ = _run(g, d, settings, optimizer, state, data, "hinge", 1,
+    plain, m, _ = _run(g, d, settings, state, data, "hinge", 1)
+    with_gp, n, _ = _run(g, d, settings, state, data, "hinge", 1,
                          regularizer=REGULARIZERS["gradient_penalty"](_Options))
     assert "penalty" not in m[0] and n[0]["penalty"] > 0
     assert m[0]["d_loss"] == pytest.approx(n[0]["d_loss"], rel=1e-5)
@@ -229,13 +233,13 @@ def test_power_steps_of_each_mode():
     """In every call 1 + 2·n_dis, once an update n_dis, once an iteration 1: u after that many."""
     d_steps = {}
     for mode in ("call", "update", "iteration"):
-        g, d, settings, optimizer, state, data = _setup(
-            False, sigma_updates=mode, learning_rate=lambda it: 0.0)  # W stands still
+        g, d, settings, state, data = _setup(
+            False, sigma_updates=mode, decay=lambda it: 0.0)  # W stands still
         # A vector far from the singular ones, so that every step moves it.
         u = state.discriminator.spectral["conv1"]["u"]
         state.discriminator.spectral["conv1"]["u"] = jnp.ones_like(u)
         first = jax.tree.map(np.array, state.discriminator.variables)
-        state, _, _ = _run(g, d, settings, optimizer, state, data, "hinge", 1)
+        state, _, _ = _run(g, d, settings, state, data, "hinge", 1)
         kernel = np.asarray(first["params"]["conv1"]["kernel"]).reshape(-1, 4)
         u = np.asarray(first["spectral"]["conv1"]["u"]).ravel()
         after = np.asarray(state.discriminator.spectral["conv1"]["u"]).ravel()
@@ -251,18 +255,18 @@ def test_power_steps_of_each_mode():
 def test_together_is_apart_for_a_discriminator_without_batch_statistics():
     losses = []
     for together in (False, True):
-        g, d, settings, optimizer, state, data = _setup(
+        g, d, settings, state, data = _setup(
             False, together=together, sigma_updates="iteration")
-        losses.append(_run(g, d, settings, optimizer, state, data, "hinge", 2)[1])
+        losses.append(_run(g, d, settings, state, data, "hinge", 2)[1])
     for a, b in zip(*losses, strict=True):
         assert a == pytest.approx(b, abs=1e-4)
 
 
 def test_an_auxiliary_classifier_learns_the_real_classes():
-    g, d, settings, optimizer, state, data = _setup(True, "auxiliary")
+    g, d, settings, state, data = _setup(True, "auxiliary")
     data = Data(data.images // 8 + (data.labels * 80).astype(np.uint8)[:, None, None, None],
                 data.labels)
-    _, metrics, _ = _run(g, d, settings, optimizer, state, data, "hinge", 40)
+    _, metrics, _ = _run(g, d, settings, state, data, "hinge", 40)
     assert metrics[-1]["d_class"] < 0.6 * metrics[0]["d_class"]
     assert np.isfinite(metrics[-1]["g_class"])
 
@@ -271,10 +275,10 @@ def test_an_auxiliary_classifier_learns_the_real_classes():
 def test_streamed_batches_train_like_the_set_in_memory():
     results = []
     for stream in (False, True):
-        g, d, settings, optimizer, state, data = _setup(True, stream=stream)
+        g, d, settings, state, data = _setup(True, stream=stream)
         devices = jax.local_devices()[:1]
-        step = make_train_step(g, d, Objective(LOSSES["hinge"]), optimizer, settings, devices)
-        key = jax.random.key(7)
+        step = make_train_step(g, d, Objective(LOSSES["hinge"]), settings, devices)
+        key = _constants().key
         for it in range(2):
             if stream:
                 rows = np.stack([batch_indices(jax.random.split(key)[0], it * N_DIS + i,
@@ -283,7 +287,7 @@ def test_streamed_batches_train_like_the_set_in_memory():
                            spread(data.labels[rows][None, None], devices))
             else:
                 fed = replicate(data, devices)
-            state, metrics = step(replicate(state, devices), fed, replicate(key, devices),
+            state, metrics = step(replicate(state, devices), fed, replicate(_constants(), devices),
                                   positions(devices))
         results.append({k: float(v) for k, v in metrics.items() if k != "health"})
     assert results[0] == pytest.approx(results[1], abs=1e-5)
