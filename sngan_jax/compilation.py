@@ -27,6 +27,8 @@ def compiler_options() -> dict[str, Any]:
     Empty where there is nothing to choose, or where this XLA does not know the option.
     """
     options = OPTIONS.get(jax.default_backend(), {})
+    if not options:
+        return {}
     try:
         jax.jit(jnp.negative, compiler_options=options).lower(0.0).compile()
     except jax.errors.JaxRuntimeError:

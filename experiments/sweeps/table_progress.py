@@ -62,8 +62,9 @@ def predicted_seconds(cells: Sequence[Cell], sweep: Path) -> dict[str, float | N
     """Seconds that the training of each unfinished run still takes: run's name -> seconds.
 
     The measure is the finished runs of the same row with as many updates of D an iteration (the
-    settings with the same n_dis do the same arithmetic): their median rate and compilation. Loading
-    and scores are not in it. None where there is no such run.
+    settings with the same n_dis do the same arithmetic): their median rate, and the shortest
+    compilation, since all of them are one program, which is kept. Loading and scores are not in
+    it. None where there is no such run.
     """
     measured: dict[tuple[str, str], list[tuple[float, float]]] = {}
     finished = {cell.run.name for cell in cells if is_finished(cell.run, sweep)}
@@ -78,7 +79,7 @@ def predicted_seconds(cells: Sequence[Cell], sweep: Path) -> dict[str, float | N
         left = cell.run.iterations - progress(cell.run, sweep)
         seconds[cell.run.name] = None if of_row is None else (
             left * statistics.median(rate for rate, _ in of_row)
-            + statistics.median(compiling for _, compiling in of_row))
+            + min(compiling for _, compiling in of_row))
     return seconds
 
 

@@ -51,7 +51,7 @@ class TrainState:
     discriminator: DiscriminatorState
 
 
-def adam(beta1: float, beta2: float) -> optax.GradientTransformation:
+def adam(beta1: float | jax.Array, beta2: float | jax.Array) -> optax.GradientTransformation:
     """Adam's direction; the step multiplies it by the learning rate of its iteration."""
     return optax.scale_by_adam(b1=beta1, b2=beta2, eps=1e-8)
 

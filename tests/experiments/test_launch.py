@@ -12,12 +12,15 @@ import pytest
 import yaml
 
 from experiments.tpu.chips import CHIPS
+from sngan_jax.compilation import OPTIONS
 from sngan_jax.train.workdir import read_metrics
 from tests.train.processes import TINY, environment
 
 ROOT = Path(__file__).parents[2]
 LAUNCH = ROOT / "experiments" / "launch"
 SCRIPTS = sorted(LAUNCH.glob("*.sh"))
+# As on one host, where it is a compiler option.
+COMBINE = " ".join(f"--{name}={value}" for name, value in OPTIONS["tpu"].items())
 CLUSTER = Path(__file__).with_name("slurm_cluster.sh")
 
 
@@ -39,6 +42,7 @@ def test_the_tpu_vm_recipe_passes_arguments_on_whole():
                            capture_output=True).stdout.splitlines()
     assert words[:6] == ["gcloud", "compute", "tpus", "tpu-vm", "ssh", "t"]
     assert "--worker=all" in words and "--zone=z" in words
+    assert f" LIBTPU_INIT_ARGS={COMBINE} python3 " in words[-1]
     assert words[-1].endswith(r"--distributed=yes --config=a.py:sn\,A --workdir=my\ runs/x")
     assert subprocess.run([LAUNCH / "tpu_vm.sh"], env={"PATH": os.environ["PATH"]},
                           capture_output=True).returncode != 0
@@ -56,6 +60,7 @@ def test_the_gke_recipe_has_one_pod_a_host():
     assert service["metadata"]["name"] == pod["subdomain"]
     assert container["command"][1:] == ["-m", "experiments.train", "--distributed=auto"]
     assert (ROOT / container["args"][0].partition("=")[2]).is_file()
+    assert {"name": "LIBTPU_INIT_ARGS", "value": COMBINE} in container["env"]
 
 
 @pytest.fixture(scope="module")

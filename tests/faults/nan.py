@@ -94,17 +94,17 @@ def _injected(kind: str, network: str, leaf: str, at: int, calls: list[int]):
     def build_step(config, run, devices):
         clean, poisoned = build(config, run, devices), build(config, run, devices)
 
-        def one(state, data, key, position):
+        def one(state, data, constants, position):
             with jax.transfer_guard("allow"):
                 iteration = int(state.iteration) + 1
                 bad = iteration == at and at not in calls
                 calls.append(iteration)
                 if not bad:
-                    return clean(state, data, key, position)
+                    return clean(state, data, constants, position)
                 if kind == "weight":
-                    return clean(changed(state, f"{network}/params/{leaf}"), data, key, position)
+                    return clean(changed(state, f"{network}/params/{leaf}"), data, constants, position)
                 with _wrong_step(kind, network, leaf, changed):
-                    return poisoned(state, data, key, position)
+                    return poisoned(state, data, constants, position)
 
         return one
 

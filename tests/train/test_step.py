@@ -252,11 +252,12 @@ def test_power_steps_of_each_mode():
     assert d_steps == {"call": 1 + 2 * N_DIS, "update": N_DIS, "iteration": 1}
 
 
-def test_together_is_apart_for_a_discriminator_without_batch_statistics():
+@pytest.mark.parametrize("conditional", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_together_is_apart_for_a_discriminator_without_batch_statistics(conditional):
     losses = []
     for together in (False, True):
         g, d, settings, state, data = _setup(
-            False, together=together, sigma_updates="iteration")
+            conditional, "auxiliary", together=together, sigma_updates="iteration")
         losses.append(_run(g, d, settings, state, data, "hinge", 2)[1])
     for a, b in zip(*losses, strict=True):
         assert a == pytest.approx(b, abs=1e-4)
