@@ -102,7 +102,8 @@ def _injected(kind: str, network: str, leaf: str, at: int, calls: list[int]):
                 if not bad:
                     return clean(state, data, constants, position)
                 if kind == "weight":
-                    return clean(changed(state, f"{network}/params/{leaf}"), data, constants, position)
+                    state = changed(state, f"{network}/params/{leaf}")
+                    return clean(state, data, constants, position)
                 with _wrong_step(kind, network, leaf, changed):
                     return poisoned(state, data, constants, position)
 
