@@ -20,13 +20,21 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "tpu": {"xla_jf_crs_combiner_threshold_in_bytes": 2**29}}
 
 
+# Of a program that runs once, as the networks' initialisation: not worth optimising.
+OPTIONS_FOR_ONE_CALL: dict[str, dict[str, Any]] = {
+    "cpu": {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}}
+
+
 @functools.cache
-def compiler_options() -> dict[str, Any]:
+def compiler_options(one_call: bool = False) -> dict[str, Any]:
     """For `jax.jit(…, compiler_options=…)` or `.compile(…)`: what pays on the default backend.
 
     Empty where there is nothing to choose, or where this XLA does not know the option.
+
+    Args:
+      one_call: of a program that runs once.
     """
-    options = OPTIONS.get(jax.default_backend(), {})
+    options = (OPTIONS_FOR_ONE_CALL if one_call else OPTIONS).get(jax.default_backend(), {})
     if not options:
         return {}
     try:

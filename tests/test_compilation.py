@@ -4,12 +4,26 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from sngan_jax.compilation import OPTIONS, compile_at_first_call, compiler_options, jit
+from sngan_jax.compilation import (
+    OPTIONS,
+    OPTIONS_FOR_ONE_CALL,
+    compile_at_first_call,
+    compiler_options,
+    jit,
+)
 
 
 def test_the_options_are_known_to_this_xla():
     assert compiler_options() == OPTIONS["cpu"]
     assert jax.jit(jnp.sin, compiler_options=compiler_options())(1.0) == jnp.sin(1.0)
+
+
+def test_a_program_for_one_call_computes_the_same():
+    assert compiler_options(one_call=True) == OPTIONS_FOR_ONE_CALL["cpu"]
+    key = jax.random.key(0)
+    once = jax.jit(lambda key: jax.random.normal(key, (50,)),
+                   compiler_options=compiler_options(one_call=True))(key)
+    assert jnp.allclose(once, jax.random.normal(key, (50,)), rtol=1e-6, atol=1e-6)
 
 
 def test_an_option_that_xla_does_not_know_is_left_out(monkeypatch):

@@ -20,7 +20,7 @@ import optax
 from tqdm import tqdm
 
 from sngan_jax.atomic import sentences
-from sngan_jax.compilation import Lowerable
+from sngan_jax.compilation import Lowerable, compiler_options
 from sngan_jax.data.sources import ImageSet, check_batch, load
 from sngan_jax.data.streaming import ImageStream, open_stream
 from sngan_jax.errors import UserError
@@ -83,7 +83,8 @@ def build_run(config: Any, channels: int, num_classes: int,
     optimizer = adam(config.beta1, config.beta2)
     init = jax.jit(lambda key: create_state(
         key, generator, discriminator, optimizer, latent_size=config.latent_size,
-        image_shape=(config.image_size, config.image_size, channels), ema=config.ema_decay > 0))
+        image_shape=(config.image_size, config.image_size, channels), ema=config.ema_decay > 0),
+        compiler_options=compiler_options(one_call=True))
     key = jax.random.key(config.seed)
     needed = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(jax.eval_shape(init, key)))
     there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -340,7 +340,7 @@ def _repeat(body: Callable[[Any, jax.Array], tuple[Any, Any]], carry: Any, times
     convolution's gradient inside a loop, and so is a scan of length one.
     """
     if times == 1 or platform == "cpu":
-        ys = []
+        body, ys = jax.jit(body), []  # traced and lowered once
         for i in range(times):
             carry, y = body(carry, jnp.int32(i))
             ys.append(y)
