@@ -129,18 +129,12 @@ def check(config: Any, topology: Topology, facts: Facts, per_device: int = 0) ->
 
 def lower(config: Any, facts: Facts, devices: Sequence[Any]) -> tuple[Any, Any]:
     """The shapes of the state, and the step for these devices, lowered."""
-    held = []
-
-    def initial() -> Any:
-        held.append(build_run(config, facts.channels, facts.classes, devices[0].device_kind))
-        return held[0].initial_state
-
-    state = jax.eval_shape(initial)
-    step = build_step(config, held[0]._replace(initial_state=state), list(devices))
+    run = build_run(config, facts.channels, facts.classes, devices[0].device_kind, abstract=True)
+    step = build_step(config, run, list(devices))
     constants = jax.eval_shape(lambda: constants_of(config, jax.random.key(0)))
     position = jax.ShapeDtypeStruct((len(devices),), np.int32)
-    return state, step.lower(state, data_shapes(config, facts, len(devices)), constants,
-                             position)
+    state, data = run.initial_state, data_shapes(config, facts, len(devices))
+    return state, step.lower(state, data, constants, position)
 
 
 def data_shapes(config: Any, facts: Facts, devices: int) -> Data:

@@ -68,11 +68,12 @@ class Run(NamedTuple):
 
 
 def build_run(config: Any, channels: int, num_classes: int,
-              device_kind: str | None = None) -> Run:
+              device_kind: str | None = None, abstract: bool = False) -> Run:
     """Networks, optimizer and initial state of a config (not replicated).
 
     Args:
       device_kind: that the step is for, as of `build_models`.
+      abstract: whether only the shapes and types of the state are wanted.
 
     Raises:
       UserError: networks that this machine's memory cannot hold.
@@ -86,13 +87,14 @@ def build_run(config: Any, channels: int, num_classes: int,
         image_shape=(config.image_size, config.image_size, channels), ema=config.ema_decay > 0),
         compiler_options=compiler_options(one_call=True))
     key = jax.random.key(config.seed)
-    needed = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(jax.eval_shape(init, key)))
+    shapes = jax.eval_shape(init, key)
+    needed = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes))
     there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if needed > there:
         raise UserError("the networks of this config and their optimizer need "
                         f"{needed / 2**30:,.0f} GiB, and this machine has {there / 2**30:,.0f}: "
                         "choose smaller widths, image_size or latent_size")
-    return Run(generator, discriminator, optimizer, init(key))
+    return Run(generator, discriminator, optimizer, shapes if abstract else init(key))
 
 
 def build_step(config: Any, run: Run, devices: list[jax.Device]) -> Lowerable:
