@@ -118,7 +118,11 @@ def build_step(config: Any, run: Run, devices: list[jax.Device]) -> Lowerable:
 
 
 def constants_of(config: Any, key: jax.Array) -> Constants:
-    """What the step of a config is called with, besides state, data and positions."""
+    """What the step of a config is called with, besides state, data and positions.
+
+    Args:
+      key: typed PRNG key, a scalar; the others are float32 scalars.
+    """
     return Constants(key, *map(np.float32, (config.learning_rate, config.beta1, config.beta2)))
 
 

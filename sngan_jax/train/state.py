@@ -52,7 +52,11 @@ class TrainState:
 
 
 def adam(beta1: float | jax.Array, beta2: float | jax.Array) -> optax.GradientTransformation:
-    """Adam's direction; the step multiplies it by the learning rate of its iteration."""
+    """Adam's direction; the step multiplies it by the learning rate of its iteration.
+
+    Args:
+      beta1, beta2: numbers, or float32 scalars.
+    """
     return optax.scale_by_adam(b1=beta1, b2=beta2, eps=1e-8)
 
 

@@ -130,7 +130,7 @@ def sample_latents(keys: jax.Array, size: int, latent: str = "normal") -> jax.Ar
 
 
 def linear_decay(iterations: int, start: float) -> Callable[[jax.Array], jax.Array]:
-    """One up to the fraction `start` of the run, then linear to zero at its end.
+    """Iteration, an int32 scalar -> 1 up to the fraction `start` of the run, then linear to 0.
 
     start = 1 is constant; 0 is the paper's CIFAR ResNet; 400/450 its ImageNet.
     """
