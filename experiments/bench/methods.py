@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 
-from experiments.bench.step import changed, compile_step
+from experiments.bench.step import changed, compile_step, ratio, shown
 from experiments.bench.timing import in_turns, machine, positive, print_table
 from experiments.read_config import read_config
 from experiments.sweeps.tables import TABLES
@@ -113,13 +113,15 @@ def _measure(config: Any, names: Sequence[str], n_dis: int, updates: int, repeat
     seconds = in_turns({name: turn(name) for name in names}, repeats, warmup=1)
     found = figures(seconds, 100 / (calls * config.iterations_per_call))
     for name, row in found.items():
-        row["gflop"] = compiled[name].flops / 1e9 / config.iterations_per_call
+        flops = compiled[name].flops
+        if flops is not None:
+            row["gflop"] = flops / 1e9 / config.iterations_per_call
     print_table(
         (f"n_dis = {n_dis}", "s / 100 updates", "time / none", "quartiles", "GFLOP an update",
          "GFLOP / none"),
         [(name, f"{row['seconds']:.3f}", f"{row['ratio']:.3f}",
-          f"{row['ratio_low']:.3f} to {row['ratio_high']:.3f}", f"{row['gflop']:.3f}",
-          f"{row['gflop'] / found[PLAIN]['gflop']:.3f}")
+          f"{row['ratio_low']:.3f} to {row['ratio_high']:.3f}", shown(row.get("gflop"), ".3f"),
+          shown(ratio(row.get("gflop"), found[PLAIN].get("gflop")), ".3f"))
          for name, row in sorted(found.items(), key=lambda item: -item[1]["ratio"])])
     return {"n_dis": n_dis, "methods": found}
 

@@ -56,7 +56,7 @@ class Compiled(NamedTuple):
 
     call: Callable[[], None]
     compile_seconds: float
-    flops: float
+    flops: float | None  # None where XLA does not count what a library computes for it
     bytes_accessed: float
     temporaries: int
     state_bytes: int
@@ -105,13 +105,13 @@ def step(config: str, changes: list[str], compare: str, peer: str | None, repeat
                "ratio": value / seconds["ours"]}
         if name in compiled:
             c = compiled[name]
-            row |= c._asdict() | {"share_of_peak": c.flops / value / peak,
-                                  "flops_ratio": c.flops / compiled["ours"].flops}
+            row |= c._asdict() | {"share_of_peak": ratio(c.flops, value * peak),
+                                  "flops_ratio": ratio(c.flops, compiled["ours"].flops)}
             del row["call"]
         report[name] = row
         rows.append((name, f"{row['images_per_second_per_device']:,.1f}",
                      f"{row['iterations_per_second']:.3f}", f"{row['ratio']:.3f}",
-                     *((f"{c.flops / 1e9:,.1f}", f"{row['share_of_peak']:.1%}",
+                     *((shown(ratio(c.flops, 1e9), ",.1f"), shown(row["share_of_peak"], ".1%"),
                         f"{c.compile_seconds:.1f}", f"{c.temporaries / 2**20:,.0f}",
                         f"{c.state_bytes / 2**20:,.1f}", f"{c.donated_bytes / 2**20:,.1f}")
                        if name in compiled else ("",) * 6)))
@@ -120,11 +120,22 @@ def step(config: str, changes: list[str], compare: str, peer: str | None, repeat
     flops, moved = compiled["ours"].flops, compiled["ours"].bytes_accessed
     report["dispatch_seconds"] = dispatch = dispatch_seconds(config, channels)
     print(f"Python and dispatch: {dispatch * 1e3:.2f} ms a call, {dispatch / seconds['ours']:.1%}")
-    print(f"ceilings: {peak / 1e9:,.0f} GFLOP/s by matrix products, so {flops / peak:.3f} s; "
+    print(f"ceilings: {peak / 1e9:,.0f} GFLOP/s by matrix products, so "
+          f"{shown(ratio(flops, peak), '.3f')} s; "
           f"{stream / 1e9:,.1f} GB/s, so {moved / stream:.3f} s for {moved / 1e9:,.1f} GB")
     if not no_parts:
         report["parts"] = parts(config, channels, repeats)
     return report
+
+
+def ratio(a: float | None, b: float | None) -> float | None:
+    """a / b, or None where one of them is not known."""
+    return None if a is None or b is None else a / b
+
+
+def shown(number: float | None, form: str) -> str:
+    """For a table."""
+    return "not counted" if number is None else format(number, form)
 
 
 def changed(config: Any, **changes: Any) -> Any:
@@ -165,7 +176,9 @@ def compile_step(config: Any, channels: int) -> Compiled:
 
     state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(run.initial_state)
                       if hasattr(leaf, "nbytes"))
-    return Compiled(call, compile_seconds, cost.get("flops", math.nan),
+    # On a GPU the convolutions are calls of cuDNN, in which XLA counts no arithmetic.
+    flops = None if jax.default_backend() == "gpu" else cost.get("flops")
+    return Compiled(call, compile_seconds, flops,
                     cost.get("bytes accessed", math.nan), memory.temp_size_in_bytes, state_bytes,
                     memory.alias_size_in_bytes)
 

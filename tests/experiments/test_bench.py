@@ -6,6 +6,7 @@ import jax
 import pytest
 
 from experiments.bench.__main__ import main
+from experiments.bench.step import ratio, shown
 from experiments.bench.timing import in_turns
 from experiments.read_config import read_config
 from experiments.reports.timings import read_timings
@@ -32,6 +33,11 @@ def test_an_iteration_and_its_parts(capsys, tmp_path):
     assert len(result["parts"]) == 9 and all(v > 0 for v in result["parts"].values())
     assert result["device"] == f"{jax.local_device_count()} x {jax.devices()[0].device_kind}"
     assert list(tmp_path.rglob("*.xplane.pb"))
+
+
+def test_arithmetic_that_is_not_counted_is_no_number():
+    assert shown(ratio(3.0, 2.0), ".2f") == "1.50"
+    assert shown(ratio(None, 2.0), ".2f") == shown(ratio(3.0, None), ".1%") == "not counted"
 
 
 @pytest.mark.slow
