@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments.configs.paper import SETTINGS
-from experiments.paper import imagenet
+from experiments.paper import imagenet, lucic2018
 from experiments.reports.chosen import hindsight_table
 from experiments.reports.extra import EXTRA
 from experiments.reports.parts import (
@@ -72,6 +72,8 @@ def make_tables(found: Collection) -> list[Table]:
         runs = found.of(sweep)
         for n, protocol in enumerate(protocols(runs) or [None], 1):
             tables += _of_sweep(sweep, runs, protocol, n)
+    if any("fashion" in str(run.config.get("dataset")) for run in found.runs):
+        tables.append(_lucic([source for table in tables for source in table.sources]))
     there = {sweep.table for sweep in found.sweeps}
     tables += [extra(found) for name, extra in EXTRA.items() if name in there]
     tables += [unrun_table(name_of(table), _WHAT[table], rows, command(table))
@@ -80,6 +82,29 @@ def make_tables(found: Collection) -> list[Table]:
                               "later numbers)", imagenet.ROWS,
                               "python -m experiments.train --config="
                               "experiments/configs/imagenet128.py:concat --workdir=runs/imagenet")]
+
+
+def _lucic(sources: Sequence[Source]) -> Table:
+    """Published FIDs of Fashion-MNIST, and those of ours that are by the same numbers of images."""
+    column = ("FID", "fashion_mnist")
+    same = [source for source in sources if source.protocol and values_of(source, "fid")
+            and (source.protocol.real, source.protocol.fake, source.protocol.split)
+            == (10_000, 10_000, "test")]
+    lines = [(Cell(f"{source.runs[0][0].sweep.folder.name}: {source.title}"),
+              _cell(source, "fid", "", len(values_of(source, "fid"))), Cell(NOTHING, "none"))
+             for source in same]
+    lines += [(Cell(row.label), Cell(NOTHING, "none"), published(row, column))
+              for row in lucic2018.ROWS]
+    how = ("python -m experiments.evaluate --workdir=RUN --num_fake=10000 --num_real=10000 "
+           "--against_split=test --metrics=fid")
+    return Table("fashion_mnist_fid", "FID of Fashion-MNIST, beside Lucic et al. 2018",
+                 "Ours: runs scored with 10,000 generated images against the 10,000 of the test "
+                 f"set, which is done by: {how}; images are as large as the run's. Theirs: the "
+                 "best of a search over hyper-parameters for each loss, without spectral "
+                 "normalisation, other networks, 28x28 pixels.",
+                 ("run", "ours: FID ↓", "paper: FID, Lucic et al."), tuple(lines),
+                 tuple({"table": "fashion_mnist_fid", "method": row.label, "metric": "FID",
+                        "paper_value": row.values[column].mean} for row in lucic2018.ROWS))
 
 
 def _of_sweep(sweep: Sweep, runs: list[Run], protocol: Protocol | None, n: int) -> list[Table]:

@@ -236,3 +236,23 @@ def test_a_folder_of_all_tables_is_its_sweeps_in_their_order(tmp_path):
     found = collect([tmp_path / "all"])
     assert [sweep.table for sweep in found.sweeps] == ["2", "norms"]
     assert len(found.runs) == 4 + 3 and not found.notes
+
+
+def test_fashion_mnist_beside_the_published_fids(tmp_path):
+    cells = write_sweep(tmp_path / "plain", TINY)
+    assert "fashion_mnist_fid" not in tables_of(tmp_path / "plain")
+    runs = tmp_path / "runs"
+    for name, n, split, fid in (("resnet", 10_000, "test", 11.9), ("few", 1_000, "test", 99.0),
+                                ("train", 10_000, "train", 5.0)):
+        write_run(runs / name, cells[0], None, earlier={}, dataset="idx:data/fashion-mnist")
+        scored = record(60, {"fid": fid}, n=n)
+        scored["real"]["split"] = split
+        write_scores(runs / name, [scored])
+    table = tables_of(runs)["fashion_mnist_fid"]
+    ours, theirs = table.head[1:]
+    of_us = [row[0].text for row in table.rows if row[1].kind == "ours"]
+    assert of_us == ["runs: resnet"]
+    assert cell(table, "runs: resnet", ours).text == "11.90"
+    assert cell(table, "runs: resnet", ours).source
+    assert cell(table, "WGAN", theirs).text == "21.5"
+    assert cell(table, "WGAN", ours).text == "–"
