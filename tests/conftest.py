@@ -15,6 +15,13 @@ import jax  # noqa: E402  (reads the flags above)
 import pytest  # noqa: E402
 
 
+@pytest.fixture(autouse=True, scope="module")
+def forgotten_programs():
+    """A worker that keeps thousands of compiled programs has 5 GB, and XLA has crashed in it."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def no_compilation_cache():
     """For large programs, whose serialisation is slow and has crashed XLA."""

@@ -82,7 +82,9 @@ class Interruption:
                           else handler)
         if not self._sockets:
             return
-        sys.unraisablehook = self._old_hook
+        # Another's, that was set after ours and is to stay, passes on to ours.
+        if sys.unraisablehook == self._unraisable:
+            sys.unraisablehook = self._old_hook
         signal.set_wakeup_fd(self._old_fd)
         self._sockets[1].close()
         with self._lock:

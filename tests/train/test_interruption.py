@@ -21,6 +21,17 @@ def test_noted_and_the_old_handlers_are_back():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_a_hook_that_was_set_meanwhile_and_is_to_stay_stays(monkeypatch):
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
+    with Interruption():
+        pass
+    assert sys.unraisablehook is sys.__unraisablehook__
+    with Interruption():
+        mine = lambda hooked: None  # noqa: E731  as checkpoint's, of a save that failed
+        sys.unraisablehook = mine
+    assert sys.unraisablehook is mine
+
+
 def test_raised_where_nothing_is_lost():
     with Interruption() as interruption:
         with pytest.raises(Stopped), interruption.abandoning():
