@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import sngan_jax
-from docs import config_table
+from docs import config_table, hours_table
 from docs.docstrings import to_rst
 from sngan_jax import losses
 from sngan_jax.methods import METHODS
@@ -200,6 +200,18 @@ def test_the_table_of_fields_is_that_of_the_code():
     assert page == config_table.page_with_table(page), "run: python docs/config_table.py"
     for file in (ROOT / "experiments" / "configs").glob("[!_]*.py"):
         assert f"`{file.name}" in page, f"configs.md does not name {file.name}"
+
+
+def test_the_hours_are_those_of_the_records_and_the_plans():
+    page = hours_table.PAGE.read_text()
+    assert page == hours_table.page_with_tables(page), "run: python docs/hours_table.py"
+    for (row, place), record in hours_table.read_records().items():
+        own = hours_table.seconds(hours_table.read_records(), row, record["n_dis"])
+        np.testing.assert_allclose(own[place], 1 / record["iterations_per_second"], rtol=1e-3)
+    # The H100's are measured.
+    base, n_dis, rate = hours_table.MEASURED["cnn"]
+    measured = hours_table.seconds(hours_table.read_records(), base, n_dis)[hours_table.H100]
+    np.testing.assert_allclose(measured, 1 / rate)
 
 
 def test_one_version_everywhere():

@@ -30,12 +30,14 @@ def figure10(found: Collection, folder: Path) -> Figure | Missing:
             reasons.append(f"{file} is left out: {error}.")
             continue
         reductions = f"{report['size']}; {report['config']}"
+        rows = [row for part in report["parts"] for row in part["methods"].values()]
+        diamonds = ("Diamonds are the compiler's count of arithmetic, as the same ratio. "
+                    if any("gflop" in row for row in rows) else "")
         return Figure(title, f"By updates of D for one of G. Bars are medians of the ratio to the "
                       f"plain discriminator's time in the same turn, of {report['repeats']} turns "
                       f"of {report['updates']} updates each in one process; lines are quartiles. "
-                      f"Diamonds are the compiler's count of arithmetic, as the same ratio. "
-                      f"Seconds stand at the right. Of random images, with {reductions}. The "
-                      "paper's seconds are of another machine and full size; its text has SN at "
+                      f"{diamonds}Seconds stand at the right. Of random images, with "
+                      f"{reductions}. The paper's seconds are of another machine and full size; its text has SN at "
                       "110 to 120 % of WN on CIFAR-10.",
                       bars(report, folder / "figure10.png"),
                       (f"{file}: {report['command']}; commit {report['commit']}, "

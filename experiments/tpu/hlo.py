@@ -1,7 +1,8 @@
-"""What the compiler's own text of a program says: its all-reduces."""
+"""What the compiler's own text of a program says: all-reduces, and the share of its loop."""
 
 from __future__ import annotations
 
+import collections
 import math
 import re
 from typing import NamedTuple
@@ -10,6 +11,9 @@ _BYTES = {"f64": 8, "f32": 4, "s32": 4, "u32": 4, "bf16": 2, "f16": 2, "u16": 2,
           "pred": 1}
 _INSTRUCTION = re.compile(r"=\s*(?P<shape>.*?)\s+all-reduce(?:-start)?\(")
 _ARRAY = re.compile(r"\b([a-z]+\d*)\[([\d,]*)\]")
+_COMPUTATION = re.compile(r"(?:ENTRY )?%?([\w.-]+) .*\{$")
+_CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
+_BODY = re.compile(r" while\(.*\bbody=%?([\w.-]+)")
 
 
 class AllReduce(NamedTuple):
@@ -46,3 +50,23 @@ def executed(found: list[AllReduce], n_dis: int) -> tuple[int, int]:
     """How many run in an iteration, and the bytes that they sum."""
     times = [n_dis if one.in_loop else 1 for one in found]
     return sum(times), sum(n * one.bytes for n, one in zip(times, found, strict=True))
+
+
+def loop_share(text: str) -> float:
+    """Of the cycles that the compiler estimates for a program, those of its largest loop's body.
+
+    The body, one update of D, is counted once, as in all that the compiler says of a program. NaN
+    where it estimates nothing.
+    """
+    cycles: collections.Counter[str] = collections.Counter()
+    bodies: set[str] = set()
+    name = ""
+    for line in text.splitlines():
+        if not line.startswith(" ") and (begin := _COMPUTATION.match(line)):
+            name = begin[1]
+        if found := _CYCLES.search(line):
+            cycles[name] += int(found[1])
+        if found := _BODY.search(line):
+            bodies.add(found[1])
+    total = cycles.total()
+    return max((cycles[body] for body in bodies), default=0) / total if total else math.nan

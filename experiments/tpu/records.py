@@ -31,5 +31,9 @@ def read(file: str | None) -> list[dict[str, Any]]:
 
 
 def find(records: list[dict[str, Any]], wanted: dict[str, Any]) -> dict[str, Any] | None:
-    """The newest record of a compilation, if there is one."""
-    return next((r for r in reversed(records) if wanted.items() <= r.items()), None)
+    """The newest record of a compilation, if there is one.
+
+    Those without `loop_share` are of a time when the loop over D's updates was taken for one.
+    """
+    return next((r for r in reversed(records) if wanted.items() <= r.items()
+                 and (not r["compiles"] or "loop_share" in r)), None)

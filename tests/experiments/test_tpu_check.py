@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ from experiments.tpu.check import (
     with_batch,
 )
 from experiments.tpu.chips import CHIPS, parse_topology
-from experiments.tpu.hlo import AllReduce, all_reduces, executed
+from experiments.tpu.hlo import AllReduce, all_reduces, executed, loop_share
 from experiments.tpu.records import find, read, same
 from sngan_jax.errors import UserError
 from tests.train.processes import environment
@@ -101,14 +102,35 @@ def test_nothing_is_compiled_twice(tmp_path):
     wanted = same(config, topology, 8)
     file = tmp_path / "records.jsonl"
     assert read(str(file)) == []
-    file.write_text(json.dumps({**wanted, "compiles": True}) + "\n")
+    file.write_text(json.dumps({**wanted, "compiles": True, "loop_share": 0.5}) + "\n")
     assert find(read(str(file)), wanted)["compiles"]
+    # A record of a version that took the loop over D's updates for one update is none.
+    assert find([{**wanted, "compiles": True}], wanted) is None
     for other in (same(config, topology, 16), same(config, parse_topology("v5e-8"), 8),
                   same(cifar10_resnet.get_config("wgan_gp"), topology, 8)):
         assert find(read(str(file)), other) is None
     file.write_text("{")
     with pytest.raises(UserError, match="cannot be read"):
         read(str(file))
+
+
+def test_the_share_of_the_loop_is_that_of_the_cycles():
+    text = """HloModule jit_iteration
+%body.2 (arg: f32[]) -> f32[] {
+  %a = f32[] add(%x, %y), backend_config={"estimated_cycles":"30"}
+}
+%small (arg: f32[]) -> f32[] {
+  %b = f32[] add(%x, %y), backend_config={"estimated_cycles":"1"}
+}
+ENTRY %main.3 (arg: f32[]) -> f32[] {
+  %c = f32[] add(%x, %y), backend_config={"estimated_cycles":"9"}
+  %w = (f32[]) while(%t), condition=%c.1, body=%small, metadata={}
+  %v = (f32[]) while(%t), condition=%c.1, body=%body.2, metadata={}
+}
+"""
+    assert loop_share(text) == pytest.approx(30 / 40)
+    assert loop_share(text.replace("while", "call")) == 0
+    assert math.isnan(loop_share("HloModule nothing"))
 
 
 def test_the_stored_records_are_whole():
@@ -121,6 +143,12 @@ def test_the_stored_records_are_whole():
         assert record["all_reduces"] == record["n_dis"] + 1
         assert record["devices"] == parse_topology(record["topology"]).devices
         assert len(row(record)) == 12
+        updates = 1 + (record["n_dis"] - 1) * record["loop_share"]
+        assert record["compute_seconds"] == pytest.approx(
+            updates * record["optimal_seconds"], rel=1e-3)
+        seconds = record["compute_seconds"] + record["communication_seconds"]
+        assert record["iterations_per_second"] == pytest.approx(1 / seconds)
+        assert record["hours"] == pytest.approx(record["iterations"] * seconds / 3600)
     # Every config of the paper fits the smallest v3.
     assert len({(r["model"], r["image_size"]) for r in records
                 if r["topology"] == "v3:2x2x1"}) == 5
@@ -140,6 +168,37 @@ def compiled(*arguments):
 
 needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason=(
     "needs the TPU compiler: pip install -e '.[tpu-check]'"))
+
+
+_WRITTEN_OUT = """
+import json, sys
+import sngan_jax.train.step as step
+from experiments.read_config import read_config
+from experiments.tpu.check import check, facts_of
+from experiments.tpu.chips import parse_topology
+
+repeat = step._repeat
+if sys.argv[1] == "written out":
+    step._repeat = lambda body, carry, times, platform: repeat(body, carry, times, "cpu")
+config = read_config("experiments/configs/digits.py", ["n_dis=5"], 8)
+print(json.dumps(check(config, parse_topology("v3-8"), facts_of(config, 0, 0))))
+"""
+
+
+@needs_libtpu
+@pytest.mark.slow
+def test_a_loop_over_five_updates_takes_the_time_of_five():
+    """Against the same updates one after the other, of which the compiler counts each."""
+    records = {}
+    for form in ("loop", "written out"):
+        done = subprocess.run([sys.executable, "-c", _WRITTEN_OUT, form], cwd=ROOT, text=True,
+                              env=environment(1), capture_output=True, timeout=500)
+        assert done.returncode == 0, done.stderr
+        records[form] = json.loads(done.stdout.splitlines()[-1])
+    loop, each = records["loop"], records["written out"]
+    assert each["optimal_seconds"] > 2.5 * loop["optimal_seconds"]
+    assert loop["compute_seconds"] == pytest.approx(each["optimal_seconds"], rel=0.02)
+    assert loop["flops"] * (1 + 4 * loop["loop_share"]) == pytest.approx(each["flops"], rel=0.02)
 
 
 @needs_libtpu

@@ -242,11 +242,14 @@ def test_fashion_mnist_beside_the_published_fids(tmp_path):
     cells = write_sweep(tmp_path / "plain", TINY)
     assert "fashion_mnist_fid" not in tables_of(tmp_path / "plain")
     runs = tmp_path / "runs"
-    for name, n, split, fid in (("resnet", 10_000, "test", 11.9), ("few", 1_000, "test", 99.0),
-                                ("train", 10_000, "train", 5.0)):
-        write_run(runs / name, cells[0], None, earlier={}, dataset="idx:data/fashion-mnist")
+    for name, n, split, data, fid in (
+            ("resnet", 10_000, "test", "idx:data/fashion-mnist", 11.9),
+            ("few", 1_000, "test", "idx:data/fashion-mnist", 99.0),
+            ("train", 10_000, "train", "idx:data/fashion-mnist", 5.0),
+            ("other", 10_000, "test", "tfds:cifar10", 20.0)):
+        write_run(runs / name, cells[0], None, earlier={}, dataset=data)
         scored = record(60, {"fid": fid}, n=n)
-        scored["real"]["split"] = split
+        scored["real"] |= {"split": split, "images": data}
         write_scores(runs / name, [scored])
     table = tables_of(runs)["fashion_mnist_fid"]
     ours, theirs = table.head[1:]
@@ -256,3 +259,6 @@ def test_fashion_mnist_beside_the_published_fids(tmp_path):
     assert cell(table, "runs: resnet", ours).source
     assert cell(table, "WGAN", theirs).text == "21.5"
     assert cell(table, "WGAN", ours).text == "–"
+    of_csv = [row for row in table.records if row.get("value")]
+    assert {row["run_folder"] for row in of_csv if row["seed"] != "all"} == {str(runs / "resnet")}
+    assert len(table.records) == 2 + 7
