@@ -37,8 +37,8 @@ def figure10(found: Collection, folder: Path) -> Figure | Missing:
                       f"plain discriminator's time in the same turn, of {report['repeats']} turns "
                       f"of {report['updates']} updates each in one process; lines are quartiles. "
                       f"{diamonds}Seconds stand at the right. Of random images, with "
-                      f"{reductions}. The paper's seconds are of another machine and full size; its text has SN at "
-                      "110 to 120 % of WN on CIFAR-10.",
+                      f"{reductions}. The paper's seconds are of another machine and full "
+                      "size; its text has SN at 110 to 120 % of WN on CIFAR-10.",
                       bars(report, folder / "figure10.png"),
                       (f"{file}: {report['command']}; commit {report['commit']}, "
                        f"{report['device']}, {report['cores']} cores, {report['machine']}, jax "
