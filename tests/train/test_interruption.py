@@ -12,13 +12,13 @@ from sngan_jax.train.interruption import Interruption, Stopped
 
 
 def test_noted_and_the_old_handlers_are_back():
-    old = signal.getsignal(signal.SIGTERM)
+    old, old_interrupt = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with Interruption() as interruption:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.01)
         assert interruption.signal == signal.SIGTERM
         assert signal.getsignal(signal.SIGTERM) == old  # a second one acts as usual
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is old_interrupt
 
 
 def test_a_hook_that_was_set_meanwhile_and_is_to_stay_stays(monkeypatch):
