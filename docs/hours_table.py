@@ -65,25 +65,22 @@ def compile_missing() -> None:
                     file.write(json.dumps({"row": row, **record}) + "\n")
 
 
-def updates(record: dict[str, Any], n_dis: int) -> float:
-    """How many times the work that the compiler counts, with one update of D, is done."""
-    return 1 + (n_dis - 1) * record["loop_share"]
-
-
 def seconds(records: dict[tuple[str, str], dict[str, Any]], row: str, n_dis: int
             ) -> dict[str, float]:
     """{device: seconds of an iteration}."""
+    from experiments.tpu.hlo import updates
+
     found = {}
     for place in SLICES.values():
         record = records[row, place]
         # A number of updates that was not compiled: communication in proportion.
-        found[place] = (record["optimal_seconds"] * updates(record, n_dis)
+        found[place] = (record["optimal_seconds"] * updates(n_dis, record["loop_share"])
                         + record["communication_seconds"] * (n_dis + 1) / (record["n_dis"] + 1))
     base, base_n_dis, rate = MEASURED["cnn" if "cnn" in row else "resnet"]
 
     def work(row: str, n_dis: int) -> float:
         record = records[row, "v5e-8"]
-        return record["flops"] * updates(record, n_dis)
+        return record["flops"] * updates(n_dis, record["loop_share"])
 
     found[H100] = work(row, n_dis) / work(base, base_n_dis) / rate
     return found

@@ -205,12 +205,13 @@ def test_the_table_of_fields_is_that_of_the_code():
 def test_the_hours_are_those_of_the_records_and_the_plans():
     page = hours_table.PAGE.read_text()
     assert page == hours_table.page_with_tables(page), "run: python docs/hours_table.py"
-    for (row, place), record in hours_table.read_records().items():
-        own = hours_table.seconds(hours_table.read_records(), row, record["n_dis"])
+    records = hours_table.read_records()
+    for (row, place), record in records.items():
+        own = hours_table.seconds(records, row, record["n_dis"])
         np.testing.assert_allclose(own[place], 1 / record["iterations_per_second"], rtol=1e-3)
     # The H100's are measured.
     base, n_dis, rate = hours_table.MEASURED["cnn"]
-    measured = hours_table.seconds(hours_table.read_records(), base, n_dis)[hours_table.H100]
+    measured = hours_table.seconds(records, base, n_dis)[hours_table.H100]
     np.testing.assert_allclose(measured, 1 / rate)
 
 

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from experiments.tpu.chips import CHIPS, GIB, Topology
-from experiments.tpu.hlo import all_reduces, executed, loop_share
+from experiments.tpu.hlo import all_reduces, executed, loop_share, updates
 from sngan_jax.compilation import OPTIONS
 from sngan_jax.errors import UserError
 from sngan_jax.models.build import fusion_of
@@ -180,8 +180,7 @@ def cost_of(compiled: Any, config: Any, topology: Topology) -> dict[str, Any]:
     seconds, without = estimate(cost.get("optimal_seconds", math.nan))
     text = compiled.as_text()
     found, share = all_reduces(text), loop_share(text)
-    # The compiler counts the loop over D's updates as one update.
-    compute = seconds * (1 + (config.n_dis - 1) * share) if config.n_dis > 1 else seconds
+    compute = seconds * updates(config.n_dis, share)
     gradients = [one for one in found if not one.of_norm]
     norms = [one for one in found if one.of_norm]
     count, size = executed(found, config.n_dis)

@@ -52,6 +52,15 @@ def executed(found: list[AllReduce], n_dis: int) -> tuple[int, int]:
     return sum(times), sum(n * one.bytes for n, one in zip(times, found, strict=True))
 
 
+def updates(n_dis: int, share: float) -> float:
+    """How many times an iteration does the work that the compiler counts, with one update of D.
+
+    Args:
+      share: `loop_share`; not asked for where n_dis is 1.
+    """
+    return 1 + (n_dis - 1) * share if n_dis > 1 else 1.0
+
+
 def loop_share(text: str) -> float:
     """Of the cycles that the compiler estimates for a program, those of its largest loop's body.
 
