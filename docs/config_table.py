@@ -29,7 +29,7 @@ def table() -> str:
     """Markdown: one table for each heading of experiments/configs/paper.py."""
     sys.path.insert(0, str(ROOT))
     from experiments.configs.paper import SETTINGS, paper_defaults
-    from sngan_jax.train.validate import FIELDS
+    from sngan_jax.run.validate import FIELDS
 
     source = (ROOT / "experiments" / "configs" / "paper.py").read_text()
     source = source.split("\ndef resnet_defaults")[0]

@@ -13,15 +13,15 @@ from absl import flags
 
 from experiments import cli
 from sngan_jax.analysis.audit import audit, table
-from sngan_jax.atomic import sentences, write_text
+from sngan_jax.base.errors import UserError
+from sngan_jax.base.files import write_errors, write_text
 from sngan_jax.data import scale
-from sngan_jax.errors import UserError
-from sngan_jax.figures import save_spectra
 from sngan_jax.metrics.evaluate import chosen_rows, open_images, pixels
 from sngan_jax.models.build import build_models
-from sngan_jax.sampling import even_labels
-from sngan_jax.train.restore import RestoredRun, restore_run
-from sngan_jax.train.workdir import environment, make_workdir, write_json
+from sngan_jax.run.figures import save_spectra
+from sngan_jax.run.restore import RestoredRun, restore_run
+from sngan_jax.run.workdir import environment, make_workdir, write_json
+from sngan_jax.step.sampling import even_labels
 
 WORKDIR = flags.DEFINE_string("workdir", None, "The folder of a run of experiments.train.")
 CHECKPOINT = flags.DEFINE_integer("checkpoint", None, "An iteration; the newest one otherwise.")
@@ -59,7 +59,7 @@ def main() -> None:
               "model": config.model, "dataset": config.dataset,
               **{key: about[key] for key in ("commit", "command", "date", "devices", "cores")}}
     text = table(record)
-    with sentences("the audit", out):
+    with write_errors("the audit", out):
         write_json(out / "audit.json", record)
         write_text(out / "audit.md", f"# Lipschitz audit of iteration {run.iteration:,}\n\n{text}\n"
                    f"\nIn {record['protocol']['units']}. docs/audit.md explains the numbers.\n")

@@ -14,8 +14,8 @@ from absl import flags
 
 from experiments import cli
 from experiments.digit_grades import Grader
-from sngan_jax.errors import UserError
-from sngan_jax.train.restore import restore_run
+from sngan_jax.base.errors import UserError
+from sngan_jax.run.restore import restore_run
 
 WORKDIR = flags.DEFINE_string("workdir", None, "The folder of a run on the digits.")
 NUM = flags.DEFINE_integer("num", 1000, "How many samples.", lower_bound=10)

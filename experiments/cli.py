@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from sngan_jax.cache import keep_compiled_programs
-from sngan_jax.errors import UserError
-from sngan_jax.train.validate import FIELDS, unknown_field
+from sngan_jax.base.cache import keep_compiled_programs
+from sngan_jax.base.errors import UserError
+from sngan_jax.run.validate import FIELDS, unknown_field
 
 BAD_INPUT = 2
 

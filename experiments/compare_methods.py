@@ -25,12 +25,12 @@ from ml_collections import ConfigDict
 from experiments import cli
 from experiments.configs import digits
 from experiments.digit_grades import Grader
-from sngan_jax.atomic import write_text
-from sngan_jax.errors import UserError
+from sngan_jax.base.errors import UserError
+from sngan_jax.base.files import write_text
 from sngan_jax.methods import METHODS, layer_fields
-from sngan_jax.train.loop import train
-from sngan_jax.train.restore import restore_run
-from sngan_jax.train.workdir import environment, write_json
+from sngan_jax.run.loop import train
+from sngan_jax.run.restore import restore_run
+from sngan_jax.run.workdir import environment, write_json
 
 WORKDIR = flags.DEFINE_string("workdir", None, "A folder for the runs, one below it for each.")
 OUT = flags.DEFINE_string("out", None, "The Markdown file to write; none where it is left out.")

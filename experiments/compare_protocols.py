@@ -17,13 +17,13 @@ from typing import NamedTuple
 from absl import flags
 
 from experiments import cli
-from sngan_jax.cache import cache_folder
-from sngan_jax.errors import UserError
+from sngan_jax.base.cache import cache_folder
+from sngan_jax.base.errors import UserError
 from sngan_jax.metrics.choice import make_extractor
 from sngan_jax.metrics.evaluate import append_record, of_images, of_samples, open_images, score
 from sngan_jax.metrics.protocol import protocol_of
 from sngan_jax.metrics.scores import METRICS
-from sngan_jax.train.restore import restore_run
+from sngan_jax.run.restore import restore_run
 
 
 class Row(NamedTuple):

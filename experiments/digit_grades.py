@@ -8,8 +8,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.svm import SVC
 
 from sngan_jax.metrics.frechet import frechet_distance, moments
-from sngan_jax.sampling import even_labels
-from sngan_jax.train.restore import RestoredRun
+from sngan_jax.run.restore import RestoredRun
+from sngan_jax.step.sampling import even_labels
 
 
 class Grader:

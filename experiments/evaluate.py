@@ -21,8 +21,8 @@ from pathlib import Path
 from absl import flags
 
 from experiments import cli
-from sngan_jax.cache import cache_folder
-from sngan_jax.errors import UserError
+from sngan_jax.base.cache import cache_folder
+from sngan_jax.base.errors import UserError
 from sngan_jax.metrics.choice import make_extractor
 from sngan_jax.metrics.evaluate import (
     SCORES,
@@ -34,7 +34,7 @@ from sngan_jax.metrics.evaluate import (
     of_statistics,
     open_images,
     score,
-    table,
+    score_table,
 )
 from sngan_jax.metrics.extractor import Extractor
 from sngan_jax.metrics.protocol import FREE, Protocol, protocol_of
@@ -47,10 +47,10 @@ from sngan_jax.metrics.scores import (
     check_names,
     needs_reference,
 )
-from sngan_jax.sampling import BN_MODES
-from sngan_jax.train.evaluation import best_of, recorded
-from sngan_jax.train.restore import RestoredRun, restore_run, saved_iterations
-from sngan_jax.train.validate import names_of
+from sngan_jax.run.evaluation import best_of, recorded
+from sngan_jax.run.restore import RestoredRun, restore_run, saved_iterations
+from sngan_jax.run.validate import names_of
+from sngan_jax.step.sampling import BN_MODES
 
 WORKDIR = flags.DEFINE_string("workdir", None, "The folder of a run, whose samples are scored.")
 CHECKPOINT = flags.DEFINE_string("checkpoint", "last", "last, best (by the first metric), each, or "
@@ -272,7 +272,7 @@ def finish(records: list[dict], file: Path) -> None:
     for record in records:
         append_record(file, record)
     extractor, few = records[0]["extractor"], warning(records[0])
-    print(table(records))
+    print(score_table(records))
     print(f"{extractor}, checksum {records[0]['checksum']}"
           + (f", resize {records[0]['resize']}" if records[0]["resize"] else "")
           + f"; recorded in {file}")

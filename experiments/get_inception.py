@@ -15,8 +15,8 @@ from pathlib import Path
 from absl import flags
 
 from experiments import cli
-from sngan_jax.cache import cache_folder
-from sngan_jax.errors import UserError
+from sngan_jax.base.cache import cache_folder
+from sngan_jax.base.errors import UserError
 from sngan_jax.metrics.inception_sources import (
     KNOWN,
     RELEASES,

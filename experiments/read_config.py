@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from sngan_jax.errors import UserError
-from sngan_jax.train.validate import FIELDS, unknown_field, validate
+from sngan_jax.base.errors import UserError
+from sngan_jax.run.validate import FIELDS, unknown_field, validate
 
 
 def read_config(text: str, changes: Iterable[str], device_count: int) -> Any:

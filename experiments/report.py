@@ -23,9 +23,9 @@ from experiments.reports.page import MARKDOWN, PAGE, PICTURES, TABLES, Report, w
 from experiments.reports.parts import Missing
 from experiments.reports.runs import FINISHED, collect
 from experiments.reports.tables import make_tables
-from sngan_jax.atomic import sentences
-from sngan_jax.errors import UserError
-from sngan_jax.train.workdir import commit, make_workdir
+from sngan_jax.base.errors import UserError
+from sngan_jax.base.files import write_errors
+from sngan_jax.run.workdir import commit, make_workdir
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folders of sweeps, of runs, or a run's own; "
                               "several with commas.")
@@ -51,7 +51,7 @@ def make_report(folders: Sequence[Path], out: Path) -> None:
     _check(out)
     for note in found.notes:
         print(f"warning: {note}", file=sys.stderr)
-    with sentences("the report", out):
+    with write_errors("the report", out):
         pictures = make_workdir(out / PICTURES)
         for old in pictures.glob("*.png"):
             old.unlink()

@@ -24,11 +24,11 @@ import numpy as np
 from absl import flags
 
 from experiments import cli
-from sngan_jax.errors import UserError
-from sngan_jax.figures import save_grid
-from sngan_jax.latent import WALKS, class_walk
-from sngan_jax.sampling import even_labels
-from sngan_jax.train.restore import RestoredRun, restore_run
+from sngan_jax.base.errors import UserError
+from sngan_jax.run.figures import save_grid
+from sngan_jax.run.restore import RestoredRun, restore_run
+from sngan_jax.step.latents import WALKS, class_walk
+from sngan_jax.step.sampling import even_labels
 
 WORKDIR = flags.DEFINE_string("workdir", None, "The folder of a run of experiments.train.")
 NUM = flags.DEFINE_integer("num", 100, "How many samples.")

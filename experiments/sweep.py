@@ -41,7 +41,7 @@ from experiments.sweeps.tables import (
     plan_table,
     tables_of,
 )
-from sngan_jax.errors import UserError
+from sngan_jax.base.errors import UserError
 
 CONFIG = flags.DEFINE_string("config", None, "A config file, as experiments/configs/digits.py:sn.")
 WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the sweep.")

@@ -29,8 +29,8 @@ from experiments.bench.timing import print_table
 from experiments.tpu.check import ROW, check, facts_of, row, table
 from experiments.tpu.chips import parse_topology
 from experiments.tpu.records import find, read, same
-from sngan_jax.errors import UserError
-from sngan_jax.provenance import commit
+from sngan_jax.base.errors import UserError
+from sngan_jax.base.provenance import commit
 
 cli.define_config()
 TOPOLOGY = flags.DEFINE_string("topology", "v3-8", "A slice, as v3-8, v5e-256 or v4:2x2x2.")

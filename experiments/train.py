@@ -16,9 +16,9 @@ import experiments.stopping  # noqa: F401, I001  (first: a signal may come while
 from absl import flags
 
 from experiments import cli
-from sngan_jax.train import distributed
-from sngan_jax.train.interruption import STOPPED
-from sngan_jax.train.loop import train
+from sngan_jax.run import distributed
+from sngan_jax.run.interruption import STOPPED
+from sngan_jax.run.loop import train
 
 cli.define_config()
 WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run, created where missing.")

@@ -1,7 +1,7 @@
 """The collection 'spectral' of a whole model at once: power steps, σ, singular values.
 
 These work on the variables alone. What variables cannot tell is a convolution's geometry
-(norm='operator') and a layer's mask: for models with such layers pass `specs`, from
+(divisor='operator') and a layer's mask: for models with such layers pass `specs`, from
 `layers.layer_specs(module, variables, *inputs)`; without it they end in an error, never in a
 wrong matrix. Layers stacked by `nn.scan` or `nn.vmap` along axis 0 give stacked results.
 """
@@ -16,7 +16,7 @@ from flax.core import meta
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from sngan_jax import spectral
-from sngan_jax.norms import NORMS, State
+from sngan_jax.divisors import DIVISORS, State
 from sngan_jax.reparametrization import COLLECTION, WEIGHTS, Spec
 
 Variables = Mapping[str, Any]
@@ -58,8 +58,8 @@ def sigmas(variables: Variables, specs: Specs | None = None) -> dict[str, jax.Ar
     Returns:
       {'path/of/layer': σ}, float scalars (stacked for stacked layers), in the order of the tree. A
       weight that is not called 'kernel' or 'embedding' has its name at the end; a model that is
-      itself one layer has the key 'kernel' or 'embedding'. Layers without vectors (norm='weight',
-      'frobenius') are left out.
+      itself one layer has the key 'kernel' or 'embedding'. Layers without vectors
+      (divisor='weight', 'frobenius') are left out.
 
     Raises:
       ValueError: as `update_spectral`.
@@ -183,12 +183,12 @@ def _spec_from_shapes(key: str, weight: jax.Array, group: State, state: State
             f"'{key}': vectors of the shapes {shapes} do not belong to a weight of shape "
             f"{tuple(weight.shape)}: pass collections of one model, stacked along axis 0 if at all"
         )
-    norm = next((n for n in ("operator", "bidirectional") if _has(state, n)), "spectral")
-    return Spec(norm, layout, None, None), stacked
+    divisor = next((n for n in ("operator", "bidirectional") if _has(state, n)), "spectral")
+    return Spec(divisor, layout, None, None), stacked
 
 
-def _has(state: State, norm: str) -> bool:
-    return {"operator": "u_operator", "bidirectional": "u_in"}[norm] in state
+def _has(state: State, divisor: str) -> bool:
+    return {"operator": "u_operator", "bidirectional": "u_in"}[divisor] in state
 
 
 def _trailing_layout(shape: tuple[int, ...], blocks: int, rows: int, state: State) -> str | None:
@@ -212,7 +212,7 @@ def _batched(entries: list[_Entry]) -> Collection[list[_Entry]]:
             plain, size = entry.spec.geometry
             geometry = (repr(plain), size)
         shape = entry.weight.shape[entry.stacked :]
-        key = (entry.spec.norm, entry.spec.layout, geometry, shape, entry.weight.dtype)
+        key = (entry.spec.divisor, entry.spec.layout, geometry, shape, entry.weight.dtype)
         # A mask is an array: equal ones cannot be told cheaply, so each is a group of its own.
         groups.setdefault(key if entry.spec.mask is None else entry.key, []).append(entry)
     return groups.values()
@@ -221,10 +221,10 @@ def _batched(entries: list[_Entry]) -> Collection[list[_Entry]]:
 def _measure(entries: list[_Entry], steps: int) -> tuple[list[jax.Array], list[State]]:
     """(σ, state) of entries of one kind, all computed in a single batch."""
     spec = entries[0].spec
-    norm = NORMS[spec.norm]
+    divisor = DIVISORS[spec.divisor]
 
     def one(weight: jax.Array, state: State) -> tuple[jax.Array, State]:
-        return norm.measure(spec.weight(weight), state, steps)
+        return divisor.measure(spec.weight(weight), state, steps)
 
     if len(entries) == 1 and not entries[0].stacked:
         sigma, state = one(entries[0].weight, entries[0].state)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from flax import linen as nn
 
 from sngan_jax.collection import sigmas, singular_values, update_spectral
-from sngan_jax.norms import NORMS, STATELESS
+from sngan_jax.divisors import DIVISORS, STATELESS
 from sngan_jax.reparametrization import (
     LINEAR,
     WEIGHTS,
@@ -49,9 +49,10 @@ __all__ = [
 ]
 
 L = TypeVar("L", bound=nn.Module)
+Layer = Callable[..., nn.Module]  # a layer class, or what stands in for one
 
 OPTIONS: dict[str, Any] = {
-    "norm": "spectral",
+    "divisor": "spectral",
     "n_steps": 1,
     "warmup_steps": 15,
     "lipschitz": 1.0,
@@ -67,7 +68,7 @@ def normalized(layer_class: type[L], *, weights: Mapping[str, str] | None = None
     Everything of the layer class is kept. The new class takes these keyword arguments besides, and
     those given here are its defaults:
 
-      norm: what σ is.
+      divisor: what σ is.
         'spectral': the largest singular value of the (outputs, rest) matrix (paper, section 2.1).
         'operator': the norm of the convolution itself, for the size of input that the layer was
           initialised with (Farnia, Zhang, Tse, ICLR 2019); for layers that are no convolution, the
@@ -81,7 +82,7 @@ def normalized(layer_class: type[L], *, weights: Mapping[str, str] | None = None
       warmup_steps: power steps at init; 15, and 0 for the paper's.
       lipschitz: K; 1 in the paper.
       learnable_scale: W̄ = γ·W/σ with the parameter 'gamma', a scalar that starts at σ (paper,
-        Appendix E); for norm='weight' one for each row.
+        Appendix E); for divisor='weight' one for each row.
       cap: divide only where σ > K (Gouk, Frank, Pfahringer, Cree, 2018).
 
     Args:
@@ -127,7 +128,7 @@ def _normalized(layer_class: Any, layouts: tuple[tuple[str, str], ...] | None,
         )
 
     class Normalized(layer_class, kw_only=True):  # type: ignore[call-arg]  # Linen's keyword
-        norm: str = defaults["norm"]
+        divisor: str = defaults["divisor"]
         n_steps: int = defaults["n_steps"]
         warmup_steps: int = defaults["warmup_steps"]
         lipschitz: float = defaults["lipschitz"]
@@ -149,7 +150,7 @@ def _normalized(layer_class: Any, layouts: tuple[tuple[str, str], ...] | None,
             return nn.meta.unbox(bar) if unbox else bar
 
     _check_options(Normalized, "normalized()")
-    prefix = {"weight": "WN", "frobenius": "FN"}.get(defaults["norm"], "SN")
+    prefix = {"weight": "WN", "frobenius": "FN"}.get(defaults["divisor"], "SN")
     Normalized.__name__ = Normalized.__qualname__ = prefix + layer_class.__name__
     Normalized.__doc__ = (
         f"`{layer_class.__name__}` with K·W/σ(W) for its weight W; see `layers.normalized`."
@@ -217,9 +218,10 @@ def _normalize_parts(options: Options, call_next: Callable[..., Any], args: tupl
 
 
 def _check_options(options: Any, name: str) -> None:
-    if options.norm not in NORMS:
+    if options.divisor not in DIVISORS:
         raise ValueError(
-            f"{name}: norm={options.norm!r} is unknown: use one of {', '.join(map(repr, NORMS))}"
+            f"{name}: divisor={options.divisor!r} is unknown: use one of "
+            f"{', '.join(map(repr, DIVISORS))}"
         )
     if not (options.lipschitz > 0 and math.isfinite(options.lipschitz)):
         raise ValueError(f"{name}: lipschitz={options.lipschitz} must be a positive number")
@@ -232,9 +234,9 @@ def _check_options(options: Any, name: str) -> None:
         raise ValueError(f"{name}: warmup_steps={options.warmup_steps} must be 0 or more")
     steps = {key: getattr(options, key) for key in ("n_steps", "warmup_steps")}
     changed = [key for key, value in steps.items() if value != OPTIONS[key]]
-    if changed and options.norm in STATELESS:
+    if changed and options.divisor in STATELESS:
         raise ValueError(
-            f"{name}: norm={options.norm!r} needs no power iteration, so leave out "
+            f"{name}: divisor={options.divisor!r} needs no power iteration, so leave out "
             f"{changed[0]}={steps[changed[0]]}"
         )
     if options.learnable_scale and (options.lipschitz != 1 or options.cap):
@@ -247,7 +249,7 @@ def _check_options(options: Any, name: str) -> None:
 if TYPE_CHECKING:
 
     class _WithOptions(nn.Module, kw_only=True):
-        norm: str = "spectral"
+        divisor: str = "spectral"
         n_steps: int = 1
         warmup_steps: int = 15
         lipschitz: float = 1.0

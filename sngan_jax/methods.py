@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 
-from sngan_jax.layers import normalized
-from sngan_jax.models.blocks import Layer, Norm
-from sngan_jax.normalization import BatchNorm, LayerNorm
+from sngan_jax.activation_norms import BatchNorm, LayerNorm, Norm
+from sngan_jax.layers import Layer, normalized
 
 
 class Layers(NamedTuple):
@@ -30,29 +29,30 @@ class Method(NamedTuple):
     """A row of the paper's tables.
 
     layers: config -> `Layers`.
-    loss, norm, regularizer, constraint: keys of `losses.LOSSES`, `NORMS`,
+    loss, activation_norm, regularizer, constraint: keys of `losses.LOSSES`, `ACTIVATION_NORMS`,
       `regularizers.REGULARIZERS` and `regularizers.CONSTRAINTS`.
     """
 
     layers: Callable[[Any], Layers] = lambda config: Layers()
     loss: str = "non_saturating"
-    norm: str = "none"
+    activation_norm: str = "none"
     regularizer: str = "none"
     constraint: str = "none"
 
 
-def _divided(norm: str, **options: Any) -> Layers:
+def _divided(divisor: str, **options: Any) -> Layers:
     plain: tuple[type[nn.Module], ...] = (nn.Conv, nn.Dense, nn.Embed)
-    return Layers(*(normalized(layer, norm=norm, **options) for layer in plain))
+    return Layers(*(normalized(layer, divisor=divisor, **options) for layer in plain))
 
 
-def _iterated(norm: str, config: Any, **options: Any) -> Layers:
-    return _divided(norm, n_steps=config.power_steps, warmup_steps=config.power_warmup, **options)
+def _iterated(divisor: str, config: Any, **options: Any) -> Layers:
+    return _divided(divisor, n_steps=config.power_steps, warmup_steps=config.power_warmup,
+                    **options)
 
 
-def _bounded(norm: str) -> Method:
+def _bounded(divisor: str) -> Method:
     """K·W/σ with σ by power iteration."""
-    return Method(lambda config: _iterated(norm, config, lipschitz=config.lipschitz))
+    return Method(lambda config: _iterated(divisor, config, lipschitz=config.lipschitz))
 
 
 def _orthonormal(config: Any) -> Layers:
@@ -73,8 +73,8 @@ METHODS: dict[str, Method] = {
     "weight_clipping": Method(constraint="clip"),
     "gan_gp": Method(regularizer="gradient_penalty"),
     "wgan_gp": Method(loss="wasserstein", regularizer="gradient_penalty"),
-    "batch_norm": Method(norm="batch"),
-    "layer_norm": Method(norm="layer"),
+    "batch_norm": Method(activation_norm="batch"),
+    "layer_norm": Method(activation_norm="layer"),
     "weight_norm": Method(lambda config: _divided("weight", lipschitz=config.lipschitz)),
     "frobenius": Method(lambda config: _divided("frobenius", lipschitz=config.lipschitz)),
     "orthonormal": Method(_orthonormal, regularizer="orthonormal"),
@@ -95,7 +95,7 @@ METHODS: dict[str, Method] = {
 
 # Norms of the discriminator's activations, without the multiplier γ (paper §4.1): a name ->
 # (config, the pmap axis that statistics are averaged over) -> norm.
-NORMS: dict[str, Callable[[Any, str | None], Norm]] = {
+ACTIVATION_NORMS: dict[str, Callable[[Any, str | None], Norm]] = {
     "none": lambda config, axis_name: None,
     "batch": lambda config, axis_name: functools.partial(
         BatchNorm, use_scale=False, momentum=config.bn_decay, epsilon=config.bn_epsilon,
@@ -111,7 +111,7 @@ def method_of(config: Any) -> Method:
       config: fields `method`, and `loss`, `discriminator_norm` and `regularizer`, each empty for
         the method's own.
     """
-    replaced = {"loss": config.loss, "norm": config.discriminator_norm,
+    replaced = {"loss": config.loss, "activation_norm": config.discriminator_norm,
                 "regularizer": config.regularizer}
     return METHODS[config.method]._replace(**{k: v for k, v in replaced.items() if v})
 

@@ -1,7 +1,7 @@
 """One weight of one Linen layer: its layout, its state in the collection 'spectral', and W̄.
 
 `layers.py` makes layer classes out of this. W̄ is that of the paper's equation 8, or what another
-norm makes of W (`norms.py`).
+norm makes of W (`divisors.py`).
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from flax.linen.recurrent import DenseParams
 from jax import lax
 
 from sngan_jax import spectral
-from sngan_jax.norms import NORMS, Weight
+from sngan_jax.divisors import DIVISORS, Weight
 from sngan_jax.operators import Shape
 
 COLLECTION = "spectral"
@@ -37,7 +37,7 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 class Options(Protocol):
     """The arguments of `layers.normalized`."""
 
-    norm: str
+    divisor: str
     n_steps: int
     warmup_steps: int
     lipschitz: float
@@ -71,26 +71,26 @@ def reparametrize(layer: nn.Module, options: Options, name: str, boxed: Any,
         )
     call = getattr(layer, "_call", None)
     spec = Spec(
-        options.norm,
+        options.divisor,
         layout or layout_of(layer, raw, call),
         getattr(layer, "mask", None),
-        geometry_of(layer, call) if options.norm == "operator" else None,
+        geometry_of(layer, call) if options.divisor == "operator" else None,
     )
     if (recorder := _recorder.get()) is not None:
         recorder[(*layer.path, name)] = spec
     wide = raw.astype(spectral.iteration_dtype(raw.dtype))
     weight = spec.weight(wide)
-    norm = _measured(layer, options, name, weight, spec, where)
-    bar = spectral.divide(wide, norm, options.lipschitz, options.cap)
+    divisor = _measured(layer, options, name, weight, spec, where)
+    bar = spectral.divide(wide, divisor, options.lipschitz, options.cap)
     if options.learnable_scale:
-        bar = bar * _gamma(layer, options, name, raw.dtype, weight, norm, where)
+        bar = bar * _gamma(layer, options, name, raw.dtype, weight, divisor, where)
     return meta.replace_boxed(boxed, bar.astype(raw.dtype))
 
 
 class Spec(NamedTuple):
     """What the variables alone do not tell about a normalised weight; the mask is of its shape."""
 
-    norm: str
+    divisor: str
     layout: str
     mask: jax.typing.ArrayLike | None
     geometry: tuple[nn.Module, Shape] | None
@@ -141,10 +141,10 @@ def layer_specs(module: nn.Module, variables: Mapping[str, Any], *args: Any, **k
 
 def _measured(layer: nn.Module, options: Options, name: str, weight: Weight, spec: Spec,
               where: str) -> jax.Array:
-    norm = NORMS[options.norm]
-    shapes = norm.shapes(weight)
+    divisor = DIVISORS[options.divisor]
+    shapes = divisor.shapes(weight)
     if not shapes:
-        return norm.measure(weight, {}, 0)[0]
+        return divisor.measure(weight, {}, 0)[0]
     store = _Store(layer, name)
     mutable = layer.is_mutable_collection(COLLECTION)
     state = {key: vector for key in shapes if (vector := store.get(key)) is not None}
@@ -157,10 +157,10 @@ def _measured(layer: nn.Module, options: Options, name: str, weight: Weight, spe
             )
         # Not the 'params' stream: the parameters must be those of the plain layer.
         rng = layer.make_rng(COLLECTION) if layer.has_rng(COLLECTION) else jax.random.key(0)
-        state = norm.start(weight, rng, options.warmup_steps)
+        state = divisor.start(weight, rng, options.warmup_steps)
         if mutable:
             store.put({**state, **{marker: np.zeros((), np.float32) for marker in _markers(spec)}})
-        return norm.measure(weight, state, 0)[0]
+        return divisor.measure(weight, state, 0)[0]
     for key, shape in shapes.items():
         if state[key].shape != tuple(shape):
             raise ValueError(
@@ -169,8 +169,8 @@ def _measured(layer: nn.Module, options: Options, name: str, weight: Weight, spe
                 "input, so apply the model to the size of init, or init again"
             )
     if layer.is_initializing() or not mutable:
-        return norm.measure(weight, state, 0)[0]
-    sigma, state = norm.measure(weight, state, options.n_steps)
+        return divisor.measure(weight, state, 0)[0]
+    sigma, state = divisor.measure(weight, state, options.n_steps)
     store.put(state)
     return sigma
 
@@ -208,7 +208,7 @@ def _markers(spec: Spec) -> Iterator[str]:
 
 
 def _gamma(layer: nn.Module, options: Options, name: str, dtype: np.dtype, weight: Weight,
-           norm: jax.Array, where: str) -> jax.Array:
+           divisor: jax.Array, where: str) -> jax.Array:
     key = "gamma" if name in WEIGHTS else name + "_gamma"
     if not layer.has_variable("params", key):
         if not layer.is_initializing():
@@ -217,11 +217,11 @@ def _gamma(layer: nn.Module, options: Options, name: str, dtype: np.dtype, weigh
                 "model with the options that it is applied with"
             )
         # The paper's Appendix E and its code start γ at σ(W) itself, so that W̄ = W.
-        start = NORMS[options.norm].exact(weight)
+        start = DIVISORS[options.divisor].exact(weight)
         # Not by `param`, which would draw from the stream of the parameters that follow.
         layer.put_variable("params", key, start.reshape(-1 if start.ndim else ()).astype(dtype))
     gamma = meta.unbox(layer.get_variable("params", key)).astype(weight.value.dtype)
-    return gamma.reshape(norm.shape)
+    return gamma.reshape(divisor.shape)
 
 
 def layout_of(layer: nn.Module, weight: jax.Array, call: Call | None) -> str:
@@ -279,8 +279,8 @@ def geometry_of(layer: nn.Module, call: Call | None) -> tuple[nn.Module, Shape] 
         if isinstance(layer, LINEAR):
             return None
         raise ValueError(
-            f"norm='operator' knows the input of Conv, ConvLocal, ConvTranspose and the matrix "
-            f"layers only, not that of {type(layer).__name__}: use norm='spectral'"
+            f"divisor='operator' knows the input of Conv, ConvLocal, ConvTranspose and the matrix "
+            f"layers only, not that of {type(layer).__name__}: use divisor='spectral'"
         )
     assert call is not None  # these layers declare their weight in the call
     args, kwargs = call

@@ -20,8 +20,8 @@ from absl import flags
 from experiments import cli
 from experiments.read_config import read_config
 from sngan_jax.metrics.scores import check_names
-from sngan_jax.train.loop import train  # noqa: F401
-from sngan_jax.train.validate import names_of, validate
+from sngan_jax.run.loop import train  # noqa: F401
+from sngan_jax.run.validate import names_of, validate
 
 
 class Accepted(BaseException):

@@ -83,8 +83,8 @@ def test_no_lower_room_imports_a_higher_one():
 
 @pytest.mark.parametrize("module, line, sentence", [
     ("spectral", "from sngan_jax.layers import normalized", "room arrays.*room layers"),
-    ("models.cnn", "def f():\n    import sngan_jax.train.loop", "room networks.*room run"),
-    ("metrics.kid", "from sngan_jax.train import workdir", "room metrics.*room run"),
+    ("models.cnn", "def f():\n    import sngan_jax.run.loop", "room networks.*room run"),
+    ("metrics.kid", "from sngan_jax.run import workdir", "room metrics.*room run"),
     ("train.loop", "from experiments.configs import digits", "room run.*room programs"),
 ])
 def test_a_wrong_import_is_found(module, line, sentence):

@@ -20,7 +20,7 @@ from sngan_jax import losses
 from sngan_jax.methods import METHODS
 from sngan_jax.metrics import scores
 from sngan_jax.models.resnet import RESNETS
-from sngan_jax.train.workdir import read_metrics
+from sngan_jax.run.workdir import read_metrics
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")})

@@ -227,7 +227,7 @@ OPERATOR_CASES = [
 @pytest.mark.parametrize("plain, kwargs, size", OPERATOR_CASES)
 def test_operator_norm_of_layers(plain, kwargs, size):
     x = random(2, *size, 4 if kwargs.get("feature_group_count") else 2)
-    layer = normalized(plain, norm="operator")(**kwargs)
+    layer = normalized(plain, divisor="operator")(**kwargs)
     variables = jax.jit(layer.init)(KEY, x)
     dense = columns(plain(**kwargs, use_bias=False), variables["params"]["kernel"], x)
     left, values, right = np.linalg.svd(np.float64(dense))
@@ -373,7 +373,7 @@ def test_class_factory():
     scaled = normalized(normalized(nn.Conv, lipschitz=2.0), n_steps=3)
     assert (scaled(1, (1,)).lipschitz, scaled(1, (1,)).n_steps) == (2.0, 3)
     assert issubclass(layers.SNConv, nn.Conv) and layers.SNConv.__name__ == "SNConv"
-    assert normalized(nn.Dense, norm="weight").__name__ == "WNDense"
+    assert normalized(nn.Dense, divisor="weight").__name__ == "WNDense"
     partial = functools.partial(layers.SNConv, lipschitz=3.0)(4, (3, 3), name="c")
     assert partial.lipschitz == 3.0 and partial.clone(cap=True).cap
     one, other = layers.SNDense(3), layers.SNDense(3)

@@ -20,7 +20,7 @@ class Net(nn.Module):
             x = nn.relu(SNConv(4, (3, 3), name=f"conv{n}")(x))
         # Four channels in and out: the shapes do not tell which axis is which.
         x = SNConvTranspose(4, (3, 3), transpose_kernel=True, name="up")(x)
-        x = SNConv(4, (3, 3), norm="bidirectional", name="both")(x)
+        x = SNConv(4, (3, 3), divisor="bidirectional", name="both")(x)
         x = nn.Dense(4, name="plain")(x)
         return SNDense(3, name="out")(x.mean((1, 2)))
 
@@ -83,7 +83,7 @@ def test_pure_functions_under_grad_and_vmap():
 
 def test_what_the_variables_do_not_tell_is_an_error():
     for layer, what in [
-        (SNConv(4, (3, 3), norm="operator"), "an operator norm"),
+        (SNConv(4, (3, 3), divisor="operator"), "an operator norm"),
         (SNConv(4, (3, 3), mask=jnp.ones((3, 3, 4, 4)).at[0].set(0)), "a mask"),
     ]:
         variables = layer.init(KEY, X)

@@ -79,7 +79,7 @@ def test_learnable_scale():
 
 
 def test_weight_normalisation():
-    layer = normalized(nn.Conv, norm="weight")(5, (3, 3), use_bias=False)
+    layer = normalized(nn.Conv, divisor="weight")(5, (3, 3), use_bias=False)
     variables = layer.init(KEY, IMAGE)
     assert list(variables) == ["params"]  # no state
     w = variables["params"]["kernel"]
@@ -98,7 +98,7 @@ def test_weight_normalisation():
 
 
 def test_frobenius_normalisation_and_zero_weights():
-    layer = normalized(nn.Dense, norm="frobenius", lipschitz=2.0)(4, use_bias=False)
+    layer = normalized(nn.Dense, divisor="frobenius", lipschitz=2.0)(4, use_bias=False)
     variables = layer.init(KEY, X)
     assert np.linalg.norm(used(layer, variables)) == pytest.approx(2, rel=1e-6)
     for norm in layers.NORMS:
@@ -109,7 +109,7 @@ def test_frobenius_normalisation_and_zero_weights():
 
 
 def test_bidirectional():
-    layer = SNConv(5, (3, 2), norm="bidirectional", warmup_steps=1000)
+    layer = SNConv(5, (3, 2), divisor="bidirectional", warmup_steps=1000)
     variables = jax.jit(layer.init)(KEY, IMAGE)
     w = np.asarray(variables["params"]["kernel"])
     want = (top(w.reshape(-1, 5)) + top(np.moveaxis(w, 2, 0).reshape(3, -1))) / 2
@@ -117,7 +117,7 @@ def test_bidirectional():
     assert {k: v.shape for k, v in variables["spectral"].items()} == {
         "u": (5,), "v": (18,), "u_in": (3,), "v_in": (30,)
     }
-    layer, variables = dense(norm="bidirectional")
+    layer, variables = dense(divisor="bidirectional")
     assert sorted(variables["spectral"]) == ["u", "v"]  # a matrix and its transpose
     assert top(used(layer, variables)) == pytest.approx(1, rel=1e-4)
 
@@ -129,7 +129,7 @@ class Critic(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        conv = normalized(nn.Conv, norm="operator", lipschitz=self.k, warmup_steps=60)
+        conv = normalized(nn.Conv, divisor="operator", lipschitz=self.k, warmup_steps=60)
         x = nn.leaky_relu(conv(4, (3, 3))(x))
         x = nn.relu(conv(4, (4, 4), strides=2)(x))
         x = jnp.tanh(conv(4, (3, 3), padding="CIRCULAR")(x))
@@ -228,10 +228,10 @@ def test_a_layer_of_your_own():
 def test_options_out_of_range():
     for options, sentence in [
         ({"lipschitz": -1.0}, "lipschitz=-1.0 must be a positive number"),
-        ({"norm": "nuclear"}, "norm='nuclear' is unknown: use one of 'spectral'"),
+        ({"divisor": "nuclear"}, "divisor='nuclear' is unknown: use one of 'spectral'"),
         ({"n_steps": 0}, "n_steps=0 must be at least 1"),
         ({"warmup_steps": -2}, "warmup_steps=-2 must be 0 or more"),
-        ({"norm": "weight", "n_steps": 2}, "needs no power iteration, so leave out n_steps=2"),
+        ({"divisor": "weight", "n_steps": 2}, "needs no power iteration, so leave out n_steps=2"),
         ({"learnable_scale": True, "cap": True}, "choose one"),
     ]:
         with pytest.raises(ValueError, match=sentence):
@@ -256,7 +256,7 @@ def test_wrong_use():
     class Own(nn.Module):
         norm: str = "batch"
 
-    with pytest.raises(ValueError, match="Own has a field 'norm' of its own"):
+    with pytest.raises(ValueError, match="Own has a field 'divisor' of its own"):
         normalized(Own)
 
     layer = SNDense(4)
@@ -271,10 +271,10 @@ def test_wrong_use():
         def __call__(self, x):
             return x * self.param("kernel", nn.initializers.ones, (3, 3, 6, 6)).mean()
 
-    with pytest.raises(ValueError, match="norm='operator' knows the input of Conv"):
-        normalized(Window, norm="operator")().init(KEY, X)
+    with pytest.raises(ValueError, match="divisor='operator' knows the input of Conv"):
+        normalized(Window, divisor="operator")().init(KEY, X)
 
-    conv = SNConv(4, (3, 3), norm="operator")
+    conv = SNConv(4, (3, 3), divisor="operator")
     variables = conv.init(KEY, IMAGE)
     with pytest.raises(ValueError, match="belongs to one size of input"):
         conv.apply(variables, np.ones((2, 8, 8, 3), np.float32))

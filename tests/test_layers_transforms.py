@@ -175,7 +175,7 @@ class Net(nn.Module):
     def __call__(self, x):
         x = SNConv(4, (3, 3))(x.reshape(1, 3, 6, 1))
         x = layers.SNConvTranspose(4, (3, 3), transpose_kernel=True)(x)
-        x = SNConv(2, (2, 2), norm="operator")(x)
+        x = SNConv(2, (2, 2), divisor="operator")(x)
         return layers.SNMultiHeadDotProductAttention(2)(x.reshape(1, 18, 2))
 
 
@@ -196,7 +196,7 @@ def test_flax_serialization_and_orbax(tmp_path):
 
 
 def test_interceptors_and_intermediates_see_one_call():
-    layer = SNConv(4, (3, 3), norm="operator")
+    layer = SNConv(4, (3, 3), divisor="operator")
     x = np.ones((1, 5, 5, 2), np.float32)
     variables = layer.init(KEY, x)
     _, state = layer.apply(variables, x, capture_intermediates=True)

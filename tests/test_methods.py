@@ -11,12 +11,12 @@ import pytest
 from experiments.configs import cifar10_cnn, digits
 from experiments.configs.paper import SETTINGS, paper_defaults
 from sngan_jax.losses import LOSSES
-from sngan_jax.methods import METHODS, NORMS, layer_fields, method_of
+from sngan_jax.methods import ACTIVATION_NORMS, METHODS, layer_fields, method_of
 from sngan_jax.regularizers import CONSTRAINTS, REGULARIZERS, weights
-from sngan_jax.train.feed import positions, replicate
-from sngan_jax.train.loop import build_run, build_step, constants_of
-from sngan_jax.train.step import Data
-from sngan_jax.train.validate import validate
+from sngan_jax.run.loop import build_run, build_step, constants_of
+from sngan_jax.run.validate import validate
+from sngan_jax.step.devices import positions, replicate
+from sngan_jax.step.iteration import Data
 
 NOT_IN_THE_PAPER = ("sn_svd", "sn_operator", "sn_bidirectional")
 
@@ -77,7 +77,7 @@ def test_norms_of_activations_have_a_shift_and_no_scale():
     config = paper_defaults()
     x = jax.random.normal(jax.random.key(0), (5, 4, 4, 3)) * 3 + 2
     for name, axes, epsilon in (("batch", (0, 1, 2), 2e-5), ("layer", (1, 2, 3), 1e-6)):
-        layer = NORMS[name](config, None)()
+        layer = ACTIVATION_NORMS[name](config, None)()
         variables = layer.init(jax.random.key(0), x)
         assert [leaf.shape for leaf in jax.tree.leaves(variables["params"])] == [(3,)]
         shifted = {**variables, "params": jax.tree.map(lambda b: b + jnp.arange(3.0),
@@ -94,7 +94,7 @@ def test_the_rows_of_the_paper_are_all_there_and_made_of_known_parts():
         "frobenius", "orthonormal", "none", "sn_wgan_gp", "wn_wgan_gp", "frobenius_wgan_gp",
         *NOT_IN_THE_PAPER}
     for method in METHODS.values():
-        assert method.loss in LOSSES and method.norm in NORMS
+        assert method.loss in LOSSES and method.activation_norm in ACTIVATION_NORMS
         assert method.regularizer in REGULARIZERS and method.constraint in CONSTRAINTS
     # All but WGAN-GP train on the standard loss (paper §4.1).
     assert {n for n, m in METHODS.items() if m.loss != "non_saturating"} == {
@@ -106,7 +106,7 @@ def test_a_config_replaces_parts_of_its_method():
     assert method_of(config) == METHODS["wgan_gp"]
     config.update({"loss": "hinge", "discriminator_norm": "layer", "regularizer": "none"})
     assert method_of(config) == METHODS["wgan_gp"]._replace(
-        loss="hinge", norm="layer", regularizer="none")
+        loss="hinge", activation_norm="layer", regularizer="none")
 
 
 def test_which_fields_the_layers_of_a_method_read():

@@ -18,7 +18,7 @@ from flax import linen as nn
 
 from sngan_jax import SNConv, SNDense, layer_specs, normalized, sigmas, update_spectral
 
-WNConv = normalized(nn.Conv, norm="weight")
+WNConv = normalized(nn.Conv, divisor="weight")
 assert_type(WNConv, type[nn.Conv])
 
 

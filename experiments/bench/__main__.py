@@ -20,7 +20,7 @@ import sys
 
 from experiments.bench import input, layers, methods, metrics, start, step
 from experiments.bench.timing import machine
-from sngan_jax.errors import UserError
+from sngan_jax.base.errors import UserError
 
 _COMMANDS = {"step": (step.step, step.arguments), "layers": (layers.layers, layers.arguments),
              "methods": (methods.methods, methods.arguments),

@@ -19,10 +19,10 @@ from experiments.bench.step import changed, compile_step, ratio, shown
 from experiments.bench.timing import in_turns, machine, positive, print_table
 from experiments.read_config import read_config
 from experiments.sweeps.tables import TABLES
-from sngan_jax.errors import UserError
+from sngan_jax.base.errors import UserError
 from sngan_jax.methods import METHODS
-from sngan_jax.train.validate import validate
-from sngan_jax.train.workdir import write_json
+from sngan_jax.run.validate import validate
+from sngan_jax.run.workdir import write_json
 
 PLAIN = "none"
 # The rows of Table 2, and the plain discriminator that they are compared with.

@@ -12,14 +12,14 @@ import numpy as np
 
 from experiments.bench.timing import in_turns, medians, positive, print_table
 from experiments.bench.torchscript import Features, torch_features
-from sngan_jax.errors import UserError
+from sngan_jax.base.errors import UserError
 from sngan_jax.metrics.choice import make_extractor
 from sngan_jax.metrics.evaluate import open_images
 from sngan_jax.metrics.extractor import Collected, Extractor
 from sngan_jax.metrics.frechet import moments
 from sngan_jax.metrics.inception import CLASSES
 from sngan_jax.metrics.scores import METRICS, compute
-from sngan_jax.train.feed import replicate, spread
+from sngan_jax.step.devices import replicate, spread
 
 _TIMED = ("fid", "is", "kid", "prdc", "fcd", "cs", "kcd")
 

@@ -17,8 +17,8 @@ import jax
 
 from experiments.bench.timing import medians, positive, print_table
 from experiments.read_config import read_config
-from sngan_jax.errors import UserError
-from sngan_jax.train.workdir import METRICS
+from sngan_jax.base.errors import UserError
+from sngan_jax.run.workdir import METRICS
 
 _LONGEST = 1800  # seconds, for a first start that compiles
 
@@ -95,6 +95,6 @@ def _first_row(file: Path) -> dict[str, Any] | None:
 def _imports() -> float:
     """Seconds that a process takes that only imports what a run imports."""
     begin = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "import experiments.cli, sngan_jax.train.loop"],
+    subprocess.run([sys.executable, "-c", "import experiments.cli, sngan_jax.run.loop"],
                    env=_environment(), check=True)
     return time.perf_counter() - begin

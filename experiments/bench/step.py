@@ -22,13 +22,13 @@ from experiments.bench.timing import (
     print_table,
 )
 from experiments.read_config import read_config
-from sngan_jax.compilation import compile_at_first_call, compiler_options, jit
+from sngan_jax.base.compilation import compile_at_first_call, compiler_options, jit
+from sngan_jax.base.errors import UserError
 from sngan_jax.data.pipeline import batch_indices, dequantize, example_keys
-from sngan_jax.errors import UserError
-from sngan_jax.train.feed import positions, replicate
-from sngan_jax.train.loop import Run, build_run, build_step, constants_of
-from sngan_jax.train.state import count_parameters
-from sngan_jax.train.step import AXIS, Data
+from sngan_jax.run.loop import Run, build_run, build_step, constants_of
+from sngan_jax.step.devices import AXIS, positions, replicate
+from sngan_jax.step.iteration import Data
+from sngan_jax.step.state import count_parameters
 
 COMPARED = ("unfused", "unnormalised", "torch", "torch-compiled")
 PEERS = {"torch": ("torch", "torch-compiled")}

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from sngan_jax.provenance import commit
+from sngan_jax.base.provenance import commit
 
 
 def in_turns(runs: Mapping[str, Callable[[], Any]], repeats: int, warmup: int = 2

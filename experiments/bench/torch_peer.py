@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sngan_jax.errors import UserError
+from sngan_jax.base.errors import UserError
 from sngan_jax.methods import method_of
 
 try:
@@ -117,7 +117,7 @@ def iteration(config: Any, channels: int, sizes: list[int], *, compiled: bool
     method = method_of(config)
     if (config.model not in ("resnet32", "cnn") or config.image_size != 32 or config.conditional
             or config.method not in ("sn", "none") or method.loss not in _LOSSES
-            or method.norm != "none" or method.regularizer != "none"):
+            or method.activation_norm != "none" or method.regularizer != "none"):
         raise UserError("the PyTorch peer has the unconditional models resnet32 and cnn at 32x32, "
                         "with the methods sn and none and the losses hinge and non_saturating: "
                         "choose among them, or leave torch out of --compare")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sngan_jax.errors import UserError
+from sngan_jax.base.errors import UserError
 
 Features = Callable[[np.ndarray], np.ndarray]  # uint8 (n, h, w, c) -> (n, 2048)
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from sngan_jax.errors import UserError
+from sngan_jax.base.errors import UserError
 from sngan_jax.losses import LOSSES
 from sngan_jax.methods import METHODS, layer_fields
 from sngan_jax.models.blocks import CONDITIONINGS

@@ -12,7 +12,7 @@
 set -euo pipefail
 : "${TPU:?the name of the TPU VM}" "${ZONE:?its zone}"
 printf -v arguments ' %q' "$@"
-# One all-reduce of the gradients, of up to 512 MiB: what sngan_jax/compilation.py asks for on one host.
+# One all-reduce of the gradients, of up to 512 MiB: what sngan_jax/base/compilation.py asks for on one host.
 combine=LIBTPU_INIT_ARGS=--xla_jf_crs_combiner_threshold_in_bytes=536870912
 command="cd ~/sngan_jax && $combine python3 -m experiments.train --distributed=yes$arguments"
 run=(gcloud compute tpus tpu-vm ssh "$TPU" --zone="$ZONE" --worker=all --command="$command")

@@ -34,9 +34,9 @@ from experiments.reports.runs import (
 )
 from experiments.reports.spectra import spectra_of
 from experiments.sweeps.tables import TABLES
-from sngan_jax.errors import UserError
-from sngan_jax.figures import COLOURS
-from sngan_jax.train.workdir import read_metrics
+from sngan_jax.base.errors import UserError
+from sngan_jax.run.figures import COLOURS
+from sngan_jax.run.workdir import read_metrics
 
 AUDIT = "audit.json"
 _STEPS_TITLE = "Power steps: how exact is σ, and does it matter (not in the paper)"

@@ -20,7 +20,7 @@ from experiments.reports.runs import (
     how_far,
     protocol_of,
 )
-from sngan_jax.atomic import write_text
+from sngan_jax.base.files import write_text
 
 PAGE, MARKDOWN, TABLES, PICTURES = "report.html", "report.md", "tables", "figures"
 _COLUMNS = ("table", "method", "setting", "seed", "metric", "value", "std", "runs", "state",

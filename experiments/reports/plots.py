@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.reports.runs import Run, Sweep
-from sngan_jax.atomic import replacing
-from sngan_jax.figures import COLOURS
+from sngan_jax.base.files import replacing
+from sngan_jax.run.figures import COLOURS
 
 WIDTH = 8.0  # inches, of the page's width
 _GREY = "#7F7F7F"

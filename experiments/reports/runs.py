@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.sweeps.tables import OWN, SWEEP, TABLES, folder_of
-from sngan_jax.errors import UserError
+from sngan_jax.base.errors import UserError
 from sngan_jax.metrics.evaluate import SCORES
-from sngan_jax.train.evaluation import read_scores
-from sngan_jax.train.lock import is_held
-from sngan_jax.train.stored import StoredCheckpoints
-from sngan_jax.train.workdir import CONFIG, read_config
+from sngan_jax.run.evaluation import read_scores
+from sngan_jax.run.lock import is_held
+from sngan_jax.run.stored import StoredCheckpoints
+from sngan_jax.run.workdir import CONFIG, read_config
 
 # How far a run is.
 FINISHED, NOT_SCORED, UNFINISHED, RUNNING = "finished", "not scored", "unfinished", "running"

@@ -25,7 +25,7 @@ from experiments.reports.runs import (
 )
 from experiments.sweeps.tables import OWN, TABLES
 from sngan_jax.metrics.scores import LESS_IS_BETTER
-from sngan_jax.train.evaluation import recorded
+from sngan_jax.run.evaluation import recorded
 
 
 def figure1(found: Collection, folder: Path) -> Figure | Missing:

@@ -24,9 +24,9 @@ from experiments.reports.published import command_like
 from experiments.reports.runs import FINISHED, NOT_SCORED, Collection, Run, Sweep
 from experiments.sweeps.tables import OWN, TABLES
 from sngan_jax.analysis.spectra import layer_spectra
-from sngan_jax.errors import UserError
-from sngan_jax.figures import COLOURS
-from sngan_jax.train.restore import RestoredRun, at_iteration, restore_run
+from sngan_jax.base.errors import UserError
+from sngan_jax.run.figures import COLOURS
+from sngan_jax.run.restore import RestoredRun, at_iteration, restore_run
 
 _SIZE = 50  # of Figure 14's matrix
 _WATCHED = ("sn", "weight_norm", "orthonormal")

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.sweeps.plan import Planned, is_finished
-from sngan_jax.errors import UserError
-from sngan_jax.train.lock import is_held
+from sngan_jax.base.errors import UserError
+from sngan_jax.run.lock import is_held
 
 LAUNCHERS = ("local", "slurm")
 _LOOK_EVERY = 0.5  # seconds

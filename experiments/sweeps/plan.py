@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.read_config import read_config
-from sngan_jax.errors import UserError
-from sngan_jax.train.evaluation import is_recorded
+from sngan_jax.base.errors import UserError
+from sngan_jax.run.evaluation import is_recorded
 
 # Not a field: the argument of the config file, as a method and a setting.
 ARGUMENT = "arg"

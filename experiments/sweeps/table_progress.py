@@ -14,9 +14,9 @@ from pathlib import Path
 from experiments.configs.paper import SETTINGS
 from experiments.sweeps.plan import is_finished, progress
 from experiments.sweeps.tables import Cell
-from sngan_jax.atomic import write_text
-from sngan_jax.train.lock import is_held
-from sngan_jax.train.workdir import METRICS, read_metrics
+from sngan_jax.base.files import write_text
+from sngan_jax.run.lock import is_held
+from sngan_jax.run.workdir import METRICS, read_metrics
 
 PROGRESS = "progress.txt"
 FINISHED, RUNNING, CUT_OFF, FAILED, NEW = "✓", "▸", "…", "✗", "·"

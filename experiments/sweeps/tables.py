@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from experiments.configs.paper import SETTINGS
 from experiments.read_config import read_config
 from experiments.sweeps.plan import Planned
-from sngan_jax.errors import UserError
-from sngan_jax.train.workdir import write_json
+from sngan_jax.base.errors import UserError
+from sngan_jax.run.workdir import write_json
 
 _CONFIGS = Path(__file__).parents[1] / "configs"
 SWEEP = "sweep.json"

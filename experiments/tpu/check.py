@@ -16,12 +16,12 @@ import numpy as np
 
 from experiments.tpu.chips import CHIPS, GIB, Topology
 from experiments.tpu.hlo import all_reduces, executed, loop_share, updates
-from sngan_jax.compilation import OPTIONS
-from sngan_jax.errors import UserError
+from sngan_jax.base.compilation import OPTIONS
+from sngan_jax.base.errors import UserError
 from sngan_jax.models.build import fusion_of
-from sngan_jax.train.loop import build_run, build_step, constants_of
-from sngan_jax.train.step import Data
-from sngan_jax.train.validate import validate
+from sngan_jax.run.loop import build_run, build_step, constants_of
+from sngan_jax.run.validate import validate
+from sngan_jax.step.iteration import Data
 
 # Of a message from the first chip to the farthest one, a link: not measured.
 HOP_SECONDS = 1e-6

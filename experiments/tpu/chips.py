@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from sngan_jax.errors import UserError
+from sngan_jax.base.errors import UserError
 
 GIB = 2**30
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments.tpu.check import with_batch
 from experiments.tpu.chips import Topology
-from sngan_jax.errors import UserError
+from sngan_jax.base.errors import UserError
 
 
 def same(config: Any, topology: Topology, per_device: int) -> dict[str, Any]:

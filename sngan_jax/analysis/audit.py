@@ -20,7 +20,7 @@ from sngan_jax.analysis.lipschitz import (
     upper_bound,
 )
 from sngan_jax.analysis.spectra import linear_layers, operator_norm, singular_values, stable_rank
-from sngan_jax.errors import UserError
+from sngan_jax.base.errors import UserError
 
 UNITS = ("logits per unit of Euclidean distance of the input, whose pixels are in [-1, 1]; "
          "of D at evaluation, in float32")

@@ -18,12 +18,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sngan_jax.activation_norms import BatchNorm, LayerNorm
 from sngan_jax.analysis.spectra import LinearLayer, operator_norm, singular_values
-from sngan_jax.compilation import jit
+from sngan_jax.base.compilation import jit
 from sngan_jax.models.blocks import CONCAT_AFTER, CONCAT_FEATURES
 from sngan_jax.models.cnn import CNNDiscriminator
 from sngan_jax.models.resnet import ResNetDiscriminator
-from sngan_jax.normalization import BatchNorm, LayerNorm
 
 # The mean over disjoint squares of 2x2: four equal pixels a keep a as one, from norm 2a to a.
 _MEAN = 0.5

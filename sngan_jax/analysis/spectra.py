@@ -20,11 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax.core import meta
 
-from sngan_jax.convolution import conv_general_dilated
-from sngan_jax.errors import UserError
+from sngan_jax.base.errors import UserError
+from sngan_jax.models.convolution import conv_general_dilated
+from sngan_jax.models.resample import as_convolution, average_pool, conv_pool
 from sngan_jax.operators import lanczos_norm
 from sngan_jax.reparametrization import LINEAR, WEIGHTS, geometry_of, layout_of
-from sngan_jax.resample import as_convolution, average_pool, conv_pool
 from sngan_jax.spectral import matricize
 
 # Of a convolution, in place of lax's: the same function, or with a mean over squares after it.

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sngan_jax.data.image_set import DataError, one_line
+from sngan_jax.base.errors import one_line
+from sngan_jax.data.image_set import DataError
 
 NAMES = ("cifar10", "cifar100")
 _PIXELS = 3 * 32 * 32

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from sngan_jax.base.errors import one_line
+from sngan_jax.base.files import is_dir, is_file
 from sngan_jax.data.archive import array_names, read_arrays, refuse_bomb
-from sngan_jax.data.image_set import DataError, checked_labels, is_dir, is_file, one_line
+from sngan_jax.data.image_set import DataError, checked_labels
 
 # Deflate expands by 1032 at most: a header that promises more is wrong, and nothing is allocated.
 _MAX_DEFLATE_RATIO = 1032

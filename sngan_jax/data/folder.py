@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from sngan_jax.base.errors import one_line
+from sngan_jax.base.files import is_dir, is_file
 from sngan_jax.data.fit import fit_one
-from sngan_jax.data.image_set import DataError, is_dir, is_file, one_line
+from sngan_jax.data.image_set import DataError
 from sngan_jax.data.split import parse_split, rows_of
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")

@@ -1,15 +1,13 @@
 """What every source returns: a set of equally large uint8 images with optional class labels."""
 
-import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Sized
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from sngan_jax.errors import UserError
+from sngan_jax.base.errors import UserError
 
 
 class DataError(UserError):
@@ -99,22 +97,3 @@ def checked_labels(labels: np.ndarray, count: int, where: str) -> tuple[np.ndarr
         bad = low if low < 0 else high
         raise DataError(f"{where} hold the class {bad}: classes must be numbered from 0 on")
     return labels.reshape(count).astype(np.int32), high + 1
-
-
-def is_file(path: Path) -> bool:
-    """Whether a regular file is there; False for a name that no file can have."""
-    with contextlib.suppress(OSError, ValueError):
-        return path.is_file()
-    return False
-
-
-def is_dir(path: Path) -> bool:
-    """Whether a folder is there; False for a name that no folder can have."""
-    with contextlib.suppress(OSError, ValueError):
-        return path.is_dir()
-    return False
-
-
-def one_line(error: BaseException) -> str:
-    """What another library's error says, fit to stand inside a sentence."""
-    return " ".join(str(error).split())[:300] or type(error).__name__

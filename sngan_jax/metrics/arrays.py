@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from sngan_jax.atomic import replacing
+from sngan_jax.base.errors import one_line
+from sngan_jax.base.files import is_file, replacing
 from sngan_jax.data.archive import array_names, read_arrays
-from sngan_jax.data.image_set import is_file, one_line
 
 
 def write_npz(file: Path, arrays: dict[str, Any]) -> None:

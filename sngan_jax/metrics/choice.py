@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from sngan_jax.cache import cache_folder
+from sngan_jax.base.cache import cache_folder
+from sngan_jax.base.errors import UserError
 from sngan_jax.data.image_set import ImageSet
 from sngan_jax.data.streaming import ImageStream
-from sngan_jax.errors import UserError
 from sngan_jax.metrics.classifier import cached_classifier, classifier_extractor
 from sngan_jax.metrics.extractor import Extractor, inception_extractor
 from sngan_jax.metrics.inception_weights import load_weights

@@ -22,10 +22,10 @@ import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 from tqdm import tqdm
 
-from sngan_jax.compilation import jit
+from sngan_jax.base.compilation import jit
+from sngan_jax.base.errors import UserError
 from sngan_jax.data.image_set import ImageSet
 from sngan_jax.data.pipeline import scale
-from sngan_jax.errors import UserError
 from sngan_jax.metrics.arrays import read_npz, write_npz
 from sngan_jax.metrics.extractor import Extractor
 

@@ -14,18 +14,18 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from sngan_jax.base.errors import UserError
+from sngan_jax.base.provenance import commit
 from sngan_jax.data.image_set import ImageSet
 from sngan_jax.data.prepared import NoRandomAccess
 from sngan_jax.data.sources import load
 from sngan_jax.data.streaming import ImageStream, open_stream
-from sngan_jax.errors import UserError
 from sngan_jax.metrics.extractor import Collected, Extractor, collect
 from sngan_jax.metrics.protocol import FREE, Protocol
 from sngan_jax.metrics.reference import cache_name, load_statistics, save_statistics
 from sngan_jax.metrics.scores import check_metrics, compute, keeps_features, needs_reference
-from sngan_jax.provenance import commit
-from sngan_jax.sampling import even_labels, sample_batches
-from sngan_jax.train.state import GeneratorState
+from sngan_jax.step.sampling import even_labels, sample_batches
+from sngan_jax.step.state import GeneratorState
 
 SCORES = "scores.jsonl"
 _READ_AT_ONCE = 256
@@ -203,7 +203,7 @@ def append_record(file: Path, record: dict[str, Any]) -> None:
                         ) from error
 
 
-def table(records: Sequence[dict[str, Any]]) -> str:
+def score_table(records: Sequence[dict[str, Any]]) -> str:
     """Records as a table for a person, one line each, with the protocol of each."""
     rows = [_row(record) for record in records]
     names = list(dict.fromkeys(name for row in rows for name in row))

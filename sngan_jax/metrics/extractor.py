@@ -10,13 +10,13 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from sngan_jax.compilation import compiler_options
-from sngan_jax.errors import UserError
+from sngan_jax.base.compilation import compiler_options
+from sngan_jax.base.errors import UserError
 from sngan_jax.metrics.frechet import Moments, RunningMoments
 from sngan_jax.metrics.inception import CLASSES, FEATURES, InceptionV3
 from sngan_jax.metrics.inception_weights import Weights
 from sngan_jax.metrics.resize import RESIZES, inception_input
-from sngan_jax.train.feed import gathered, own_part, replicate, spread
+from sngan_jax.step.devices import gathered, own_part, replicate, spread
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

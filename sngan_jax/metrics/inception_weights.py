@@ -19,8 +19,8 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from sngan_jax.cache import cache_folder
-from sngan_jax.errors import UserError
+from sngan_jax.base.cache import cache_folder
+from sngan_jax.base.errors import UserError
 from sngan_jax.metrics.arrays import read_npz, write_npz
 from sngan_jax.metrics.inception import SIDE, InceptionV3
 from sngan_jax.metrics.torch_reader import read_torch

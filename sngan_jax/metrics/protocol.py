@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
-from sngan_jax.errors import UserError
+from sngan_jax.base.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from sngan_jax.data.image_set import is_file
-from sngan_jax.errors import UserError
+from sngan_jax.base.errors import UserError
+from sngan_jax.base.files import is_file
 from sngan_jax.metrics.arrays import read_npz, write_npz
 from sngan_jax.metrics.extractor import Extractor
 from sngan_jax.metrics.frechet import Moments

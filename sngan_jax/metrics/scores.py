@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from sngan_jax.errors import UserError
+from sngan_jax.base.errors import UserError
 from sngan_jax.metrics.extractor import Collected, Extractor
 from sngan_jax.metrics.frechet import frechet_distance, moments
 from sngan_jax.metrics.inception_score import Score, inception_score

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from sngan_jax.data.image_set import is_file, one_line
-from sngan_jax.errors import UserError
+from sngan_jax.base.errors import UserError, one_line
+from sngan_jax.base.files import is_file
 
 _DTYPES = {"FloatStorage": np.float32, "DoubleStorage": np.float64, "HalfStorage": np.float16,
            "LongStorage": np.int64, "IntStorage": np.int32, "ShortStorage": np.int16,

@@ -10,8 +10,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from sngan_jax.convolution import conv_general_dilated, conv_transpose
-from sngan_jax.resample import (
+from sngan_jax.activation_norms import Norm
+from sngan_jax.layers import Layer
+from sngan_jax.models.convolution import conv_general_dilated, conv_transpose
+from sngan_jax.models.resample import (
     UPSAMPLING,
     as_convolution,
     average_pool,
@@ -20,8 +22,6 @@ from sngan_jax.resample import (
     upsample_conv_dilated,
 )
 
-Layer = Callable[..., nn.Module]
-Norm = Callable[..., nn.Module] | None
 # What a discriminator returns: logits, or with an auxiliary classifier (logits, class logits).
 Logits = jax.Array | tuple[jax.Array, jax.Array]
 

@@ -11,11 +11,11 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from sngan_jax.methods import NORMS, method_of
-from sngan_jax.models.blocks import FUSIONS, Norm
+from sngan_jax.activation_norms import BatchNorm, ConditionalBatchNorm, Norm
+from sngan_jax.methods import ACTIVATION_NORMS, method_of
+from sngan_jax.models.blocks import FUSIONS
 from sngan_jax.models.cnn import CNNS, CNNDiscriminator, CNNGenerator
 from sngan_jax.models.resnet import RESNETS, ResNetDiscriminator, ResNetGenerator
-from sngan_jax.normalization import BatchNorm, ConditionalBatchNorm
 
 # A view: a network of your own that joins one of the tables is a model too.
 MODELS: Mapping[str, Any] = ChainMap(RESNETS, CNNS)
@@ -74,7 +74,8 @@ def build_models(config: Any, *, channels: int, num_classes: int, axis_name: str
                  "num_classes": num_classes, "norm": norm, "dtype": dtype}
     discriminator = {**method.layers(config)._asdict(), "num_classes": num_classes,
                      "conditioning": config.conditioning,
-                     "norm": NORMS[method.norm](config, axis_name), "dtype": dtype}
+                     "norm": ACTIVATION_NORMS[method.activation_norm](config, axis_name),
+                     "dtype": dtype}
 
     def widths(multiples: tuple[int, ...], paper_width: int) -> tuple[int, ...]:
         base = config.discriminator_width or paper_width

@@ -11,15 +11,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from sngan_jax.activation_norms import Norm
+from sngan_jax.layers import Layer
 from sngan_jax.models.blocks import (
     CONCAT_AFTER,
     DiscriminatorBlock,
     FirstDiscriminatorBlock,
     GeneratorBlock,
     Head,
-    Layer,
     Logits,
-    Norm,
     bottom_size,
     check_discriminator,
     check_labels,

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.configs.paper import paper_defaults
+from sngan_jax.activation_norms import BatchNorm
 from sngan_jax.analysis.lipschitz import (
     NoBoundError,
     Points,
@@ -24,7 +25,6 @@ from sngan_jax.methods import METHODS
 from sngan_jax.models.build import build_models
 from sngan_jax.models.cnn import CNNDiscriminator
 from sngan_jax.models.resnet import ResNetDiscriminator
-from sngan_jax.normalization import BatchNorm
 from tests.analysis.test_spectra import filled
 
 

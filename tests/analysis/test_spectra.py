@@ -16,12 +16,12 @@ from sngan_jax.analysis.spectra import (
     singular_values,
     stable_rank,
 )
-from sngan_jax.errors import UserError
+from sngan_jax.base.errors import UserError
 from sngan_jax.layers import SNConv, SNDense, layer_specs, normalized, sigmas
 from sngan_jax.methods import METHODS
 from sngan_jax.models.build import MODELS, build_models, size_factor
+from sngan_jax.models.resample import average_pool
 from sngan_jax.operators import convolution, operator_matrix
-from sngan_jax.resample import average_pool
 
 
 def filled(module, *inputs):

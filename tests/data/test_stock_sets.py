@@ -11,8 +11,8 @@ from PIL import Image, ImageOps
 from experiments.configs import digits
 from sngan_jax.data.sources import load
 from sngan_jax.data.streaming import open_stream
-from sngan_jax.train.loop import train
-from sngan_jax.train.workdir import read_metrics
+from sngan_jax.run.loop import train
+from sngan_jax.run.workdir import read_metrics
 from tests.data import stock_sets
 from tests.data.stock_sets import picture
 

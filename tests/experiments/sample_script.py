@@ -12,8 +12,8 @@ from absl.testing import flagsaver
 from ml_collections import ConfigDict
 
 from experiments import sample
-from sngan_jax.errors import UserError
-from sngan_jax.train.restore import RestoredRun, restore_run
+from sngan_jax.base.errors import UserError
+from sngan_jax.run.restore import RestoredRun, restore_run
 
 
 def restored(workdir, iteration):

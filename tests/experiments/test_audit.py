@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from experiments.configs import digits
-from sngan_jax.train.loop import train
+from sngan_jax.run.loop import train
 from tests.experiments.test_programs import program
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,7 @@ from experiments.bench.step import ratio, shown
 from experiments.bench.timing import in_turns
 from experiments.read_config import read_config
 from experiments.reports.timings import read_timings
-from sngan_jax.errors import UserError
+from sngan_jax.base.errors import UserError
 from tests.metrics.fake_extractor import mean_extractor
 
 SMALL = ["--set", "batch_size=4", "--set", "generator_batch_size=4", "--set", "generator_width=4",

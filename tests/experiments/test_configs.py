@@ -18,8 +18,8 @@ from experiments.configs import (
     stl10_resnet,
 )
 from experiments.configs.paper import SETTINGS
-from sngan_jax.errors import UserError
-from sngan_jax.train.validate import validate
+from sngan_jax.base.errors import UserError
+from sngan_jax.run.validate import validate
 
 ALL = (celeba64, cifar10_cnn, cifar10_resnet, cifar100_resnet, digits, fashion_mnist, folder,
        imagenet64, imagenet128, stl10_cnn, stl10_resnet)

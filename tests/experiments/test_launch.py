@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from experiments.tpu.chips import CHIPS
-from sngan_jax.compilation import OPTIONS
-from sngan_jax.train.workdir import read_metrics
-from tests.train.processes import TINY, environment
+from sngan_jax.base.compilation import OPTIONS
+from sngan_jax.run.workdir import read_metrics
+from tests.run.processes import TINY, environment
 
 ROOT = Path(__file__).parents[2]
 LAUNCH = ROOT / "experiments" / "launch"

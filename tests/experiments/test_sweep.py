@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from experiments.sweeps.plan import listing, parse_grid, plan, progress, remaining
-from sngan_jax.errors import UserError
-from sngan_jax.train.workdir import read_metrics
-from tests.train.processes import TINY, environment, wait_for
+from sngan_jax.base.errors import UserError
+from sngan_jax.run.workdir import read_metrics
+from tests.run.processes import TINY, environment, wait_for
 
 ROOT = Path(__file__).parents[2]
 DIGITS = str(ROOT / "experiments" / "configs" / "digits.py")

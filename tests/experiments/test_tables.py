@@ -38,10 +38,10 @@ from experiments.sweeps.tables import (
     plan_table,
     tables_of,
 )
-from sngan_jax.errors import UserError
-from sngan_jax.train.evaluation import read_scores
-from sngan_jax.train.lock import hold
-from tests.train.processes import environment, wait_for
+from sngan_jax.base.errors import UserError
+from sngan_jax.run.evaluation import read_scores
+from sngan_jax.run.lock import locked
+from tests.run.processes import environment, wait_for
 
 ROOT = Path(__file__).parents[2]
 TINY = Request("2", "digits", "tiny")
@@ -249,7 +249,7 @@ def test_time_is_predicted_from_runs_that_do_the_same_work_only(tmp_path):
     lines = table_listing(cells, tmp_path)
     assert "sn,A,seed=0: finished" in lines
     assert "sn,D,seed=1: cut off at 20 of 60; time: 27 s" in lines
-    with hold(of["sn", "D", 1].run.workdir(tmp_path)):
+    with locked(of["sn", "D", 1].run.workdir(tmp_path)):
         assert "sn,D,seed=1: running, 20 of 60 saved; time: 27 s" in table_listing(cells, tmp_path)
     assert lines[-1] == ("predicted training time, one run after another: 2 min for 3 runs; "
                          "8 more: unknown until a run like it has finished")

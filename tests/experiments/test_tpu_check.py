@@ -23,8 +23,8 @@ from experiments.tpu.check import (
 from experiments.tpu.chips import CHIPS, parse_topology
 from experiments.tpu.hlo import AllReduce, all_reduces, executed, loop_share
 from experiments.tpu.records import find, read, same
-from sngan_jax.errors import UserError
-from tests.train.processes import environment
+from sngan_jax.base.errors import UserError
+from tests.run.processes import environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -172,7 +172,7 @@ needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, re
 
 _WRITTEN_OUT = """
 import json, sys
-import sngan_jax.train.step as step
+import sngan_jax.step.iteration as step
 from experiments.read_config import read_config
 from experiments.tpu.check import check, facts_of
 from experiments.tpu.chips import parse_topology

@@ -27,7 +27,7 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import numpy as np
 
-from sngan_jax.provenance import commit
+from sngan_jax.base.provenance import commit
 from tests.faults import damage, disk, malformed, nan, processes, runs, soak
 
 FAULTS = {"kill": processes.kill, "sigterm": processes.sigterm, "flip": damage.flip,

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sngan_jax.train.checkpoint import Checkpoints
-from sngan_jax.train.loop import IDENTITY, build_run
-from sngan_jax.train.stored import StoredCheckpoints
+from sngan_jax.run.checkpoint import Checkpoints
+from sngan_jax.run.loop import IDENTITY, build_run
+from sngan_jax.run.stored import StoredCheckpoints
 from tests.faults.runs import Outcome, differences, run, said, straight, tiny_config
 
 # One in so many rounds goes through the real program, and is trained to the end.

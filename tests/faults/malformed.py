@@ -28,15 +28,15 @@ from pathlib import Path
 import numpy as np
 
 from experiments.configs import digits
+from sngan_jax.base.errors import UserError
 from sngan_jax.data.sources import load
-from sngan_jax.errors import UserError
 from sngan_jax.metrics.inception_weights import convert, load_weights
 from sngan_jax.metrics.reference import is_statistics, load_statistics
-from sngan_jax.train.evaluation import read_scores
-from sngan_jax.train.loop import load_data
-from sngan_jax.train.restore import restore_run
-from sngan_jax.train.validate import FIELDS, cautions, validate
-from sngan_jax.train.workdir import make_workdir, read_config, read_metrics
+from sngan_jax.run.evaluation import read_scores
+from sngan_jax.run.loop import load_data
+from sngan_jax.run.restore import restore_run
+from sngan_jax.run.validate import FIELDS, config_warnings, validate
+from sngan_jax.run.workdir import make_workdir, read_config, read_metrics
 from tests.faults.hostile import (
     Payload,
     bomb_png,
@@ -147,7 +147,7 @@ def _config(rng: np.random.Generator, folder: Path) -> None:
     from ml_collections import ConfigDict
     config = ConfigDict({k: v for k, v in values.items() if "." not in k})
     validate(config, 1)
-    list(cautions(config))
+    list(config_warnings(config))
     load_data(config)
 
 
@@ -263,7 +263,7 @@ def _statistics(rng: np.random.Generator, folder: Path) -> None:
 
 def _metadata(rng: np.random.Generator, folder: Path, template: Path) -> None:
     """A checkpoint's JSON files that say something else, with a manifest that agrees."""
-    from sngan_jax.train.integrity import write_manifest
+    from sngan_jax.run.integrity import write_manifest
 
     shutil.copytree(template, folder / "run")
     steps = sorted((folder / "run" / "checkpoints").iterdir())

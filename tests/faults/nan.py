@@ -11,12 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sngan_jax.train import loop, step
-from sngan_jax.train.health import Diverged
-from sngan_jax.train.integrity import named_leaves, not_finite
-from sngan_jax.train.restore import restore_run
-from sngan_jax.train.stored import StoredCheckpoints
-from sngan_jax.train.workdir import read_metrics
+from sngan_jax.run import loop
+from sngan_jax.run.health import Diverged
+from sngan_jax.run.integrity import not_finite
+from sngan_jax.run.restore import restore_run
+from sngan_jax.run.stored import StoredCheckpoints
+from sngan_jax.run.workdir import read_metrics
+from sngan_jax.step import iteration
+from sngan_jax.step.checks import named_leaves
 from tests.faults.runs import Outcome, tiny_config
 
 _LOG, _SAVE, _ITERATIONS = 4, 4, 16
@@ -116,14 +118,14 @@ def _injected(kind: str, network: str, leaf: str, at: int, calls: list[int]):
 def _wrong_step(kind: str, network: str, leaf: str, changed):
     """While the step is traced, a batch or a gradient holds NaN."""
     if kind == "batch":
-        real = step.real_batch
+        real = iteration.real_batch
 
         def real_batch(*arguments):
             x, y = real(*arguments)
             return x.at[0, 0, 0, 0].set(jnp.nan), y
 
-        return mock.patch.object(step, "real_batch", real_batch)
-    pmean = step.lax.pmean
+        return mock.patch.object(iteration, "real_batch", real_batch)
+    pmean = iteration.lax.pmean
 
     def poisoned(tree, axis, **options):
         whole = pmean(tree, axis, **options)
@@ -135,4 +137,4 @@ def _wrong_step(kind: str, network: str, leaf: str, changed):
             return whole
         return tuple(changed(part, leaf) for part in whole)
 
-    return mock.patch.object(step.lax, "pmean", poisoned)
+    return mock.patch.object(iteration.lax, "pmean", poisoned)

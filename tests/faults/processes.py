@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sngan_jax.train.stored import StoredCheckpoints
-from sngan_jax.train.workdir import read_metrics
+from sngan_jax.run.stored import StoredCheckpoints
+from sngan_jax.run.workdir import read_metrics
 from tests.faults.runs import (
     FIELDS,
     ITERATIONS,

@@ -4,7 +4,7 @@
 
 import experiments.train
 from experiments import cli
-from sngan_jax.train import evaluation
+from sngan_jax.run import evaluation
 from tests.metrics.fake_extractor import mean_extractor
 
 if __name__ == "__main__":

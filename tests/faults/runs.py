@@ -14,8 +14,8 @@ import jax
 import numpy as np
 
 from experiments.configs import digits
-from sngan_jax.train.restore import RestoredRun, restore_run
-from sngan_jax.train.workdir import read_metrics
+from sngan_jax.run.restore import RestoredRun, restore_run
+from sngan_jax.run.workdir import read_metrics
 
 ROOT = Path(__file__).parents[2]
 ITERATIONS = 400

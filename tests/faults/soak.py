@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sngan_jax.train.workdir import read_metrics
+from sngan_jax.run.workdir import read_metrics
 from tests.faults.runs import Outcome, said, start
 
 _PER_CALL, _LINES = 2, 100

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sngan_jax.base.errors import UserError
 from sngan_jax.data.streaming import open_stream
-from sngan_jax.errors import UserError
 from sngan_jax.metrics import choice, classifier
 from sngan_jax.metrics.choice import make_extractor
 

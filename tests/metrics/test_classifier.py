@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
+from sngan_jax.base.errors import UserError
 from sngan_jax.data.image_set import ImageSet
 from sngan_jax.data.sources import load
-from sngan_jax.errors import UserError
 from sngan_jax.metrics import classifier
 from sngan_jax.metrics.arrays import read_npz, write_npz
 from sngan_jax.metrics.classifier import Classifier, cached_classifier, classifier_extractor

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sngan_jax.activation_norms import BatchNorm, ConditionalBatchNorm
+from sngan_jax.base.errors import UserError
 from sngan_jax.data.image_set import ImageSet
-from sngan_jax.errors import UserError
 from sngan_jax.metrics import evaluate
 from sngan_jax.metrics.evaluate import (
     append_record,
@@ -21,15 +22,14 @@ from sngan_jax.metrics.evaluate import (
     of_statistics,
     open_images,
     score,
-    table,
+    score_table,
 )
 from sngan_jax.metrics.frechet import frechet_distance, moments
 from sngan_jax.metrics.protocol import PROTOCOLS, Protocol, protocol_of
 from sngan_jax.models.resnet import ResNetGenerator
-from sngan_jax.normalization import BatchNorm, ConditionalBatchNorm
-from sngan_jax.sampling import NotFiniteError, even_labels, sample_images
-from sngan_jax.train.state import GeneratorState
-from sngan_jax.train.step import AXIS
+from sngan_jax.step.devices import AXIS
+from sngan_jax.step.sampling import NotFiniteError, even_labels, sample_images
+from sngan_jax.step.state import GeneratorState
 from tests.metrics.fake_extractor import mean_extractor
 
 FREE = protocol_of("free")
@@ -180,7 +180,7 @@ def test_records_are_lines_and_a_table(tmp_path):
         append_record(tmp_path / "a" / "scores.jsonl", record)
     lines = (tmp_path / "a" / "scores.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [json.loads(json.dumps(record))] * 2
-    head, row = table([record]).splitlines()
+    head, row = score_table([record]).splitlines()
     assert head.split()[:2] == ["fid", "is"] and f"{record['scores']['fid']:.4g}" in row
     assert "30 of set0" in row and "±" in row
     (tmp_path / "file").write_text("")

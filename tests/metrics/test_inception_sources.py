@@ -5,7 +5,7 @@ import zipfile
 
 import pytest
 
-from sngan_jax.errors import UserError
+from sngan_jax.base.errors import UserError
 from sngan_jax.metrics import inception_sources as sources
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from sngan_jax.cache import cache_folder
-from sngan_jax.errors import UserError
+from sngan_jax.base.cache import cache_folder
+from sngan_jax.base.errors import UserError
 from sngan_jax.metrics import inception_weights
 from sngan_jax.metrics.inception_weights import (
     Weights,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sngan_jax.errors import UserError
+from sngan_jax.base.errors import UserError
 from sngan_jax.metrics.protocol import PROTOCOLS, protocol_of
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sngan_jax.errors import UserError
+from sngan_jax.base.errors import UserError
 from sngan_jax.metrics.frechet import moments
 from sngan_jax.metrics.reference import cache_name, load_statistics, save_statistics
 from tests.metrics.fake_extractor import mean_extractor

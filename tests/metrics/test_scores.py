@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sngan_jax.errors import UserError
+from sngan_jax.base.errors import UserError
 from sngan_jax.metrics.extractor import collect
 from sngan_jax.metrics.frechet import frechet_distance, moments
 from sngan_jax.metrics.inception_score import inception_score

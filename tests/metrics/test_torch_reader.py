@@ -10,7 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from sngan_jax.errors import UserError
+from sngan_jax.base.errors import UserError
 from sngan_jax.metrics.torch_reader import read_torch
 
 

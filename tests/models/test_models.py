@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from experiments.configs.paper import paper_defaults
+from sngan_jax.activation_norms import BatchNorm, ConditionalBatchNorm
 from sngan_jax.layers import SNConv, SNDense, SNEmbed
 from sngan_jax.models import build
 from sngan_jax.models.build import MODELS, build_models, size_factor
 from sngan_jax.models.cnn import CNNDiscriminator, CNNGenerator
 from sngan_jax.models.resnet import ResNetDiscriminator, ResNetGenerator
-from sngan_jax.normalization import BatchNorm, ConditionalBatchNorm
-from sngan_jax.train.state import count_parameters
+from sngan_jax.step.state import count_parameters
 
 
 def _config(model, size, **changes):

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from experiments.configs import cifar10_cnn, imagenet128
-from sngan_jax.train.feed import positions, replicate
-from sngan_jax.train.loop import build_run, build_step, constants_of
-from sngan_jax.train.step import Data
-from sngan_jax.train.validate import validate
+from sngan_jax.run.loop import build_run, build_step, constants_of
+from sngan_jax.run.validate import validate
+from sngan_jax.step.devices import positions, replicate
+from sngan_jax.step.iteration import Data
 
 CASES = [("cnn", 32, ""), ("cnn", 48, ""), ("sndcgan", 32, ""), ("sndcgan", 48, ""),
          ("resnet32", 32, ""), ("resnet32", 32, "projection"), ("resnet32", 32, "auxiliary"),

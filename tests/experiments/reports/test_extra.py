@@ -11,7 +11,7 @@ from experiments.reports.parts import Missing
 from experiments.reports.runs import collect
 from experiments.reports.tables import make_tables
 from experiments.sweeps.tables import Request
-from sngan_jax.errors import UserError
+from sngan_jax.base.errors import UserError
 from tests.experiments.reports.disk import scores_of, write_run, write_sweep
 
 K = 2.0

@@ -15,7 +15,7 @@ from experiments.reports.parts import Figure, Missing
 from experiments.reports.runs import collect
 from experiments.reports.scores import figure1
 from experiments.sweeps.tables import Request
-from sngan_jax.errors import UserError
+from sngan_jax.base.errors import UserError
 from tests.experiments.reports.disk import TINY, read_scores, scores_of, write_run, write_sweep
 
 _VOID = {"meta", "img", "br", "hr", "link", "input"}

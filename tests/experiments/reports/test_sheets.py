@@ -11,7 +11,7 @@ from experiments.reports import sheets
 from experiments.reports.parts import Missing
 from experiments.reports.runs import collect
 from experiments.sweeps.tables import Request
-from sngan_jax.errors import UserError
+from sngan_jax.base.errors import UserError
 from tests.experiments.reports.disk import write_sweep
 
 CLASSES = 10

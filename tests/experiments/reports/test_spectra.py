@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from experiments.reports.critic import critic_losses, held_out_split
 from experiments.reports.spectra import allowed_sets, spectra_of
 from sngan_jax.data.sources import load
-from sngan_jax.train.restore import restore_run
-from tests.train.processes import environment
+from sngan_jax.run.restore import restore_run
+from tests.run.processes import environment
 
 ROOT = Path(__file__).parents[3]
 

@@ -13,7 +13,7 @@ from experiments.reports.published import PUBLISHED, is_ours, rows_of
 from experiments.reports.runs import FINISHED, Sweep, collect
 from experiments.reports.tables import make_tables
 from experiments.sweeps.tables import TABLES, Request
-from sngan_jax.errors import UserError
+from sngan_jax.base.errors import UserError
 from tests.experiments.reports.disk import (
     TINY,
     read_scores,

@@ -1,0 +1,92 @@
+"""Normalisation of activations: batch norm, plain and conditional, and layer norm.
+
+As for the spectral layers, the mutable collection is the switch: applied with
+`mutable=["batch_stats"]` a layer normalises by the statistics of the batch and updates the running
+ones; applied without, it uses the running ones. Defaults are Chainer's, which made the paper's
+numbers: decay 0.9, epsilon 2e-5 (reference: sngan_projection, Chainer v3 `BatchNormalization`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+# What makes a layer that normalises activations, or None for none.
+Norm = Callable[..., nn.Module] | None
+
+
+class BatchNorm(nn.BatchNorm):
+    """`flax.linen.BatchNorm` with Chainer's constants, switched by its collection.
+
+    Inside pmap, `axis_name` averages the statistics over devices.
+    """
+
+    momentum: float = 0.9
+    epsilon: float = 2e-5
+
+    def __call__(  # type: ignore[override]  # what Linen's argument says, the collection says here
+            self, x: jax.Array, y: jax.Array | None = None) -> jax.Array:
+        """Normalises x (n, ..., c); `y` is ignored, so that it stands in for a conditional norm."""
+        del y
+        batch = self.is_mutable_collection("batch_stats")
+        return super().__call__(x, use_running_average=not batch)
+
+
+class ConditionalBatchNorm(nn.Module):
+    """Batch norm whose scale and shift are rows of tables, one row per class.
+
+    Statistics are shared by the classes (sngan_projection's `CategoricalConditionalBatch\
+Normalization`; Dumoulin et al. 2017). Tables start at one and zero.
+    """
+
+    num_classes: int
+    axis_name: str | None = None
+    dtype: Any = None
+    momentum: float = 0.9
+    epsilon: float = 2e-5
+
+    @nn.compact
+    def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        """x: (n, ..., c); y: as in `class_rows`. Returns x's shape."""
+        x = BatchNorm(use_scale=False, use_bias=False, axis_name=self.axis_name, dtype=self.dtype,
+                      momentum=self.momentum, epsilon=self.epsilon, name="norm")(x)
+        shape = (self.num_classes, x.shape[-1])
+        rows = (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1])
+        gamma = class_rows(self.param("gamma", nn.initializers.ones, shape), y).reshape(rows)
+        beta = class_rows(self.param("beta", nn.initializers.zeros, shape), y).reshape(rows)
+        return x * gamma.astype(x.dtype) + beta.astype(x.dtype)
+
+
+class LayerNorm(nn.Module):
+    """Layer norm over all positions and channels of an example (Ba et al. 2016).
+
+    As the paper's baseline: no scale, and a shift for each channel.
+    """
+
+    epsilon: float = 1e-6
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, y: jax.Array | None = None) -> jax.Array:
+        """Normalises x (n, ..., c); `y` is ignored."""
+        del y
+        return nn.LayerNorm(self.epsilon, dtype=self.dtype, use_scale=False,
+                            reduction_axes=tuple(range(1, x.ndim)), feature_axes=-1,
+                            name="norm")(x)
+
+
+def class_rows(table: jax.Array, y: jax.Array) -> jax.Array:
+    """Rows of a class table (classes, c) for the labels y: (n, c).
+
+    y holds integer labels (n,), or float weights (n, classes), of which it gives the mixture of
+    rows (category morphing, as the paper's `weights` of conditional batch norm).
+    """
+    if jnp.issubdtype(y.dtype, jnp.integer):
+        return jnp.take(table, y, axis=0)
+    # In full precision, so that the weight one alone is the row itself on any device.
+    return jnp.matmul(y, table, precision=lax.Precision.HIGHEST)

@@ -1,0 +1,98 @@
+"""Files: whether they are there, and written whole or not at all, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from sngan_jax.base.errors import UserError
+
+
+class WriteError(UserError):
+    """A file cannot be written: the disk is full, the folder read-only. Exit status 74."""
+
+    status = os.EX_IOERR
+
+
+def is_file(path: Path) -> bool:
+    """Whether a regular file is there; False for a name that no file can have."""
+    with contextlib.suppress(OSError, ValueError):
+        return path.is_file()
+    return False
+
+
+def is_dir(path: Path) -> bool:
+    """Whether a folder is there; False for a name that no folder can have."""
+    with contextlib.suppress(OSError, ValueError):
+        return path.is_dir()
+    return False
+
+
+@contextlib.contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """The path of a temporary file, which takes the place of `file` when the block succeeds.
+
+    The content is on the disk before the name is, and a failure leaves the old file alone and no
+    temporary one behind.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(file)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(file)
+        raise
+    sync_folder(file.parent)
+
+
+def write_text(file: Path, text: str) -> None:
+    """Writes a text file whole or not at all; OSError where it cannot."""
+    with replacing(file) as temporary:
+        temporary.write_text(text)
+
+
+def sync_folder(folder: Path) -> None:
+    """Sees that the names in a folder outlive a loss of power, where the file system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """Adds the name of the file to an OSError of the block."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(file)
+        raise
+
+
+@contextlib.contextmanager
+def write_errors(what: str, place: Path) -> Iterator[None]:
+    """Turns an OSError of the block into a WriteError with the file, the folder and the cure."""
+    try:
+        yield
+    except OSError as error:
+        named = error.filename if isinstance(error.filename, str) else str(place)
+        raise WriteError(cannot_write(what, Path(named), error.strerror or str(error))) from error
+
+
+def cannot_write(what: str, file: Path, why: str) -> str:
+    """The sentence about a file that cannot be written."""
+    return (f"{what} cannot be written: {file.name} in the folder {file.parent} ({why}); what was "
+            "saved before is untouched: make room or make it writable, and give the same command "
+            "again")

@@ -1,0 +1,153 @@
+"""Changing the size of images (NHWC), alone or as part of a convolution.
+
+As the residual blocks of the paper's Tables 4 to 6 do it (reference: sngan_projection); the fused
+forms are the same functions, by linearity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from sngan_jax.models.convolution import convolve, phases
+
+_NONE = ((0, 0), (0, 0))  # no padding
+
+
+def upsample_nearest(x: jax.Array, factor: int = 2) -> jax.Array:
+    """Repeats every pixel: (n, h, w, c) -> (n, factor·h, factor·w, c) (Chainer's unpooling)."""
+    n, h, w, c = x.shape
+    x = jnp.broadcast_to(x[:, :, None, :, None, :], (n, h, factor, w, factor, c))
+    return x.reshape(n, h * factor, w * factor, c)
+
+
+def upsample_bilinear(x: jax.Array, factor: int = 2) -> jax.Array:
+    """Bilinear, half-pixel centres (no aligned corners): shapes as `upsample_nearest`."""
+    n, h, w, c = x.shape
+    return jax.image.resize(x, (n, factor * h, factor * w, c), "bilinear", antialias=False)
+
+
+UPSAMPLING = {"nearest": upsample_nearest, "bilinear": upsample_bilinear}
+
+
+def average_pool(x: jax.Array, factor: int = 2) -> jax.Array:
+    """Mean of disjoint factor×factor squares: (n, h, w, c) -> (n, h/factor, w/factor, c).
+
+    Raises ValueError where the factor does not divide the height and the width.
+    """
+    check_divides(x, factor)
+    n, h, w, c = x.shape
+    return x.reshape(n, h // factor, factor, w // factor, factor, c).mean((2, 4))
+
+
+def check_divides(x: jax.Array, factor: int) -> None:
+    """ValueError where the factor does not divide the height and the width of (n, h, w, c)."""
+    _, h, w, _ = x.shape
+    if h % factor or w % factor:
+        raise ValueError(f"average_pool by {factor} needs a height and width that it divides; "
+                         f"got {h}x{w}")
+
+
+def upsample_conv(x: jax.Array, kernel: jax.Array, factor: int = 2) -> jax.Array:
+    """`upsample_nearest`, then a convolution of stride 1 with padding "SAME", as one.
+
+    Every pixel of an output phase sees equal pixels under several taps: their weights are added
+    first. For a 3x3 kernel and factor 2 that is four 2x2 convolutions of the small image, 16
+    products in place of 36.
+
+    Args:
+      x: (n, h, w, in).
+      kernel: (kh, kw, in, out), already reparametrised: σ is that of this kernel, not of its sums.
+
+    Returns:
+      (n, factor·h, factor·w, out).
+    """
+    return _upsample_conv(x, kernel, factor, phases)
+
+
+def upsample_conv_dilated(x: jax.Array, kernel: jax.Array, factor: int = 2) -> jax.Array:
+    """`upsample_conv`, of the same shapes, as one convolution of the image with zeros in between.
+
+    A TPU skips the zeros and has no phases to interleave; a CPU multiplies them out.
+    """
+    def dilated(x: jax.Array, kernel: jax.Array, factor: int, before: tuple[int, int]) -> jax.Array:
+        # Of factor·size outputs; the dilated image ends with a pixel.
+        padding = [(pad, k + factor - 2 - pad)
+                   for k, pad in zip(kernel.shape[:2], before, strict=True)]
+        return lax.conv_general_dilated(x, kernel, (1, 1), padding, lhs_dilation=(factor, factor),
+                                        dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    return _upsample_conv(x, kernel, factor, dilated)
+
+
+def _upsample_conv(x: jax.Array, kernel: jax.Array, factor: int, convolution: Callable
+                   ) -> jax.Array:
+    kh, kw = kernel.shape[:2]
+    if kh == kw == 1:  # a function of single pixels: before they are repeated
+        return upsample_nearest(convolve(x, kernel, _NONE), factor)
+    padding = ((kh - 1) // 2 + factor - 1, (kw - 1) // 2 + factor - 1)
+    return convolution(x, _box(kernel, factor), factor, padding)
+
+
+def conv_pool(x: jax.Array, kernel: jax.Array, factor: int = 2) -> jax.Array:
+    """A convolution of stride 1 with padding "SAME", then `average_pool`, as one of that stride.
+
+    For a 3x3 kernel and factor 2 it is one 4x4 convolution of stride 2: 16 products in place of
+    36.
+
+    Args:
+      x: (n, h, w, in), h and w multiples of the factor.
+      kernel: (kh, kw, in, out), already reparametrised.
+
+    Returns:
+      (n, h/factor, w/factor, out).
+    """
+    kh, kw = kernel.shape[:2]
+    if kh == kw == 1:  # it and the mean commute
+        return convolve(average_pool(x, factor), kernel, _NONE)
+    check_divides(x, factor)
+    padding = ((kh - 1) // 2, kh // 2), ((kw - 1) // 2, kw // 2)
+    return convolve(x, _box(kernel, factor) / factor**2, padding, (factor, factor))
+
+
+def as_convolution(fused: Callable[[jax.Array, jax.Array], jax.Array]) -> Callable:
+    """One of the three functions above as the `conv_general_dilated` of a Linen convolution.
+
+    So the layer stays what it is, its parameters, its normalisation and its bias included:
+    `SNConv(features, (3, 3), conv_general_dilated=as_convolution(conv_pool))`.
+    """
+    return _CONVOLUTIONS[fused]
+
+
+def _box(kernel: jax.Array, factor: int) -> jax.Array:
+    """Sums over factor x factor shifts: (kh + factor - 1, kw + factor - 1, in, out)."""
+    total = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))
+    for axis in (0, 1):
+        pads = [[(0, 0)] * axis + [(i, factor - 1 - i)] + [(0, 0)] * (3 - axis)
+                for i in range(factor)]
+        total = jnp.asarray(sum(jnp.pad(total, pad) for pad in pads))
+    return total.astype(kernel.dtype)
+
+
+def _hook(fused: Callable) -> Callable:
+    def convolution(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Any,
+                    lhs_dilation: Any = None, rhs_dilation: Any = None,
+                    dimension_numbers: Any = None, feature_group_count: int = 1,
+                    precision: Any = None) -> jax.Array:
+        del dimension_numbers
+        plain = all(d is None or set(d) == {1} for d in (strides, lhs_dilation, rhs_dilation))
+        if not plain or padding != "SAME" or feature_group_count != 1 or precision is not None:
+            raise ValueError(f"{fused.__name__} takes the place of a plain convolution of stride "
+                             "1 with padding 'SAME': without dilation, groups and precision")
+        return fused(x, kernel)
+
+    return convolution
+
+
+# One function each, so that modules built twice are equal.
+_CONVOLUTIONS: dict[Callable[[jax.Array, jax.Array], jax.Array], Callable] = {
+    fused: _hook(fused) for fused in (upsample_conv, upsample_conv_dilated, conv_pool)}

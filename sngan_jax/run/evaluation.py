@@ -1,0 +1,102 @@
+"""Scores of a run while it trains."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from sngan_jax.base.cache import cache_folder
+from sngan_jax.base.files import write_text
+from sngan_jax.data.image_set import ImageSet
+from sngan_jax.data.streaming import ImageStream
+from sngan_jax.metrics.choice import make_extractor
+from sngan_jax.metrics.evaluate import SCORES, append_record, of_images, of_samples, score
+from sngan_jax.metrics.protocol import protocol_of
+from sngan_jax.metrics.scores import LESS_IS_BETTER, check_metrics
+from sngan_jax.run.validate import names_of
+from sngan_jax.run.workdir import read_lines
+from sngan_jax.step.state import GeneratorState
+
+Evaluation = Callable[[GeneratorState, int], dict[str, Any]]
+
+
+def make_evaluation(config: Any, workdir: Path, generator: nn.Module,
+                    images: ImageSet | ImageStream, first_iteration: int) -> Evaluation | None:
+    """A function of (generator's state, iteration) that scores, records and returns the record.
+
+    The real images are the run's own, `config.evaluate_images` of them or all where there are
+    fewer; their features are taken here, once, before the training.
+
+    Args:
+      first_iteration: of the state that the run goes on from; later records are dropped.
+
+    Returns:
+      None where `config.evaluate_every` is 0.
+
+    Raises:
+      UserError: no weights, no labels, or a score that cannot be computed of this run.
+    """
+    if not config.evaluate_every:
+        return None
+    metrics = names_of(config.evaluate_metrics)
+    extractor = make_extractor(config.evaluate_extractor, images)
+    check_metrics(metrics, extractor,
+                  labels=bool(generator.num_classes) and bool(images.num_classes))
+    protocol = protocol_of("free", min(config.evaluate_images, len(images)),
+                           config.evaluate_images)
+    # Several processes share the work, so none may find it done.
+    cache = cache_folder() if jax.process_count() == 1 else None
+    real = of_images(images, config.split, protocol.num_real, metrics, extractor,
+                     cache=cache, name="real images")
+    _drop_later(workdir, first_iteration)
+
+    def evaluate(state: GeneratorState, iteration: int) -> dict[str, Any]:
+        fake = of_samples(generator, state, config, protocol, metrics, extractor,
+                          iteration=iteration)
+        record = {**score(metrics, real, fake, extractor, protocol), "while_training": True}
+        append_record(workdir / SCORES, record)
+        return record
+
+    return evaluate
+
+
+def read_scores(workdir: Path) -> list[dict[str, Any]]:
+    """The records of a run, those of `experiments.evaluate` among them."""
+    return read_lines(workdir / SCORES, lambda record: isinstance(record["scores"], dict)
+                      and isinstance(record["fake"], dict))
+
+
+def recorded(workdir: Path, metric: str) -> dict[int, float]:
+    """The finite scores that a run noted while it trained: iteration -> value of a metric."""
+    return {record["fake"]["iteration"]: record["scores"][metric]
+            for record in read_scores(workdir)
+            if record.get("while_training") and isinstance(record["scores"].get(metric), float)
+            and math.isfinite(record["scores"][metric])}
+
+
+def is_recorded(workdir: Path, iteration: int) -> bool:
+    """Whether a run has noted its scores of an iteration."""
+    return any(record.get("while_training") and record["fake"]["iteration"] == iteration
+               for record in read_scores(workdir))
+
+
+def best_of(scores: dict[int, float], metric: str, among: Iterable[int]) -> int | None:
+    """The iteration with the best score; None where none of `among` has one."""
+    sign = 1 if LESS_IS_BETTER.get(metric, True) else -1
+    return min((i for i in among if i in scores), key=lambda i: (sign * scores[i], i),
+               default=None)
+
+
+def _drop_later(workdir: Path, iteration: int) -> None:
+    """Takes out what a run that was cut off had recorded of iterations that are done again."""
+    if not (workdir / SCORES).is_file():
+        return
+    kept = [json.dumps(record) + "\n" for record in read_scores(workdir)
+            if not record.get("while_training") or record["fake"]["iteration"] <= iteration]
+    write_text(workdir / SCORES, "".join(kept))

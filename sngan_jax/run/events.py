@@ -1,0 +1,84 @@
+"""TensorBoard events, written at once by the thread that asks for it.
+
+tensorboardX's SummaryWriter has a thread of its own, which a full disk ends silently, and keeps two
+minutes of events in memory, which a killed run loses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sngan_jax.base.files import naming
+
+
+@contextlib.contextmanager
+def _hidden(package: str) -> Iterator[None]:
+    """While entered, importing a package that is not yet imported fails as if it were absent."""
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = None  # type: ignore[assignment]  # as the Python reference has it
+    try:
+        yield
+    finally:
+        del sys.modules[package]
+
+
+# tensorboardX imports PyTorch wherever it is installed, for tensors that we never give it: two
+# seconds and more before the first iteration.
+with _hidden("torch"):
+    from tensorboardX import summary
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+_COUNT = itertools.count()
+
+
+class Events:
+    """An event file of its own for every start of a run.
+
+    Args:
+      folder: made where missing.
+      first: steps from here on in older files are void.
+
+    Raises:
+      OSError: by every method, where it cannot be written.
+    """
+
+    def __init__(self, folder: Path, first: int):
+        self._folder = folder
+        folder.mkdir(exist_ok=True)
+        # Its name has seconds only: two starts within one must not share a file.
+        self._writer = EventsWriter(str(folder / "events"), f".{os.getpid()}.{next(_COUNT)}")
+        self._write(session_log=SessionLog(status=SessionLog.START), step=first)
+
+    def scalars(self, values: dict[str, float], step: int) -> None:
+        """Several numbers of one step."""
+        for name, value in values.items():
+            self._write(summary=summary.scalar(name, value), step=step)
+
+    def images(self, name: str, images: np.ndarray, step: int) -> None:
+        """A grid of uint8 (n, h, w, c)."""
+        self._write(summary=summary.image(name, images, dataformats="NHWC"), step=step)
+
+    def flush(self) -> None:
+        """Hands everything to the system."""
+        with naming(self._folder / "events"):
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Flushes and ends the file."""
+        self._writer.close()
+
+    def _write(self, **content: Any) -> None:
+        with naming(self._folder / "events"):
+            self._writer.write_event(Event(wall_time=time.time(), **content))

@@ -1,0 +1,64 @@
+"""The real images of a run on its devices: the whole set at once, or those of a call at a time."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+
+from sngan_jax.data.image_set import ImageSet
+from sngan_jax.data.streaming import ImageStream, batches
+from sngan_jax.step.devices import own_places, replicate, spread
+
+Batches = tuple[jax.Array, jax.Array | None]
+
+
+@contextlib.contextmanager
+def feed(images: ImageSet | ImageStream, devices: list[jax.Device], key: jax.Array, *,
+         first_iteration: int, n_dis: int, batch_size: int,
+         iterations_per_call: int = 1) -> Iterator[Callable[[], Batches]]:
+    """A function that returns images and labels (or None) of one call after the other.
+
+    Their shapes are those of `recipe.Inputs`.
+
+    Args:
+      images: a set in memory goes to every device, once. A stream is read in the same order, while
+        the devices work; each process reads what its own devices need.
+      key: the step's, of which the order is a function.
+      first_iteration: the number of iterations that are done.
+    """
+    if isinstance(images, ImageSet):
+        rows = images.images.reshape(len(images), -1)  # `Inputs` says why
+        data = replicate((rows, images.labels), devices)
+        yield lambda: data
+        return
+    data_key = jax.random.split(key)[0]
+    places = own_places(devices)
+    each = batch_size // len(devices)
+    with contextlib.closing(batches(
+            images, data_key, first_iteration=first_iteration, n_dis=n_dis, batch_size=batch_size,
+            start=places[0] * each, count=len(places) * each)) as stream:
+        def sent(parts: tuple[np.ndarray, ...]) -> jax.Array:
+            return spread(_by_device(np.stack(parts), len(places)), devices)
+
+        def place() -> Batches:
+            pixels, labels = zip(*(next(stream) for _ in range(iterations_per_call)), strict=True)
+            return sent(pixels), None if labels[0] is None else sent(labels)
+
+        # Sent one call ahead, so that the transfer is done when its turn comes.
+        waiting = [place()]
+
+        def one() -> Batches:
+            waiting.append(place())
+            return waiting.pop(0)
+
+        yield one
+
+
+def _by_device(batch: np.ndarray, count: int) -> np.ndarray:
+    """(iterations, n_dis, batch, …) -> (devices, iterations, n_dis, batch/devices, …)."""
+    iterations, n_dis, size, *rest = batch.shape
+    parts = batch.reshape(iterations, n_dis, count, size // count, *rest)
+    return np.moveaxis(parts, 2, 0)

@@ -1,0 +1,168 @@
+"""SIGINT and SIGTERM: the run is saved and ends, wherever it stands when the signal comes.
+
+Python runs a signal's handler between two of its own instructions, which can be minutes away while
+XLA compiles. So a thread learns of the signal at once, by Python's wake-up descriptor. It gives the
+main thread time to stop by itself; where that does not come back, it saves in its stead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+STOPPED = os.EX_TEMPFAIL
+# What `signal.signal` takes and gives back.
+_Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stopped(KeyboardInterrupt):
+    """Raised in the main thread by a signal, where nothing is lost by leaving the work."""
+
+
+class Interruption:
+    """While entered, the first SIGINT or SIGTERM is only noted; a second acts as usual.
+
+    Args:
+      own_process: whether this process may be ended where its main thread cannot be interrupted;
+        a second signal then ends it even there. Left, it is to end, and signals are ignored.
+      grace: seconds that the main thread has to stop by itself.
+      several: whether this is one of several processes, which must end together: JAX notes SIGTERM
+        then (`distributed.told_to_stop`), and SIGINT is passed on to it.
+
+    Attributes:
+      signal: the one that came, or None.
+    """
+
+    def __init__(self, *, own_process: bool = False, grace: float = 3.0,
+                 several: bool = False):
+        self.signal: signal.Signals | None = None
+        self._own_process, self._grace, self._several = own_process, grace, several
+        self._abandoning = False
+        self._fallback: Callable[[], None] | None = None
+        self._lock = threading.Lock()
+        self._old: dict[signal.Signals, _Handler] = {}
+        self._sockets: tuple[socket.socket, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The name of the signal that came; empty where none did."""
+        return self.signal.name if self.signal else ""
+
+    def __enter__(self) -> Interruption:
+        if threading.current_thread() is not threading.main_thread():
+            return self  # Python lets only the main thread handle signals
+        if self._several:
+            self._old[signal.SIGINT] = signal.signal(signal.SIGINT, self._pass_on)
+            return self
+        self._sockets = socket.socketpair()
+        for end in self._sockets:
+            end.setblocking(False)
+        self._old_fd = signal.set_wakeup_fd(self._sockets[1].fileno(), warn_on_full_buffer=False)
+        self._watcher = threading.Thread(target=self._watch, daemon=True, name="signals")
+        self._watcher.start()
+        self._old_hook, sys.unraisablehook = sys.unraisablehook, self._unraisable
+        for number in _SIGNALS:
+            self._old[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for number, handler in self._old.items():
+            # A process of its own has nothing left to do but to end.
+            signal.signal(number, signal.SIG_IGN if self._own_process and not self._several
+                          else handler)
+        if not self._sockets:
+            return
+        # Another's, that was set after ours and is to stay, passes on to ours.
+        if sys.unraisablehook == self._unraisable:
+            sys.unraisablehook = self._old_hook
+        signal.set_wakeup_fd(self._old_fd)
+        self._sockets[1].close()
+        with self._lock:
+            self._fallback = None
+        self._watcher.join()
+        self._sockets[0].close()
+
+    @contextlib.contextmanager
+    def abandoning(self) -> Iterator[None]:
+        """In here a signal raises Stopped: the work can be left and done again."""
+        self._abandoning = True
+        try:
+            if self.signal is not None:
+                raise Stopped
+            yield
+        finally:
+            self._abandoning = False
+
+    def set_fallback(self, save: Callable[[], None] | None) -> None:
+        """What saves the run should the main thread not come back in time.
+
+        None where only the main thread can: it holds the state, or is saving. Returns never while
+        another thread is saving: the process ends then.
+        """
+        with self._lock:
+            self._fallback = save
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self.signal = signal.Signals(number)
+        for each, handler in self._old.items():
+            signal.signal(each, signal.SIG_DFL if self._own_process else handler)
+        if self._abandoning:
+            raise Stopped
+
+    def _unraisable(self, unraisable: sys.UnraisableHookArgs) -> None:
+        # Where Stopped cannot be raised (a destructor, a callback of XLA), the note is enough.
+        if not isinstance(unraisable.exc_value, Stopped):
+            self._old_hook(unraisable)
+
+    def _pass_on(self, number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def _watch(self) -> None:
+        came: float | None = None
+        while True:
+            select.select([self._sockets[0]], [], [], None if came is None else 0.2)
+            try:
+                numbers = self._sockets[0].recv(64)
+                if not numbers:
+                    return  # closed: left
+            except BlockingIOError:
+                numbers = b""
+            for number in numbers:
+                if number not in _SIGNALS:
+                    continue
+                if came is None:
+                    came, self.signal = time.monotonic(), signal.Signals(number)
+                    print(f"{self.signal.name}: stopping at the end of this iteration; a second "
+                          "signal stops at once", file=sys.stderr, flush=True)
+                elif self._own_process:
+                    os._exit(128 + number)
+            if came is not None and self._own_process and time.monotonic() - came > self._grace:
+                self._save_instead()
+
+    def _save_instead(self) -> None:
+        with self._lock:
+            if self._fallback is None:
+                return
+            status = STOPPED
+            try:
+                self._fallback()
+            except BaseException as error:
+                print(f"error: {error}", file=sys.stderr)
+                status = getattr(error, "status", 1)
+            else:
+                print(f"stopped by {self.name}, saved; the same command goes on from there",
+                      file=sys.stderr)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)

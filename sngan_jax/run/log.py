@@ -1,0 +1,160 @@
+"""What a run says of itself: metrics, TensorBoard events, sample grids and curves."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
+from tqdm import tqdm
+
+from sngan_jax.collection import sigmas
+from sngan_jax.metrics.evaluate import score_table
+from sngan_jax.reparametrization import layer_specs
+from sngan_jax.run.events import Events
+from sngan_jax.run.figures import save_curves, save_grid
+from sngan_jax.run.health import Watch
+from sngan_jax.run.workdir import MetricsFile
+from sngan_jax.step.sampling import NotFiniteError, even_labels, sample_images
+from sngan_jax.step.state import DiscriminatorState, GeneratorState, TrainState
+
+
+class Log:
+    """Writes metrics, TensorBoard events, sample grids and curves into a workdir."""
+
+    def __init__(self, workdir: Path, iteration: int, config: Any, networks: Any,
+                 num_classes: int, watch: Watch, rollbacks: int):
+        """networks: with the fields `generator` and `discriminator`."""
+        self._workdir, self._watch = workdir, watch
+        self._extra = {"rollbacks": rollbacks} if rollbacks else {}
+        self._images_per_iteration = config.n_dis * config.batch_size
+        self._file = MetricsFile(workdir, iteration)
+        self._events = Events(workdir / "tensorboard", iteration + 1)
+        self._generator, self._config = networks.generator, config
+        self._labels = even_labels(config.num_samples, num_classes if config.conditional else 0)
+        self._columns = num_classes if config.conditional else None
+        self._fixed_key = jax.random.key(config.seed + 2)
+        self._marker = (iteration, time.perf_counter())
+        self._sigmas = jax.jit(functools.partial(_sigmas_of, networks))
+        self._first = True
+        self._lock = threading.RLock()
+        self._kept: tuple[int, dict[str, jax.Array], dict[str, jax.Array]] | None = None
+        (workdir / "samples").mkdir(exist_ok=True)
+
+    def keep(self, iteration: int, metrics: dict[str, jax.Array], state: TrainState) -> None:
+        """Notes the metrics (scalars) of an iteration on the device; nothing waits for them."""
+        self._kept = iteration, metrics, self._sigmas(state.discriminator)
+
+    def write(self, bar: tqdm | None) -> None:
+        """Fetches what was kept, if anything, and writes it everywhere.
+
+        Raises:
+          Diverged: before a line with numbers that are not finite would be written.
+        """
+        with self._lock:  # a signal's thread may save in the main one's place
+            self._write(bar)
+
+    def _write(self, bar: tqdm | None) -> None:
+        if self._kept is None:
+            return
+        (iteration, metrics, norms), self._kept = self._kept, None
+        self._watch.check()
+        values = {k: float(v) for k, v in jax.device_get(metrics).items()}
+        layers = {k: float(v) for k, v in jax.device_get(norms).items()}
+        self._watch.row(values, layers)
+        layers = {f"sigma/{k}": v for k, v in layers.items()}
+        now = time.perf_counter()
+        since, then = self._marker
+        rate = (iteration - since) / (now - then)
+        row = {"iteration": iteration, **values, **layers, "time": round(time.time(), 3)}
+        if self._first:  # this interval holds the compilation
+            timing = {"compile_seconds": round(now - then, 4)}
+        else:
+            timing = {"iterations_per_second": round(rate, 4),
+                      "images_per_second": round(rate * self._images_per_iteration, 2)}
+        self._first = False
+        self._file.append({**row, **timing, **self._extra})
+        self._events.scalars(values | layers | timing, iteration)
+        if bar is not None:
+            bar.set_description("training", refresh=False)
+            speed = f"{timing.get('images_per_second', 0):,.0f} img/s, "
+            bar.set_postfix_str(f"{speed}D {values['d_loss']:.3f}, G {values['g_loss']:.3f}",
+                                refresh=False)
+        self._marker = (iteration, time.perf_counter())
+
+    def flush(self, bar: tqdm | None) -> None:
+        """`write`, and everything is on the disk afterwards; Diverged as of now."""
+        self._watch.check()
+        self.write(bar)
+        self._file.sync()
+        self._events.flush()
+
+    def has_samples(self, iteration: int) -> bool:
+        """Whether there is a sample grid of an iteration."""
+        return self._sample_file(iteration).exists()
+
+    def _sample_file(self, iteration: int) -> Path:
+        return self._workdir / "samples" / f"{iteration:07d}.png"
+
+    def samples_of(self, generator: GeneratorState, iteration: int) -> None:
+        """A grid of the same latents each time, and the curves so far."""
+        try:
+            images = sample_images(self._generator, generator, self._fixed_key, self._labels,
+                                   self._config)
+        except NotFiniteError as error:
+            tqdm.write(f"warning: no samples of iteration {iteration}: {error}")
+            return
+        self._watch.images(images)
+        save_grid(self._sample_file(iteration), images, self._columns)
+        self._events.images("samples", images, iteration)
+        self.curves()
+
+    def scores(self, record: dict[str, Any], iteration: int) -> None:
+        """Shows a record, and writes its numbers as events."""
+        tqdm.write(score_table([record]))
+        self._events.scalars({f"scores/{name}": value for name, value in record["scores"].items()
+                              if isinstance(value, float)}, iteration)
+        self._marker = (iteration, time.perf_counter())
+
+    def curves(self) -> None:
+        """Losses and σ over the iterations."""
+        rows = self._file.rows
+        if not rows:
+            return
+        iterations = [row["iteration"] for row in rows]
+
+        def columns(names: Iterable[str]) -> dict[str, list[float]]:
+            return {name.removeprefix("sigma/"): [row.get(name, float("nan")) for row in rows]
+                    for name in names}
+
+        names = ("d_loss", "g_loss", "d_real", "d_fake", "penalty", "d_class", "g_class")
+        save_curves(self._workdir / "losses.png", iterations,
+                    columns(name for name in names if name in rows[-1]), "loss; mean of D")
+        layers = [name for name in rows[-1] if name.startswith("sigma/")]
+        if layers:
+            save_curves(self._workdir / "sigma.png", iterations, columns(layers),
+                        "σ of each weight of D, before normalisation")
+
+    def close(self) -> None:
+        """Ends the file of events; what was not flushed may be lost where there is no room."""
+        with contextlib.suppress(OSError):
+            self._events.close()
+
+
+def _sigmas_of(networks: Any, d: DiscriminatorState) -> dict[str, jax.Array]:
+    """σ of every layer of D that keeps vectors."""
+    specs = None
+    if any(path[-1] == "u_operator" for path in flatten_dict(d.spectral)):
+        # The norm of a convolution on images of its size, which the variables do not tell.
+        g = networks.generator
+        x = jax.ShapeDtypeStruct((1, g.image_size, g.image_size, g.channels), jnp.float32)
+        y = jax.ShapeDtypeStruct((1,), jnp.int32) if g.num_classes else None
+        specs = layer_specs(networks.discriminator, d.variables, x, y)
+    return sigmas(d.variables, specs)

@@ -1,0 +1,300 @@
+"""A run, from its config to the files in its workdir."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from sngan_jax.base.errors import UserError
+from sngan_jax.base.files import write_errors
+from sngan_jax.base.provenance import commit
+from sngan_jax.data.sources import ImageSet, check_batch, load
+from sngan_jax.data.streaming import ImageStream, open_stream
+from sngan_jax.run import distributed
+from sngan_jax.run.checkpoint import Checkpoints, NotFiniteState
+from sngan_jax.run.evaluation import best_of, is_recorded, make_evaluation, recorded
+from sngan_jax.run.feed import feed
+from sngan_jax.run.health import Diverged, Watch
+from sngan_jax.run.interruption import Interruption, Stopped
+from sngan_jax.run.lock import locked
+from sngan_jax.run.log import Log
+from sngan_jax.run.stored import identity_of
+from sngan_jax.run.validate import config_warnings, names_of, validate
+from sngan_jax.run.workdir import make_workdir, open_workdir
+from sngan_jax.step.devices import all_devices, positions, replicate
+from sngan_jax.step.program import make_train_step
+from sngan_jax.step.recipe import Recipe
+from sngan_jax.step.setup import inputs_of, recipe_of
+from sngan_jax.step.state import (
+    TrainState,
+    abstract_state,
+    check_memory,
+    count_parameters,
+    initial_state,
+)
+
+
+def load_data(config: Any) -> ImageSet | ImageStream:
+    """The data set of a config; UserError where it does not suit the config."""
+    images = (open_stream if config.stream else load)(
+        config.dataset, image_size=config.image_size, channels=config.channels or None,
+        split=config.split, data_dir=config.data_dir or None)
+    check_batch(images, config.batch_size)
+    if config.conditional and not images.num_classes:
+        raise UserError(f"config.conditional is true, but the data set {config.dataset!r} has no "
+                        "labels: use a labelled set, or --config.conditional=false")
+    return images
+
+
+def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = False,
+          own_process: bool = False) -> bool:
+    """Trains, or goes on with the training, in `workdir`.
+
+    Several processes (`distributed.joined`) call this alike; the first one alone reads and writes
+    the workdir.
+
+    Args:
+      config: an `ml_collections.ConfigDict` with the fields of `validate.FIELDS`.
+      workdir: created where missing; a run of the same config there is resumed.
+      accept_changes: resume even where the config differs.
+      own_process: whether a signal may end this process where Python cannot be interrupted.
+
+    Returns:
+      True when all iterations are done; False where SIGINT or SIGTERM ended it early, with
+      everything saved.
+
+    Raises:
+      UserError: bad config, data or workdir, in one sentence, before any long work.
+      WriteError: a file of the run cannot be written; what was saved before is untouched.
+      Diverged: NaN or infinity, and config.on_nan does not (or no longer) say to go back.
+    """
+    devices = all_devices()
+    validate(config, len(devices))
+    distributed.agree("run", {**{f"config.{k}": v for k, v in config.items()}, "commit": commit(),
+                              "code version": distributed.code_version(), "jax": jax.__version__,
+                              "number of devices": jax.local_device_count()})
+    if distributed.is_first():
+        for caution in config_warnings(config):
+            print(f"warning: {caution}", file=sys.stderr)
+    with contextlib.ExitStack() as held, Interruption(
+            own_process=own_process, several=jax.process_count() > 1) as interruption, \
+            distributed.seen_of_first(workdir) as workdir, \
+            write_errors("a file of the run", workdir):
+        try:
+            with interruption.abandoning():
+                interruption.set_fallback(lambda: None)  # nothing to save yet
+                there = os.path.isdir(workdir)
+                if there:
+                    held.enter_context(locked(workdir))
+                images = load_data(config)
+                distributed.agree("data", {"content hash of the data set": images.fingerprint()})
+                workdir = make_workdir(workdir)
+                if not there:
+                    held.enter_context(locked(workdir))
+                open_workdir(workdir, config.to_dict(), accept_changes=accept_changes)
+                recipe = recipe_of(config, images.channels, images.num_classes, devices)
+                shapes = abstract_state(recipe)
+                check_memory(shapes)
+                step = make_train_step(recipe, devices)
+            print(f"{images.name}: {len(images):,} images of {config.image_size}x"
+                  f"{config.image_size}x{images.channels}; generator "
+                  f"{count_parameters(shapes.generator.params):,} parameters, "
+                  f"discriminator {count_parameters(shapes.discriminator.params):,}; "
+                  f"{len(devices)} x {devices[0].device_kind}")
+            rollbacks: int | None = None
+            with Checkpoints(workdir, config.keep_checkpoints, config.keep_every) as checkpoints:
+                while True:
+                    try:
+                        return _train(config, workdir, recipe, step, images, devices, checkpoints,
+                                      interruption, rollbacks)
+                    except Diverged as error:
+                        rollbacks = error.rollbacks + 1
+                        if config.on_nan != "rollback" or rollbacks > config.on_nan_rollbacks:
+                            raise
+                        print(f"warning: {error}: going back to {error.last_good}, and on with "
+                              f"other data, for the {rollbacks}. time of at most "
+                              f"{config.on_nan_rollbacks}", file=sys.stderr)
+        except Stopped:
+            print(f"stopped by {interruption.name} before anything was trained; the same "
+                  "command goes on")
+            return False
+
+
+def _train(config: Any, workdir: Path, recipe: Recipe, step: Callable,
+           images: ImageSet | ImageStream, devices: list[jax.Device], checkpoints: Checkpoints,
+           interruption: Interruption, rollbacks: int | None) -> bool:
+    """From the newest checkpoint to the end, or to a signal.
+
+    Args:
+      rollbacks: how often the run has gone back because of NaN; None: as the checkpoint says.
+
+    Raises:
+      Diverged: with `rollbacks` and, in words, `last_good`.
+    """
+    per_call = config.iterations_per_call
+    with interruption.abandoning():
+        identity = identity_of(config)
+        shapes, first = abstract_state(recipe), 0
+        saved = checkpoints.newest(lambda meta: shapes, identity)
+        if saved:
+            check_same_data(saved.meta, images, workdir)
+            state, first = saved.state, saved.iteration
+            print(f"resuming {workdir} at iteration {first:,} of {config.iterations:,}")
+        elif none_left := checkpoints.none_left():
+            raise none_left
+        elif distributed.is_first():
+            state = initial_state(recipe, config.seed)
+        else:  # the first process's is on its way
+            state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+        if rollbacks is None:
+            rollbacks = saved.meta.get("rollbacks", 0) if saved else 0
+        state, (first, rollbacks) = distributed.from_first((state, (first, rollbacks)))
+        first, rollbacks = int(first), int(rollbacks)
+        if first % per_call:
+            raise UserError(f"{workdir} stands at iteration {first:,}, which is no multiple of "
+                            f"config.iterations_per_call = {per_call}: choose one that divides it")
+        meta: dict[str, Any] = {
+            "data": images.fingerprint(), "channels": images.channels,
+            "num_classes": images.num_classes, "identity": identity, "rollbacks": rollbacks}
+        # Where a run was stopped between a checkpoint and its scores: they are made up for.
+        scores_missing = bool(distributed.from_first(first > 0 and _is_due(
+            first, config.evaluate_every, config) and not is_recorded(workdir, first)))
+        if first >= config.iterations and not scores_missing:
+            print("nothing left to do")
+            return True
+        watch = Watch(shapes)
+        networks = recipe_of(config, images.channels, images.num_classes)
+        log = Log(workdir, first, config, networks, meta["num_classes"], watch, rollbacks)
+        evaluate = make_evaluation(config, workdir, networks.generator, images, first)
+        metric = names_of(config.evaluate_metrics)[0] if evaluate else ""
+
+        def score(state: TrainState, iteration: int) -> None:
+            assert evaluate is not None  # scores are due only where it is there
+            log.scores(evaluate(state.generator, iteration), iteration)
+            checkpoints.best = best_of(recorded(workdir, metric), metric, checkpoints.kept())
+
+        if scores_missing:
+            score(state, first)
+        elif evaluate and first:
+            checkpoints.best = best_of(recorded(workdir, metric), metric, checkpoints.all())
+        grid = None
+        if distributed.from_first(
+                _is_due(first, config.sample_every, config) and not log.has_samples(first)):
+            # A copy, so that the first iteration need not wait for the picture.
+            grid = jax.device_get(state.generator.replace(opt_state=None))
+
+    # The order of the data after a return from NaN is another one, and a function of the count.
+    key = jax.random.key(config.seed + 1)
+    key = jax.random.fold_in(key, rollbacks) if rollbacks else key
+    stream = feed(images, devices, key, first_iteration=first, n_dis=config.n_dis,
+                  batch_size=config.batch_size, iterations_per_call=per_call)
+    state, inputs = replicate((state, inputs_of(config, key)), devices)
+    inputs = inputs._replace(position=positions(devices))
+    # Virtual devices of one CPU can wait for each other for ever when steps pile up; elsewhere two
+    # calls keep a device at work, and a signal waits for no more.
+    # Among several processes pmap itself sends the key, 8 bytes, in each call.
+    guard = "disallow" if jax.process_count() == 1 else "allow"
+    in_flight: deque = deque(maxlen=1 if len(devices) > 1 and devices[0].platform == "cpu" else 2)
+    last_save = time.monotonic()
+    iteration = first
+    try:
+        with stream as next_batches, tqdm(
+                total=config.iterations, initial=first, unit="it", dynamic_ncols=True,
+                desc="compiling", mininterval=1, disable=not distributed.is_first()) as bar:
+            while iteration < config.iterations and interruption.signal is None:
+                inputs = inputs._replace(**dict(zip(("images", "labels"), next_batches(),
+                                                    strict=True)))
+                # What this call began with is on the disk, or nothing was trained yet.
+                interruption.set_fallback((lambda: None) if iteration == first else None)
+                with jax.transfer_guard(guard):
+                    state, metrics = step(state, inputs)
+                iteration += per_call
+                log.write(bar)  # what was kept before, while the devices work on this call
+                if grid is not None and iteration > first + per_call:
+                    log.samples_of(grid, first)
+                    grid = None
+                watch.note(metrics)
+                in_flight.append(metrics)
+                jax.block_until_ready(in_flight[0] if len(in_flight) == in_flight.maxlen else ())
+                if _is_due(iteration, config.log_every, config) or iteration == per_call:
+                    log.keep(iteration, metrics, state)
+                if distributed.told_to_stop(iteration // per_call):
+                    interruption.signal = signal.SIGTERM
+                interruption.set_fallback(
+                    functools.partial(_save_now, checkpoints, log, state, meta))
+                if _is_due(iteration, config.sample_every, config) and not interruption.signal:
+                    log.flush(bar)
+                    log.samples_of(state.generator, iteration)
+                scores_due = evaluate and _is_due(iteration, config.evaluate_every, config)
+                late = (config.checkpoint_minutes
+                        and time.monotonic() - last_save > 60 * config.checkpoint_minutes)
+                if (late or scores_due or any(_is_due(iteration, every, config) for every in (
+                        config.checkpoint_every, config.keep_every))):
+                    log.flush(bar)  # so that no line before a checkpoint is ever missing
+                    checkpoints.save(state, meta)
+                    last_save = time.monotonic()
+                checkpoints.check()
+                if scores_due:
+                    with contextlib.suppress(Stopped), interruption.abandoning():
+                        score(state, iteration)
+                bar.update(per_call)
+            log.flush(bar)
+            if grid is not None and iteration > first:
+                log.samples_of(grid, first)
+        interruption.set_fallback(None)  # the main thread has come back, and saves by itself
+        if iteration > first:
+            checkpoints.save(state, meta)
+        checkpoints.wait()
+    except (Diverged, NotFiniteState) as error:
+        raise _diverged(error, checkpoints, rollbacks) from error
+    finally:
+        log.close()
+    if iteration < config.iterations:
+        print(f"stopped by {interruption.name} at iteration {iteration:,}, saved; the same "
+              "command goes on from there")
+        return False
+    return True
+
+
+def _is_due(iteration: int, every: int, config: Any) -> bool:
+    """Whether something is done after this iteration: every so many (0: never), and at the end."""
+    return bool(every) and (iteration % every == 0 or iteration == config.iterations)
+
+
+def _save_now(checkpoints: Checkpoints, log: Log, state: TrainState, meta: dict[str, Any]) -> None:
+    """Saves in place of the main thread, which does not come back."""
+    log.flush(None)
+    checkpoints.save(state, meta)
+    checkpoints.wait()
+
+
+def _diverged(error: Exception, checkpoints: Checkpoints, rollbacks: int) -> Diverged:
+    """The whole sentence about numbers that went wrong."""
+    with contextlib.suppress(NotFiniteState):
+        checkpoints.wait()
+    saved = checkpoints.all()
+    last_good = (f"the checkpoint of iteration {saved[-1]:,}" if saved else "the start")
+    whole = Diverged(f"{error}; the last good state is {last_good} in {checkpoints.folder}; lower "
+                     "config.learning_rate, or let --config.on_nan=rollback go back and on with "
+                     "other data")
+    whole.last_good, whole.rollbacks = last_good, rollbacks
+    return whole
+
+
+def check_same_data(meta: dict[str, Any], images: ImageSet | ImageStream, workdir: Path) -> None:
+    """UserError where a checkpoint was trained on other data."""
+    if meta["data"] != images.fingerprint():
+        raise UserError(f"the data set {images.name} has changed since {workdir} was trained on it "
+                        "(its content hash differs): restore the data or choose another --workdir")

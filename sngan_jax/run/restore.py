@@ -1,0 +1,122 @@
+"""A finished or running run, from its workdir alone."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from sngan_jax.base.errors import UserError
+from sngan_jax.data.pipeline import example_keys
+from sngan_jax.run.integrity import DamagedError
+from sngan_jax.run.stored import StoredCheckpoints, identity_of
+from sngan_jax.run.validate import validate
+from sngan_jax.run.workdir import read_config
+from sngan_jax.step.latents import sample_latents
+from sngan_jax.step.recipe import Recipe
+from sngan_jax.step.sampling import images_of, sample_images
+from sngan_jax.step.setup import recipe_of
+from sngan_jax.step.state import TrainState, abstract_state
+
+
+class RestoredRun(NamedTuple):
+    """Networks and state of a checkpoint.
+
+    num_classes is 0 for an unconditional model; channels are those of its images.
+    """
+
+    config: ConfigDict
+    generator: nn.Module
+    discriminator: nn.Module
+    state: TrainState
+    iteration: int
+    num_classes: int
+    channels: int
+
+    def sample(self, labels: np.ndarray, seed: int = 0) -> np.ndarray:
+        """One image for each label (ignored by an unconditional model): uint8 (n, h, w, c)."""
+        return sample_images(self.generator, self.state.generator, jax.random.key(seed), labels,
+                             self.config)
+
+    def latents(self, n: int, seed: int = 0) -> jax.Array:
+        """Those that `sample` draws for its first n images: float32 (n, latent_size)."""
+        return sample_latents(example_keys(jax.random.key(seed), 0, n), self.config.latent_size,
+                              self.config.latent)
+
+    def images_of(self, z: jax.Array, y: jax.Array | None = None) -> np.ndarray:
+        """The images (n, h, w, c) of latents (n, d) and labels or class weights: `sampling`'s."""
+        return images_of(self.generator, self.state.generator, z, y, self.config)
+
+
+def saved_iterations(workdir: Path) -> list[int]:
+    """Those of a run's checkpoints, oldest first; UserError where there is none."""
+    read_config(workdir)
+    if saved := StoredCheckpoints(workdir).all():
+        return saved
+    raise UserError(f"{workdir} has no checkpoint yet: train it first, or wait for one")
+
+
+def restore_run(workdir: Path, iteration: int | None = None) -> RestoredRun:
+    """Restores a checkpoint of a run, which may be training; changes nothing there.
+
+    Args:
+      iteration: None for the newest one that is not damaged.
+
+    Raises:
+      UserError: where there is no such run or checkpoint, or it cannot be read.
+    """
+    config = ConfigDict(read_config(workdir))
+    validate(config, device_count=1)
+    saved = saved_iterations(workdir)
+    if iteration is not None and iteration not in saved:
+        raise UserError(f"{workdir} has no checkpoint of iteration {iteration}; it has: "
+                        + ", ".join(map(str, saved)))
+    stored = StoredCheckpoints(workdir)
+    identity = identity_of(config)
+
+    def networks(meta: dict[str, Any]) -> Recipe:
+        return recipe_of(config, meta["channels"], meta["num_classes"])
+
+    def like(meta: dict[str, Any]) -> TrainState:
+        return abstract_state(networks(meta))
+
+    if iteration is None:
+        found = stored.newest(like, identity)
+        if found is None:
+            raise stored.none_left() or UserError(f"{workdir} has no checkpoint left")
+        iteration, state, meta = found
+    else:
+        with _sentence(stored, iteration):
+            meta = stored.meta(iteration)
+            state = stored.restore(like(meta), iteration, identity)
+    recipe = networks(meta)
+    return RestoredRun(config, recipe.generator, recipe.discriminator, state, iteration,
+                       meta["num_classes"] if config.conditional else 0, meta["channels"])
+
+
+def at_iteration(run: RestoredRun, workdir: Path, iteration: int) -> RestoredRun:
+    """Another checkpoint of a run that has been restored, without building its networks again.
+
+    Raises:
+      UserError: it is not there, is damaged, or holds another model.
+    """
+    stored = StoredCheckpoints(workdir)
+    with _sentence(stored, iteration):
+        state = stored.restore(run.state, iteration, identity_of(run.config))
+    return run._replace(state=state, iteration=iteration)
+
+
+@contextlib.contextmanager
+def _sentence(stored: StoredCheckpoints, iteration: int) -> Iterator[None]:
+    """A UserError for damage that the block finds."""
+    try:
+        yield
+    except DamagedError as error:
+        raise UserError(f"the checkpoint {stored.folder / str(iteration)} is damaged ({error})"
+                        ": take another one") from error

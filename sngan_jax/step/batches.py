@@ -1,0 +1,63 @@
+"""The images of an update on one device: real ones from the data, fakes from the generator."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from sngan_jax.data.pipeline import batch_indices, dequantize, example_keys, scale
+from sngan_jax.step.forward import Collections, Variables, generate
+from sngan_jax.step.latents import sample_labels, sample_latents
+from sngan_jax.step.recipe import Inputs, Recipe
+
+
+class Batch(NamedTuple):
+    """images: float32 (n, h, w, c) in [-1, 1]; labels: int32 (n,), or None."""
+
+    images: jax.Array
+    labels: jax.Array | None
+
+
+def own_keys(key: jax.Array, global_batch: int, inputs: Inputs, recipe: Recipe) -> jax.Array:
+    """One key for each of this device's examples of a global batch."""
+    count = global_batch // recipe.device_count
+    return example_keys(key, inputs.position * count, count)
+
+
+def fake_batch(variables: Variables, key: jax.Array, global_batch: int, inputs: Inputs,
+               recipe: Recipe) -> tuple[Batch, Collections]:
+    """This device's part of a global batch of fakes, and G's collections afterwards."""
+    z_keys, y_keys = (own_keys(k, global_batch, inputs, recipe) for k in jax.random.split(key))
+    z = sample_latents(z_keys, recipe.latent_size, recipe.latent)
+    y = sample_labels(y_keys, recipe.generator.num_classes)
+    x, collections = generate(recipe.generator, variables, z, y)
+    return Batch(x, y), collections
+
+
+def real_batch(number: jax.Array | int, i: jax.Array | int, key: jax.Array, inputs: Inputs,
+               recipe: Recipe) -> Batch:
+    """This device's part of a global batch of real images; labels where the run is conditional.
+
+    Args:
+      number: the batch's, from the beginning of the run.
+      i: the batch's among the streamed ones of an iteration.
+      key: the source of dequantisation and flips.
+    """
+    keys = own_keys(key, recipe.batch_size, inputs, recipe)
+    count = len(keys)
+    if recipe.stream:
+        images, rows = inputs.images[i], i
+    else:
+        rows = batch_indices(jax.random.split(inputs.key)[0], number, batch_size=recipe.batch_size,
+                             n=len(inputs.images), start=inputs.position * count, count=count)
+        images = jnp.take(inputs.images, rows, axis=0).reshape(count, *recipe.image_shape)
+    x = dequantize(images, keys) if recipe.dequantize else scale(images)
+    if recipe.flip:
+        mirrored = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, 0)))(keys)
+        x = jnp.where(mirrored[:, None, None, None], x[:, :, ::-1], x)
+    if not recipe.conditional:
+        return Batch(x, None)
+    assert inputs.labels is not None  # `loop.load_data` has looked
+    return Batch(x, jnp.take(inputs.labels, rows, axis=0))

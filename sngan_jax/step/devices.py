@@ -1,0 +1,60 @@
+"""Where arrays of a run live: on each device whole, or divided among all of them.
+
+`devices` are always all those of the run, of every process, in one order (`all_devices`); each
+process places arrays on its own only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+# The axis of the pmap-ed step, over which gradients and statistics are averaged.
+AXIS = "batch"
+
+
+def all_devices() -> list[jax.Device]:
+    """Those of all processes, each process's together, so that it needs one part of a batch."""
+    return sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+
+
+def own_places(devices: list[jax.Device]) -> list[int]:
+    """The places in `devices` of this process's own."""
+    return [i for i, device in enumerate(devices)
+            if device.process_index == jax.process_index()]
+
+
+def replicate(tree: Any, devices: list[jax.Device]) -> Any:
+    """Places a tree on each own device, as the pmap-ed step gives it back: it compiles once."""
+    return jax.device_put(tree, NamedSharding(_own_mesh(devices), PartitionSpec()))
+
+
+def spread(array: np.ndarray, devices: list[jax.Device]) -> jax.Array:
+    """Divides the rows (n, …), n a multiple of the own devices, among them in order."""
+    return jax.device_put(array, NamedSharding(_own_mesh(devices), PartitionSpec(AXIS)))
+
+
+def positions(devices: list[jax.Device]) -> jax.Array:
+    """The place of each own device among all: int32 (own devices,), one element on each."""
+    return spread(np.array(own_places(devices), np.int32), devices)
+
+
+def own_part(rows: np.ndarray) -> np.ndarray:
+    """This process's part of rows (n, …) that all have, n a multiple of the processes."""
+    return np.split(rows, jax.process_count())[jax.process_index()]
+
+
+def gathered(part: jax.Array) -> np.ndarray:
+    """The rows of all processes' parts (n, …), in order, in each of them."""
+    rows = np.asarray(part)
+    if jax.process_count() == 1:
+        return rows
+    return multihost_utils.process_allgather(rows, tiled=True)
+
+
+def _own_mesh(devices: list[jax.Device]) -> Mesh:
+    return Mesh(np.array([devices[i] for i in own_places(devices)]), (AXIS,))

@@ -1,0 +1,40 @@
+"""Forward passes of both networks in training mode: the collections that they update come back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+Collections = dict[str, Any]  # name -> tree; an absent collection is empty
+Variables = dict[str, Any]  # 'params' and the collections
+
+
+def generate(generator: nn.Module, variables: Variables, z: jax.Array, y: jax.Array | None, *,
+             power_step: bool = True) -> tuple[jax.Array, Collections]:
+    """Images (n, h, w, c) of latents z (n, d) and labels y, and the collections afterwards."""
+    return _training(generator, variables, z, y, power_step)
+
+
+def discriminate(discriminator: nn.Module, variables: Variables, x: jax.Array,
+                 y: jax.Array | None, *, power_step: bool
+                 ) -> tuple[jax.Array, jax.Array | None, Collections]:
+    """Logits (n,), class logits (None without a classifier), and the collections afterwards.
+
+    Args:
+      x: images (n, h, w, c).
+      y: labels, or None.
+      power_step: whether `'spectral'` is updated.
+    """
+    output, collections = _training(discriminator, variables, x, y, power_step)
+    logits, classes = output if isinstance(output, tuple) else (output, None)
+    return logits, classes, collections
+
+
+def _training(network: nn.Module, variables: Variables, inputs: jax.Array, y: jax.Array | None,
+              power_step: bool) -> tuple[Any, Collections]:
+    collections = {name: tree for name, tree in variables.items() if name != "params"}
+    mutable = [name for name in collections if power_step or name != "spectral"]
+    output, updated = network.apply(variables, inputs, y, mutable=mutable)
+    return output, {**collections, **updated}

@@ -1,0 +1,199 @@
+"""One iteration of training: a generator update, then n_dis discriminator updates.
+
+In the order, and with the batches, of the official code (sngan_projection `updater.py`): the
+generator first, with fresh latents; then every discriminator update with new real images and
+fresh fakes, D(real) and D(fake) in separate forward passes, each of which takes a power step. The
+generator's update takes one too.
+
+All randomness is a function of (key, iteration, the example's position in the *global* batch), so
+that a run does not depend on how many devices share it. Each function runs on one device of a pmap
+(`Recipe.axis_name`) or outside it.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from sngan_jax.losses import classification
+from sngan_jax.regularizers import Update
+from sngan_jax.step.batches import Batch, fake_batch, own_keys, real_batch
+from sngan_jax.step.checks import (
+    discriminator_checks,
+    first_raised,
+    flags_of_checks,
+    generator_checks,
+)
+from sngan_jax.step.forward import Collections, Variables, discriminate
+from sngan_jax.step.recipe import SIGMA_UPDATES, Inputs, Recipe
+from sngan_jax.step.repeat import loop_of_one, repeat
+from sngan_jax.step.state import DiscriminatorState, TrainState, adam
+
+Metrics = dict[str, Any]  # name -> float32 scalar, and bool `flags`
+
+
+def train_iteration(state: TrainState, inputs: Inputs, recipe: Recipe
+                    ) -> tuple[TrainState, Metrics]:
+    """An update of G and n_dis of D; the metrics have `flags` in place of `health`."""
+    state, g_metrics = update_generator(state, inputs, recipe)
+    update = functools.partial(update_discriminator, state=state, inputs=inputs, recipe=recipe)
+    begin = state.discriminator, state.generator.collections
+    if recipe.n_dis == 1 and recipe.platform == "tpu":
+        (d, g_collections), d_metrics = loop_of_one(update, begin, state.iteration)
+    else:
+        (d, g_collections), d_metrics = repeat(update, begin, recipe.n_dis, recipe.platform)
+    g = state.generator.replace(**g_collections)
+    if recipe.ema_decay:
+        # The first iterations would weigh the initial values for long: a shorter memory at first.
+        it = state.iteration
+        new = 1 - jnp.minimum(recipe.ema_decay, (1 + it) / (10 + it))
+        g = g.replace(
+            ema_params=optax.incremental_update(g.params, g.ema_params, new),
+            ema_batch_stats=optax.incremental_update(g.batch_stats, g.ema_batch_stats, new))
+    d_flags, _ = first_raised(d_metrics.pop("flags"))
+    metrics = {**g_metrics, **jax.tree.map(lambda y: y[-1], d_metrics),
+               "learning_rate": learning_rate(state, inputs, recipe),
+               "flags": jnp.concatenate([g_metrics["flags"], d_flags])}
+    return TrainState(state.iteration + 1, g, d), metrics
+
+
+def update_generator(state: TrainState, inputs: Inputs, recipe: Recipe
+                     ) -> tuple[TrainState, Metrics]:
+    """G descends its loss by a step of Adam; D keeps the power step of the forward pass."""
+    g, d = state.generator, state.discriminator
+    gradients, (metrics, g_collections, d_collections) = jax.grad(generator_loss, has_aux=True)(
+        g.params, state, inputs, recipe)
+    metrics, gradients, g_collections, d_collections = _mean_over_devices(
+        metrics, gradients, g_collections, d_collections, recipe)
+    metrics |= {"flags": flags_of_checks(generator_checks(g, metrics, gradients)),
+                "g_gradient": optax.global_norm(gradients)}
+    g = update_player(g, gradients, learning_rate(state, inputs, recipe), inputs)
+    return TrainState(state.iteration, g.replace(**g_collections),
+                      d.replace(**d_collections)), metrics
+
+
+def generator_loss(params: Any, state: TrainState, inputs: Inputs, recipe: Recipe
+                   ) -> tuple[jax.Array, tuple[Metrics, Collections, Collections]]:
+    """The loss of G with `params` on one batch of fakes; metrics, and both players' collections."""
+    power_step, _, _ = SIGMA_UPDATES[recipe.sigma_updates]
+    fake, g_collections = fake_batch(
+        {"params": params, **state.generator.collections},
+        jax.random.fold_in(noise_key(state, inputs), 0), recipe.generator_batch_size, inputs,
+        recipe)
+    logits, classes, d_collections = discriminate(
+        recipe.discriminator, state.discriminator.variables, *fake, power_step=power_step)
+    metrics = {"g_loss": recipe.loss.generator(logits)}
+    total = metrics["g_loss"]
+    if classes is not None:
+        metrics["g_class"] = classification(classes, fake.labels)
+        total += recipe.class_weights[1] * metrics["g_class"]
+    return total, (metrics, g_collections, d_collections)
+
+
+def update_discriminator(carry: tuple[DiscriminatorState, Collections], i: jax.Array, *,
+                         state: TrainState, inputs: Inputs, recipe: Recipe
+                         ) -> tuple[tuple[DiscriminatorState, Collections], Metrics]:
+    """D descends its loss by a step of Adam, for the i-th time in an iteration.
+
+    Args:
+      carry: D, and G's collections, whose running statistics its fakes update.
+      state: the source of G's parameters and of the iteration's number.
+    """
+    d, g_collections = carry
+    real_key, fake_key, penalty_key = jax.random.split(
+        jax.random.fold_in(noise_key(state, inputs), i + 1), 3)
+    real = real_batch(state.iteration * recipe.n_dis + i, i, real_key, inputs, recipe)
+    fake, g_collections = fake_batch({"params": state.generator.params, **g_collections}, fake_key,
+                                     recipe.batch_size, inputs, recipe)
+    keys = own_keys(penalty_key, recipe.batch_size, inputs, recipe)
+    gradients, (metrics, collections) = jax.grad(discriminator_loss, has_aux=True)(
+        d.params, d.collections, real, fake, keys, recipe)
+    metrics, gradients, g_collections, collections = _mean_over_devices(
+        metrics, gradients, g_collections, collections, recipe)
+    metrics |= {"flags": flags_of_checks(discriminator_checks(d, metrics, gradients)),
+                "d_gradient": optax.global_norm(gradients)}
+    d = update_player(d, gradients, learning_rate(state, inputs, recipe), inputs)
+    if recipe.constraint is not None:
+        d = d.replace(params=recipe.constraint(d.params))
+    return (d.replace(**collections), g_collections), metrics
+
+
+def discriminator_loss(params: Any, collections: Collections, real: Batch, fake: Batch,
+                       keys: jax.Array, recipe: Recipe
+                       ) -> tuple[jax.Array, tuple[Metrics, Collections]]:
+    """The loss of D with `params`, its method's penalty included; metrics and D's collections.
+
+    keys: n keys, one for each pair of a real and a fake image, for the penalty.
+    """
+    variables = {"params": params, **collections}
+    real_logits, fake_logits, classes, collections = _logits_of_both(variables, real, fake, recipe)
+    metrics = {"d_loss": recipe.loss.discriminator(real_logits, fake_logits),
+               "d_real": jnp.mean(real_logits), "d_fake": jnp.mean(fake_logits)}
+    total = metrics["d_loss"]
+    if classes is not None:
+        metrics["d_class"] = classification(classes, real.labels)
+        total += recipe.class_weights[0] * metrics["d_class"]
+    if recipe.regularizer is not None:
+        metrics["penalty"] = recipe.regularizer(Update(
+            lambda x: discriminate(recipe.discriminator, variables | collections, x, real.labels,
+                                   power_step=False)[0],
+            params, real.images, fake.images, keys))
+        total += metrics["penalty"]
+    return total, (metrics, collections)
+
+
+def _logits_of_both(variables: Variables, real: Batch, fake: Batch, recipe: Recipe
+                    ) -> tuple[jax.Array, jax.Array, jax.Array | None, Collections]:
+    """Logits of the real and of the fake images, class logits of the real ones, collections."""
+    d = recipe.discriminator
+    _, real_step, fake_step = SIGMA_UPDATES[recipe.sigma_updates]
+    if recipe.together:
+        both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), real, fake)
+        logits, classes, collections = discriminate(d, variables, *both,
+                                                    power_step=real_step or fake_step)
+        real_logits, fake_logits = jnp.split(logits, 2)
+        classes = None if classes is None else classes[:len(real.images)]
+        return real_logits, fake_logits, classes, collections
+    real_logits, classes, collections = discriminate(d, variables, *real, power_step=real_step)
+    fake_logits, _, collections = discriminate(d, variables | collections, *fake,
+                                               power_step=fake_step)
+    return real_logits, fake_logits, classes, collections
+
+
+def update_player(player: Any, gradients: Any, rate: Any, inputs: Inputs) -> Any:
+    """A player's state after a step of Adam: new parameters and moments."""
+    direction, opt_state = adam(inputs.beta1, inputs.beta2).update(
+        gradients, player.opt_state, player.params)
+    params = jax.tree.map(lambda p, d: p - rate * d, player.params, direction)
+    return player.replace(params=params, opt_state=opt_state)
+
+
+def learning_rate(state: TrainState, inputs: Inputs, recipe: Recipe) -> Any:
+    """Adam's α in the iteration that the state begins."""
+    return inputs.learning_rate * recipe.decay(state.iteration)
+
+
+def noise_key(state: TrainState, inputs: Inputs) -> jax.Array:
+    """The key of an iteration's latents, labels and noise; the other half orders the data."""
+    return jax.random.fold_in(jax.random.split(inputs.key)[1], state.iteration)
+
+
+def _mean_over_devices(metrics: Metrics, gradients: Any, g_collections: Collections,
+                       d_collections: Collections, recipe: Recipe
+                       ) -> tuple[Metrics, Any, Collections, Collections]:
+    """Means in one all-reduce; what is equal on all devices already is left out."""
+    if recipe.axis_name is None:
+        return metrics, gradients, g_collections, d_collections
+    # XLA makes one all-reduce of a tree; the power iteration's vectors are equal by themselves.
+    both = (g_collections, d_collections) if recipe.average_statistics else ()
+    metrics, gradients, statistics = lax.pmean(
+        (metrics, gradients, tuple(c["batch_stats"] for c in both)), recipe.axis_name)
+    g_collections, d_collections = (
+        {**c, "batch_stats": mean} for c, mean in zip(both, statistics, strict=True)
+    ) if both else (g_collections, d_collections)
+    return metrics, gradients, g_collections, d_collections

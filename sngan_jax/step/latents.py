@@ -1,0 +1,113 @@
+"""What a generator is given: latents drawn at random, and walks between latents and classes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+# z ~ N(0, I), the paper's; or uniform in [-1, 1], as chainer-gan-lib's DCGAN.
+LATENTS: dict[str, Callable[..., jax.Array]] = {
+    "normal": jax.random.normal,
+    "uniform": functools.partial(jax.random.uniform, minval=-1.0)}
+
+
+def sample_latents(keys: jax.Array, size: int, latent: str = "normal") -> jax.Array:
+    """One row of latents for each key: float32 (n, size).
+
+    latent: a key of LATENTS.
+    """
+    return jax.vmap(lambda key: LATENTS[latent](key, (size,)))(keys)
+
+
+def sample_labels(keys: jax.Array, num_classes: int) -> jax.Array | None:
+    """One class for each key, all alike probable: int32 (n,); None where there are no classes."""
+    if not num_classes:
+        return None
+    return jax.vmap(lambda key: jax.random.randint(key, (), 0, num_classes))(keys)
+
+
+def linear(a: jax.Array, b: jax.Array, steps: int) -> jax.Array:
+    """Straight lines: (1 - t)·a + t·b at equal distances of t, both ends among them.
+
+    Their middle is shorter than a normal latent is, by √2 on average, where a generator was not
+    trained; `spherical` keeps the length. The paper does not say how its latents are interpolated,
+    and its official code interpolates classes alone (`class_walk`).
+
+    Args:
+      a, b: float (n, d), the ends of n walks.
+      steps: latents of a walk, 2 or more.
+
+    Returns:
+      float (n, steps, d).
+
+    Raises:
+      ValueError: fewer than two steps, or ends of different shapes.
+    """
+    t = _fractions(steps)[:, None]
+    _check_ends(a, b)
+    return (1 - t) * a[:, None] + t * b[:, None]
+
+
+def spherical(a: jax.Array, b: jax.Array, steps: int) -> jax.Array:
+    """Great arcs: sin((1 - t)Ω)/sin Ω · a + sin(tΩ)/sin Ω · b, Ω the angle between a and b.
+
+    For normal latents, whose lengths concentrate (Shoemake 1985; White, "Sampling Generative
+    Networks", 2016). Ends of different lengths are mixed as they are. Where the ends are parallel
+    or opposite there is no one arc, and the walk is `linear`.
+
+    Args:
+      a, b: float (n, d).
+      steps: 2 or more.
+
+    Returns:
+      float (n, steps, d).
+
+    Raises:
+      ValueError: as `linear`.
+    """
+    line, t = linear(a, b, steps), _fractions(steps)[:, None]
+    lengths = [jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (a, b)]
+    cosine = jnp.sum(a * b, axis=-1, keepdims=True) / jnp.maximum(lengths[0] * lengths[1], 1e-30)
+    angle = jnp.arccos(jnp.clip(cosine, -1, 1))[:, None]
+    sine = jnp.sin(angle)
+    # A sine below 1e-3 is not told by a float32 cosine; a vector of length zero has no angle.
+    flat = (sine < 1e-3) | (lengths[0] * lengths[1] == 0)[:, None]
+    safe = jnp.where(flat, 1, sine)
+    arc = (jnp.sin((1 - t) * angle) * a[:, None] + jnp.sin(t * angle) * b[:, None]) / safe
+    return jnp.where(flat, line, arc)
+
+
+WALKS = {"linear": linear, "spherical": spherical}
+
+
+def class_walk(first: int, last: int, num_classes: int, steps: int) -> jax.Array:
+    """Weights of the classes from one class alone to another alone: float32 (steps, num_classes).
+
+    As labels of a conditional generator they mix the two rows of every conditional batch norm's
+    scales and shifts, in equal steps: the category morphing of Miyato & Koyama 2018, with the same
+    latent throughout (sngan_projection `gen_interpolated_images.py`).
+
+    Raises:
+      ValueError: a class that is not there, or fewer than two steps.
+    """
+    for label in (first, last):
+        if not 0 <= label < num_classes:
+            raise ValueError(f"class {label} is none of the {num_classes} classes 0 to "
+                             f"{num_classes - 1}")
+    t = _fractions(steps)[:, None]
+    ends = jax.nn.one_hot(jnp.array([first, last]), num_classes)
+    return (1 - t) * ends[0] + t * ends[1]
+
+
+def _fractions(steps: int) -> jax.Array:
+    if steps < 2:
+        raise ValueError(f"a walk of {steps} steps: it takes at least 2, its two ends")
+    return jnp.linspace(0, 1, steps)
+
+
+def _check_ends(a: jax.Array, b: jax.Array) -> None:
+    if a.ndim != 2 or a.shape != b.shape:
+        raise ValueError(f"the ends of walks are two arrays (n, d), got {a.shape} and {b.shape}")

@@ -1,0 +1,40 @@
+"""How a compiled program repeats a function: written out, or as a loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Body = Callable[[Any, jax.Array], tuple[Any, Any]]
+
+
+def repeat(body: Body, carry: Any, times: int, platform: str) -> tuple[Any, Any]:
+    """body(carry, i) -> (carry, y) for i = 0 … times - 1; returns the last carry and all y.
+
+    Written out one after the other on a CPU, whose back end is a hundred times slower on a
+    convolution's gradient inside a loop, and so is a scan of length one.
+    """
+    if times == 1 or platform == "cpu":
+        body, ys = jax.jit(body), []  # traced and lowered once
+        for i in range(times):
+            carry, y = body(carry, jnp.int32(i))
+            ys.append(y)
+        return carry, jax.tree.map(lambda *y: jnp.stack(y), *ys)
+    return lax.scan(body, carry, jnp.arange(times))
+
+
+def loop_of_one(body: Body, carry: Any, iteration: jax.Array) -> tuple[Any, Any]:
+    """`repeat` of one time, in a loop that XLA cannot know to be of one.
+
+    The TPU compiler joins the all-reduces of a loop's body and leaves those of straight code in
+    pieces (docs/scaling.md).
+    """
+    y = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype),
+                     jax.eval_shape(body, carry, jnp.int32(0))[1])
+    once = 1 + (iteration < 0)  # never negative
+    carry, y = lax.fori_loop(0, once, lambda i, c: body(c[0], jnp.int32(i)), (carry, y))
+    return carry, jax.tree.map(lambda y: y[None], y)

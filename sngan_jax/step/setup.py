@@ -1,0 +1,58 @@
+"""From a config to the recipe and the inputs of its iterations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from sngan_jax.losses import LOSSES
+from sngan_jax.methods import method_of
+from sngan_jax.models.build import build_models
+from sngan_jax.regularizers import CONSTRAINTS, REGULARIZERS
+from sngan_jax.step.devices import AXIS
+from sngan_jax.step.recipe import Inputs, Recipe, linear_decay
+
+
+def recipe_of(config: Any, channels: int, num_classes: int,
+              devices: list[jax.Device] | None = None) -> Recipe:
+    """The networks, losses and schedule of a config.
+
+    Args:
+      channels: of the images.
+      num_classes: of the data; used where `config.conditional`.
+      devices: of the pmap that is to share the batches; None for networks outside pmap, as for
+        samples.
+    """
+    generator, discriminator = build_models(
+        config, channels=channels, num_classes=num_classes if config.conditional else 0,
+        axis_name=AXIS if devices else None,
+        device_kind=devices[0].device_kind if devices else None)
+    method = method_of(config)
+    return Recipe(
+        generator, discriminator, LOSSES[method.loss],
+        regularizer=REGULARIZERS[method.regularizer](config),
+        constraint=CONSTRAINTS[method.constraint](config),
+        class_weights=(config.auxiliary_discriminator, config.auxiliary_generator),
+        batch_size=config.batch_size, generator_batch_size=config.generator_batch_size,
+        n_dis=config.n_dis, latent_size=config.latent_size,
+        image_shape=(config.image_size, config.image_size, channels),
+        decay=linear_decay(config.iterations, config.lr_decay_start),
+        ema_decay=config.ema_decay, dequantize=config.dequantize, conditional=config.conditional,
+        latent=config.latent, flip=config.flip, sigma_updates=config.sigma_updates,
+        together=config.discriminator_batches == "together", stream=config.stream,
+        iterations_per_call=config.iterations_per_call,
+        average_statistics=config.bn_sync == "device")
+
+
+def inputs_of(config: Any, key: jax.Array, images: Any = None, labels: Any = None,
+              position: Any = 0) -> Inputs:
+    """What the iterations of a config are called with besides the state.
+
+    Args:
+      key: typed PRNG key, a scalar.
+      images, labels, position: as of `Inputs`.
+    """
+    return Inputs(images, labels, key, *map(np.float32, (
+        config.learning_rate, config.beta1, config.beta2)), position)

@@ -1,0 +1,119 @@
+"""The whole state of a run: one pytree."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from sngan_jax.base.compilation import compiler_options
+from sngan_jax.base.errors import UserError
+from sngan_jax.step.recipe import Recipe
+
+
+class _Player(struct.PyTreeNode):
+    """A network's collections (an absent one is empty) and its optimizer's moments."""
+
+    params: Any
+    batch_stats: Any
+    opt_state: optax.OptState
+    spectral: Any = struct.field(default_factory=dict, kw_only=True)
+
+    @property
+    def collections(self) -> dict[str, Any]:
+        """What a forward pass in training mode updates."""
+        return {"spectral": self.spectral, "batch_stats": self.batch_stats}
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What `apply` takes."""
+        return {"params": self.params, **self.collections}
+
+
+class DiscriminatorState(_Player):
+    """D's."""
+
+
+class GeneratorState(_Player):
+    """G's; ema_*: moving averages of two of its collections, or None."""
+
+    ema_params: Any = None
+    ema_batch_stats: Any = None
+
+
+class TrainState(struct.PyTreeNode):
+    """iteration: int32 scalar, the number of finished iterations (generator updates)."""
+
+    iteration: jax.Array
+    generator: GeneratorState
+    discriminator: DiscriminatorState
+
+
+def adam(beta1: float | jax.Array, beta2: float | jax.Array) -> optax.GradientTransformation:
+    """Adam's direction; the step multiplies it by the learning rate of its iteration.
+
+    Args:
+      beta1, beta2: numbers, or float32 scalars.
+    """
+    return optax.scale_by_adam(b1=beta1, b2=beta2, eps=1e-8)
+
+
+def create_state(key: jax.Array, recipe: Recipe) -> TrainState:
+    """Initialises both networks.
+
+    Args:
+      key: typed PRNG key.
+    """
+    g_key, d_key, u_key = jax.random.split(key, 3)
+    y = jnp.zeros((2,), jnp.int32) if recipe.generator.num_classes else None
+    g = recipe.generator.init({"params": g_key, "spectral": jax.random.fold_in(u_key, 1)},
+                              jnp.zeros((2, recipe.latent_size)), y)
+    d = recipe.discriminator.init({"params": d_key, "spectral": u_key},
+                                  jnp.zeros((2, *recipe.image_shape)), y)
+    optimizer = adam(0.0, 0.0)  # its moments start alike, whatever the constants
+
+    def player(variables: Any) -> dict[str, Any]:
+        return {"params": variables["params"], "opt_state": optimizer.init(variables["params"]),
+                **{name: variables.get(name, {}) for name in ("batch_stats", "spectral")}}
+
+    g_state = GeneratorState(**player(g))
+    if recipe.ema_decay:
+        g_state = g_state.replace(ema_params=jax.tree.map(jnp.copy, g_state.params),
+                                  ema_batch_stats=jax.tree.map(jnp.copy, g_state.batch_stats))
+    return TrainState(jnp.zeros((), jnp.int32), g_state, DiscriminatorState(**player(d)))
+
+
+def initial_state(recipe: Recipe, seed: int) -> TrainState:
+    """The state that a run of this seed begins with, compiled without optimisation: it runs once.
+
+    Raises:
+      UserError: networks that this machine's memory cannot hold.
+    """
+    check_memory(abstract_state(recipe))
+    init = jax.jit(lambda key: create_state(key, recipe),
+                   compiler_options=compiler_options(one_call=True))
+    return init(jax.random.key(seed))
+
+
+def abstract_state(recipe: Recipe) -> TrainState:
+    """The shapes and dtypes of the state, `jax.ShapeDtypeStruct`s; computes nothing."""
+    return jax.eval_shape(lambda key: create_state(key, recipe), jax.random.key(0))
+
+
+def check_memory(state: TrainState) -> None:
+    """UserError where this machine's memory cannot hold a state; shapes will do."""
+    needed = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > there:
+        raise UserError("the networks of this config and their optimizer need "
+                        f"{needed / 2**30:,.0f} GiB, and this machine has {there / 2**30:,.0f}: "
+                        "choose smaller widths, image_size or latent_size")
+
+
+def count_parameters(params: Any) -> int:
+    """The number of scalars in a tree, or in one of their shapes."""
+    return sum(x.size for x in jax.tree.leaves(params))

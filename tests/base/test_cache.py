@@ -1,0 +1,38 @@
+"""What is kept between programs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sngan_jax.base.cache import cache_folder
+
+SCRIPT = """
+import jax
+from sngan_jax.base.cache import keep_compiled_programs
+keep_compiled_programs()
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+print(jax.jit(lambda x: x * 3 + 1)(2))
+"""
+
+
+def test_where_the_cache_is(monkeypatch, tmp_path):
+    monkeypatch.setenv("SNGAN_JAX_CACHE", "~/x")
+    assert cache_folder() == Path.home() / "x"
+    monkeypatch.delenv("SNGAN_JAX_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "sngan_jax"
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_compiled_programs_are_kept(tmp_path, own):
+    environment = {**os.environ, "SNGAN_JAX_CACHE": str(tmp_path / "a"), "JAX_PLATFORMS": "cpu",
+                   "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    if own:
+        environment["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path / "b")
+    subprocess.run([sys.executable, "-c", SCRIPT], env=environment, check=True, timeout=120)
+    (folder,) = tmp_path.iterdir()
+    assert folder.name == ("b" if own else "a") and any(p.is_file() for p in folder.rglob("*"))

@@ -1,0 +1,26 @@
+"""Files that are there whole or not at all."""
+
+import os
+
+import pytest
+
+from sngan_jax.base.files import WriteError, replacing, write_errors, write_text
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
+    file = tmp_path / "a.json"
+    write_text(file, "old")
+    with pytest.raises(OSError) as caught, replacing(file) as temporary:
+        temporary.write_text("half")
+        raise OSError(28, "No space left on device")
+    assert caught.value.filename == str(file)
+    assert file.read_text() == "old" and os.listdir(tmp_path) == ["a.json"]
+    write_text(file, "new")
+    assert file.read_text() == "new"
+
+
+def test_the_sentence_names_file_and_folder(tmp_path):
+    words = rf"a\.png in the folder {tmp_path} \(No space"
+    with pytest.raises(WriteError, match=words) as caught, write_errors("a picture", tmp_path):
+        raise OSError(28, "No space left", str(tmp_path / "a.png"))
+    assert caught.value.status == 74

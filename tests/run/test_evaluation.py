@@ -1,0 +1,78 @@
+"""Scores while a run trains."""
+
+import json
+
+import numpy as np
+import pytest
+
+from sngan_jax.base.errors import UserError
+from sngan_jax.metrics import classifier
+from sngan_jax.run.loop import train
+from tests.run.tensorboard_reader import scalars
+from tests.run.test_loop import tiny
+
+EVERY = {"evaluate_every": 2, "evaluate_extractor": "classifier", "evaluate_images": 20,
+         "evaluate_metrics": "fcd, cs"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SNGAN_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(classifier, "STEPS", 5)
+        yield
+
+
+def records(workdir):
+    return [json.loads(line) for line in (workdir / "scores.jsonl").read_text().splitlines()]
+
+
+def test_every_so_many_iterations_and_at_the_end(tmp_path, capsys):
+    train(tiny(iterations=5, **EVERY), tmp_path)
+    rows = records(tmp_path)
+    assert [row["fake"]["iteration"] for row in rows] == [2, 4, 5]
+    for row in rows:
+        assert row["while_training"] and row["fake"]["n"] == row["real"]["n"] == 20
+        assert np.isfinite(row["scores"]["fcd"]) and row["scores"]["cs"] >= 1
+    assert scalars(tmp_path / "tensorboard")["scores/fcd"] == pytest.approx(
+        {row["fake"]["iteration"]: row["scores"]["fcd"] for row in rows}, rel=1e-5)
+    assert "fcd" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_resumed_run_has_no_record_twice(tmp_path):
+    train(tiny(iterations=4, **EVERY), tmp_path)
+    before = records(tmp_path)
+    # As if the run had been cut off after iteration 2's checkpoint; a person's own record stays.
+    own = {**before[1], "while_training": False}
+    with (tmp_path / "scores.jsonl").open("a") as file:
+        file.write(json.dumps(own) + "\n" + '{"scores": {"fc')
+    import shutil
+    shutil.rmtree(tmp_path / "checkpoints" / "4")
+    train(tiny(iterations=4, **EVERY), tmp_path)
+    after = records(tmp_path)
+    assert [(row["fake"]["iteration"], row["while_training"]) for row in after] == [
+        (2, True), (4, False), (4, True)]
+    assert after[2]["scores"] == before[1]["scores"]
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"evaluate_metrics": "fid"}, "no metric 'fid' with the extractor classifier"),
+    ({"evaluate_metrics": ""}, "no metric is named"),
+    ({"evaluate_extractor": "vgg"}, "evaluate_extractor"),
+    ({"evaluate_metrics": "intra_fcd"}, "no labels"),
+    ({"evaluate_extractor": "inception", "evaluate_metrics": "fid"}, "get_inception")])
+def test_what_cannot_be_scored_is_said_before_training(tmp_path, changes, message):
+    with pytest.raises(UserError, match=message):
+        train(tiny(**{**EVERY, **changes}), tmp_path)
+    assert not (tmp_path / "metrics.jsonl").exists() or not (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_older_runs_go_on_without_the_new_fields(tmp_path):
+    train(tiny(iterations=2), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for name in list(config):
+        if name.startswith("evaluate_"):
+            del config[name]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert train(tiny(iterations=2), tmp_path)

@@ -1,0 +1,84 @@
+"""What is said of numbers that went wrong, and of a collapse."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sngan_jax.run.health import Diverged, Watch, norm
+from sngan_jax.step.checks import (
+    discriminator_checks,
+    first_raised,
+    flags_of_checks,
+    generator_checks,
+)
+from tests.run.test_checkpoint import state
+
+G = {"g_loss": jnp.float32(1)}
+D = {"d_loss": jnp.float32(1), "d_real": jnp.float32(0), "d_fake": jnp.float32(0)}
+
+
+def report(of, g_metrics=G, d_metrics=D, g_gradients=None, d_gradients=None, iteration=7):
+    g, d = of.generator, of.discriminator
+    flags = jnp.concatenate([
+        flags_of_checks(generator_checks(g, g_metrics, g_gradients or g.params)),
+        flags_of_checks(discriminator_checks(d.params, d.mutable, d_metrics,
+                                           d_gradients or d.params))])
+    return {**g_metrics, **d_metrics, "g_gradient": 1.0, "d_gradient": 1.0, "learning_rate": 1.0,
+            "health": {"iteration": jnp.int32(iteration), "flags": flags}}
+
+
+def bad(tree):
+    return jax.tree.map(lambda x: x.at[0, 0].set(jnp.inf), tree)
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"g_gradients": bad(state(1).generator.params)}, "gradient of generator/dense/kernel is not"),
+    ({"d_gradients": bad(state(1).generator.params)}, "gradient of discriminator/dense/kernel is"),
+    ({"g_metrics": {"g_loss": jnp.float32("nan")}}, "metric g_loss is not finite"),
+    ({"d_metrics": D | {"d_real": jnp.float32("nan"), "d_loss": jnp.float32("nan")}},
+     r"metric d_loss \(and 1 more\) is not finite, on a batch of real images")])
+def test_the_first_cause_is_named(changes, words):
+    watch = Watch(state(0))
+    watch.note(report(state(1), iteration=0))
+    watch.check()
+    watch.note(report(state(1), **changes))
+    with pytest.raises(Diverged, match=f"in iteration 7 the {words}"):
+        watch.check()
+
+
+def test_a_parameter_goes_before_all_that_follows_from_it():
+    whole = state(1)
+    d = whole.discriminator.replace(params=bad(whole.discriminator.params))
+    watch = Watch(state(0))
+    watch.note(report(whole.replace(discriminator=d), {"g_loss": jnp.float32("nan")},
+                      g_gradients=bad(whole.generator.params)))
+    with pytest.raises(Diverged, match="the parameter discriminator/dense/kernel is not finite"):
+        watch.check()
+
+
+def test_first_raised():
+    flags = jnp.array([[0, 0], [0, 1], [1, 1]], bool)
+    row, index = first_raised(flags)
+    assert row.tolist() == [False, True] and int(index) == 1
+    assert int(first_raised(flags[:1])[1]) == -1
+
+
+def test_norm_is_that_of_all_numbers_together():
+    tree = {"a": jnp.arange(3.0), "b": jnp.ones((2, 2))}
+    np.testing.assert_allclose(norm(tree), np.sqrt(0 + 1 + 4 + 4), rtol=1e-6)
+
+
+def test_a_collapse_is_warned_of_once(capsys):
+    watch = Watch(state(0))
+    for _ in range(4):
+        watch.row({"d_loss": 0.0}, {"a": 1.0})
+    watch.row({"d_loss": 1.0}, {"a": 1.0})
+    watch.images(np.random.default_rng(0).integers(0, 256, (5, 4, 4, 1), np.uint8))
+    assert capsys.readouterr().err == ""
+    for _ in range(9):
+        watch.row({"d_loss": 0.0}, {"a": 0.0})
+        watch.images(np.full((5, 4, 4, 1), 7, np.uint8))
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 3
+    assert "σ of a" in said[0] and "same image" in said[1] and "D has won" in said[2]

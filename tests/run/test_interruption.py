@@ -1,0 +1,76 @@
+"""Signals: noted, raised, or dealt with by another thread."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from sngan_jax.run.interruption import Interruption, Stopped
+
+
+def test_noted_and_the_old_handlers_are_back():
+    old, old_interrupt = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with Interruption() as interruption:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+        assert interruption.signal == signal.SIGTERM
+        assert signal.getsignal(signal.SIGTERM) == old  # a second one acts as usual
+    assert signal.getsignal(signal.SIGINT) is old_interrupt
+
+
+def test_a_hook_that_was_set_meanwhile_and_is_to_stay_stays(monkeypatch):
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
+    with Interruption():
+        pass
+    assert sys.unraisablehook is sys.__unraisablehook__
+    with Interruption():
+        mine = lambda hooked: None  # noqa: E731  as checkpoint's, of a save that failed
+        sys.unraisablehook = mine
+    assert sys.unraisablehook is mine
+
+
+def test_raised_where_nothing_is_lost():
+    with Interruption() as interruption:
+        with pytest.raises(Stopped), interruption.abandoning():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+        with pytest.raises(Stopped), interruption.abandoning():
+            raise AssertionError("not reached")
+
+
+_STUCK = """
+import hashlib
+import sys
+from sngan_jax.run.interruption import Interruption
+# In one C call that no handler can interrupt, as XLA's compiler is.
+with Interruption(own_process=True, grace=float(sys.argv[1])) as interruption:
+    interruption.rescue(lambda: print("rescued", flush=True))
+    print("ready", flush=True)
+    hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)
+"""
+
+
+def _stuck(grace):
+    process = subprocess.Popen([sys.executable, "-c", _STUCK, str(grace)], text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    return process
+
+
+def test_a_main_thread_that_does_not_come_back_is_saved_by_another():
+    process = _stuck(0.5)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 75 and out == "rescued\n" and "saved" in err
+
+
+def test_a_second_signal_ends_at_once():
+    process = _stuck(1000)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=20)
+    assert process.returncode in (128 + signal.SIGTERM, -signal.SIGTERM) and out == ""

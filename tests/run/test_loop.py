@@ -1,0 +1,186 @@
+"""A whole run at toy size: files, resume, refusal, interruption, restoring."""
+
+import json
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments.configs import digits
+from sngan_jax.base.errors import UserError
+from sngan_jax.run.loop import train
+from sngan_jax.run.restore import restore_run
+from sngan_jax.run.workdir import read_metrics
+from tests.run.tensorboard_reader import scalars
+
+
+def tiny(**changes):
+    config = digits.get_config()
+    config.update({
+        "generator_width": 2, "discriminator_width": 2, "latent_size": 4, "batch_size": 4,
+        "generator_batch_size": 4, "iterations": 4, "log_every": 2, "sample_every": 2,
+        "checkpoint_every": 2, "num_samples": 9, "ema_decay": 0.5, **changes})
+    return config
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "digits"
+    assert train(tiny(conditional=True), workdir)
+    return workdir
+
+
+def test_the_workdir_holds_the_run(finished):
+    assert json.loads((finished / "config.json").read_text())["generator_width"] == 2
+    environment = json.loads((finished / "environment.json").read_text())
+    assert environment["packages"]["jax"] == jax.__version__ and environment["devices"]
+    rows = read_metrics(finished)
+    assert [row["iteration"] for row in rows] == [1, 2, 4]
+    sigmas = {k for k in rows[-1] if k.startswith("sigma/")}
+    assert len(sigmas) == 3 + 3 + 2 + 2 + 2  # four blocks, two with a shortcut; dense and embedding
+    assert all(np.isfinite(row[k]) for row in rows for k in (*sigmas, "d_loss", "g_loss"))
+    for name in ("samples/0000000.png", "samples/0000002.png", "samples/0000004.png",
+                 "losses.png", "sigma.png"):
+        with Image.open(finished / name) as picture:
+            assert min(picture.size) > 40
+    assert scalars(finished / "tensorboard")["d_loss"] == pytest.approx(
+        {row["iteration"]: row["d_loss"] for row in rows}, rel=1e-5)
+
+
+def test_a_resumed_run_is_the_run_never_stopped(finished, tmp_path):
+    config = tiny(conditional=True, iterations=2, lr_decay_start=1.0)
+    straight = tiny(conditional=True, lr_decay_start=1.0)
+    train(straight, tmp_path / "straight")
+    train(config, tmp_path / "resumed")
+    with pytest.raises(UserError, match=r"iterations: 2 there, 4 here"):
+        train(straight, tmp_path / "resumed")
+    train(straight, tmp_path / "resumed", accept_changes=True)
+    a, b = (restore_run(tmp_path / name) for name in ("straight", "resumed"))
+    assert a.iteration == b.iteration == 4
+    jax.tree.map(np.testing.assert_array_equal, a.state, b.state)
+    assert ([row["d_loss"] for row in read_metrics(tmp_path / "resumed") if row["iteration"] == 4]
+            == [row["d_loss"] for row in read_metrics(tmp_path / "straight")
+                if row["iteration"] == 4])
+
+
+def test_a_finished_run_is_not_trained_again(finished, capsys):
+    before = (finished / "metrics.jsonl").read_text()
+    assert train(tiny(conditional=True), finished)
+    assert "nothing left to do" in capsys.readouterr().out
+    assert (finished / "metrics.jsonl").read_text() == before
+
+
+def test_ctrl_c_saves_and_the_same_call_goes_on(tmp_path, monkeypatch, capsys):
+    import sngan_jax.run.loop as loop
+    log = loop.Log.keep
+
+    def interrupt(self, iteration, *rest):
+        log(self, iteration, *rest)
+        if iteration == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    config = tiny(iterations=6, log_every=1, checkpoint_every=100)
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(loop.Log, "keep", interrupt)
+    assert not train(config, tmp_path)
+    assert "stopped by SIGINT at iteration 3" in capsys.readouterr().out
+    monkeypatch.undo()
+    assert train(config, tmp_path)
+    assert "resuming" in capsys.readouterr().out
+    assert [row["iteration"] for row in read_metrics(tmp_path)] == [1, 2, 3, 4, 5, 6]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.slow
+def test_several_iterations_a_call_are_the_same_run(tmp_path):
+    one, two = (tiny(iterations=4, iterations_per_call=k) for k in (1, 2))
+    train(one, tmp_path / "one")
+    train(two, tmp_path / "two")
+    a, b = (restore_run(tmp_path / name).state for name in ("one", "two"))
+    assert int(a.iteration) == int(b.iteration) == 4
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(x, y, atol=1e-4)
+    rows = read_metrics(tmp_path / "two")
+    assert [row["iteration"] for row in rows] == [2, 4]
+    assert rows[-1]["d_loss"] == pytest.approx(read_metrics(tmp_path / "one")[-1]["d_loss"],
+                                               abs=1e-4)
+
+
+def test_a_run_stands_where_a_call_ends(tmp_path):
+    train(tiny(iterations=2), tmp_path)
+    with pytest.raises(UserError, match=r"iteration 2, which is no multiple of .* = 4"):
+        train(tiny(iterations=8, iterations_per_call=4, log_every=4, sample_every=4,
+                   checkpoint_every=4), tmp_path, accept_changes=True)
+
+
+@pytest.mark.slow
+def test_lines_of_a_run_cut_off_after_its_checkpoint_are_dropped(tmp_path):
+    config = tiny(iterations=2)
+    train(config, tmp_path)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"iteration": 3, "d_loss": 0}\n{"iteration": 4, "d_lo')
+    train(tiny(iterations=4), tmp_path, accept_changes=True)
+    assert [row["iteration"] for row in read_metrics(tmp_path)] == [1, 2, 4]
+    assert read_metrics(tmp_path)[2]["d_loss"] != 0
+
+
+def test_restored_run_samples_what_is_asked(finished):
+    run = restore_run(finished)
+    labels = np.array([3, 1, 4, 1, 5], np.int32)
+    images = run.sample(labels, seed=1)
+    assert images.shape == (5, 8, 8, 1) and images.dtype == np.uint8
+    # Image i depends on (seed, i, its label) alone, whatever is drawn beside it.
+    np.testing.assert_array_equal(run.sample(labels[:3], seed=1), images[:3])
+    assert (run.sample(labels, seed=2) != images).any()
+
+
+def test_restoring_what_is_not_there_is_a_sentence(finished, tmp_path):
+    with pytest.raises(UserError, match="is not the workdir of a run"):
+        restore_run(tmp_path)
+    with pytest.raises(UserError, match="no checkpoint of iteration 3; it has: 2, 4"):
+        restore_run(finished, 3)
+
+
+@pytest.mark.parametrize(("changes", "sentence"), [
+    ({"image_size": 12}, "a multiple of 8: use 8 or 16"),
+    ({"batch_size": 2000}, "1,?797"),
+    ({"dataset": "npz:/nowhere/a.npz"}, "/nowhere/a.npz"),
+    ({"dataset": "tfds:cifar10", "data_dir": "/nowhere"}, "/nowhere"),
+    ({"loss": "hinged"}, "one of non_saturating, minimax"),
+    ({"learning_rate": -1.0}, "a number above 0"),
+    ({"iterations": 0}, "at least 1"),
+    ({"dtype": "float17"}, "float32, bfloat16"),
+])
+def test_bad_configs_are_sentences_and_leave_no_workdir(changes, sentence, tmp_path):
+    with pytest.raises(UserError, match=sentence) as caught:
+        train(tiny(**changes), tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_changed_data_is_refused(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 1), np.uint8)
+    np.savez(tmp_path / "a.npz", images=images)
+    config = tiny(dataset=f"npz:{tmp_path / 'a.npz'}", iterations=2)
+    train(config, tmp_path / "run")
+    np.savez(tmp_path / "a.npz", images=255 - images)
+    with pytest.raises(UserError, match="content hash differs"):
+        train(tiny(dataset=config.dataset, iterations=2), tmp_path / "run")
+
+
+def test_conditional_on_unlabelled_data_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", images=np.zeros((8, 8, 8), np.uint8))
+    with pytest.raises(UserError, match="has no labels"):
+        train(tiny(dataset=f"npz:{tmp_path / 'a.npz'}", conditional=True), tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_bfloat16_trains_with_float32_parameters(tmp_path):
+    assert train(tiny(dtype="bfloat16", iterations=2), tmp_path)
+    state = restore_run(tmp_path).state
+    assert {x.dtype for x in jax.tree.leaves(state)} == {np.dtype("float32"), np.dtype("int32")}
+    assert all(np.isfinite(row["d_loss"]) for row in read_metrics(tmp_path))

@@ -1,0 +1,329 @@
+"""The training step against the paper's loop written out with plain jax, one device, no pmap."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from sngan_jax.activation_norms import BatchNorm, ConditionalBatchNorm
+from sngan_jax.base.compilation import compiler_options
+from sngan_jax.data.pipeline import batch_indices, dequantize, example_keys
+from sngan_jax.layers import SNConv, SNDense, SNEmbed
+from sngan_jax.losses import LOSSES
+from sngan_jax.models.resnet import ResNetDiscriminator, ResNetGenerator
+from sngan_jax.regularizers import CONSTRAINTS, REGULARIZERS, weights
+from sngan_jax.step.devices import AXIS, positions, replicate, spread
+from sngan_jax.step.iteration import (
+    Constants,
+    Data,
+    Objective,
+    StepSettings,
+    _in_a_loop,
+    _repeat,
+    make_train_step,
+    real_batch,
+)
+from sngan_jax.step.latents import sample_latents
+from sngan_jax.step.recipe import linear_decay
+from sngan_jax.step.state import adam, create_state
+from tests.step.small_networks import SmallDiscriminator, SmallGenerator
+
+BATCH, G_BATCH, N_DIS, LATENT, CLASSES = 4, 6, 2, 5, 3
+
+
+def _setup(conditional, conditioning="projection", **changes):
+    """The paper's residual networks with labels; without, what compiles faster."""
+    classes = CLASSES if conditional else 0
+    plain = functools.partial(BatchNorm, axis_name=AXIS)
+    norm = functools.partial(ConditionalBatchNorm, classes, axis_name=AXIS) if classes else plain
+    if conditional:
+        g = ResNetGenerator(4, 1, (4, 4), classes, norm=norm, last_norm=plain)
+        d = ResNetDiscriminator((4, 4), 1, classes, conditioning=conditioning, conv=SNConv,
+                                dense=SNDense, embed=SNEmbed)
+    else:
+        g, d = SmallGenerator(plain), SmallDiscriminator(SNConv, SNDense)
+    settings = StepSettings(batch_size=BATCH, generator_batch_size=G_BATCH, n_dis=N_DIS,
+                            latent_size=LATENT, decay=lambda it: 1.0, ema_decay=0.0,
+                            dequantize=True, conditional=conditional)._replace(**changes)
+    state = jax.jit(lambda key: create_state(key, g, d, adam(0.5, 0.9), latent_size=LATENT,
+                                             image_shape=(4, 4, 1), ema=settings.ema_decay > 0)
+                    )(jax.random.key(0))
+    rng = np.random.default_rng(0)
+    data = Data(rng.integers(0, 256, (10, 4, 4, 1), np.uint8), rng.integers(0, 3, 10, np.int32))
+    return g, d, settings, state, data
+
+
+def _constants():
+    return Constants(jax.random.key(7), *map(np.float32, (1e-2, 0.5, 0.9)))
+
+
+def _run(g, d, settings, state, data, loss, iterations, **objective):
+    devices = jax.local_devices()[:1]
+    step = make_train_step(g, d, Objective(LOSSES[loss], **objective), settings, devices)
+    state, constants, data = replicate((state, _constants(), data), devices)
+    metrics = []
+    for _ in range(iterations):
+        state, m = step(state, data, constants, positions(devices))
+        metrics.append({k: float(v) for k, v in m.items() if k != "health"})
+    return state, metrics, step
+
+
+def _reference_iteration(g, d, s, loss, state, opts, data, key, it):
+    """Generator first, then n_dis discriminator updates: a dict of collections, optax's Adam."""
+    adam_ = optax.adam(1e-2, b1=0.5, b2=0.9)
+    state, opts = dict(state), dict(opts)
+    data_key, noise = jax.random.split(key)
+    noise = jax.random.fold_in(noise, it)
+
+    def fakes(key, n):
+        z_key, y_key = jax.random.split(key)
+        z = jnp.stack([jax.random.normal(k, (LATENT,)) for k in example_keys(z_key, 0, n)])
+        y = jnp.stack([jax.random.randint(k, (), 0, CLASSES)
+                       for k in example_keys(y_key, 0, n)])
+        return z, y if s.conditional else None
+
+    def call_g(params, stats, z, y):
+        # vmap supplies the axis that batch norm averages over.
+        f = jax.vmap(lambda z, y: g.apply({"params": params, "batch_stats": stats}, z, y,
+                                          mutable=["batch_stats"]), axis_name=AXIS,
+                     in_axes=(0, None if y is None else 0))
+        x, new = f(z[None], None if y is None else y[None])
+        return x[0], jax.tree.map(lambda v: v[0], new["batch_stats"])
+
+    def call_d(params, spectral, x, y):
+        out, new = d.apply({"params": params, "spectral": spectral}, x, y, mutable=["spectral"])
+        return out, new["spectral"]
+
+    z, y = fakes(jax.random.fold_in(noise, 0), G_BATCH)
+
+    def g_loss(params):
+        x, stats = call_g(params, state["g_stats"], z, y)
+        out, spectral = call_d(state["d"], state["spectral"], x, y)
+        return loss.generator(out), (stats, spectral)
+
+    (value, (state["g_stats"], state["spectral"])), grads = jax.value_and_grad(
+        g_loss, has_aux=True)(state["g"])
+    updates, opts["g"] = adam_.update(grads, opts["g"])
+    state["g"] = optax.apply_updates(state["g"], updates)
+
+    for i in range(N_DIS):
+        real_key, fake_key = jax.random.split(jax.random.fold_in(noise, i + 1))
+        rows = batch_indices(data_key, it * N_DIS + i, batch_size=BATCH, n=len(data.images))
+        real = dequantize(jnp.asarray(data.images)[rows], example_keys(real_key, 0, BATCH))
+        real_y = jnp.asarray(data.labels)[rows] if s.conditional else None
+        z, y = fakes(fake_key, BATCH)
+        x, state["g_stats"] = call_g(state["g"], state["g_stats"], z, y)
+
+        def d_loss(params, x=x, y=y, real=real, real_y=real_y):
+            a, spectral = call_d(params, state["spectral"], real, real_y)
+            b, spectral = call_d(params, spectral, x, y)
+            return loss.discriminator(a, b), spectral
+
+        (d_value, state["spectral"]), grads = jax.value_and_grad(d_loss, has_aux=True)(state["d"])
+        updates, opts["d"] = adam_.update(grads, opts["d"])
+        state["d"] = optax.apply_updates(state["d"], updates)
+    return state, opts, value, d_value
+
+
+@pytest.mark.parametrize(("conditional", "loss"), [(False, "hinge"), (True, "non_saturating")])
+def test_step_is_the_papers_loop(conditional, loss):
+    g, d, settings, state, data = _setup(conditional)
+    reference = {"g": state.generator.params, "g_stats": state.generator.batch_stats,
+                 "d": state.discriminator.params, "spectral": state.discriminator.spectral}
+    reference = jax.tree.map(jnp.copy, reference)
+    adam_ = optax.adam(1e-2, b1=0.5, b2=0.9)
+    opts = {"g": adam_.init(reference["g"]), "d": adam_.init(reference["d"])}
+    state, metrics, _ = _run(g, d, settings, state, data, loss, 2)
+    iteration = jax.jit(lambda state, opts, it: _reference_iteration(
+        g, d, settings, LOSSES[loss], state, opts, data, jax.random.key(7), it))
+    for it in range(2):
+        reference, opts, g_loss, d_loss = iteration(reference, opts, it)
+        assert metrics[it]["g_loss"] == pytest.approx(float(g_loss), abs=1e-4)
+        assert metrics[it]["d_loss"] == pytest.approx(float(d_loss), abs=1e-4)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3),
+                 state.discriminator.params, reference["d"])
+    # Not the running means: a bias before batch norm has no gradient but rounding, and Adam makes
+    # a full step of that.
+    for path, value in jax.tree_util.tree_leaves_with_path(state.generator.batch_stats):
+        if path[-1].key == "var":
+            expected = functools.reduce(lambda tree, k: tree[k.key], path, reference["g_stats"])
+            np.testing.assert_allclose(value, expected, rtol=2e-3)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3),
+                 state.discriminator.spectral, reference["spectral"])
+
+
+def test_step_compiles_once_and_donates():
+    g, d, settings, state, data = _setup(False, ema_decay=0.9)
+    devices = jax.local_devices()[:1]
+    step = make_train_step(g, d, Objective(LOSSES["hinge"]), settings, devices)
+    state, constants, data = replicate((state, _constants(), data), devices)
+    old, position, compiled = state, positions(devices), []
+    compiler_options()  # tried once a process
+
+    def listen(event, duration, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(duration)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        counts = []
+        for _ in range(3):
+            state, _ = step(state, data, constants, position)
+            counts.append(len(compiled))
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert counts == [1, 1, 1]
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(old.discriminator.params))
+    assert int(state.iteration) == 3
+
+
+def test_moving_average_of_the_generator():
+    g, d, settings, state, data = _setup(False, ema_decay=0.5)
+    first = jax.tree.map(np.array, state.generator)
+    state, _, _ = _run(g, d, settings, state, data, "hinge", 1)
+    weight = 1 / 10  # (1 + 0) / (10 + 0): a short memory at first
+    for average, old, new in ((state.generator.ema_params, first.params, state.generator.params),
+                              (state.generator.ema_batch_stats, first.batch_stats,
+                               state.generator.batch_stats)):
+        jax.tree.map(lambda a, o, n: np.testing.assert_allclose(
+            a, weight * o + (1 - weight) * np.asarray(n), rtol=1e-4, atol=1e-6), average, old, new)
+
+
+@pytest.mark.parametrize(("start", "iteration", "expected"), [
+    (1.0, 99, 2.0), (0.0, 0, 2.0), (0.0, 50, 1.0), (0.0, 100, 0.0), (0.5, 50, 2.0), (0.5, 75, 1.0)])
+def test_linear_decay(start, iteration, expected):
+    assert float(2 * linear_decay(100, start)(jnp.int32(iteration))) == pytest.approx(expected)
+
+
+class _Options:
+    gp_coefficient = 10.0
+    clip = 0.01
+
+
+def test_weights_are_clipped_after_every_update_and_biases_are_not():
+    g, d, settings, state, data = _setup(False)
+    state, _, _ = _run(g, d, settings, state, data, "hinge", 2,
+                       constraint=CONSTRAINTS["clip"](_Options))
+    params = state.discriminator.params
+    assert max(float(jnp.abs(w).max()) for w in weights(params)) <= 0.01 + 1e-9
+    assert float(jnp.abs(params["conv1"]["bias"]).max()) > 0.01
+
+
+def test_a_regularizer_is_added_and_takes_no_power_step():
+    g, d, settings, state, data = _setup(False, n_dis=1)
+    state = jax.tree.map(np.array, state)
+    plain, m, _ = _run(g, d, settings, state, data, "hinge", 1)
+    with_gp, n, _ = _run(g, d, settings, state, data, "hinge", 1,
+                         regularizer=REGULARIZERS["gradient_penalty"](_Options))
+    assert "penalty" not in m[0] and n[0]["penalty"] > 0
+    assert m[0]["d_loss"] == pytest.approx(n[0]["d_loss"], rel=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
+                 plain.discriminator.spectral, with_gp.discriminator.spectral)
+    assert any((np.asarray(a) != np.asarray(b)).any() for a, b in zip(
+        jax.tree.leaves(plain.discriminator.params), jax.tree.leaves(with_gp.discriminator.params),
+        strict=True))
+
+
+@pytest.mark.slow
+def test_power_steps_of_each_mode():
+    """In every call 1 + 2·n_dis, once an update n_dis, once an iteration 1: u after that many."""
+    d_steps = {}
+    for mode in ("call", "update", "iteration"):
+        g, d, settings, state, data = _setup(
+            False, sigma_updates=mode, decay=lambda it: 0.0)  # W stands still
+        # A vector far from the singular ones, so that every step moves it.
+        u = state.discriminator.spectral["conv1"]["u"]
+        state.discriminator.spectral["conv1"]["u"] = jnp.ones_like(u)
+        first = jax.tree.map(np.array, state.discriminator.variables)
+        state, _, _ = _run(g, d, settings, state, data, "hinge", 1)
+        kernel = np.asarray(first["params"]["conv1"]["kernel"]).reshape(-1, 4)
+        u = np.asarray(first["spectral"]["conv1"]["u"]).ravel()
+        after = np.asarray(state.discriminator.spectral["conv1"]["u"]).ravel()
+        distances = []
+        for _ in range(2 + 2 * N_DIS):
+            distances.append(np.abs(u - after).max())
+            u = kernel.T @ (kernel @ u)
+            u = u / np.linalg.norm(u)
+        d_steps[mode] = int(np.argmin(distances))
+    assert d_steps == {"call": 1 + 2 * N_DIS, "update": N_DIS, "iteration": 1}
+
+
+@pytest.mark.parametrize("conditional", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_together_is_apart_for_a_discriminator_without_batch_statistics(conditional):
+    losses = []
+    for together in (False, True):
+        g, d, settings, state, data = _setup(
+            conditional, "auxiliary", together=together, sigma_updates="iteration")
+        losses.append(_run(g, d, settings, state, data, "hinge", 2)[1])
+    for a, b in zip(*losses, strict=True):
+        assert a == pytest.approx(b, abs=1e-4)
+
+
+def test_an_auxiliary_classifier_learns_the_real_classes():
+    g, d, settings, state, data = _setup(True, "auxiliary")
+    data = Data(data.images // 8 + (data.labels * 80).astype(np.uint8)[:, None, None, None],
+                data.labels)
+    _, metrics, _ = _run(g, d, settings, state, data, "hinge", 40)
+    assert metrics[-1]["d_class"] < 0.6 * metrics[0]["d_class"]
+    assert np.isfinite(metrics[-1]["g_class"])
+
+
+@pytest.mark.slow
+def test_streamed_batches_train_like_the_set_in_memory():
+    results = []
+    for stream in (False, True):
+        g, d, settings, state, data = _setup(True, stream=stream)
+        devices = jax.local_devices()[:1]
+        step = make_train_step(g, d, Objective(LOSSES["hinge"]), settings, devices)
+        key = _constants().key
+        for it in range(2):
+            if stream:
+                rows = np.stack([batch_indices(jax.random.split(key)[0], it * N_DIS + i,
+                                               batch_size=BATCH, n=10) for i in range(N_DIS)])
+                fed = Data(spread(data.images[rows][None, None], devices),
+                           spread(data.labels[rows][None, None], devices))
+            else:
+                fed = replicate(data, devices)
+            state, metrics = step(replicate(state, devices), fed, replicate(_constants(), devices),
+                                  positions(devices))
+        results.append({k: float(v) for k, v in metrics.items() if k != "health"})
+    assert results[0] == pytest.approx(results[1], abs=1e-5)
+
+
+def test_flips_mirror_about_half_of_the_real_images():
+    settings = _setup(False)[2]
+    keys = example_keys(jax.random.key(3), 0, 64)
+    images = np.random.default_rng(1).integers(0, 256, (80, 4, 4, 1), np.uint8)
+
+    def batch(flip):
+        return np.asarray(real_batch(
+            Data(images, None), jax.random.key(0), 0, 0, keys, jnp.int32(0),
+            settings._replace(flip=flip, batch_size=64, dequantize=False))[0])
+
+    plain, flipped = batch(False), batch(True)
+    mirrored = [(a == b[:, ::-1]).all() for a, b in zip(plain, flipped, strict=True)]
+    same = [(a == b).all() for a, b in zip(plain, flipped, strict=True)]
+    assert all(np.logical_xor(mirrored, same)) and 16 < sum(mirrored) < 48
+
+
+def test_latents():
+    keys = example_keys(jax.random.key(0), 0, 500)
+    uniform, normal = (np.asarray(sample_latents(keys, 8, name)) for name in ("uniform", "normal"))
+    assert uniform.min() < -0.99 and 0.99 < uniform.max() <= 1
+    assert uniform.std() == pytest.approx(3**-0.5, rel=0.03)
+    assert normal.std() == pytest.approx(1, rel=0.03)
+
+
+def test_a_loop_of_one_is_its_body():
+    def body(carry, i):
+        return {"x": carry["x"] * 2 + i}, {"sum": carry["x"].sum(), "flag": carry["x"] > 1}
+
+    carry = {"x": jnp.array([1.0, 3.0])}
+    looped = jax.jit(functools.partial(_in_a_loop, body))(carry, jnp.int32(5))
+    jax.tree.map(np.testing.assert_array_equal, looped, _repeat(body, carry, 1, "gpu"))
+    # XLA did not see through it: the loop is still there.
+    text = jax.jit(functools.partial(_in_a_loop, body)).lower(carry, jnp.int32(5)).compile()
+    assert " while(" in text.as_text()
