@@ -12,47 +12,20 @@ PAGE = ROOT / "docs" / "configs.md"
 BEGIN, END = "<!-- fields: from the code -->\n", "<!-- end of fields -->\n"
 
 
-def comments(source: str) -> dict[str, str]:
-    """{field: what its comment says}, of lines such as `config.seed = 0  # of all randomness`."""
-    found = re.findall(r"^    (?:config\.)?(\w+)(?:: \w+| = [^#\n]+?)  # (.+)$", source,
-                       re.MULTILINE)
-    return dict(found)
-
-
-def headings(source: str) -> dict[str, str]:
-    """{field: the heading above it}: the first sentence of a comment after an empty line."""
-    return {field: heading for heading, field in re.findall(
-        r"\n\n    # (\w[\w ]*)\b[^\n]*(?:\n    #[^\n]*)*\n    config\.(\w+) =", source)}
-
-
-def table() -> str:
-    """Markdown: one table for each heading of experiments/configs/paper.py."""
+def field_table() -> str:
+    """Markdown: one table for each section of sngan_jax/run/fields.py."""
     sys.path.insert(0, str(ROOT))
-    from experiments.configs.paper import SETTINGS, paper_defaults
-    from sngan_jax.run.validate import FIELDS
+    from sngan_jax.run.fields import SECTIONS
+    from sngan_jax.run.validate import in_words
 
-    source = (ROOT / "experiments" / "configs" / "paper.py").read_text()
-    source = source.split("\ndef resnet_defaults")[0]
-    config, words, heads = paper_defaults(), comments(source), headings(source)
-    order = list(config)  # sorted; the file's own order reads better
-    order = sorted(order, key=lambda name: position(source, name, SETTINGS["C"]._fields))
     lines: list[str] = []
-    for name in order:
-        if name in heads or not lines:
-            lines += ["", f"### {heads.get(name, 'General')}", "",
-                      "| field | default | values | meaning |", "|---|---|---|---|"]
-        rule = FIELDS[name][2]
-        cells = (f"`{name}`", shown(config[name]), rule if isinstance(rule, str) else rule(),
-                 words[name])
-        lines.append("| " + " | ".join(re.sub(r"([|<>*])", r"\\\1", c) for c in cells) + " |")
+    for heading, fields in SECTIONS.items():
+        lines += ["", f"### {heading}", "",
+                  "| field | default | values | meaning |", "|---|---|---|---|"]
+        for name, field in fields.items():
+            cells = (f"`{name}`", shown(field.default), in_words(field), field.comment)
+            lines.append("| " + " | ".join(re.sub(r"([|<>*])", r"\\\1", c) for c in cells) + " |")
     return "\n".join(lines[1:]) + "\n"
-
-
-def position(source: str, name: str, of_setting: tuple[str, ...]) -> tuple[int, int]:
-    """Where a field is set in paper.py; those of a setting come by one line."""
-    if name in of_setting:
-        return source.index('config.update(SETTINGS["C"]'), of_setting.index(name)
-    return source.index(f"config.{name} ="), 0
 
 
 def shown(value: object) -> str:
@@ -64,7 +37,7 @@ def shown(value: object) -> str:
 def page_with_table(page: str) -> str:
     """The page with the table as it should be."""
     before, after = page.split(BEGIN)[0], page.split(END)[1]
-    return before + BEGIN + table() + END + after
+    return before + BEGIN + field_table() + END + after
 
 
 if __name__ == "__main__":

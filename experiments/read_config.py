@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from sngan_jax.base.errors import UserError
-from sngan_jax.run.validate import FIELDS, unknown_field, validate
+from sngan_jax.run.fields import FIELDS
+from sngan_jax.run.validate import unknown_field, validate
 
 
 def read_config(text: str, changes: Iterable[str], device_count: int) -> Any:
@@ -30,7 +31,7 @@ def read_config(text: str, changes: Iterable[str], device_count: int) -> Any:
         name, _, value = change.partition("=")
         if name not in FIELDS:
             raise UserError(unknown_field(name))
-        kind = FIELDS[name][0]
+        kind = type(FIELDS[name].default)
         try:
             config[name] = {"true": True, "false": False}[value] if kind is bool else kind(value)
         except (KeyError, ValueError):

@@ -66,7 +66,7 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
     the workdir.
 
     Args:
-      config: an `ml_collections.ConfigDict` with the fields of `validate.FIELDS`.
+      config: an `ml_collections.ConfigDict` with the fields of `fields.FIELDS`.
       workdir: created where missing; a run of the same config there is resumed.
       accept_changes: resume even where the config differs.
       own_process: whether a signal may end this process where Python cannot be interrupted.

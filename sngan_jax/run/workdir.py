@@ -18,7 +18,7 @@ import sngan_jax
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.files import WriteError, naming, write_text
 from sngan_jax.base.provenance import commit
-from sngan_jax.run.validate import ADDED
+from sngan_jax.run.fields import completed
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
@@ -67,7 +67,7 @@ def read_config(workdir: Path) -> dict[str, Any]:
     """The config that a folder's run was started with; UserError where there is none."""
     file = workdir / CONFIG
     try:
-        return {**ADDED, **json.loads(file.read_text())}
+        return completed(json.loads(file.read_text()))
     except FileNotFoundError:
         raise UserError(f"{workdir} is not the workdir of a run: it has no {CONFIG}; give the "
                         "--workdir of a run of experiments.train") from None

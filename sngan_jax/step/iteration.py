@@ -90,6 +90,7 @@ def generator_loss(params: Any, state: TrainState, inputs: Inputs, recipe: Recip
     metrics = {"g_loss": recipe.loss.generator(logits)}
     total = metrics["g_loss"]
     if classes is not None:
+        assert fake.labels is not None  # a classifier has classes
         metrics["g_class"] = classification(classes, fake.labels)
         total += recipe.class_weights[1] * metrics["g_class"]
     return total, (metrics, g_collections, d_collections)
@@ -136,6 +137,7 @@ def discriminator_loss(params: Any, collections: Collections, real: Batch, fake:
                "d_real": jnp.mean(real_logits), "d_fake": jnp.mean(fake_logits)}
     total = metrics["d_loss"]
     if classes is not None:
+        assert real.labels is not None
         metrics["d_class"] = classification(classes, real.labels)
         total += recipe.class_weights[0] * metrics["d_class"]
     if recipe.regularizer is not None:

@@ -81,13 +81,13 @@ class Inputs(NamedTuple):
     position: int32 scalar, the device's place among `Recipe.device_count`.
     """
 
-    images: jax.Array
-    labels: jax.Array | None
-    key: jax.Array
+    images: Any
+    labels: Any
+    key: Any
     learning_rate: Any
     beta1: Any
     beta2: Any
-    position: jax.Array | int = 0
+    position: Any = 0
 
 
 def linear_decay(iterations: int, start: float) -> Callable[[jax.Array], jax.Array]:

@@ -54,5 +54,5 @@ def inputs_of(config: Any, key: jax.Array, images: Any = None, labels: Any = Non
       key: typed PRNG key, a scalar.
       images, labels, position: as of `Inputs`.
     """
-    return Inputs(images, labels, key, *map(np.float32, (
-        config.learning_rate, config.beta1, config.beta2)), position)
+    return Inputs(images, labels, key, np.float32(config.learning_rate), np.float32(config.beta1),
+                  np.float32(config.beta2), position)

@@ -33,9 +33,10 @@ from sngan_jax.data.sources import load
 from sngan_jax.metrics.inception_weights import convert, load_weights
 from sngan_jax.metrics.reference import is_statistics, load_statistics
 from sngan_jax.run.evaluation import read_scores
+from sngan_jax.run.fields import FIELDS
 from sngan_jax.run.loop import load_data
 from sngan_jax.run.restore import restore_run
-from sngan_jax.run.validate import FIELDS, config_warnings, validate
+from sngan_jax.run.validate import config_warnings, validate
 from sngan_jax.run.workdir import make_workdir, read_config, read_metrics
 from tests.faults.hostile import (
     Payload,
