@@ -10,18 +10,16 @@ singular values where the padding is circular.
 Functions of arrays and of linear functions; nothing here knows Flax.
 """
 
-import functools
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import DTypeLike
 
-from sngan_jax.spectral import Linear, iteration_dtype, operator_power_iteration, unit
+from sngan_jax.spectral import Linear, operator_power_iteration, unit
 
 Shape = tuple[int, ...]
 
@@ -101,137 +99,3 @@ def lanczos_norm(normal: Linear, input_shape: Shape, *, tolerance: float = 1e-4,
         below.append(float(length))
         basis[step + 1] = image / length
     return math.sqrt(max(values[-1], 0) + residual)
-
-
-def operator_matrix(apply: Linear, input_shape: Shape, dtype: DTypeLike = jnp.float32) -> jax.Array:
-    """The dense matrix (outputs, inputs) of a linear function, built column by column.
-
-    For checking on small shapes: it has as many columns as x has numbers.
-    """
-    size = math.prod(input_shape)
-    basis = jnp.eye(size, dtype=dtype).reshape(size, *input_shape)
-    return lax.map(apply, basis).reshape(size, -1).T
-
-
-def convolution(
-    kernel: jax.Array,
-    *,
-    strides: int | Sequence[int] = 1,
-    padding: str | int | Sequence[tuple[int, int]] = "SAME",
-    input_dilation: int | Sequence[int] = 1,
-    kernel_dilation: int | Sequence[int] = 1,
-    groups: int = 1,
-) -> Linear:
-    """The linear function of one image (no batch axis) that a convolution's kernel is.
-
-    Args:
-      kernel: float array (*window, inputs / groups, outputs), Flax's layout.
-      strides, input_dilation, kernel_dilation: an int, or one for each spatial axis.
-      padding: 'SAME', 'VALID', 'CIRCULAR', an int, or a pair (low, high) for each spatial axis.
-      groups: `feature_group_count`.
-
-    Returns:
-      function of x (*size, inputs) → array (*size', outputs).
-
-    Raises:
-      ValueError: if the kernel has no spatial axis, or an argument has not one entry for each.
-    """
-    window = kernel.shape[:-2]
-    n = len(window)
-    if n < 1:
-        raise ValueError(
-            f"a kernel of shape {kernel.shape} is no convolution's: expected (*window, in, out)"
-        )
-    strides, input_dilation, kernel_dilation = (
-        _each(name, value, n)
-        for name, value in [
-            ("strides", strides),
-            ("input_dilation", input_dilation),
-            ("kernel_dilation", kernel_dilation),
-        ]
-    )
-    circular = padding == "CIRCULAR"
-    reach = [(k - 1) * d for k, d in zip(window, kernel_dilation, strict=True)]
-    if circular:
-        pads = [(r // 2, r - r // 2) for r in reach] + [(0, 0)]
-        padding = "VALID"
-    elif isinstance(padding, int):
-        padding = [(padding, padding)] * n
-    elif not isinstance(padding, str) and len(padding) != n:
-        raise ValueError(f"padding={padding} must give a pair for each of {n} spatial axes")
-    spatial = "".join(chr(ord("a") + axis) for axis in range(n))
-    numbers = ("N" + spatial + "C", spatial + "IO", "N" + spatial + "C")
-
-    def apply(x: jax.Array) -> jax.Array:
-        if circular:
-            x = jnp.pad(x, pads, mode="wrap")
-        return lax.conv_general_dilated(
-            x[None], kernel, strides, padding, input_dilation, kernel_dilation, numbers,
-            feature_group_count=groups, precision=lax.Precision.HIGHEST,
-        )[0]
-
-    return apply
-
-
-def conv_operator_norm(kernel: jax.Array, input_size: Sequence[int], *, steps: int = 100,
-                       groups: int = 1, **geometry: Any) -> jax.Array:
-    """The operator norm of a convolution: max ‖conv(x)‖₂ / ‖x‖₂ over images of one size.
-
-    Args:
-      kernel: float array (*window, inputs / groups, outputs).
-      input_size: tuple of ints, the spatial size of the image.
-      steps: rounds of power iteration, see `operator_norm`.
-      groups, **geometry: see `convolution`.
-
-    Returns:
-      a scalar: float32, or float64 for a float64 kernel.
-
-    Raises:
-      ValueError: without a size for each spatial axis, and as `convolution`.
-    """
-    kernel = kernel.astype(iteration_dtype(kernel.dtype))
-    size = _known_size(input_size, kernel.ndim - 2)
-    linear = functools.partial(convolution, groups=groups, **geometry)
-    return operator_norm(linear, kernel, (*size, kernel.shape[-2] * groups), steps=steps)
-
-
-def circular_singular_values(kernel: ArrayLike, input_size: Sequence[int]) -> np.ndarray:
-    """All singular values of a circular convolution of stride 1, exactly (Sedghi et al. 2019).
-
-    The Fourier transform makes it block-diagonal: one (outputs, inputs) matrix for each frequency.
-
-    Args:
-      kernel: float array (*window, inputs, outputs); a window larger than the image wraps around.
-      input_size: tuple of ints.
-
-    Returns:
-      numpy array in descending order: min(inputs, outputs) values for each frequency; float64.
-
-    Raises:
-      ValueError: without a size for each spatial axis.
-    """
-    kernel = np.asarray(kernel, np.float64)
-    size = _known_size(input_size, kernel.ndim - 2)
-    wrapped = np.zeros((*size, *kernel.shape[-2:]))
-    for place in np.ndindex(*kernel.shape[:-2]):
-        wrapped[tuple(p % n for p, n in zip(place, size, strict=True))] += kernel[place]
-    # A shift of the window changes only the phases of the transform, and the sign of the frequency
-    # only the order of the blocks.
-    blocks = np.fft.fftn(wrapped, axes=range(len(size)))
-    return np.sort(np.linalg.svd(blocks, compute_uv=False).reshape(-1))[::-1]
-
-
-def _known_size(input_size: Sequence[int] | None, n: int) -> Shape:
-    if input_size is None or len(tuple(input_size)) != n:
-        raise ValueError(
-            f"input_size is {input_size}: the norm of a convolution belongs to one size of input, "
-            f"so give its {n} spatial size(s), such as {(32,) * n}"
-        )
-    return tuple(input_size)
-
-
-def _each(name: str, value: int | Sequence[int], n: int) -> Shape:
-    values = (value,) * n if isinstance(value, int) else tuple(value)
-    if len(values) != n:
-        raise ValueError(f"{name}={value} must be an int or have {n} entries, one for each axis")
-    return values

@@ -21,7 +21,7 @@ from sngan_jax.layers import SNConv, SNDense, layer_specs, normalized, sigmas
 from sngan_jax.methods import METHODS
 from sngan_jax.models.build import MODELS, build_models, size_factor
 from sngan_jax.models.resample import average_pool
-from sngan_jax.operators import convolution, operator_matrix
+from tests.oracles import convolution, operator_matrix
 
 
 def filled(module, *inputs):
