@@ -12,13 +12,13 @@ import numpy as np
 from absl import flags
 
 from experiments import cli
-from sngan_jax.analysis.audit import audit, table
+from experiments.reports.audit import as_markdown, save_spectra
+from sngan_jax.analysis.audit import audit
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.files import write_errors, write_text
 from sngan_jax.data import scale
 from sngan_jax.metrics.evaluate import chosen_rows, open_images, pixels
 from sngan_jax.models.build import build_models
-from sngan_jax.run.figures import save_spectra
 from sngan_jax.run.restore import RestoredRun, restore_run
 from sngan_jax.run.workdir import environment, make_workdir, write_json
 from sngan_jax.step.sampling import even_labels
@@ -58,7 +58,7 @@ def main() -> None:
     record = {"iteration": run.iteration, **record, "method": config.method,
               "model": config.model, "dataset": config.dataset,
               **{key: about[key] for key in ("commit", "command", "date", "devices", "cores")}}
-    text = table(record)
+    text = as_markdown(record)
     with write_errors("the audit", out):
         write_json(out / "audit.json", record)
         write_text(out / "audit.md", f"# Lipschitz audit of iteration {run.iteration:,}\n\n{text}\n"

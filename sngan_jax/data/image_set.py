@@ -64,16 +64,6 @@ def check_batch(image_set: Named, batch_size: int) -> None:
         )
 
 
-def check_fits(image_set: ImageSet, limit_bytes: int) -> None:
-    """Raises DataError if the images need more than `limit_bytes` of a device's memory."""
-    if image_set.images.nbytes > limit_bytes:
-        raise DataError(
-            f"data set '{image_set.name}' needs {image_set.images.nbytes / 2**20:.0f} MiB "
-            f"on the device, more than the {limit_bytes / 2**20:.0f} MiB allowed: "
-            "take a smaller image size or fewer images, or raise the limit"
-        )
-
-
 def checked_labels(labels: np.ndarray, count: int, where: str) -> tuple[np.ndarray, int]:
     """Labels as int32 (count,), and the number of classes (the largest label + 1).
 

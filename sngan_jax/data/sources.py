@@ -21,11 +21,11 @@ import numpy as np
 from sngan_jax.data.files import read_idx, read_npz
 from sngan_jax.data.fit import fit
 from sngan_jax.data.folder import read_folder
-from sngan_jax.data.image_set import DataError, ImageSet, check_batch, check_fits
+from sngan_jax.data.image_set import DataError, ImageSet, check_batch
 from sngan_jax.data.prepared import read_tfds
 from sngan_jax.data.split import parse_split, rows_of
 
-__all__ = ["DataError", "ImageSet", "check_batch", "check_fits", "load"]
+__all__ = ["DataError", "ImageSet", "check_batch", "load"]
 
 _SPECS = ("digits", "tfds:<name>", "npz:<file>", "idx:<folder>", "folder:<folder>")
 

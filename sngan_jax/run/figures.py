@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from sngan_jax.base.files import replacing
+
+# Okabe and Ito's colours, distinguishable by colour-blind readers.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
 def image_grid(images: np.ndarray, columns: int | None = None, *, gap: int = 2) -> np.ndarray:
@@ -59,40 +61,3 @@ def save_curves(file: Path, iterations: list[int], curves: dict[str, list[float]
     axes.legend(fontsize="small", ncols=2 if len(curves) > 6 else 1)
     with replacing(file) as temporary:
         figure.savefig(temporary, dpi=120, format="png")
-
-
-def save_spectra(file: Path, spectra: dict[str, Sequence[float]], columns: int = 4) -> None:
-    """Draws the singular values of each layer, over the largest, into one panel each of a PNG.
-
-    Args:
-      spectra: name of a layer -> its singular values in descending order. Values of 0, and those
-        below a thousandth of the largest, are below the panel.
-    """
-    from matplotlib.figure import Figure  # slow to import, and only here
-
-    relative = {name: np.divide(values, values[0], where=values[0] > 0, out=np.zeros(len(values)))
-                for name, values in spectra.items()}
-    shown = np.concatenate(list(relative.values()))
-    lowest = max(shown[shown > 0].min(initial=0.5) / 1.5, 1e-3)
-    rows = -(-len(spectra) // columns)
-    figure = Figure(figsize=(9, 1 + 1.7 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
-    for axes, (name, values) in zip(panels.flat, relative.items(), strict=False):
-        n = len(values)
-        axes.plot(np.arange(1, n + 1), np.where(values > 0, values, np.nan), color=COLOURS[0],
-                  linewidth=1.6, marker="o", markersize=3 if n < 20 else 0)
-        axes.set(yscale="log", ylim=(lowest, 1.3), xlim=(1 - 0.03 * n, n + 0.03 * n),
-                 xticks=sorted({1, (n + 1) // 2, n}))
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.set_title(f"{name}  (σ {spectra[name][0]:.3g})", fontsize="medium")
-        axes.grid(alpha=0.3)
-    for axes in panels.flat[len(spectra):]:
-        axes.set_axis_off()
-    figure.supxlabel("number of the singular value")
-    figure.supylabel("singular value / σ, the largest")
-    with replacing(file) as temporary:
-        figure.savefig(temporary, dpi=120, format="png")
-
-
-# Okabe and Ito's colours, distinguishable by colour-blind readers.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.configs.paper import paper_defaults
-from sngan_jax.analysis.audit import audit, table
+from experiments.reports.audit import as_markdown
+from sngan_jax.analysis.audit import audit
 from sngan_jax.models.build import build_models
 from tests.analysis.test_spectra import filled
 
@@ -37,7 +38,7 @@ def test_the_record_is_whole_and_its_table_says_it():
     assert record["lower_bound"] == max(*norms.values(), record["pair_ratio"])
     assert record["lower_bound"] <= record["upper_bound"] and record["why"] is None
     assert record["protocol"]["real"] == 5 and record["protocol"]["ascent_steps"] == 2
-    text = table(record)
+    text = as_markdown(record)
     assert "| block1/conv1 | Conv | 3x3x1x2 |" in text and "No upper bound" not in text
     assert f"| lower bound: the largest of the five | {record['lower_bound']:,.4g} |" in text
 
@@ -46,5 +47,5 @@ def test_where_there_is_no_bound_the_record_says_why_and_measures():
     record = _record("layer_norm")
     assert record["upper_bound"] is None and record["upper_bound_reshaped"] is None
     assert "layer norm" in record["why"] and record["lower_bound"] > 0
-    assert "| upper bound: product of operator norms | none |" in table(record)
-    assert table(record).endswith("says nothing.")
+    assert "| upper bound: product of operator norms | none |" in as_markdown(record)
+    assert as_markdown(record).endswith("says nothing.")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from sngan_jax.data.image_set import ImageSet, check_batch, check_fits
+from sngan_jax.data.image_set import ImageSet, check_batch
 from sngan_jax.data.sources import DataError, load
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # Debian's dataset-fashion-mnist
@@ -106,12 +106,6 @@ class TestImageSet:
         sentence = "data set 'digits' has 1797 images, fewer than the batch of 1798: "
         with pytest.raises(DataError, match=sentence):
             check_batch(digits, 1798)
-
-    def test_check_fits(self):
-        digits = load("digits", image_size=8)
-        check_fits(digits, 1797 * 64)
-        with pytest.raises(DataError, match="'digits' needs 0 MiB on the device"):
-            check_fits(digits, 1797 * 64 - 1)
 
 
 class TestNpz:

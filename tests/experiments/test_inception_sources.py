@@ -5,8 +5,8 @@ import zipfile
 
 import pytest
 
+from experiments import inception_sources as sources
 from sngan_jax.base.errors import UserError
-from sngan_jax.metrics import inception_sources as sources
 
 
 def test_another_content_is_refused(tmp_path):

@@ -1,0 +1,71 @@
+"""A Lipschitz audit for a person: tables in Markdown, and a picture of the spectra."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sngan_jax.base.files import replacing
+from sngan_jax.run.figures import COLOURS
+
+
+def as_markdown(record: dict[str, Any]) -> str:
+    """The record as tables: a row for each layer, then bounds and measurements."""
+    lines = ["| layer | kind | shape | σ | operator norm | stable rank |",
+             "|---|---|---|---|---|---|"]
+    for layer in record["layers"]:
+        shape = "x".join(map(str, layer["shape"]))
+        lines.append(f"| {layer['name']} | {layer['kind']} | {shape} | {layer['sigma']:.3g} | "
+                     f"{layer['operator_norm']:.3g} | {layer['stable_rank']:.2f} of "
+                     f"{len(layer['singular_values'])} |")
+    norms = record["gradient_norm"]
+    rows = [("upper bound: product of operator norms", record["upper_bound"]),
+            ("the same of σ of the reshaped kernels (the paper's; no bound)",
+             record["upper_bound_reshaped"]),
+            *((f"largest gradient norm, {name}", norms[key]) for name, key in (
+                ("real images", "real"), ("samples", "samples"), ("between them", "between"),
+                ("by ascent", "ascent"))),
+            ("largest ratio of a pair", record["pair_ratio"]),
+            ("lower bound: the largest of the five", record["lower_bound"])]
+    lines += ["", "| Lipschitz constant of D | |", "|---|---|"]
+    for name, value in rows:
+        lines.append(f"| {name} | {'none' if value is None else f'{value:,.4g}'} |")
+    if record["why"]:
+        lines += ["", f"No upper bound: {record['why']}."]
+    return "\n".join(lines)
+
+
+def save_spectra(file: Path, spectra: dict[str, Sequence[float]], columns: int = 4) -> None:
+    """Draws the singular values of each layer, over the largest, into one panel each of a PNG.
+
+    Args:
+      spectra: name of a layer -> its singular values in descending order. Values of 0, and those
+        below a thousandth of the largest, are below the panel.
+    """
+    from matplotlib.figure import Figure  # slow to import, and only here
+
+    relative = {name: np.divide(values, values[0], where=values[0] > 0, out=np.zeros(len(values)))
+                for name, values in spectra.items()}
+    shown = np.concatenate(list(relative.values()))
+    lowest = max(shown[shown > 0].min(initial=0.5) / 1.5, 1e-3)
+    rows = -(-len(spectra) // columns)
+    figure = Figure(figsize=(9, 1 + 1.7 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for axes, (name, values) in zip(panels.flat, relative.items(), strict=False):
+        n = len(values)
+        axes.plot(np.arange(1, n + 1), np.where(values > 0, values, np.nan), color=COLOURS[0],
+                  linewidth=1.6, marker="o", markersize=3 if n < 20 else 0)
+        axes.set(yscale="log", ylim=(lowest, 1.3), xlim=(1 - 0.03 * n, n + 0.03 * n),
+                 xticks=sorted({1, (n + 1) // 2, n}))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.set_title(f"{name}  (σ {spectra[name][0]:.3g})", fontsize="medium")
+        axes.grid(alpha=0.3)
+    for axes in panels.flat[len(spectra):]:
+        axes.set_axis_off()
+    figure.supxlabel("number of the singular value")
+    figure.supylabel("singular value / σ, the largest")
+    with replacing(file) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
