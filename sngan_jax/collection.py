@@ -89,7 +89,7 @@ def singular_values(variables: Variables, specs: Specs | None = None) -> dict[st
     """
     result = {}
     for entry in _entries(variables, specs, geometry=False):
-        values = lambda w, layout=entry.spec.layout: spectral.singular_values(w, layout)  # noqa: E731
+        values = lambda w, layout=entry.spec.layout: spectral.spectrum(w, layout)  # noqa: E731
         for _ in range(entry.stacked):
             values = jax.vmap(values)
         masked = entry.weight if entry.spec.mask is None else entry.weight * entry.spec.mask

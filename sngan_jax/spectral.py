@@ -75,7 +75,7 @@ def matricize(weight: jax.Array, layout: str, rows: str = "o") -> jax.Array:
     return matrix if blocks else matrix[0]
 
 
-def singular_values(weight: jax.Array, layout: str = "oi") -> jax.Array:
+def spectrum(weight: jax.Array, layout: str = "oi") -> jax.Array:
     """All singular values of the weight's matrix, by SVD, in descending order.
 
     Args:

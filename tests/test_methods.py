@@ -13,10 +13,11 @@ from experiments.configs.paper import SETTINGS, paper_defaults
 from sngan_jax.losses import LOSSES
 from sngan_jax.methods import ACTIVATION_NORMS, METHODS, layer_fields, method_of
 from sngan_jax.regularizers import CONSTRAINTS, REGULARIZERS, weights
-from sngan_jax.run.loop import build_run, build_step, constants_of
 from sngan_jax.run.validate import validate
 from sngan_jax.step.devices import positions, replicate
-from sngan_jax.step.iteration import Data
+from sngan_jax.step.program import make_train_step
+from sngan_jax.step.setup import inputs_of, recipe_of
+from sngan_jax.step.state import abstract_state, initial_state
 
 NOT_IN_THE_PAPER = ("sn_svd", "sn_operator", "sn_bidirectional")
 
@@ -130,16 +131,17 @@ def _tiny(config):
 def _train(config, iterations):
     """The metrics of each iteration on random images, and the last state."""
     jax.clear_caches()  # dozens of large executables are more than a process can map
-    run = build_run(config, 1, 3)
     devices = jax.local_devices()[:1]
-    step = build_step(config, run, devices)
+    recipe = recipe_of(config, 1, 3, devices)
+    step = make_train_step(recipe, devices)
     rng = np.random.default_rng(0)
-    data = Data(rng.integers(0, 256, (20, 8, 8, 1), np.uint8), rng.integers(0, 3, 20, np.int32))
-    state, data, constants = replicate(
-        (run.initial_state, data, constants_of(config, jax.random.key(1))), devices)
+    state, inputs = replicate((initial_state(recipe, config.seed), inputs_of(
+        config, jax.random.key(1), rng.integers(0, 256, (20, 8, 8, 1), np.uint8),
+        rng.integers(0, 3, 20, np.int32))), devices)
+    inputs = inputs._replace(position=positions(devices))
     metrics = []
     for _ in range(iterations):
-        state, m = step(state, data, constants, positions(devices))
+        state, m = step(state, inputs)
         assert not m.pop("health")["flags"].any()
         metrics.append({k: float(v) for k, v in m.items()})
     return metrics, state
@@ -166,12 +168,12 @@ def test_settings_with_as_many_updates_of_d_share_a_program():
     for setting in ("A", "F"):
         config = _tiny(cifar10_cnn.get_config(f"sn,{setting}"))
         config.n_dis = 1  # of both, which traces faster
-        run = build_run(config, 1, 3)
-        data = Data(np.zeros((20, 64), np.uint8), np.zeros(20, np.int32))
-        constants = constants_of(config, jax.random.key(1))
         devices = jax.local_devices()[:1]
-        texts.append(build_step(config, run, devices).lower(
-            run.initial_state, data, constants, positions(devices)).as_text())
+        recipe = recipe_of(config, 1, 3, devices)
+        inputs = inputs_of(config, jax.random.key(1), np.zeros((20, 64), np.uint8),
+                           np.zeros(20, np.int32), positions(devices))
+        texts.append(make_train_step(recipe, devices).lower(
+            abstract_state(recipe), inputs).as_text())
     assert texts[0] == texts[1]
     assert all(a != f for a, f in zip(SETTINGS["A"][:3], SETTINGS["F"][:3], strict=True))
 

@@ -164,7 +164,7 @@ def test_blocks_are_one_block_diagonal_matrix():
     want = np.linalg.svd(dense, compute_uv=False)
     assert sigma == pytest.approx(want[0], rel=1e-5)
     assert u.shape == (12,) and v.shape == (15,)
-    got = spectral.singular_values(w, "boi")
+    got = spectral.spectrum(w, "boi")
     np.testing.assert_allclose(got, want[:12], rtol=1e-4)
 
 
@@ -255,7 +255,7 @@ def test_one_dimension_and_the_bounds_of_footnote_3():
     dense = operator_matrix(convolution(kernel), (11, 2))
     norm = conv_operator_norm(kernel, (11,), steps=1000)
     assert norm == pytest.approx(np.linalg.svd(dense, compute_uv=False)[0], rel=1e-5)
-    reshaped = spectral.singular_values(kernel, "sio")[0]
+    reshaped = spectral.spectrum(kernel, "sio")[0]
     assert reshaped <= norm <= np.sqrt(5) * reshaped
 
 

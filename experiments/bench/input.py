@@ -62,14 +62,14 @@ def input_(config: str, changes: list[str], jpeg: int | None, threads: str, seco
 
 def in_memory(config: Any, repeats: int) -> float:
     """Images a second of the sampler that the training step contains, compiled alone."""
-    data = jax.device_put(random_data(config, config.channels or 3))
-    size, n = config.batch_size, len(data.images)
+    images, _ = jax.device_put(random_data(config, config.channels or 3))
+    size, n = config.batch_size, len(images)
 
     @functools.partial(jax.jit, static_argnums=2)
     def sample(key: jax.Array, number: jax.Array, times: int) -> jax.Array:
         def one(i: jax.Array) -> jax.Array:
             rows = batch_indices(key, number + i, batch_size=size, n=n)
-            return dequantize(data.images[rows], example_keys(key, 0, size)).sum()
+            return dequantize(images[rows], example_keys(key, 0, size)).sum()
 
         return jax.lax.map(one, np.arange(times, dtype=np.int32)).sum()
 

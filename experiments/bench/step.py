@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import statistics
 import time
 from collections.abc import Callable
@@ -24,11 +23,16 @@ from experiments.bench.timing import (
 from experiments.read_config import read_config
 from sngan_jax.base.compilation import compile_at_first_call, compiler_options, jit
 from sngan_jax.base.errors import UserError
-from sngan_jax.data.pipeline import batch_indices, dequantize, example_keys
-from sngan_jax.run.loop import Run, build_run, build_step, constants_of
-from sngan_jax.step.devices import AXIS, positions, replicate
-from sngan_jax.step.iteration import Data
-from sngan_jax.step.state import count_parameters
+from sngan_jax.data.pipeline import example_keys
+from sngan_jax.step.batches import real_batch
+from sngan_jax.step.devices import positions, replicate
+from sngan_jax.step.forward import discriminate, generate
+from sngan_jax.step.iteration import update_player
+from sngan_jax.step.latents import sample_labels
+from sngan_jax.step.program import make_train_step, pmapped
+from sngan_jax.step.recipe import Inputs, Recipe
+from sngan_jax.step.setup import inputs_of, recipe_of
+from sngan_jax.step.state import TrainState, abstract_state, count_parameters, initial_state
 
 COMPARED = ("unfused", "unnormalised", "torch", "torch-compiled")
 PEERS = {"torch": ("torch", "torch-compiled")}
@@ -81,9 +85,9 @@ def step(config: str, changes: list[str], compare: str, peer: str | None, repeat
     if {"torch", "torch-compiled"} & set(names):
         from experiments.bench.torch_peer import iteration  # needs PyTorch
 
-        run = build_run(config, channels, 0)
-        sizes = [count_parameters(player.params) for player in (
-            run.initial_state.generator, run.initial_state.discriminator)]
+        shapes = abstract_state(recipe_of(config, channels, 0))
+        sizes = [count_parameters(player.params)
+                 for player in (shapes.generator, shapes.discriminator)]
         runs |= {name: iteration(config, channels, sizes, compiled=name == "torch-compiled")
                  for name in names if name.startswith("torch")}
     seconds = medians(in_turns(runs, repeats))
@@ -145,25 +149,30 @@ def changed(config: Any, **changes: Any) -> Any:
     return copy
 
 
-def random_data(config: Any, channels: int) -> Data:
+def random_data(config: Any, channels: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Images, as rows, and labels to train on."""
     rng = np.random.default_rng(0)
     size = (max(_IMAGES, config.batch_size), config.image_size**2 * channels)
     labels = rng.integers(0, 10, size[0], np.int32) if config.conditional else None
-    return Data(rng.integers(0, 256, size, np.uint8), labels)
+    return rng.integers(0, 256, size, np.uint8), labels
+
+
+def placed(config: Any, channels: int, devices: list[jax.Device]
+           ) -> tuple[Recipe, TrainState, Inputs]:
+    """What the step of a config is called with, on all local devices."""
+    recipe = recipe_of(config, channels, 10, devices)
+    state, inputs = replicate((initial_state(recipe, config.seed), inputs_of(
+        config, jax.random.key(0), *random_data(config, channels))), devices)
+    return recipe, state, inputs._replace(position=positions(devices))
 
 
 def compile_step(config: Any, channels: int) -> Compiled:
     """The step of a config, compiled for all local devices, with its state."""
     config = changed(config, stream=False)
     devices = jax.local_devices()
-    run = build_run(config, channels, 10)
-    compiled_step = build_step(config, run, devices)
-    state, data, constants = replicate((run.initial_state, random_data(config, channels),
-                                        constants_of(config, jax.random.key(0))), devices)
-    position = positions(devices)
+    recipe, state, inputs = placed(config, channels, devices)
     start = time.perf_counter()
-    compiled = compiled_step.lower(state, data, constants, position).compile(
+    compiled = make_train_step(recipe, devices).lower(state, inputs).compile(
         compiler_options=compiler_options())
     compile_seconds = time.perf_counter() - start
     cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
@@ -171,11 +180,10 @@ def compile_step(config: Any, channels: int) -> Compiled:
     held = [state]
 
     def call() -> None:
-        held[0], metrics = compiled(held[0], data, constants, position)
+        held[0], metrics = compiled(held[0], inputs)
         jax.block_until_ready((held[0], metrics))
 
-    state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(run.initial_state)
-                      if hasattr(leaf, "nbytes"))
+    state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     # Only on a CPU is everything counted: elsewhere the n_dis updates of D are a loop, which XLA
     # counts once, and on a GPU the convolutions are calls of cuDNN, in which it counts nothing.
     counts = cost if jax.default_backend() == "cpu" else {}
@@ -187,21 +195,16 @@ def compile_step(config: Any, channels: int) -> Compiled:
 def dispatch_seconds(config: Any, channels: int, calls: int = 50) -> float:
     """Seconds of a call of the step's arguments and results that computes nothing; a median."""
     devices = jax.local_devices()
-    state = build_run(config, channels, 10).initial_state
-    arguments = replicate((random_data(config, channels),
-                           constants_of(config, jax.random.key(0))), devices)
-    state, position = replicate(state, devices), positions(devices)
+    _, state, inputs = placed(config, channels, devices)
 
-    def nothing(state: Any, data: Any, constants: Any, position: Any):
+    def nothing(state: Any, inputs: Inputs):
         return state, {str(i): jnp.float32(0) for i in range(8)}
 
-    call = compile_at_first_call(jax.pmap(
-        nothing, axis_name=AXIS, in_axes=(None, None, None, 0), out_axes=None, devices=devices,
-        donate_argnums=(0,)))
+    call = compile_at_first_call(pmapped(nothing, False, devices))
     seconds = []
     for _ in range(calls):
         start = time.perf_counter()
-        state, metrics = call(state, *arguments, position)
+        state, metrics = call(state, inputs)
         jax.block_until_ready((state, metrics))
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds)
@@ -209,8 +212,7 @@ def dispatch_seconds(config: Any, channels: int, calls: int = 50) -> float:
 
 def parts(config: Any, channels: int, repeats: int) -> dict[str, float]:
     """Seconds of each part of an iteration on one device, each alone; prints a table."""
-    run = build_run(config, channels, 10)
-    pieces = part_functions(config, run, channels)
+    pieces = part_functions(config, channels)
     compiled = {name: jit(f) for name, (f, _, _) in pieces.items()}
 
     def call(name: str) -> Callable[[], None]:
@@ -223,58 +225,41 @@ def parts(config: Any, channels: int, repeats: int) -> dict[str, float]:
     return {name: value * pieces[name][2] for name, value in seconds.items()}
 
 
-def part_functions(config: Any, run: Run, channels: int
-                   ) -> dict[str, tuple[Callable, tuple, int]]:
+def part_functions(config: Any, channels: int) -> dict[str, tuple[Callable, tuple, int]]:
     """name -> (function, arguments, how often an iteration does it)."""
-    g, d = run.initial_state.generator, run.initial_state.discriminator
-    plain = run.generator.clone(**{k: _without_axis(v) for k, v in
-                                   run.generator.__dict__.items() if k in ("norm", "last_norm")})
-    batch = config.batch_size // jax.local_device_count()
-    g_batch = config.generator_batch_size // jax.local_device_count()
-    y, g_y = (jnp.zeros(n, jnp.int32) if run.generator.num_classes else None
+    config = changed(config, stream=False, batch_size=config.batch_size // jax.local_device_count())
+    recipe, key = recipe_of(config, channels, 10), jax.random.key(0)
+    state = initial_state(recipe, config.seed)
+    g, d = state.generator, state.discriminator
+    inputs = jax.device_put(inputs_of(config, key, *random_data(config, channels)))
+    batch, g_batch = config.batch_size, config.generator_batch_size // jax.local_device_count()
+    y, g_y = (sample_labels(example_keys(key, 0, n), recipe.generator.num_classes)
               for n in (batch, g_batch))
-    x = jnp.zeros((batch, config.image_size, config.image_size, channels))
-    data = random_data(config, channels)
-    pixels, rest = jnp.asarray(data.images), {k: v for k, v in d.variables.items()
-                                              if k != "params"}
+    x = jnp.zeros((batch, *recipe.image_shape))
+    z, g_z = (jnp.ones((n, config.latent_size)) for n in (batch, g_batch))
 
-    def generate(params: Any, z: jax.Array, y: Any):
-        return plain.apply({"params": params, "batch_stats": g.batch_stats}, z, y,
-                           mutable=["batch_stats"])[0]
+    def fakes(params: Any, z: jax.Array, y: Any):
+        return generate(recipe.generator, {**g.variables, "params": params}, z, y)[0]
 
-    def discriminate(params: Any, x: jax.Array, y: Any, mutable: list[str]):
-        out, new = run.discriminator.apply({"params": params, **rest}, x, y, mutable=mutable)
-        return (out[0] if isinstance(out, tuple) else out).mean(), new
+    def logits(params: Any, x: jax.Array, y: Any, power_step: bool = True):
+        out, _, new = discriminate(recipe.discriminator, {**d.variables, "params": params}, x, y,
+                                   power_step=power_step)
+        return out.mean(), new
 
-    def read(key: jax.Array):
-        rows = batch_indices(key, 3, batch_size=batch, n=len(data.images))
-        return dequantize(pixels[rows].reshape(x.shape), example_keys(key, 0, batch))
+    def adam_step(player: Any, gradients: Any):
+        return update_player(player, gradients, inputs.learning_rate, inputs)
 
-    z, g_z = jnp.ones((batch, config.latent_size)), jnp.ones((g_batch, config.latent_size))
     passes = 2 * config.n_dis
     return {
-        "input": (read, (jax.random.key(0),), config.n_dis),
-        "G forward, for D": (generate, (g.params, z, y), config.n_dis),
-        "G forward": (generate, (g.params, g_z, g_y), 1),
-        "G forward and backward": (jax.grad(lambda p, z, y: generate(p, z, y).mean()),
+        "input": (lambda key: real_batch(3, 0, key, inputs, recipe), (key,), config.n_dis),
+        "G forward, for D": (fakes, (g.params, z, y), config.n_dis),
+        "G forward": (fakes, (g.params, g_z, g_y), 1),
+        "G forward and backward": (jax.grad(lambda p, z, y: fakes(p, z, y).mean()),
                                    (g.params, g_z, g_y), 1),
-        "D forward, no power step": (lambda p, x, y: discriminate(p, x, y, ["batch_stats"]),
-                                     (d.params, x, y), passes),
-        "D forward, power step": (
-            lambda p, x, y: discriminate(p, x, y, ["batch_stats", "spectral"]),
-            (d.params, x, y), passes),
-        "D forward and backward": (
-            jax.grad(lambda p, x, y: discriminate(p, x, y, ["batch_stats", "spectral"]),
-                     has_aux=True), (d.params, x, y), passes),
-        "D optimizer": (lambda p, s: run.optimizer.update(p, s, p), (d.params, d.opt_state),
-                        config.n_dis),
-        "G optimizer": (lambda p, s: run.optimizer.update(p, s, p), (g.params, g.opt_state), 1),
+        "D forward, no power step": (lambda p, x, y: logits(p, x, y, False), (d.params, x, y),
+                                     passes),
+        "D forward, power step": (logits, (d.params, x, y), passes),
+        "D forward and backward": (jax.grad(logits, has_aux=True), (d.params, x, y), passes),
+        "D optimizer": (adam_step, (d, d.params), config.n_dis),
+        "G optimizer": (adam_step, (g, g.params), 1),
     }
-
-
-def _without_axis(norm: Any) -> Any:
-    """The generator's norm for use outside pmap."""
-    if norm is None:
-        return None
-    keywords = {**norm.keywords, "axis_name": None}
-    return functools.partial(norm.func, *norm.args, **keywords)

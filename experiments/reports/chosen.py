@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from experiments.reports.parts import NOT_RUN, NOTHING, Cell, Source, Table, number, values_of
+from experiments.reports.parts import NOT_RUN, NOTHING, Entry, Source, Table, number, values_of
 from experiments.reports.published import Place, headings, paper_columns, published
 from experiments.reports.runs import (
     METRICS,
-    Protocol,
+    RecordedProtocol,
     Run,
     Sweep,
     mean_std,
-    protocol_of,
+    recorded_protocol,
     value_of,
 )
 from experiments.sweeps.tables import name_of
 from sngan_jax.metrics.scores import LESS_IS_BETTER
 
 
-def hindsight_table(sweep: Sweep, key: str, protocol: Protocol, rows: Sequence[Place],
+def hindsight_table(sweep: Sweep, key: str, protocol: RecordedProtocol, rows: Sequence[Place],
                     settings: Sequence[str], metrics: Sequence[str],
                     sources: dict[tuple[str, str], Source]) -> Table:
     """The best of all settings and of all scored checkpoints: what the paper's tables choose."""
@@ -31,25 +31,25 @@ def hindsight_table(sweep: Sweep, key: str, protocol: Protocol, rows: Sequence[P
     lines, records = [], []
     for place in rows:
         variant = place.variant
-        cells = [Cell(place.label)]
+        cells = [Entry(place.label)]
         for metric in metrics:
             sign = 1 if LESS_IS_BETTER[metric] else -1
             means = {setting: mean_std(list(values.values()))[0] for setting in settings
                      if (variant, setting) in sources
                      and (values := values_of(sources[variant, setting], metric))}
             if not means:
-                cells += [Cell(NOT_RUN if variant else NOTHING, "missing" if variant else "none")
+                cells += [Entry(NOT_RUN if variant else NOTHING, "missing" if variant else "none")
                           ] * 2
                 continue
             best = min(means, key=lambda setting: sign * means[setting])
             source = sources[variant, best]
             where = f" ({best})" if best and len(settings) > 1 else ""
-            cells.append(Cell(number(means[best]) + where, "ours", source.anchor,
+            cells.append(Entry(number(means[best]) + where, "ours", source.anchor,
                               f"best of {len(means)} setting{'s'[:len(means) - 1]}"))
             chosen = [_best_checkpoint(run, protocol, metric, sign) for run, record in source.runs
                       if value_of(record, metric) is not None]
             mean, _ = mean_std([value for value, _, _ in chosen])
-            cells.append(Cell(number(mean) + where, "ours", source.anchor, "; ".join(
+            cells.append(Entry(number(mean) + where, "ours", source.anchor, "; ".join(
                 f"iteration {at:,}, best of {n} scored" for _, at, n in chosen)))
             records += [{"table": sweep.table or sweep.folder.name, "method": variant,
                          "setting": best, "metric": metric, "seed": run.seed, "value": value,
@@ -70,11 +70,11 @@ def hindsight_table(sweep: Sweep, key: str, protocol: Protocol, rows: Sequence[P
                  tuple(head), tuple(lines), tuple(records))
 
 
-def _best_checkpoint(run: Run, protocol: Protocol, metric: str, sign: int
+def _best_checkpoint(run: Run, protocol: RecordedProtocol, metric: str, sign: int
                      ) -> tuple[float, int, int]:
     """(score, iteration, of how many) of the best scored checkpoint of a run."""
     found = {record["fake"]["iteration"]: value for record in run.records
-             if protocol_of(record) == protocol and "iteration" in record["fake"]
+             if recorded_protocol(record) == protocol and "iteration" in record["fake"]
              and (value := value_of(record, metric)) is not None}
     at = min(found, key=lambda iteration: (sign * found[iteration], iteration))
     return found[at], at, len(found)

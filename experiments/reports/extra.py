@@ -16,14 +16,23 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.reports.parts import NOT_RUN, Cell, Figure, Missing, Source, Table, heading, number
+from experiments.reports.parts import (
+    NOT_RUN,
+    Entry,
+    Figure,
+    Missing,
+    Source,
+    Table,
+    heading,
+    number,
+)
 from experiments.reports.plots import legend_below, new_figure, of_run, save, where
 from experiments.reports.published import command
 from experiments.reports.runs import (
     FINISHED,
     NOT_SCORED,
     Collection,
-    Protocol,
+    RecordedProtocol,
     Run,
     Sweep,
     last_record,
@@ -57,7 +66,7 @@ def steps_table(found: Collection) -> Table:
         source = _source(sweep, variant, group, protocol)
         errors = [(run, sigma_errors(run)) for run in group]
         sources.append(source)
-        cells = [Cell(variant.replace("sn,power_steps=", "power steps: ").replace(
+        cells = [Entry(variant.replace("sn,power_steps=", "power steps: ").replace(
             "sn_svd", "SVD, exact")), *(_score(source, metric) for metric in metrics)]
         cells.append(_cell([rate for run in group if (rate := _rate(run))], source))
         for place in (0, 0.5, 1):
@@ -65,7 +74,7 @@ def steps_table(found: Collection) -> Table:
                      for of in [by[_at(sorted(by), place)]]]
             cells.append(_cell(worst, source))
         last = next((by[max(by)] for _, by in errors if by), {})
-        cells.append(Cell(max(last, key=last.get) if last else NOT_RUN, "none"))
+        cells.append(Entry(max(last, key=last.get) if last else NOT_RUN, "none"))
         lines.append(tuple(cells))
         records += [{"table": "steps", "method": variant, "metric": "σ error", "seed": run.seed,
                      "iteration": iteration, "layer": layer, "value": error,
@@ -136,7 +145,7 @@ def norms_table(found: Collection) -> Table:
             "upper_bound": [a["upper_bound"] for _, a in audits],
             "lower_bound": [a["lower_bound"] for _, a in audits]}
         sources.append(source)
-        lines.append((Cell(variant), *(_score(source, metric) for metric in metrics),
+        lines.append((Entry(variant), *(_score(source, metric) for metric in metrics),
                       _cell([rate for run in group if (rate := _rate(run))], source),
                       *(_cell(values, source) for values in found_of.values())))
         records += [{"table": "norms", "method": variant, "metric": name, "seed": run.seed,
@@ -208,29 +217,30 @@ def _rows(sweep: Sweep, runs: Sequence[Run]) -> Iterator[tuple[str, list[Run]]]:
             yield row.name, sorted(group, key=lambda run: run.seed)
 
 
-def _scored(runs: Sequence[Run]) -> tuple[Protocol | None, list[str]]:
+def _scored(runs: Sequence[Run]) -> tuple[RecordedProtocol | None, list[str]]:
     """The protocol that most are scored by, and its scores."""
     protocol = next(iter(protocols(runs)), None)
     return protocol, metrics_of(runs, protocol) if protocol else []
 
 
-def _source(sweep: Sweep, variant: str, group: Sequence[Run], protocol: Protocol | None) -> Source:
+def _source(sweep: Sweep, variant: str, group: Sequence[Run],
+            protocol: RecordedProtocol | None) -> Source:
     anchor = re.sub(r"[^\w.-]+", "_", f"from-extra-{sweep.key}-{variant}")
     return Source(anchor, f"{variant}, setting C", protocol, tuple(
         (run, last_record(run, protocol) if protocol else None) for run in group))
 
 
-def _score(source: Source, metric: str) -> Cell:
+def _score(source: Source, metric: str) -> Entry:
     values = [value_of(record, metric) for _, record in source.runs]
     return _cell([value for value in values if value is not None], source)
 
 
-def _cell(values: Sequence[float], source: Source) -> Cell:
+def _cell(values: Sequence[float], source: Source) -> Entry:
     if not values:
-        return Cell(NOT_RUN, "missing")
+        return Entry(NOT_RUN, "missing")
     mean, std = mean_std(values)
     text = number(mean) + (f" ± {std:.2g}" if std is not None else "")
-    return Cell(text, "ours", source.anchor, ", ".join(map(number, values)))
+    return Entry(text, "ours", source.anchor, ", ".join(map(number, values)))
 
 
 def _rate(run: Run) -> float | None:
@@ -247,7 +257,7 @@ def _at(sorted_: Sequence[int], place: float) -> int:
 
 def _empty(table: str, title: str, how: str) -> Table:
     return Table(table, title, f"No folder of this report has its runs, which are made by: {how}",
-                 ("method",), ((Cell(NOT_RUN, "missing"),),))
+                 ("method",), ((Entry(NOT_RUN, "missing"),),))
 
 
 # By the table of a sweep.

@@ -11,14 +11,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.reports.parts import Cell, Figure, Missing, Source, Table
+from experiments.reports.parts import Entry, Figure, Missing, Source, Table
 from experiments.reports.runs import (
     FINISHED,
     METRICS,
     Collection,
     Run,
     how_far,
-    protocol_of,
+    recorded_protocol,
 )
 from sngan_jax.base.files import write_text
 
@@ -140,7 +140,7 @@ def _table(table: Table) -> str:
             f'<p class="caption">As CSV: {TABLES}/{_e(table.key)}.csv</p></section>')
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: Entry) -> str:
     title = f' title="{_e(cell.title)}"' if cell.title else ""
     value, sign, deviation = _e(cell.text).partition(" ± ")
     text = f"{value}<small>{sign}{deviation}</small>" if sign else value
@@ -182,7 +182,7 @@ def provenance(source: Source) -> list[str]:
         words = [f"seed {run.seed}", str(run.folder)]
         if record:
             earlier = [f"{other['fake']['iteration']:,}: {_scores(other)}" for other in run.records
-                       if protocol_of(other) == source.protocol and other is not record]
+                       if recorded_protocol(other) == source.protocol and other is not record]
             words += [f"checkpoint of iteration {record['fake']['iteration']:,}", _scores(record),
                       f"scored {record.get('date', 'at an unknown time')} on "
                       f"{record.get('device', 'an unknown device')} by commit "
@@ -252,5 +252,5 @@ def _md_row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").strip() for cell in cells) + " |"
 
 
-def _md_cell(cell: Cell) -> str:
+def _md_cell(cell: Entry) -> str:
     return f"[{cell.text}](#{cell.source})" if cell.source else cell.text

@@ -6,13 +6,13 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.reports.runs import METRICS, Protocol, Run, value_of
+from experiments.reports.runs import METRICS, RecordedProtocol, Run, value_of
 from sngan_jax.metrics.scores import LESS_IS_BETTER
 
 NOT_RUN, NOTHING = "not run", "–"
 
 
-class Cell(NamedTuple):
+class Entry(NamedTuple):
     """A cell as it is read.
 
     kind: 'label', 'ours', 'paper', 'missing' or 'none'; source: anchor of its provenance, or '';
@@ -30,7 +30,7 @@ class Source(NamedTuple):
 
     anchor: str
     title: str
-    protocol: Protocol | None
+    protocol: RecordedProtocol | None
     runs: tuple[tuple[Run, dict[str, Any] | None], ...]
 
 
@@ -41,7 +41,7 @@ class Table(NamedTuple):
     title: str
     caption: str
     head: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    rows: tuple[tuple[Entry, ...], ...]
     records: tuple[dict[str, Any], ...] = ()
     sources: tuple[Source, ...] = ()
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from experiments.configs.paper import SETTINGS
 from experiments.paper import Row, Value, table1, table2, table7, table8
-from experiments.reports.parts import NOT_RUN, NOTHING, Cell, Table
+from experiments.reports.parts import NOT_RUN, NOTHING, Entry, Table
 from experiments.reports.runs import BESIDE, Collection, Run, Sweep
 from experiments.sweeps.tables import TABLES
 
@@ -87,14 +87,14 @@ def paper_columns(sweep: Sweep, metrics: Sequence[str], rows: Sequence[Place]
     return same or found
 
 
-def published(row: Row | None, column: tuple[str, str]) -> Cell:
+def published(row: Row | None, column: tuple[str, str]) -> Entry:
     """The paper's number of a row in one of `paper_columns`, or a dash."""
     value = row.values.get(column) if row else None
     if value is None:
-        return Cell(NOTHING, "none", title=row.footnote if row else "")
+        return Entry(NOTHING, "none", title=row.footnote if row else "")
     notes = [row.footnote, f"quoted from {row.quoted_from}" if row.quoted_from else ""]
     digits = 2 if column[0] == "IS" and column[1] != "imagenet128" else 1
-    return Cell(printed(value, digits), "paper",
+    return Entry(printed(value, digits), "paper",
                 title="; ".join(filter(None, notes)))
 
 
@@ -109,15 +109,15 @@ def settings_table(found: Collection) -> Table:
     fields = SETTINGS["A"]._fields
     for name, setting in table1.SETTINGS.items():
         runs = [run for run in found.runs if run.setting == name]
-        cells = [Cell(name), *(Cell(str(value), "paper") for value in setting)]
+        cells = [Entry(name), *(Entry(str(value), "paper") for value in setting)]
         for field, value in zip(fields, setting, strict=True):
             used = [str(one) for one in sorted({run.config.get(field) or 0 for run in runs})]
             records.append({"table": "1", "setting": name, "metric": field, "runs": len(runs),
                             "value": " ".join(used), "state": "" if runs else NOT_RUN,
                             "paper_value": value})
-            cells.append(Cell(", ".join(used), "ours") if used else Cell(NOT_RUN, "missing"))
-        lines.append((*cells, Cell(str(len(runs)), "none"),
-                      Cell(table1.ORIGINS[name] or "the paper's own", "none")))
+            cells.append(Entry(", ".join(used), "ours") if used else Entry(NOT_RUN, "missing"))
+        lines.append((*cells, Entry(str(len(runs)), "none"),
+                      Entry(table1.ORIGINS[name] or "the paper's own", "none")))
     words = ("α", "β₁", "β₂", "n_dis")
     return Table("table1", "Table 1: settings of Adam and updates of D for one of G",
                  "The paper's, and those in the configs of the runs of this report (Figure 11 "
@@ -138,7 +138,8 @@ def command_like(found: Collection, table: str) -> str:
 def unrun_table(name: str, what: str, rows: Sequence[Row], how: str) -> Table:
     """A table of the paper that no folder of this report has runs of."""
     columns = list(dict.fromkeys(key for row in rows for key in row.values))
-    lines = [(Cell(row.label), Cell(NOT_RUN, "missing") if is_ours(row) else Cell(NOTHING, "none"),
+    lines = [(Entry(row.label),
+              Entry(NOT_RUN, "missing") if is_ours(row) else Entry(NOTHING, "none"),
               *(published(row, column) for column in columns)) for row in rows]
     records = [{"table": name, "method": row.label.strip(), "metric": metric, "state": NOT_RUN,
                 "paper_data": data, "paper_value": value.mean, "paper_std": value.std}

@@ -91,7 +91,7 @@ class Collection(NamedTuple):
         return [run for run in self.runs if run.sweep == sweep]
 
 
-class Protocol(NamedTuple):
+class RecordedProtocol(NamedTuple):
     """All that two scores must have in common to stand in one table; a field each of a record."""
 
     name: str
@@ -121,10 +121,10 @@ class Protocol(NamedTuple):
                 f"{self.bn_mode} statistics{ema}; latents of seed {self.seed}")
 
 
-def protocol_of(record: dict[str, Any]) -> Protocol:
+def recorded_protocol(record: dict[str, Any]) -> RecordedProtocol:
     """The protocol of a record; what it does not say is ''."""
     real, fake = record.get("real") or {}, record["fake"]
-    return Protocol(*("" if value is None else value for value in (
+    return RecordedProtocol(*("" if value is None else value for value in (
         record.get("protocol", ""), record.get("extractor", ""), str(record.get("checksum", "")),
         record.get("resize"), real.get("n"), fake.get("n"), record.get("n_score"),
         record.get("splits"), real.get("images") or str(real.get("statistics", "")),
@@ -132,21 +132,21 @@ def protocol_of(record: dict[str, Any]) -> Protocol:
         fake.get("seed"))))
 
 
-def last_record(run: Run, protocol: Protocol) -> dict[str, Any] | None:
+def last_record(run: Run, protocol: RecordedProtocol) -> dict[str, Any] | None:
     """The newest record of a finished run's last iteration; None where there is none.
 
     What was scored because it was the best of several checkpoints is left out.
     """
-    found = [record for record in run.records if protocol_of(record) == protocol
+    found = [record for record in run.records if recorded_protocol(record) == protocol
              and record["fake"].get("iteration") == run.iterations and "best_of" not in record]
     return found[-1] if found and run.state == FINISHED else None
 
 
-def protocols(runs: Iterable[Run]) -> list[Protocol]:
+def protocols(runs: Iterable[Run]) -> list[RecordedProtocol]:
     """Those that last iterations of finished runs are scored by; the most frequent first."""
-    counts: dict[Protocol, int] = {}
+    counts: dict[RecordedProtocol, int] = {}
     for run in runs:
-        for protocol in {protocol_of(record) for record in run.records}:
+        for protocol in {recorded_protocol(record) for record in run.records}:
             if last_record(run, protocol):
                 counts[protocol] = counts.get(protocol, 0) + 1
     return sorted(counts, key=lambda protocol: (-counts[protocol], protocol.name != "paper"))
@@ -158,7 +158,7 @@ def value_of(record: dict[str, Any] | None, metric: str) -> float | None:
     return value if isinstance(value, (int, float)) and math.isfinite(value) else None
 
 
-def metrics_of(runs: Iterable[Run], protocol: Protocol) -> list[str]:
+def metrics_of(runs: Iterable[Run], protocol: RecordedProtocol) -> list[str]:
     """Of `METRICS`, those that the last iterations have by a protocol, in that order."""
     there = {name for run in runs for name in (last_record(run, protocol) or {"scores": ()})[
         "scores"]}
@@ -264,7 +264,7 @@ def _is_whole(record: dict[str, Any]) -> bool:
     """Whether a record, which may come from another program, has what is read of it."""
     real, fake = record.get("real") or {}, record["fake"]
     return isinstance(real, dict) and isinstance(fake.get("iteration"), int) and not any(
-        isinstance(value, (dict, list)) for value in protocol_of(record))
+        isinstance(value, (dict, list)) for value in recorded_protocol(record))
 
 
 def _environment(folder: Path) -> dict[str, Any]:

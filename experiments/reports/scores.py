@@ -14,7 +14,7 @@ from experiments.reports.runs import (
     BESIDE,
     METRICS,
     Collection,
-    Protocol,
+    RecordedProtocol,
     Run,
     Sweep,
     last_record,
@@ -161,7 +161,7 @@ def figure5(found: Collection, folder: Path) -> Figure | Missing:
 
 
 def _scored(found: Collection, table: str
-            ) -> list[tuple[Sweep, list[Run], Protocol, list[str]]]:
+            ) -> list[tuple[Sweep, list[Run], RecordedProtocol, list[str]]]:
     """The scored sweeps of a table, each with the protocol that most runs have."""
     result = []
     for sweep in found.sweeps:
@@ -173,8 +173,8 @@ def _scored(found: Collection, table: str
     return result
 
 
-def _last(runs: Sequence[Run], protocol: Protocol, metric: str, *, variant: str | None = None,
-          setting: str | None = None, method: str | None = None) -> list[tuple[Run, float]]:
+def _last(runs: Sequence[Run], protocol: RecordedProtocol, metric: str, *,
+          variant: str | None = None, setting: str | None = None, method: str | None = None) -> list[tuple[Run, float]]:
     """Runs and the scores of their last checkpoints."""
     chosen = (run for run in runs if variant in (None, run.variant)
               and setting in (None, run.setting) and method in (None, run.config["method"]))

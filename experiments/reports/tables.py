@@ -13,7 +13,7 @@ from experiments.reports.extra import EXTRA
 from experiments.reports.parts import (
     NOT_RUN,
     NOTHING,
-    Cell,
+    Entry,
     Source,
     Table,
     heading,
@@ -38,7 +38,7 @@ from experiments.reports.runs import (
     METRICS,
     NOT_SCORED,
     Collection,
-    Protocol,
+    RecordedProtocol,
     Run,
     Sweep,
     commit_of,
@@ -94,12 +94,12 @@ def _lucic(sources: Sequence[Source]) -> Table:
     lines, records = [], []
     for source in same:
         run = source.runs[0][0]
-        lines.append((Cell(f"{run.sweep.folder.name}: {source.title}"),
-                      _cell(source, "fid", "", len(source.runs)), Cell(NOTHING, "none")))
+        lines.append((Entry(f"{run.sweep.folder.name}: {source.title}"),
+                      _cell(source, "fid", "", len(source.runs)), Entry(NOTHING, "none")))
         place = Place(source.title, run.variant, (run.setting,))
         records += _records(run.sweep, source, place, run.setting, "fid")
     for row in lucic2018.ROWS:
-        lines.append((Cell(row.label), Cell(NOTHING, "none"), published(row, column)))
+        lines.append((Entry(row.label), Entry(NOTHING, "none"), published(row, column)))
         records.append({"table": key, "method": row.label, "metric": "FID",
                         "paper_value": row.values[column].mean})
     how = ("python -m experiments.evaluate --workdir=RUN --num_fake=10000 --num_real=10000 "
@@ -112,7 +112,8 @@ def _lucic(sources: Sequence[Source]) -> Table:
                  ("run", "ours: FID ↓", "paper: FID, Lucic et al."), tuple(lines), tuple(records))
 
 
-def _of_sweep(sweep: Sweep, runs: list[Run], protocol: Protocol | None, n: int) -> list[Table]:
+def _of_sweep(sweep: Sweep, runs: list[Run], protocol: RecordedProtocol | None, n: int
+              ) -> list[Table]:
     """The tables of one sweep by one protocol (None: nothing is scored), the n-th of them.
 
     Where a row has several settings there is a table for each score, with a column for each
@@ -135,7 +136,7 @@ def _of_sweep(sweep: Sweep, runs: list[Run], protocol: Protocol | None, n: int) 
     return tables
 
 
-def _source(key: str, place: Place, setting: str, protocol: Protocol | None,
+def _source(key: str, place: Place, setting: str, protocol: RecordedProtocol | None,
             runs: Sequence[Run]) -> Source:
     own = sorted((run for run in runs if (run.variant, run.setting) == (place.variant, setting)),
                  key=lambda run: run.seed)
@@ -145,7 +146,7 @@ def _source(key: str, place: Place, setting: str, protocol: Protocol | None,
         (run, last_record(run, protocol) if protocol else None) for run in own))
 
 
-def _ours(sweep: Sweep, key: str, protocol: Protocol | None, rows: Sequence[Place],
+def _ours(sweep: Sweep, key: str, protocol: RecordedProtocol | None, rows: Sequence[Place],
           settings: Sequence[str], metrics: tuple[str, ...],
           sources: dict[tuple[str, str], Source]) -> Table:
     """The last checkpoints' scores, a column for each setting or each score; then the paper's."""
@@ -160,13 +161,13 @@ def _ours(sweep: Sweep, key: str, protocol: Protocol | None, rows: Sequence[Plac
         published_cells = [published(place.row, column) for column in theirs]
         if not place.variant and all(cell.kind == "none" for cell in published_cells):
             continue  # quoted, of the other score
-        cells = [Cell(place.label, title=place.row.footnote if place.row else "")]
+        cells = [Entry(place.label, title=place.row.footnote if place.row else "")]
         for metric, wanted in columns:
             # Without a column for each setting, a row has one.
             setting = place.settings[0] if wanted is None and place.settings else wanted
             source = sources.get((place.variant, setting))
             if source is None:
-                cells.append(Cell(NOTHING, "none", title=place.why))
+                cells.append(Entry(NOTHING, "none", title=place.why))
                 continue
             cells.append(_cell(source, metric, place.why, usual))
             records += _records(sweep, source, place, setting, metric)
@@ -178,7 +179,7 @@ def _ours(sweep: Sweep, key: str, protocol: Protocol | None, rows: Sequence[Plac
                  (*head, *headings(theirs)), tuple(lines), tuple(records))
 
 
-def _caption(sweep: Sweep, protocol: Protocol | None, metrics: Sequence[str], beside: bool,
+def _caption(sweep: Sweep, protocol: RecordedProtocol | None, metrics: Sequence[str], beside: bool,
              sources: dict[tuple[str, str], Source]) -> str:
     """What a reader has to know before a number is compared with another."""
     runs = [run for source in sources.values() for run, _ in source.runs]
@@ -211,22 +212,22 @@ def _caption(sweep: Sweep, protocol: Protocol | None, metrics: Sequence[str], be
     return " ".join(parts)
 
 
-def _cell(source: Source, metric: str, why: str, usual: int) -> Cell:
+def _cell(source: Source, metric: str, why: str, usual: int) -> Entry:
     """A mean over seeds, or how far the runs are."""
     values = values_of(source, metric) if metric else {}
     others = [f"seed {run.seed}: {_why_none(run, record, metric)}" for run, record in source.runs
               if run.seed not in values]
     if not values:
         if not source.runs:
-            return Cell(NOT_RUN, "missing", title=why)
+            return Entry(NOT_RUN, "missing", title=why)
         jobs = source.runs[0][0].sweep.folder / "jobs"
-        return Cell("; ".join(dict.fromkeys(_why_none(run, record, metric)
+        return Entry("; ".join(dict.fromkeys(_why_none(run, record, metric)
                                             for run, record in source.runs)), "missing",
                     source.anchor, f"the output of the runs is in {jobs}" if jobs.is_dir() else "")
     mean, std = mean_std(list(values.values()))
     few = f" (n={len(values)})" if len(values) < usual else ""
     title = ", ".join(f"seed {seed}: {number(value)}" for seed, value in values.items())
-    return Cell(number(mean, std) + few, "ours", source.anchor, "; ".join((title, *others)))
+    return Entry(number(mean, std) + few, "ours", source.anchor, "; ".join((title, *others)))
 
 
 def _records(sweep: Sweep, source: Source, place: Place, setting: str, metric: str

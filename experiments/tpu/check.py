@@ -19,9 +19,10 @@ from experiments.tpu.hlo import all_reduces, executed, loop_share, updates
 from sngan_jax.base.compilation import OPTIONS
 from sngan_jax.base.errors import UserError
 from sngan_jax.models.build import fusion_of
-from sngan_jax.run.loop import build_run, build_step, constants_of
 from sngan_jax.run.validate import validate
-from sngan_jax.step.iteration import Data
+from sngan_jax.step.program import make_train_step
+from sngan_jax.step.setup import inputs_of, recipe_of
+from sngan_jax.step.state import abstract_state
 
 # Of a message from the first chip to the farthest one, a link: not measured.
 HOP_SECONDS = 1e-6
@@ -130,24 +131,24 @@ def check(config: Any, topology: Topology, facts: Facts, per_device: int = 0) ->
 
 def lower(config: Any, facts: Facts, devices: Sequence[Any]) -> tuple[Any, Any]:
     """The shapes of the state, and the step for these devices, lowered."""
-    run = build_run(config, facts.channels, facts.classes, devices[0].device_kind, abstract=True)
-    step = build_step(config, run, list(devices))
-    constants = jax.eval_shape(lambda: constants_of(config, jax.random.key(0)))
-    position = jax.ShapeDtypeStruct((len(devices),), np.int32)
-    state, data = run.initial_state, data_shapes(config, facts, len(devices))
-    return state, step.lower(state, data, constants, position)
+    recipe = recipe_of(config, facts.channels, facts.classes, list(devices))
+    state = abstract_state(recipe)
+    images, labels = data_shapes(config, facts, len(devices))
+    inputs = jax.eval_shape(lambda: inputs_of(config, jax.random.key(0)))._replace(
+        images=images, labels=labels, position=jax.ShapeDtypeStruct((len(devices),), np.int32))
+    return state, make_train_step(recipe, list(devices)).lower(state, inputs)
 
 
-def data_shapes(config: Any, facts: Facts, devices: int) -> Data:
-    """Those of the whole set, or of a streamed call."""
+def data_shapes(config: Any, facts: Facts, devices: int) -> tuple[Any, Any]:
+    """Images and labels (or None): of the whole set, or of a streamed call."""
     side = config.image_size
     if config.stream:
         calls = (devices, 1, config.n_dis, config.batch_size // devices)
         shape, labels = (*calls, side, side, facts.channels), calls
     else:
         shape, labels = (facts.images, side * side * facts.channels), (facts.images,)
-    return Data(jax.ShapeDtypeStruct(shape, np.uint8),
-                jax.ShapeDtypeStruct(labels, np.int32) if config.conditional else None)
+    return (jax.ShapeDtypeStruct(shape, np.uint8),
+            jax.ShapeDtypeStruct(labels, np.int32) if config.conditional else None)
 
 
 def memory_of(memory: Any, state: Any, facts: Facts, config: Any, topology: Topology

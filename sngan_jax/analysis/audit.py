@@ -19,7 +19,12 @@ from sngan_jax.analysis.lipschitz import (
     reshaped_bound,
     upper_bound,
 )
-from sngan_jax.analysis.spectra import linear_layers, operator_norm, singular_values, stable_rank
+from sngan_jax.analysis.spectra import (
+    layer_operator_norm,
+    layer_singular_values,
+    linear_layers,
+    stable_rank,
+)
 from sngan_jax.base.errors import UserError
 
 UNITS = ("logits per unit of Euclidean distance of the input, whose pixels are in [-1, 1]; "
@@ -52,10 +57,10 @@ def audit(discriminator: nn.Module, variables: Any, real: tuple[np.ndarray, Any]
     layers = linear_layers(discriminator, variables, *inputs)
     records = []
     for name, layer in layers.items():
-        values = singular_values(layer)
+        values = layer_singular_values(layer)
         records.append({
             "name": name, "kind": layer.kind, "shape": list(layer.weight.shape),
-            "sigma": float(values[0]), "operator_norm": operator_norm(layer),
+            "sigma": float(values[0]), "operator_norm": layer_operator_norm(layer),
             "stable_rank": stable_rank(values), "singular_values": values.tolist()})
     bounds: dict[str, Any] = {"upper_bound": None, "upper_bound_reshaped": None, "why": None}
     try:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sngan_jax.activation_norms import BatchNorm, LayerNorm
-from sngan_jax.analysis.spectra import LinearLayer, operator_norm, singular_values
+from sngan_jax.analysis.spectra import LinearLayer, layer_operator_norm, layer_singular_values
 from sngan_jax.base.compilation import jit
 from sngan_jax.models.blocks import CONCAT_AFTER, CONCAT_FEATURES
 from sngan_jax.models.cnn import CNNDiscriminator
@@ -47,7 +47,7 @@ def upper_bound(discriminator: nn.Module, variables: Any, layers: dict[str, Line
       NoBoundError: for other networks, layer norm, and layers in place of a convolution that are
         several.
     """
-    return _product(discriminator, variables, layers, operator_norm)
+    return _product(discriminator, variables, layers, layer_operator_norm)
 
 
 def reshaped_bound(discriminator: nn.Module, variables: Any, layers: dict[str, LinearLayer]
@@ -61,7 +61,7 @@ def reshaped_bound(discriminator: nn.Module, variables: Any, layers: dict[str, L
       NoBoundError: as `upper_bound`.
     """
     def sigma(layer: LinearLayer, pooled: bool = False) -> float:
-        return float(singular_values(layer)[0]) * (_MEAN if pooled else 1)
+        return float(layer_singular_values(layer)[0]) * (_MEAN if pooled else 1)
 
     return _product(discriminator, variables, layers, sigma)
 

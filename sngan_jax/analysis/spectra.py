@@ -139,11 +139,11 @@ def layer_spectra(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, 
       {'block1/conv1': float64 (n,) in descending order, …} in the order of the forward pass, n the
       smaller side of the matrix.
     """
-    return {name: singular_values(layer)
+    return {name: layer_singular_values(layer)
             for name, layer in linear_layers(module, variables, *inputs).items()}
 
 
-def singular_values(layer: LinearLayer) -> np.ndarray:
+def layer_singular_values(layer: LinearLayer) -> np.ndarray:
     """Those of the (outputs, rest) matrix (paper §2.1): float64 (n,), descending."""
     weight: Any = layer.weight  # float64 stays so in NumPy alone
     values = np.linalg.svd(matricize(weight, layer.layout), compute_uv=False)
@@ -156,7 +156,7 @@ def stable_rank(values: np.ndarray) -> float:
     return float(np.sum((values / largest) ** 2)) if largest > 0 else 0.0
 
 
-def operator_norm(layer: LinearLayer, pooled: bool = False) -> float:
+def layer_operator_norm(layer: LinearLayer, pooled: bool = False) -> float:
     """max ‖layer(x)‖₂ / ‖x‖₂ over the layer's inputs, without its bias.
 
     Of a convolution at the size, stride and padding that it has in the network (`operators.py`).
@@ -165,7 +165,7 @@ def operator_norm(layer: LinearLayer, pooled: bool = False) -> float:
       pooled: with the mean over squares of 2x2 after it, as one linear map.
     """
     if layer.geometry is None:
-        return float(singular_values(layer)[0])
+        return float(layer_singular_values(layer)[0])
     plain, image_shape = layer.geometry
     weight = jnp.asarray(layer.weight, jnp.float32)
     return lanczos_norm(lambda x: _normal(plain, pooled, weight, x), image_shape)

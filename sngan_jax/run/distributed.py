@@ -36,7 +36,7 @@ _AGREE_WITHIN = 3600  # seconds: a host may read a large data set first
 _PREFIX = "sngan_jax"
 
 # Speaks for a process that cannot, when its end of the pipe closes with nothing written.
-_EPITAPH = "import sys; sys.stdin.buffer.read() or sys.stderr.write(sys.argv[1])"
+_EXIT_MESSAGE = "import sys; sys.stdin.buffer.read() or sys.stderr.write(sys.argv[1])"
 
 
 def several(environment: Mapping[str, str]) -> bool:
@@ -177,23 +177,23 @@ def _connect(coordinator: str, num_processes: int, process_id: int, timeout: int
     where = f"the coordinator {coordinator}" if coordinator else "the other processes"
     sentence = (f"this process could not join {where} within {timeout} s: start all processes, "
                 "and check that the first one's port can be reached; --distributed=no trains alone")
-    epitaph = _Epitaph(sentence)
+    message = _ExitMessage(sentence)
     try:
         jax.distributed.initialize(**arguments, initialization_timeout=timeout)
     except (ValueError, RuntimeError) as error:  # JAX's own errors are RuntimeErrors
         raise UserError(f"{sentence} ({' '.join(str(error).split())[:200]})") from error
     finally:
-        epitaph.cancel()
+        message.cancel()
 
 
-class _Epitaph:
+class _ExitMessage:
     """A sentence that is said if this process ends before `cancel`: JAX's service aborts it where
     the coordinator is gone, or was never there, and then nothing of its own can run.
     """
 
     def __init__(self, sentence: str):
         self._child = subprocess.Popen(
-            [sys.executable, "-S", "-E", "-c", _EPITAPH, f"error: {sentence}\n"],
+            [sys.executable, "-S", "-E", "-c", _EXIT_MESSAGE, f"error: {sentence}\n"],
             stdin=subprocess.PIPE, start_new_session=True)
 
     def cancel(self) -> None:
@@ -209,7 +209,7 @@ class _Watch:
         self._me, self._count = jax.process_index(), jax.process_count()
         self._ending, self._lock = threading.Event(), threading.Lock()
         address = _jax_distributed.global_state.coordinator_address
-        self._epitaph = _Epitaph(
+        self._exit_message = _ExitMessage(
             f"process {self._me} of {self._count} ended without a word of its own: it was killed, "
             f"or JAX ended it because the first process, the coordinator at {address}, is gone; "
             "start all again, and the run goes on from its last checkpoint")
@@ -221,7 +221,7 @@ class _Watch:
         self._say("ended", "")
         self._ending.set()
         self._thread.join()
-        self._epitaph.cancel()
+        self._exit_message.cancel()
 
     def fail(self, error: BaseException) -> None:
         """Ends this process at once: its peers would never come to an orderly end's barrier."""
@@ -276,7 +276,7 @@ class _Watch:
 
     def _end(self, sentence: str, status: int) -> None:
         with self._lock:  # one sentence is enough
-            self._epitaph.cancel()
+            self._exit_message.cancel()
             sys.stdout.flush()
             print(sentence, file=sys.stderr, flush=True)
             os._exit(status)

@@ -71,7 +71,7 @@ def update_generator(state: TrainState, inputs: Inputs, recipe: Recipe
     metrics, gradients, g_collections, d_collections = _mean_over_devices(
         metrics, gradients, g_collections, d_collections, recipe)
     metrics |= {"flags": flags_of_checks(generator_checks(g, metrics, gradients)),
-                "g_gradient": optax.global_norm(gradients)}
+                "g_gradient": optax.tree.norm(gradients)}
     g = update_player(g, gradients, learning_rate(state, inputs, recipe), inputs)
     return TrainState(state.iteration, g.replace(**g_collections),
                       d.replace(**d_collections)), metrics
@@ -117,7 +117,7 @@ def update_discriminator(carry: tuple[DiscriminatorState, Collections], i: jax.A
     metrics, gradients, g_collections, collections = _mean_over_devices(
         metrics, gradients, g_collections, collections, recipe)
     metrics |= {"flags": flags_of_checks(discriminator_checks(d, metrics, gradients)),
-                "d_gradient": optax.global_norm(gradients)}
+                "d_gradient": optax.tree.norm(gradients)}
     d = update_player(d, gradients, learning_rate(state, inputs, recipe), inputs)
     if recipe.constraint is not None:
         d = d.replace(params=recipe.constraint(d.params))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -26,11 +27,15 @@ def make_train_step(recipe: Recipe, devices: list[jax.Device]) -> Lowerable:
     """
     recipe = recipe._replace(axis_name=AXIS, device_count=len(devices),
                              platform=devices[0].platform)
-    each = 0 if recipe.stream else None
-    return compile_at_first_call(jax.pmap(
-        functools.partial(train_call, recipe=recipe), axis_name=AXIS,
-        in_axes=(None, Inputs(each, each, None, None, None, None, 0)), out_axes=None,
-        devices=devices, donate_argnums=(0,)))
+    return compile_at_first_call(pmapped(functools.partial(train_call, recipe=recipe),
+                                         recipe.stream, devices))
+
+
+def pmapped(call: Callable, stream: bool, devices: list[jax.Device]) -> Lowerable:
+    """A function of (state, inputs) over `devices`; `stream` as of `Recipe`."""
+    each = 0 if stream else None
+    return jax.pmap(call, axis_name=AXIS, out_axes=None, devices=devices, donate_argnums=(0,),
+                    in_axes=(None, Inputs(each, each, None, None, None, None, 0)))
 
 
 def train_call(state: TrainState, inputs: Inputs, recipe: Recipe) -> tuple[TrainState, Metrics]:

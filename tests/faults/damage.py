@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from sngan_jax.run.checkpoint import Checkpoints
-from sngan_jax.run.loop import IDENTITY, build_run
-from sngan_jax.run.stored import StoredCheckpoints
+from sngan_jax.run.stored import StoredCheckpoints, identity_of
+from sngan_jax.step.setup import recipe_of
+from sngan_jax.step.state import abstract_state
 from tests.faults.runs import Outcome, differences, run, said, straight, tiny_config
 
 # One in so many rounds goes through the real program, and is trained to the end.
@@ -64,11 +65,11 @@ def _random_file(step: Path, rng: np.random.Generator, *, empty: bool = False) -
 
 def _rounds(rounds: int, work: Path, damage) -> Outcome:
     reference = straight(work)
-    built = build_run(tiny_config(), 1, 10)
-    identity = {name: tiny_config()[name] for name in IDENTITY}
+    shapes = abstract_state(recipe_of(tiny_config(), 1, 10))
+    identity = identity_of(tiny_config())
     saved = StoredCheckpoints(reference).all()
     newest, before = saved[-1], saved[-2]
-    whole = StoredCheckpoints(reference).restore(built.initial_state, before, identity)
+    whole = StoredCheckpoints(reference).restore(shapes, before, identity)
     held, notes = 0, []
     for n in range(rounds):
         workdir = work / "damaged"
@@ -82,7 +83,7 @@ def _rounds(rounds: int, work: Path, damage) -> Outcome:
         else:
             words = io.StringIO()
             with contextlib.redirect_stderr(words), Checkpoints(workdir) as checkpoints:
-                found = checkpoints.newest(lambda meta: built.initial_state, identity)
+                found = checkpoints.newest(lambda meta: shapes, identity)
             words = words.getvalue()
             if found is None or found.iteration != before or not _equal(found.state, whole):
                 problems.append(f"{found and found.iteration} was used and not {before}")

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sngan_jax.run.loop import IDENTITY, build_run
-from sngan_jax.run.stored import StoredCheckpoints
+from sngan_jax.run.stored import StoredCheckpoints, identity_of
 from sngan_jax.run.workdir import read_metrics
+from sngan_jax.step.setup import recipe_of
+from sngan_jax.step.state import abstract_state
 from tests.faults.runs import (
     Outcome,
     differences,
@@ -46,8 +47,8 @@ def disk(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
 
 def _rounds(rounds: int, rng: np.random.Generator, work: Path, place: Path) -> Outcome:
     reference = straight(work)
-    built = build_run(tiny_config(), 1, 10)
-    identity = {name: tiny_config()[name] for name in IDENTITY}
+    shapes = abstract_state(recipe_of(tiny_config(), 1, 10))
+    identity = identity_of(tiny_config())
     held, notes, done, folder, workdir = 0, [], 0, 0, None
     while done < rounds:
         if workdir is None:
@@ -58,7 +59,7 @@ def _rounds(rounds: int, rng: np.random.Generator, work: Path, place: Path) -> O
             process.kill()
             process.wait()
         problems: list[str] = []
-        before = _whole(workdir, built, identity)
+        before = _whole(workdir, shapes, identity)
         read_only = done % 5 == 4
         if read_only:
             _mount("-o", "remount,ro", str(place))
@@ -92,7 +93,7 @@ def _rounds(rounds: int, rng: np.random.Generator, work: Path, place: Path) -> O
         sentence = [line for line in words.splitlines() if line.startswith("error: ")]
         if len(sentence) != 1 or str(workdir) not in sentence[0] or "Traceback" in words:
             problems.append(f"no sentence: {words[-300:]}")
-        after = _whole(workdir, built, identity)
+        after = _whole(workdir, shapes, identity)
         if max(after, default=0) < max(before, default=0):
             problems.append(f"checkpoints {before} before, {after} after")
         problems += filter(None, [prefix_problem(workdir, reference)])
@@ -109,11 +110,11 @@ def _rounds(rounds: int, rng: np.random.Generator, work: Path, place: Path) -> O
     return Outcome(rounds, held, notes)
 
 
-def _whole(workdir: Path, built, identity) -> list[int]:
+def _whole(workdir: Path, shapes, identity) -> list[int]:
     """The checkpoints that verify."""
     stored = StoredCheckpoints(workdir)
     for iteration in stored.all():
-        stored.restore(built.initial_state, iteration, identity)
+        stored.restore(shapes, iteration, identity)
     return stored.all()
 
 

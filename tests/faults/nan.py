@@ -83,7 +83,7 @@ def _round(workdir: Path, kind: str, network: str, leaf: str, at: int, back: boo
 @contextlib.contextmanager
 def _injected(kind: str, network: str, leaf: str, at: int, calls: list[int]):
     """The run's step, which goes wrong in one iteration, the first time that it comes there."""
-    build = loop.build_step
+    build = loop.make_train_step
 
     def poison(array):
         return array.at[(0,) * array.ndim].set(jnp.nan)
@@ -93,25 +93,25 @@ def _injected(kind: str, network: str, leaf: str, at: int, calls: list[int]):
             lambda p, x: poison(x) if jax.tree_util.keystr(
                 p, simple=True, separator="/") == path else x, tree)
 
-    def build_step(config, run, devices):
-        clean, poisoned = build(config, run, devices), build(config, run, devices)
+    def make_train_step(recipe, devices):
+        clean, poisoned = build(recipe, devices), build(recipe, devices)
 
-        def one(state, data, constants, position):
+        def one(state, inputs):
             with jax.transfer_guard("allow"):
                 iteration = int(state.iteration) + 1
                 bad = iteration == at and at not in calls
                 calls.append(iteration)
                 if not bad:
-                    return clean(state, data, constants, position)
+                    return clean(state, inputs)
                 if kind == "weight":
                     state = changed(state, f"{network}/params/{leaf}")
-                    return clean(state, data, constants, position)
+                    return clean(state, inputs)
                 with _wrong_step(kind, network, leaf, changed):
-                    return poisoned(state, data, constants, position)
+                    return poisoned(state, inputs)
 
         return one
 
-    with mock.patch.object(loop, "build_step", build_step):
+    with mock.patch.object(loop, "make_train_step", make_train_step):
         yield
 
 
@@ -121,8 +121,8 @@ def _wrong_step(kind: str, network: str, leaf: str, changed):
         real = iteration.real_batch
 
         def real_batch(*arguments):
-            x, y = real(*arguments)
-            return x.at[0, 0, 0, 0].set(jnp.nan), y
+            batch = real(*arguments)
+            return batch._replace(images=batch.images.at[0, 0, 0, 0].set(jnp.nan))
 
         return mock.patch.object(iteration, "real_batch", real_batch)
     pmean = iteration.lax.pmean

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from experiments.configs import cifar10_cnn, imagenet128
-from sngan_jax.run.loop import build_run, build_step, constants_of
 from sngan_jax.run.validate import validate
 from sngan_jax.step.devices import positions, replicate
-from sngan_jax.step.iteration import Data
+from sngan_jax.step.program import make_train_step
+from sngan_jax.step.setup import inputs_of, recipe_of
+from sngan_jax.step.state import initial_state
 
 CASES = [("cnn", 32, ""), ("cnn", 48, ""), ("sndcgan", 32, ""), ("sndcgan", 48, ""),
          ("resnet32", 32, ""), ("resnet32", 32, "projection"), ("resnet32", 32, "auxiliary"),
@@ -26,15 +27,14 @@ def test_one_step_at_batch_two(model, size, kind):
                    "batch_size": 2, "generator_batch_size": 2, "stream": False})
     validate(config, 1)
     classes = (1000 if size > 32 else 10) if kind else 0
-    run = build_run(config, 3, classes)
     devices = jax.local_devices()[:1]
-    step = build_step(config, run, devices)
+    recipe = recipe_of(config, 3, classes, devices)
     rng = np.random.default_rng(0)
-    data = Data(rng.integers(0, 256, (4, size, size, 3), np.uint8),
-                rng.integers(0, classes, 4, np.int32) if kind else None)
-    state, data, constants = replicate(
-        (run.initial_state, data, constants_of(config, jax.random.key(1))), devices)
-    state, metrics = step(state, data, constants, positions(devices))
+    state, inputs = replicate((initial_state(recipe, config.seed), inputs_of(
+        config, jax.random.key(1), rng.integers(0, 256, (4, size, size, 3), np.uint8),
+        rng.integers(0, classes, 4, np.int32) if kind else None)), devices)
+    state, metrics = make_train_step(recipe, devices)(
+        state, inputs._replace(position=positions(devices)))
     assert not metrics.pop("health")["flags"].any()
     assert all(np.isfinite(float(m)) for m in metrics.values())
     assert all(np.isfinite(np.asarray(x)).all() for x in jax.tree.leaves(state))

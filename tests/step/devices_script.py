@@ -24,9 +24,10 @@ from sngan_jax.methods import ACTIVATION_NORMS, METHODS
 from sngan_jax.models.resnet import ResNetDiscriminator, ResNetGenerator
 from sngan_jax.regularizers import CONSTRAINTS, REGULARIZERS
 from sngan_jax.step.devices import AXIS, positions, replicate
-from sngan_jax.step.iteration import Constants, Data, Objective, StepSettings, make_train_step
+from sngan_jax.step.program import make_train_step
+from sngan_jax.step.recipe import Inputs, Recipe
 from sngan_jax.step.sampling import BN_MODES, sample_images
-from sngan_jax.step.state import adam, create_state
+from sngan_jax.step.state import create_state
 from tests.step.small_networks import SIDE, SmallDiscriminator, SmallGenerator
 
 COUNTS, ITERATIONS = (1, 2, 4, 8), 20
@@ -44,25 +45,22 @@ def build(name, axis_name):
     else:
         g = SmallGenerator(norm)
         d = SmallDiscriminator(layers.conv, layers.dense, d_norm)
-    objective = Objective(LOSSES[method.loss], REGULARIZERS[method.regularizer](config),
-                          CONSTRAINTS[method.constraint](config))
-    return g, d, objective
+    return Recipe(g, d, LOSSES[method.loss], 16, 32, 2 if name == "sn" else 1, 5, (SIDE, SIDE, 1),
+                  lambda it: 1.0, REGULARIZERS[method.regularizer](config),
+                  CONSTRAINTS[method.constraint](config), average_statistics=axis_name is None)
 
 
-def run(g, d, objective, count, n_dis, average):
-    settings = StepSettings(16, 32, n_dis, 5, lambda it: 1.0, average_statistics=average)
-    optimizer = adam(0.5, 0.9)
-    state = jax.jit(lambda key: create_state(key, g, d, optimizer, latent_size=5,
-                                             image_shape=(SIDE, SIDE, 1), ema=False)
-                    )(jax.random.key(0))
+def run(recipe, count):
+    state = jax.jit(lambda key: create_state(key, recipe))(jax.random.key(0))
     data = np.random.default_rng(0).integers(0, 256, (50, SIDE, SIDE, 1), np.uint8)
     devices = jax.local_devices()[:count]
-    step = make_train_step(g, d, objective, settings, devices)
-    constants = Constants(jax.random.key(1), *map(np.float32, (2e-4, 0.5, 0.9)))
-    state, data, constants = replicate((state, Data(data, None), constants), devices)
+    step = make_train_step(recipe, devices)
+    state, inputs = replicate((state, Inputs(data, None, jax.random.key(1), *map(
+        np.float32, (2e-4, 0.5, 0.9)))), devices)
+    inputs = inputs._replace(position=positions(devices))
     losses = []
     for _ in range(ITERATIONS):
-        state, metrics = step(state, data, constants, positions(devices))
+        state, metrics = step(state, inputs)
         jax.block_until_ready(state)
         losses.append([float(metrics["d_loss"]), float(metrics["g_loss"])])
     return losses, state
@@ -94,16 +92,15 @@ def samples(g, state, count):
 
 for word in sys.argv[1:]:
     name, _, device = word.partition(",")
-    g, d, objective = build(name, None if device else AXIS)
+    recipe = build(name, None if device else AXIS)
     losses, states = {}, {}
     for count in COUNTS:
-        losses[count], state = run(g, d, objective, count, 2 if name == "sn" else 1,
-                                   bool(device))
+        losses[count], state = run(recipe, count)
         states[count] = jax.tree.map(np.asarray, state)
     result = {"method": word, "losses": losses,
               "distances": {n: distances(states[n], states[1]) for n in COUNTS[1:]},
               "idle": {"generator": idle(states[1].generator),
                        "discriminator": idle(states[1].discriminator)}}
     if word == "sn":
-        result["samples"] = {n: samples(g, states[n], n) for n in (1, 8)}
+        result["samples"] = {n: samples(build(name, None).generator, states[n], n) for n in (1, 8)}
     print(json.dumps(result), flush=True)

@@ -15,67 +15,61 @@ from sngan_jax.layers import SNConv, SNDense, SNEmbed
 from sngan_jax.losses import LOSSES
 from sngan_jax.models.resnet import ResNetDiscriminator, ResNetGenerator
 from sngan_jax.regularizers import CONSTRAINTS, REGULARIZERS, weights
+from sngan_jax.step.batches import real_batch
 from sngan_jax.step.devices import AXIS, positions, replicate, spread
-from sngan_jax.step.iteration import (
-    Constants,
-    Data,
-    Objective,
-    StepSettings,
-    _in_a_loop,
-    _repeat,
-    make_train_step,
-    real_batch,
-)
+from sngan_jax.step.iteration import train_iteration
 from sngan_jax.step.latents import sample_latents
-from sngan_jax.step.recipe import linear_decay
-from sngan_jax.step.state import adam, create_state
+from sngan_jax.step.program import make_train_step
+from sngan_jax.step.recipe import Inputs, Recipe, linear_decay
+from sngan_jax.step.repeat import loop_of_one, repeat
+from sngan_jax.step.state import create_state
 from tests.step.small_networks import SmallDiscriminator, SmallGenerator
 
 BATCH, G_BATCH, N_DIS, LATENT, CLASSES = 4, 6, 2, 5, 3
 
 
-def _setup(conditional, conditioning="projection", **changes):
+def _setup(conditional, conditioning="projection", axis=AXIS, **changes):
     """The paper's residual networks with labels; without, what compiles faster."""
     classes = CLASSES if conditional else 0
-    plain = functools.partial(BatchNorm, axis_name=AXIS)
-    norm = functools.partial(ConditionalBatchNorm, classes, axis_name=AXIS) if classes else plain
+    plain = functools.partial(BatchNorm, axis_name=axis)
+    norm = functools.partial(ConditionalBatchNorm, classes, axis_name=axis) if classes else plain
     if conditional:
         g = ResNetGenerator(4, 1, (4, 4), classes, norm=norm, last_norm=plain)
         d = ResNetDiscriminator((4, 4), 1, classes, conditioning=conditioning, conv=SNConv,
                                 dense=SNDense, embed=SNEmbed)
     else:
         g, d = SmallGenerator(plain), SmallDiscriminator(SNConv, SNDense)
-    settings = StepSettings(batch_size=BATCH, generator_batch_size=G_BATCH, n_dis=N_DIS,
-                            latent_size=LATENT, decay=lambda it: 1.0, ema_decay=0.0,
-                            dequantize=True, conditional=conditional)._replace(**changes)
-    state = jax.jit(lambda key: create_state(key, g, d, adam(0.5, 0.9), latent_size=LATENT,
-                                             image_shape=(4, 4, 1), ema=settings.ema_decay > 0)
-                    )(jax.random.key(0))
+    recipe = Recipe(g, d, LOSSES["hinge"], BATCH, G_BATCH, N_DIS, LATENT, (4, 4, 1),
+                    lambda it: 1.0, conditional=conditional)._replace(**changes)
+    state = jax.jit(lambda key: create_state(key, recipe))(jax.random.key(0))
     rng = np.random.default_rng(0)
-    data = Data(rng.integers(0, 256, (10, 4, 4, 1), np.uint8), rng.integers(0, 3, 10, np.int32))
-    return g, d, settings, state, data
+    inputs = Inputs(rng.integers(0, 256, (10, 4, 4, 1), np.uint8), rng.integers(0, 3, 10, np.int32),
+                    jax.random.key(7), *map(np.float32, (1e-2, 0.5, 0.9)))
+    return recipe, state, inputs
 
 
-def _constants():
-    return Constants(jax.random.key(7), *map(np.float32, (1e-2, 0.5, 0.9)))
-
-
-def _run(g, d, settings, state, data, loss, iterations, **objective):
+def _placed(state, inputs):
     devices = jax.local_devices()[:1]
-    step = make_train_step(g, d, Objective(LOSSES[loss], **objective), settings, devices)
-    state, constants, data = replicate((state, _constants(), data), devices)
+    state, inputs = replicate((state, inputs), devices)
+    return state, inputs._replace(position=positions(devices)), devices
+
+
+def _run(recipe, state, inputs, iterations):
+    state, inputs, devices = _placed(state, inputs)
+    step = make_train_step(recipe, devices)
     metrics = []
     for _ in range(iterations):
-        state, m = step(state, data, constants, positions(devices))
+        state, m = step(state, inputs)
         metrics.append({k: float(v) for k, v in m.items() if k != "health"})
-    return state, metrics, step
+    return state, metrics
 
 
-def _reference_iteration(g, d, s, loss, state, opts, data, key, it):
+def _reference_iteration(s, state, opts, data, it):
     """Generator first, then n_dis discriminator updates: a dict of collections, optax's Adam."""
     adam_ = optax.adam(1e-2, b1=0.5, b2=0.9)
     state, opts = dict(state), dict(opts)
-    data_key, noise = jax.random.split(key)
+    g, d, loss = s.generator, s.discriminator, s.loss
+    data_key, noise = jax.random.split(data.key)
     noise = jax.random.fold_in(noise, it)
 
     def fakes(key, n):
@@ -86,12 +80,8 @@ def _reference_iteration(g, d, s, loss, state, opts, data, key, it):
         return z, y if s.conditional else None
 
     def call_g(params, stats, z, y):
-        # vmap supplies the axis that batch norm averages over.
-        f = jax.vmap(lambda z, y: g.apply({"params": params, "batch_stats": stats}, z, y,
-                                          mutable=["batch_stats"]), axis_name=AXIS,
-                     in_axes=(0, None if y is None else 0))
-        x, new = f(z[None], None if y is None else y[None])
-        return x[0], jax.tree.map(lambda v: v[0], new["batch_stats"])
+        x, new = g.apply({"params": params, "batch_stats": stats}, z, y, mutable=["batch_stats"])
+        return x, new["batch_stats"]
 
     def call_d(params, spectral, x, y):
         out, new = d.apply({"params": params, "spectral": spectral}, x, y, mutable=["spectral"])
@@ -130,15 +120,16 @@ def _reference_iteration(g, d, s, loss, state, opts, data, key, it):
 
 @pytest.mark.parametrize(("conditional", "loss"), [(False, "hinge"), (True, "non_saturating")])
 def test_step_is_the_papers_loop(conditional, loss):
-    g, d, settings, state, data = _setup(conditional)
+    recipe, state, inputs = _setup(conditional, loss=LOSSES[loss])
     reference = {"g": state.generator.params, "g_stats": state.generator.batch_stats,
                  "d": state.discriminator.params, "spectral": state.discriminator.spectral}
     reference = jax.tree.map(jnp.copy, reference)
     adam_ = optax.adam(1e-2, b1=0.5, b2=0.9)
     opts = {"g": adam_.init(reference["g"]), "d": adam_.init(reference["d"])}
-    state, metrics, _ = _run(g, d, settings, state, data, loss, 2)
+    state, metrics = _run(recipe, state, inputs, 2)
+    alone = _setup(conditional, axis=None, loss=LOSSES[loss])[0]
     iteration = jax.jit(lambda state, opts, it: _reference_iteration(
-        g, d, settings, LOSSES[loss], state, opts, data, jax.random.key(7), it))
+        alone, state, opts, inputs, it))
     for it in range(2):
         reference, opts, g_loss, d_loss = iteration(reference, opts, it)
         assert metrics[it]["g_loss"] == pytest.approx(float(g_loss), abs=1e-4)
@@ -156,11 +147,10 @@ def test_step_is_the_papers_loop(conditional, loss):
 
 
 def test_step_compiles_once_and_donates():
-    g, d, settings, state, data = _setup(False, ema_decay=0.9)
-    devices = jax.local_devices()[:1]
-    step = make_train_step(g, d, Objective(LOSSES["hinge"]), settings, devices)
-    state, constants, data = replicate((state, _constants(), data), devices)
-    old, position, compiled = state, positions(devices), []
+    recipe, state, inputs = _setup(False, ema_decay=0.9)
+    state, inputs, devices = _placed(state, inputs)
+    step = make_train_step(recipe, devices)
+    old, compiled = state, []
     compiler_options()  # tried once a process
 
     def listen(event, duration, **_):
@@ -171,7 +161,7 @@ def test_step_compiles_once_and_donates():
     try:
         counts = []
         for _ in range(3):
-            state, _ = step(state, data, constants, position)
+            state, _ = step(state, inputs)
             counts.append(len(compiled))
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
@@ -181,9 +171,9 @@ def test_step_compiles_once_and_donates():
 
 
 def test_moving_average_of_the_generator():
-    g, d, settings, state, data = _setup(False, ema_decay=0.5)
+    recipe, state, inputs = _setup(False, ema_decay=0.5)
     first = jax.tree.map(np.array, state.generator)
-    state, _, _ = _run(g, d, settings, state, data, "hinge", 1)
+    state, _ = _run(recipe, state, inputs, 1)
     weight = 1 / 10  # (1 + 0) / (10 + 0): a short memory at first
     for average, old, new in ((state.generator.ema_params, first.params, state.generator.params),
                               (state.generator.ema_batch_stats, first.batch_stats,
@@ -204,20 +194,19 @@ class _Options:
 
 
 def test_weights_are_clipped_after_every_update_and_biases_are_not():
-    g, d, settings, state, data = _setup(False)
-    state, _, _ = _run(g, d, settings, state, data, "hinge", 2,
-                       constraint=CONSTRAINTS["clip"](_Options))
+    recipe, state, inputs = _setup(False, constraint=CONSTRAINTS["clip"](_Options))
+    state, _ = _run(recipe, state, inputs, 2)
     params = state.discriminator.params
     assert max(float(jnp.abs(w).max()) for w in weights(params)) <= 0.01 + 1e-9
     assert float(jnp.abs(params["conv1"]["bias"]).max()) > 0.01
 
 
 def test_a_regularizer_is_added_and_takes_no_power_step():
-    g, d, settings, state, data = _setup(False, n_dis=1)
+    recipe, state, inputs = _setup(False, n_dis=1)
     state = jax.tree.map(np.array, state)
-    plain, m, _ = _run(g, d, settings, state, data, "hinge", 1)
-    with_gp, n, _ = _run(g, d, settings, state, data, "hinge", 1,
-                         regularizer=REGULARIZERS["gradient_penalty"](_Options))
+    plain, m = _run(recipe, state, inputs, 1)
+    with_gp, n = _run(recipe._replace(regularizer=REGULARIZERS["gradient_penalty"](_Options)),
+                      state, inputs, 1)
     assert "penalty" not in m[0] and n[0]["penalty"] > 0
     assert m[0]["d_loss"] == pytest.approx(n[0]["d_loss"], rel=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
@@ -232,13 +221,13 @@ def test_power_steps_of_each_mode():
     """In every call 1 + 2·n_dis, once an update n_dis, once an iteration 1: u after that many."""
     d_steps = {}
     for mode in ("call", "update", "iteration"):
-        g, d, settings, state, data = _setup(
+        recipe, state, inputs = _setup(
             False, sigma_updates=mode, decay=lambda it: 0.0)  # W stands still
         # A vector far from the singular ones, so that every step moves it.
         u = state.discriminator.spectral["conv1"]["u"]
         state.discriminator.spectral["conv1"]["u"] = jnp.ones_like(u)
         first = jax.tree.map(np.array, state.discriminator.variables)
-        state, _, _ = _run(g, d, settings, state, data, "hinge", 1)
+        state, _ = _run(recipe, state, inputs, 1)
         kernel = np.asarray(first["params"]["conv1"]["kernel"]).reshape(-1, 4)
         u = np.asarray(first["spectral"]["conv1"]["u"]).ravel()
         after = np.asarray(state.discriminator.spectral["conv1"]["u"]).ravel()
@@ -255,18 +244,17 @@ def test_power_steps_of_each_mode():
 def test_together_is_apart_for_a_discriminator_without_batch_statistics(conditional):
     losses = []
     for together in (False, True):
-        g, d, settings, state, data = _setup(
-            conditional, "auxiliary", together=together, sigma_updates="iteration")
-        losses.append(_run(g, d, settings, state, data, "hinge", 2)[1])
+        losses.append(_run(*_setup(
+            conditional, "auxiliary", together=together, sigma_updates="iteration"), 2)[1])
     for a, b in zip(*losses, strict=True):
         assert a == pytest.approx(b, abs=1e-4)
 
 
 def test_an_auxiliary_classifier_learns_the_real_classes():
-    g, d, settings, state, data = _setup(True, "auxiliary")
-    data = Data(data.images // 8 + (data.labels * 80).astype(np.uint8)[:, None, None, None],
-                data.labels)
-    _, metrics, _ = _run(g, d, settings, state, data, "hinge", 40)
+    recipe, state, inputs = _setup(True, "auxiliary")
+    inputs = inputs._replace(
+        images=inputs.images // 8 + (inputs.labels * 80).astype(np.uint8)[:, None, None, None])
+    _, metrics = _run(recipe, state, inputs, 40)
     assert metrics[-1]["d_class"] < 0.6 * metrics[0]["d_class"]
     assert np.isfinite(metrics[-1]["g_class"])
 
@@ -275,33 +263,29 @@ def test_an_auxiliary_classifier_learns_the_real_classes():
 def test_streamed_batches_train_like_the_set_in_memory():
     results = []
     for stream in (False, True):
-        g, d, settings, state, data = _setup(True, stream=stream)
-        devices = jax.local_devices()[:1]
-        step = make_train_step(g, d, Objective(LOSSES["hinge"]), settings, devices)
-        key = _constants().key
+        recipe, state, inputs = _setup(True, stream=stream)
+        data, key = inputs, jax.random.split(inputs.key)[0]
+        state, inputs, devices = _placed(state, inputs)
+        step = make_train_step(recipe, devices)
         for it in range(2):
             if stream:
-                rows = np.stack([batch_indices(jax.random.split(key)[0], it * N_DIS + i,
-                                               batch_size=BATCH, n=10) for i in range(N_DIS)])
-                fed = Data(spread(data.images[rows][None, None], devices),
-                           spread(data.labels[rows][None, None], devices))
-            else:
-                fed = replicate(data, devices)
-            state, metrics = step(replicate(state, devices), fed, replicate(_constants(), devices),
-                                  positions(devices))
+                rows = np.stack([batch_indices(key, it * N_DIS + i, batch_size=BATCH, n=10)
+                                 for i in range(N_DIS)])
+                inputs = inputs._replace(images=spread(data.images[rows][None, None], devices),
+                                         labels=spread(data.labels[rows][None, None], devices))
+            state, metrics = step(state, inputs)
         results.append({k: float(v) for k, v in metrics.items() if k != "health"})
     assert results[0] == pytest.approx(results[1], abs=1e-5)
 
 
 def test_flips_mirror_about_half_of_the_real_images():
-    settings = _setup(False)[2]
-    keys = example_keys(jax.random.key(3), 0, 64)
+    recipe, _, inputs = _setup(False)
     images = np.random.default_rng(1).integers(0, 256, (80, 4, 4, 1), np.uint8)
 
     def batch(flip):
         return np.asarray(real_batch(
-            Data(images, None), jax.random.key(0), 0, 0, keys, jnp.int32(0),
-            settings._replace(flip=flip, batch_size=64, dequantize=False))[0])
+            0, 0, jax.random.key(3), inputs._replace(images=images),
+            recipe._replace(flip=flip, batch_size=64, dequantize=False)).images)
 
     plain, flipped = batch(False), batch(True)
     mirrored = [(a == b[:, ::-1]).all() for a, b in zip(plain, flipped, strict=True)]
@@ -322,8 +306,20 @@ def test_a_loop_of_one_is_its_body():
         return {"x": carry["x"] * 2 + i}, {"sum": carry["x"].sum(), "flag": carry["x"] > 1}
 
     carry = {"x": jnp.array([1.0, 3.0])}
-    looped = jax.jit(functools.partial(_in_a_loop, body))(carry, jnp.int32(5))
-    jax.tree.map(np.testing.assert_array_equal, looped, _repeat(body, carry, 1, "gpu"))
+    looped = jax.jit(functools.partial(loop_of_one, body))(carry, jnp.int32(5))
+    jax.tree.map(np.testing.assert_array_equal, looped, repeat(body, carry, 1, "gpu"))
     # XLA did not see through it: the loop is still there.
-    text = jax.jit(functools.partial(_in_a_loop, body)).lower(carry, jnp.int32(5)).compile()
+    text = jax.jit(functools.partial(loop_of_one, body)).lower(carry, jnp.int32(5)).compile()
     assert " while(" in text.as_text()
+
+
+def test_an_iteration_outside_pmap_is_the_one_of_a_device():
+    """Called as a plain function, on networks that are not tied to an axis."""
+    recipe, state, inputs = _setup(False)
+    expected, metrics = _run(recipe, jax.tree.map(np.array, state), inputs, 1)
+    alone = _setup(False, axis=None)[0]
+    state, m = jax.jit(lambda state, inputs: train_iteration(state, inputs, alone))(state, inputs)
+    for name in ("g_loss", "d_loss", "g_gradient", "d_gradient"):
+        assert float(m[name]) == pytest.approx(metrics[0][name], rel=1e-4)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4),
+                 state.discriminator.spectral, expected.discriminator.spectral)
