@@ -174,7 +174,8 @@ def _scored(found: Collection, table: str
 
 
 def _last(runs: Sequence[Run], protocol: RecordedProtocol, metric: str, *,
-          variant: str | None = None, setting: str | None = None, method: str | None = None) -> list[tuple[Run, float]]:
+          variant: str | None = None, setting: str | None = None, method: str | None = None
+          ) -> list[tuple[Run, float]]:
     """Runs and the scores of their last checkpoints."""
     chosen = (run for run in runs if variant in (None, run.variant)
               and setting in (None, run.setting) and method in (None, run.config["method"]))

@@ -6,6 +6,7 @@ manifest (`integrity`). One without a `format` in its meta is of a version that 
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,9 +26,10 @@ from sngan_jax.run.integrity import (
     describe,
     difference,
 )
-from sngan_jax.step.state import TrainState
+from sngan_jax.step.state import GeneratorState, TrainState
 
-FORMAT = 2
+# 2: hashes; 3: the generator may have spectral vectors.
+FORMAT = 3
 DAMAGED = "damaged"
 
 
@@ -174,8 +176,12 @@ class StoredCheckpoints:
             raise UserError(f"the checkpoint {step} holds another model ({differs}): choose "
                             "another --workdir, or the config that it was trained with")
         try:
+            written = meta.get("format", 1)
             state = _restore(step, state=ocp.args.StandardRestore(jax.tree.map(
-                lambda x: np.empty(x.shape, x.dtype), like)))["state"]
+                lambda x: np.empty(x.shape, x.dtype),
+                like if written > 2 else _before_format_3(like))))["state"]
+            if written < 3:
+                state = state.replace(generator=GeneratorState(**state.generator))
             # Orbax would cut or pad an array of another shape.
             if differs := difference(describe(like), describe(state)):
                 raise DamagedError(differs)
@@ -211,6 +217,13 @@ def alone() -> ocp.options.MultiprocessingOptions:
     me = jax.process_index()
     return ocp.options.MultiprocessingOptions(
         primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process_{me}")
+
+
+def _before_format_3(state: TrainState) -> TrainState:
+    """A state whose generator is a dictionary of the fields that it had then."""
+    fields = (field.name for field in dataclasses.fields(state.generator))
+    return state.replace(generator={name: getattr(state.generator, name) for name in fields
+                                    if name != "spectral"})
 
 
 def _restore(step: Path, **items: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.files import WriteError
 from sngan_jax.run.checkpoint import Checkpoints, NotFiniteState
-from sngan_jax.run.stored import StoredCheckpoints
+from sngan_jax.run.stored import StoredCheckpoints, _before_format_3
 from sngan_jax.step.state import DiscriminatorState, GeneratorState, TrainState
 
 
@@ -21,7 +21,7 @@ def state(iteration, width=3, ema=True):
     opt = optax.adam(1e-3).init(params)
     return TrainState(jnp.int32(iteration),
                       GeneratorState(params, {}, opt, params if ema else None, {} if ema else None),
-                      DiscriminatorState(params, {"u": jnp.ones((width,))}, {}, opt))
+                      DiscriminatorState(params, {}, opt, spectral={"u": jnp.ones((width,))}))
 
 
 META = {"data": "abc", "channels": 1, "num_classes": 0, "identity": {"method": "sn"}}
@@ -78,7 +78,7 @@ def test_another_method_or_a_newer_format_is_refused(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="method is 'sn' there, 'none' here"):
         stored.restore(state(0), 1, {"method": "none"})
     monkeypatch.setattr("sngan_jax.run.stored.FORMAT", 1)
-    with pytest.raises(UserError, match=r"written by a newer version .* format 2"):
+    with pytest.raises(UserError, match=r"written by a newer version .* format 3"):
         stored.newest(lambda meta: state(0))
 
 
@@ -140,7 +140,7 @@ def test_checkpoints_of_the_version_without_hashes(tmp_path, capsys):
                                item_names=("state", "meta")) as manager:
         for i in (1, 2):
             manager.save(i, args=ocp.args.Composite(
-                state=ocp.args.StandardSave(jax.tree.map(np.array, state(i))),
+                state=ocp.args.StandardSave(jax.tree.map(np.array, _before_format_3(state(i)))),
                 meta=ocp.args.JsonSave({"data": "abc", "channels": 1, "num_classes": 0})))
     with pytest.raises(UserError, match="holds another model"):
         StoredCheckpoints(tmp_path).restore(state(0, width=5), 2)
