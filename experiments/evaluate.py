@@ -48,7 +48,7 @@ from sngan_jax.metrics.scores import (
     needs_reference,
 )
 from sngan_jax.run.evaluation import best_of, recorded
-from sngan_jax.run.restore import RestoredRun, restore_run, saved_iterations
+from sngan_jax.run.restore import RestoredRun, at_iteration, restore_run, saved_iterations
 from sngan_jax.run.validate import names_of
 from sngan_jax.step.sampling import BN_MODES
 
@@ -129,8 +129,8 @@ def of_run(workdir: Path, metrics: list[str], protocol: Protocol) -> None:
                         "choose a number")
     records = []
     for iteration in iterations:
-        records.append(scored(run if iteration == run.iteration else restore_run(
-            workdir, iteration), metrics, protocol, real, extractor))
+        run = run if iteration == run.iteration else at_iteration(run, workdir, iteration)
+        records.append(scored(run, metrics, protocol, real, extractor))
     if CHECKPOINT.value == "best":
         records = [{**best(records, metrics[0]), "best_of": compared, "best_by": metrics[0]}]
     finish(records, Path(OUT.value or workdir / SCORES))

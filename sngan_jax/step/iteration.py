@@ -32,7 +32,7 @@ from sngan_jax.step.checks import (
 from sngan_jax.step.forward import Collections, Variables, discriminate
 from sngan_jax.step.recipe import SIGMA_UPDATES, Inputs, Recipe
 from sngan_jax.step.repeat import loop_of_one, repeat
-from sngan_jax.step.state import DiscriminatorState, TrainState, adam
+from sngan_jax.step.state import DiscriminatorState, TrainState, adam, moving_average
 
 Metrics = dict[str, Any]  # name -> float32 scalar, and bool `flags`
 
@@ -49,12 +49,10 @@ def train_iteration(state: TrainState, inputs: Inputs, recipe: Recipe
         (d, g_collections), d_metrics = repeat(update, begin, recipe.n_dis, recipe.platform)
     g = state.generator.replace(**g_collections)
     if recipe.ema_decay:
-        # The first iterations would weigh the initial values for long: a shorter memory at first.
-        it = state.iteration
-        new = 1 - jnp.minimum(recipe.ema_decay, (1 + it) / (10 + it))
-        g = g.replace(
-            ema_params=optax.incremental_update(g.params, g.ema_params, new),
-            ema_batch_stats=optax.incremental_update(g.batch_stats, g.ema_batch_stats, new))
+        average = functools.partial(moving_average, decay=recipe.ema_decay,
+                                    iteration=state.iteration)
+        g = g.replace(ema_params=average(g.ema_params, g.params),
+                      ema_batch_stats=average(g.ema_batch_stats, g.batch_stats))
     d_flags, _ = first_raised(d_metrics.pop("flags"))
     metrics = {**g_metrics, **jax.tree.map(lambda y: y[-1], d_metrics),
                "learning_rate": learning_rate(state, inputs, recipe),

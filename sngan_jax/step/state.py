@@ -62,6 +62,15 @@ def adam(beta1: float | jax.Array, beta2: float | jax.Array) -> optax.GradientTr
     return optax.scale_by_adam(b1=beta1, b2=beta2, eps=1e-8)
 
 
+def moving_average(average: Any, new: Any, *, decay: float, iteration: jax.Array) -> Any:
+    """decay·average + (1 - decay)·new, with a shorter memory in the first iterations.
+
+    They would weigh the initial values for long.
+    """
+    share = jnp.minimum(decay, (1 + iteration) / (10 + iteration))
+    return jax.tree.map(lambda a, b: share * a + (1 - share) * b, average, new)
+
+
 def create_state(key: jax.Array, recipe: Recipe) -> TrainState:
     """Initialises both networks.
 

@@ -27,7 +27,6 @@ from sngan_jax.metrics.evaluate import (
 from sngan_jax.metrics.frechet import frechet_distance, moments
 from sngan_jax.metrics.protocol import PROTOCOLS, Protocol, protocol_of
 from sngan_jax.models.resnet import ResNetGenerator
-from sngan_jax.step.devices import AXIS
 from sngan_jax.step.sampling import NotFiniteError, even_labels, sample_images
 from sngan_jax.step.state import GeneratorState
 from tests.metrics.fake_extractor import mean_extractor
@@ -45,8 +44,8 @@ def image_set(n, seed=0, classes=2):
 
 @pytest.fixture(scope="module")
 def model():
-    g = ResNetGenerator(8, 3, (4, 4), num_classes=2, last_norm=partial(BatchNorm, axis_name=AXIS),
-                        norm=partial(ConditionalBatchNorm, 2, axis_name=AXIS))
+    g = ResNetGenerator(8, 3, (4, 4), num_classes=2, last_norm=BatchNorm,
+                        norm=partial(ConditionalBatchNorm, 2))
     variables = g.init(jax.random.key(0), jnp.zeros((1, 5)), jnp.zeros(1, int))
     other = jax.tree.map(lambda x: 1.5 * x, variables["params"])
     return g, GeneratorState(variables["params"], variables.get("batch_stats", {}), None, other,

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sngan_jax.run.health import Diverged, Watch, norm
+from sngan_jax.run.health import Diverged, Watch
 from sngan_jax.step.checks import (
     discriminator_checks,
     first_raised,
@@ -22,8 +22,7 @@ def report(of, g_metrics=G, d_metrics=D, g_gradients=None, d_gradients=None, ite
     g, d = of.generator, of.discriminator
     flags = jnp.concatenate([
         flags_of_checks(generator_checks(g, g_metrics, g_gradients or g.params)),
-        flags_of_checks(discriminator_checks(d.params, d.mutable, d_metrics,
-                                           d_gradients or d.params))])
+        flags_of_checks(discriminator_checks(d, d_metrics, d_gradients or d.params))])
     return {**g_metrics, **d_metrics, "g_gradient": 1.0, "d_gradient": 1.0, "learning_rate": 1.0,
             "health": {"iteration": jnp.int32(iteration), "flags": flags}}
 
@@ -62,11 +61,6 @@ def test_first_raised():
     row, index = first_raised(flags)
     assert row.tolist() == [False, True] and int(index) == 1
     assert int(first_raised(flags[:1])[1]) == -1
-
-
-def test_norm_is_that_of_all_numbers_together():
-    tree = {"a": jnp.arange(3.0), "b": jnp.ones((2, 2))}
-    np.testing.assert_allclose(norm(tree), np.sqrt(0 + 1 + 4 + 4), rtol=1e-6)
 
 
 def test_a_collapse_is_warned_of_once(capsys):

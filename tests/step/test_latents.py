@@ -12,7 +12,6 @@ from sngan_jax.activation_norms import BatchNorm, ConditionalBatchNorm
 from sngan_jax.data.pipeline import example_keys
 from sngan_jax.models.cnn import CNNGenerator
 from sngan_jax.models.resnet import ResNetGenerator
-from sngan_jax.step.devices import AXIS
 from sngan_jax.step.latents import class_walk, linear, sample_latents, spherical
 from sngan_jax.step.sampling import NotFiniteError, images_of, sample_images
 from sngan_jax.step.state import GeneratorState
@@ -64,10 +63,10 @@ def test_what_cannot_be_walked():
 @pytest.fixture(scope="module", params=["cnn", "cnn by unit", "resnet"])
 def conditional(request):
     """A generator of four classes with rows that differ."""
-    norm = functools.partial(ConditionalBatchNorm, 4, axis_name=AXIS)
+    norm = functools.partial(ConditionalBatchNorm, 4)
     if request.param == "resnet":
         g = ResNetGenerator(8, 1, (4, 4), num_classes=4, norm=norm,
-                            last_norm=functools.partial(BatchNorm, axis_name=AXIS))
+                            last_norm=BatchNorm)
     else:
         g = CNNGenerator(8, 1, 2, num_classes=4, norm=norm, norm_units="unit" in request.param)
     variables = jax.jit(g.init)(jax.random.key(0), jnp.zeros((1, 5)), jnp.zeros(1, jnp.int32))

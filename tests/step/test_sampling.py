@@ -1,6 +1,5 @@
 """Samples: what each depends on, and which statistics batch norm uses."""
 
-import functools
 from types import SimpleNamespace
 
 import jax
@@ -11,17 +10,14 @@ import pytest
 from sngan_jax.activation_norms import BatchNorm
 from sngan_jax.data.pipeline import example_keys, to_uint8
 from sngan_jax.models.resnet import ResNetGenerator
-from sngan_jax.step.devices import AXIS
 from sngan_jax.step.latents import sample_latents
 from sngan_jax.step.sampling import even_labels, sample_images, standing_statistics
 from sngan_jax.step.state import GeneratorState
 
-NORM = functools.partial(BatchNorm, axis_name=AXIS)
-
 
 @pytest.fixture(scope="module")
 def model():
-    g = ResNetGenerator(8, 1, (4, 4, 4, 4), norm=NORM, last_norm=NORM)
+    g = ResNetGenerator(8, 1, (4, 4, 4, 4), norm=BatchNorm, last_norm=BatchNorm)
     variables = g.init(jax.random.key(0), jnp.zeros((1, 5)))
     return g, GeneratorState(variables["params"], variables["batch_stats"], None)
 
