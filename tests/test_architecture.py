@@ -76,17 +76,11 @@ def test_no_lower_room_imports_a_higher_one():
     assert list(wrong_ways(sources(), rooms(PAGE.read_text()))) == []
 
 
-@pytest.mark.parametrize("module, line, sentence", [
-    ("spectral", "from sngan_jax.layers import normalized", "room arrays.*room layers"),
-    ("models.cnn", "def f():\n    import sngan_jax.run.loop", "room models.*room run"),
-    ("metrics.kid", "from sngan_jax.run import workdir", "room metrics.*room run"),
-    ("run.loop", "from experiments.configs import digits", "room run.*room programs"),
-])
-def test_a_wrong_import_is_found(module, line, sentence):
+def test_a_wrong_import_is_found():
     texts = dict(sources())
-    texts[f"sngan_jax.{module}"] += f"\n{line}\n"
+    texts["sngan_jax.models.cnn"] += "\ndef f():\n    import sngan_jax.run.loop\n"
     found = list(wrong_ways(texts, rooms(PAGE.read_text())))
-    assert len(found) == 1 and re.search(sentence, found[0])
+    assert len(found) == 1 and re.search("room models.*room run", found[0])
 
 
 def test_a_module_without_a_room_is_found():
