@@ -13,9 +13,9 @@ BEGIN, END = "<!-- fields: from the code -->\n", "<!-- end of fields -->\n"
 
 
 def field_table() -> str:
-    """Markdown: one table for each section of sngan_jax/run/fields.py."""
+    """Markdown: one table for each section of sngan_jax/run/config.py."""
     sys.path.insert(0, str(ROOT))
-    from sngan_jax.run.fields import SECTIONS
+    from sngan_jax.run.config import SECTIONS
     from sngan_jax.run.validate import in_words
 
     lines: list[str] = []

@@ -14,7 +14,7 @@ from ml_collections import config_flags
 
 from sngan_jax.base.cache import keep_compiled_programs
 from sngan_jax.base.errors import UserError
-from sngan_jax.run.fields import FIELDS
+from sngan_jax.run.config import FIELDS
 from sngan_jax.run.validate import unknown_field
 
 BAD_INPUT = 2

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sngan_jax.base.errors import UserError
-from sngan_jax.run.fields import FIELDS
+from sngan_jax.run.config import FIELDS
 from sngan_jax.run.validate import unknown_field, validate
 
 

@@ -105,7 +105,7 @@ def test_a_mask_counts():
 def test_it_has_no_vectors_and_takes_no_steps():
     layer = normalized(nn.Dense, divisor="svd")(3)
     variables = layer.init(KEY, np.ones((1, 2), np.float32))
-    assert layer_specs(layer, variables, np.ones((1, 2)))[("kernel",)].norm == "svd"
+    assert layer_specs(layer, variables, np.ones((1, 2)))[("kernel",)].divisor == "svd"
     assert sigmas({**variables, "spectral": {}}) == {}
     assert not SPECTRAL.shapes(Weight(np.ones((2, 3), np.float32), "io")).keys() & SVD.shapes(None)
     with pytest.raises(ValueError, match="divisor='svd' needs no power iteration, so leave out"):

@@ -186,16 +186,17 @@ def test_the_products_of_a_pass(plain, kwargs, x):
     st.sampled_from([jnp.float32, jnp.bfloat16]),
     st.sampled_from(["spectral", "bidirectional"]),
 )
-def test_weights_of_any_shape_have_norm_one(plain, inputs, outputs, window, dtype, norm):
+def test_weights_of_any_shape_have_norm_one(plain, inputs, outputs, window, dtype, divisor):
     kwargs = {} if plain is nn.Dense else {"kernel_size": (window, 4 - window)}
-    layer = normalized(plain, norm=norm, warmup_steps=1000)(outputs, **kwargs, param_dtype=dtype)
+    layer = normalized(plain, divisor=divisor, warmup_steps=1000)(
+        outputs, **kwargs, param_dtype=dtype)
     x = random(1, 6, 5, inputs)
     variables = jax.jit(layer.init)(KEY, x)
     (sigma,) = layers.sigmas(variables).values()
     w = np.asarray(variables["params"]["kernel"], np.float64)
     reshaped = np.linalg.svd(w.reshape(-1, outputs), compute_uv=False)[0]
     other = np.linalg.svd(np.moveaxis(w, -2, 0).reshape(inputs, -1), compute_uv=False)[0]
-    want = {"spectral": reshaped, "bidirectional": (reshaped + other) / 2}[norm]
+    want = {"spectral": reshaped, "bidirectional": (reshaped + other) / 2}[divisor]
     assert sigma == pytest.approx(want, rel=2e-5)
 
 

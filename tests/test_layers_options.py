@@ -101,8 +101,8 @@ def test_frobenius_normalisation_and_zero_weights():
     layer = normalized(nn.Dense, divisor="frobenius", lipschitz=2.0)(4, use_bias=False)
     variables = layer.init(KEY, X)
     assert np.linalg.norm(used(layer, variables)) == pytest.approx(2, rel=1e-6)
-    for norm in layers.NORMS:
-        layer = SNDense(4, norm=norm, use_bias=False, kernel_init=nn.initializers.zeros)
+    for divisor in layers.DIVISORS:
+        layer = SNDense(4, divisor=divisor, use_bias=False, kernel_init=nn.initializers.zeros)
         variables = layer.init(KEY, X)
         value, gradient = jax.value_and_grad(lambda v, f=layer: used(f, v).sum())(variables)
         assert value == 0 and np.isfinite(gradient["params"]["kernel"]).all()
@@ -254,7 +254,7 @@ def test_wrong_use():
         normalized(Scale)().init(KEY, X)
 
     class Own(nn.Module):
-        norm: str = "batch"
+        divisor: str = "batch"
 
     with pytest.raises(ValueError, match="Own has a field 'divisor' of its own"):
         normalized(Own)

@@ -1,38 +1,19 @@
 """The paper's configs (§4, Appendix B), its settings A-F, and the words of a config's argument.
 
 The configs beside this file start from here and say what differs. Every field stands in
-`sngan_jax.run.fields`.
+`sngan_jax.run.config`.
 """
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
+from experiments.paper.table1 import SETTINGS
 from sngan_jax.base.errors import UserError
 from sngan_jax.losses import LOSSES
 from sngan_jax.methods import METHODS, layer_fields
 from sngan_jax.models.blocks import CONDITIONINGS
-from sngan_jax.run.fields import FIELDS, defaults
-
-
-class Setting(NamedTuple):
-    """A row of the paper's Table 1: fields of a config (`sngan_jax.run.fields`)."""
-
-    learning_rate: float
-    beta1: float
-    beta2: float
-    n_dis: int
-
-
-SETTINGS = {
-    "A": Setting(1e-4, 0.5, 0.9, 5),
-    "B": Setting(1e-4, 0.5, 0.999, 1),
-    "C": Setting(**{name: FIELDS[name].default for name in Setting._fields}),
-    "D": Setting(1e-3, 0.5, 0.9, 5),
-    "E": Setting(1e-3, 0.5, 0.999, 5),
-    "F": Setting(1e-3, 0.9, 0.999, 5),
-}
+from sngan_jax.run.config import defaults
 
 
 def paper_defaults() -> ConfigDict:

@@ -18,7 +18,7 @@ from sngan_jax.base.errors import UserError
 from sngan_jax.metrics.evaluate import SCORES
 from sngan_jax.run.evaluation import read_scores
 from sngan_jax.run.lock import is_held
-from sngan_jax.run.stored import StoredCheckpoints
+from sngan_jax.run.stored_checkpoints import StoredCheckpoints
 from sngan_jax.run.workdir import CONFIG, read_config
 
 # How far a run is.

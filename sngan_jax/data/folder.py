@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from sngan_jax.base.errors import one_line
 from sngan_jax.base.files import is_dir, is_file
-from sngan_jax.data.fit import fit_one
+from sngan_jax.data.crop import fit_one
 from sngan_jax.data.image_set import DataError
 from sngan_jax.data.split import parse_split, rows_of
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from sngan_jax.base.errors import one_line
 from sngan_jax.data.cifar import NAMES as CIFAR
-from sngan_jax.data.fit import check_size, fit_one
+from sngan_jax.data.crop import check_size, fit_one
 from sngan_jax.data.image_set import DataError, checked_labels
 
 _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[^/:]+))?(:(?P<version>\d+\.\d+\.\d+))?")

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
+from sngan_jax.data.crop import fit
 from sngan_jax.data.files import read_idx, read_npz
-from sngan_jax.data.fit import fit
 from sngan_jax.data.folder import read_folder
 from sngan_jax.data.image_set import DataError, ImageSet, check_batch
 from sngan_jax.data.prepared import read_tfds

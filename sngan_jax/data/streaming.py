@@ -19,7 +19,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from sngan_jax.data.fit import check_size, fit_one
+from sngan_jax.data.crop import check_size, fit_one
 from sngan_jax.data.folder import common_size, decode_file, list_folder
 from sngan_jax.data.image_set import DataError
 from sngan_jax.data.pipeline import batch_indices

@@ -29,7 +29,13 @@ import sngan_jax
 from sngan_jax.base.errors import one_line
 from sngan_jax.base.files import WriteError, cannot_write, sync_folder
 from sngan_jax.run.integrity import hashed, not_finite, write_manifest
-from sngan_jax.run.stored import DAMAGED, FORMAT, UNFINISHED, StoredCheckpoints, checkpointer
+from sngan_jax.run.stored_checkpoints import (
+    DAMAGED,
+    FORMAT,
+    UNFINISHED,
+    StoredCheckpoints,
+    checkpointer,
+)
 from sngan_jax.step.state import TrainState
 
 _SAVING, _DELETING = "saving", "deleting"

@@ -30,7 +30,7 @@ from sngan_jax.run.health import Diverged, Watch
 from sngan_jax.run.interruption import Interruption, Stopped
 from sngan_jax.run.lock import locked
 from sngan_jax.run.log import Log
-from sngan_jax.run.stored import identity_of
+from sngan_jax.run.stored_checkpoints import identity_of
 from sngan_jax.run.validate import config_warnings, names_of, validate
 from sngan_jax.run.workdir import make_workdir, open_workdir
 from sngan_jax.step.devices import all_devices, positions, replicate
@@ -66,7 +66,7 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
     the workdir.
 
     Args:
-      config: an `ml_collections.ConfigDict` with the fields of `fields.FIELDS`.
+      config: an `ml_collections.ConfigDict` with the fields of `config.FIELDS`.
       workdir: created where missing; a run of the same config there is resumed.
       accept_changes: resume even where the config differs.
       own_process: whether a signal may end this process where Python cannot be interrupted.

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from sngan_jax.base.errors import UserError
 from sngan_jax.data.pipeline import example_keys
 from sngan_jax.run.integrity import DamagedError
-from sngan_jax.run.stored import StoredCheckpoints, identity_of
+from sngan_jax.run.stored_checkpoints import StoredCheckpoints, identity_of
 from sngan_jax.run.validate import validate
 from sngan_jax.run.workdir import read_config
 from sngan_jax.step.latents import sample_latents

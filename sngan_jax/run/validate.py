@@ -11,7 +11,7 @@ from sngan_jax.methods import METHODS, layer_fields, method_of
 from sngan_jax.metrics.scores import check_names
 from sngan_jax.models.build import size_factor
 from sngan_jax.models.cnn import CNNS
-from sngan_jax.run.fields import FIELDS, Field
+from sngan_jax.run.config import FIELDS, Field
 
 
 def validate(config: Any, device_count: int) -> None:

@@ -18,7 +18,7 @@ import sngan_jax
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.files import WriteError, naming, write_text
 from sngan_jax.base.provenance import commit
-from sngan_jax.run.fields import completed
+from sngan_jax.run.config import completed
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"

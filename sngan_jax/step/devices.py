@@ -1,4 +1,4 @@
-"""Where arrays of a run live: on each device whole, or divided among all of them.
+"""The devices of a run: where arrays live, and how what each has computed is averaged.
 
 `devices` are always all those of the run, of every process, in one order (`all_devices`); each
 process places arrays on its own only.
@@ -10,11 +10,33 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import lax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from sngan_jax.step.forward import Collections
+from sngan_jax.step.recipe import Recipe
+
 # The axis of the pmap-ed step, over which gradients and statistics are averaged.
 AXIS = "batch"
+
+
+def mean_over_devices(metrics: Any, gradients: Any, collections: tuple[Collections, ...],
+                      recipe: Recipe) -> tuple[Any, Any, tuple[Collections, ...]]:
+    """Means over the devices of a pmap, in one all-reduce; outside pmap, what was given.
+
+    The power iteration's vectors are equal on all devices by themselves, and so are batch norm's
+    running statistics unless `recipe.average_statistics`.
+    """
+    if recipe.axis_name is None:
+        return metrics, gradients, collections
+    averaged = [c["batch_stats"] for c in collections] if recipe.average_statistics else []
+    # XLA makes one all-reduce of a tree.
+    metrics, gradients, averaged = lax.pmean((metrics, gradients, averaged), recipe.axis_name)
+    if averaged:
+        collections = tuple({**c, "batch_stats": mean}
+                            for c, mean in zip(collections, averaged, strict=True))
+    return metrics, gradients, collections
 
 
 def all_devices() -> list[jax.Device]:

@@ -18,7 +18,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jax import lax
 
 from sngan_jax.losses import classification
 from sngan_jax.regularizers import Update
@@ -29,6 +28,7 @@ from sngan_jax.step.checks import (
     flags_of_checks,
     generator_checks,
 )
+from sngan_jax.step.devices import mean_over_devices
 from sngan_jax.step.forward import Collections, Variables, discriminate
 from sngan_jax.step.recipe import SIGMA_UPDATES, Inputs, Recipe
 from sngan_jax.step.repeat import loop_of_one, repeat
@@ -66,8 +66,8 @@ def update_generator(state: TrainState, inputs: Inputs, recipe: Recipe
     g, d = state.generator, state.discriminator
     gradients, (metrics, g_collections, d_collections) = jax.grad(generator_loss, has_aux=True)(
         g.params, state, inputs, recipe)
-    metrics, gradients, g_collections, d_collections = _mean_over_devices(
-        metrics, gradients, g_collections, d_collections, recipe)
+    metrics, gradients, (g_collections, d_collections) = mean_over_devices(
+        metrics, gradients, (g_collections, d_collections), recipe)
     metrics |= {"flags": flags_of_checks(generator_checks(g, metrics, gradients)),
                 "g_gradient": optax.tree.norm(gradients)}
     g = update_player(g, gradients, learning_rate(state, inputs, recipe), inputs)
@@ -112,8 +112,8 @@ def update_discriminator(carry: tuple[DiscriminatorState, Collections], i: jax.A
     keys = own_keys(penalty_key, recipe.batch_size, inputs, recipe)
     gradients, (metrics, collections) = jax.grad(discriminator_loss, has_aux=True)(
         d.params, d.collections, real, fake, keys, recipe)
-    metrics, gradients, g_collections, collections = _mean_over_devices(
-        metrics, gradients, g_collections, collections, recipe)
+    metrics, gradients, (g_collections, collections) = mean_over_devices(
+        metrics, gradients, (g_collections, collections), recipe)
     metrics |= {"flags": flags_of_checks(discriminator_checks(d, metrics, gradients)),
                 "d_gradient": optax.tree.norm(gradients)}
     d = update_player(d, gradients, learning_rate(state, inputs, recipe), inputs)
@@ -181,19 +181,3 @@ def learning_rate(state: TrainState, inputs: Inputs, recipe: Recipe) -> Any:
 def noise_key(state: TrainState, inputs: Inputs) -> jax.Array:
     """The key of an iteration's latents, labels and noise; the other half orders the data."""
     return jax.random.fold_in(jax.random.split(inputs.key)[1], state.iteration)
-
-
-def _mean_over_devices(metrics: Metrics, gradients: Any, g_collections: Collections,
-                       d_collections: Collections, recipe: Recipe
-                       ) -> tuple[Metrics, Any, Collections, Collections]:
-    """Means in one all-reduce; what is equal on all devices already is left out."""
-    if recipe.axis_name is None:
-        return metrics, gradients, g_collections, d_collections
-    # XLA makes one all-reduce of a tree; the power iteration's vectors are equal by themselves.
-    both = (g_collections, d_collections) if recipe.average_statistics else ()
-    metrics, gradients, statistics = lax.pmean(
-        (metrics, gradients, tuple(c["batch_stats"] for c in both)), recipe.axis_name)
-    g_collections, d_collections = (
-        {**c, "batch_stats": mean} for c, mean in zip(both, statistics, strict=True)
-    ) if both else (g_collections, d_collections)
-    return metrics, gradients, g_collections, d_collections

@@ -82,10 +82,10 @@ def test_batches_of_each_device_keep_the_proportion():
 
 def test_data_of_a_device():
     config = imagenet128.get_config()
-    data = data_shapes(config, SETS[config.dataset], 8)
-    assert data.images.shape == (8, 1, 5, 8, 128, 128, 3) and data.labels.shape == (8, 1, 5, 8)
+    images, labels = data_shapes(config, SETS[config.dataset], 8)
+    assert images.shape == (8, 1, 5, 8, 128, 128, 3) and labels.shape == (8, 1, 5, 8)
     config = cifar10_resnet.get_config()
-    assert data_shapes(config, SETS[config.dataset], 8).images.shape == (50_000, 32 * 32 * 3)
+    assert data_shapes(config, SETS[config.dataset], 8)[0].shape == (50_000, 32 * 32 * 3)
 
 
 def test_facts_of_a_set_that_is_not_known():

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from sngan_jax.run.checkpoint import Checkpoints
-from sngan_jax.run.stored import StoredCheckpoints, identity_of
+from sngan_jax.run.stored_checkpoints import StoredCheckpoints, identity_of
 from sngan_jax.step.setup import recipe_of
 from sngan_jax.step.state import abstract_state
 from tests.faults.runs import Outcome, differences, run, said, straight, tiny_config

@@ -32,8 +32,8 @@ from sngan_jax.base.errors import UserError
 from sngan_jax.data.sources import load
 from sngan_jax.metrics.inception_weights import convert, load_weights
 from sngan_jax.metrics.reference import is_statistics, load_statistics
+from sngan_jax.run.config import FIELDS
 from sngan_jax.run.evaluation import read_scores
-from sngan_jax.run.fields import FIELDS
 from sngan_jax.run.loop import load_data
 from sngan_jax.run.restore import restore_run
 from sngan_jax.run.validate import config_warnings, validate

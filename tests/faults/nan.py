@@ -15,9 +15,9 @@ from sngan_jax.run import loop
 from sngan_jax.run.health import Diverged
 from sngan_jax.run.integrity import not_finite
 from sngan_jax.run.restore import restore_run
-from sngan_jax.run.stored import StoredCheckpoints
+from sngan_jax.run.stored_checkpoints import StoredCheckpoints
 from sngan_jax.run.workdir import read_metrics
-from sngan_jax.step import iteration
+from sngan_jax.step import devices, iteration
 from sngan_jax.step.checks import named_leaves
 from tests.faults.runs import Outcome, tiny_config
 
@@ -125,7 +125,7 @@ def _wrong_step(kind: str, network: str, leaf: str, changed):
             return batch._replace(images=batch.images.at[0, 0, 0, 0].set(jnp.nan))
 
         return mock.patch.object(iteration, "real_batch", real_batch)
-    pmean = iteration.lax.pmean
+    pmean = devices.lax.pmean
 
     def poisoned(tree, axis, **options):
         whole = pmean(tree, axis, **options)
@@ -137,4 +137,4 @@ def _wrong_step(kind: str, network: str, leaf: str, changed):
             return whole
         return tuple(changed(part, leaf) for part in whole)
 
-    return mock.patch.object(iteration.lax, "pmean", poisoned)
+    return mock.patch.object(devices.lax, "pmean", poisoned)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sngan_jax.run.stored import StoredCheckpoints
+from sngan_jax.run.stored_checkpoints import StoredCheckpoints
 from sngan_jax.run.workdir import read_metrics
 from tests.faults.runs import (
     FIELDS,

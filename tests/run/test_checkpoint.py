@@ -12,7 +12,7 @@ import pytest
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.files import WriteError
 from sngan_jax.run.checkpoint import Checkpoints, NotFiniteState
-from sngan_jax.run.stored import StoredCheckpoints, _before_format_3
+from sngan_jax.run.stored_checkpoints import StoredCheckpoints, _before_format_3
 from sngan_jax.step.state import DiscriminatorState, GeneratorState, TrainState
 
 
@@ -77,7 +77,7 @@ def test_another_method_or_a_newer_format_is_refused(tmp_path, monkeypatch):
     stored = StoredCheckpoints(tmp_path)
     with pytest.raises(UserError, match="method is 'sn' there, 'none' here"):
         stored.restore(state(0), 1, {"method": "none"})
-    monkeypatch.setattr("sngan_jax.run.stored.FORMAT", 1)
+    monkeypatch.setattr("sngan_jax.run.stored_checkpoints.FORMAT", 1)
     with pytest.raises(UserError, match=r"written by a newer version .* format 3"):
         stored.newest(lambda meta: state(0))
 

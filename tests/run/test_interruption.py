@@ -47,7 +47,7 @@ import sys
 from sngan_jax.run.interruption import Interruption
 # In one C call that no handler can interrupt, as XLA's compiler is.
 with Interruption(own_process=True, grace=float(sys.argv[1])) as interruption:
-    interruption.rescue(lambda: print("rescued", flush=True))
+    interruption.set_fallback(lambda: print("rescued", flush=True))
     print("ready", flush=True)
     hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)
 """

@@ -10,7 +10,7 @@ from experiments.configs import cifar10_cnn, digits
 from experiments.configs.paper import paper_defaults
 from sngan_jax.base.errors import UserError
 from sngan_jax.methods import METHODS
-from sngan_jax.run.fields import FIELDS
+from sngan_jax.run.config import FIELDS
 from sngan_jax.run.validate import config_warnings, validate
 
 

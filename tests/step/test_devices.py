@@ -112,7 +112,7 @@ def test_a_process_reads_its_own_part_of_a_stream(place, monkeypatch):
     monkeypatch.setattr("sngan_jax.run.feed.batches", batches)
     with feed("a stream", devices, jax.random.key(0), first_iteration=5, n_dis=2,
               batch_size=8) as one:
-        assert one().images.shape == (1, 1, 2, 4, 3, 3, 1)
+        assert one()[0].shape == (1, 1, 2, 4, 3, 3, 1)
     assert (asked["start"], asked["count"], asked["batch_size"]) == (4 * place, 4, 8)
     assert asked["first_iteration"] == 5
 
@@ -121,5 +121,5 @@ def test_a_set_in_memory_lies_on_the_device_in_rows():
     images = np.random.default_rng(0).integers(0, 256, (5, 2, 3, 1), np.uint8)
     with feed(ImageSet(images, None, 0, "x"), all_devices(), jax.random.key(0), first_iteration=0,
               n_dis=1, batch_size=4) as one:
-        assert one().images.shape == (5, 6) and one().labels is None
-        np.testing.assert_array_equal(np.asarray(one().images).reshape(images.shape), images)
+        assert one()[0].shape == (5, 6) and one()[1] is None
+        np.testing.assert_array_equal(np.asarray(one()[0]).reshape(images.shape), images)
