@@ -22,7 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 # A group is the tests with a mark; `default` is the tests with none of them.
-MARKS = ("slow", "peers")
+MARKS = ("slow", "peers", "gpu_compile")
 PACKAGES = ("sngan_jax", "experiments", "tests", "docs")
 MODULE = re.compile(rf"\b(?:{'|'.join(PACKAGES)})(?:(?:\.\w+)+\.?|\.$)")
 # The environment, and what every test runs with.

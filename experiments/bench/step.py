@@ -30,7 +30,7 @@ from sngan_jax.step.forward import discriminate, generate
 from sngan_jax.step.iteration import update_player
 from sngan_jax.step.latents import sample_labels
 from sngan_jax.step.program import make_train_step, pmapped
-from sngan_jax.step.recipe import Inputs, Recipe
+from sngan_jax.step.recipe import Inputs, Recipe, now
 from sngan_jax.step.setup import inputs_of, recipe_of
 from sngan_jax.step.state import TrainState, abstract_state, count_parameters, initial_state
 
@@ -251,7 +251,8 @@ def part_functions(config: Any, channels: int) -> dict[str, tuple[Callable, tupl
 
     passes = 2 * config.n_dis
     return {
-        "input": (lambda key: real_batch(3, 0, key, inputs, recipe), (key,), config.n_dis),
+        "input": (lambda key: real_batch(0, key, now(3, inputs, recipe), inputs, recipe), (key,),
+                  config.n_dis),
         "G forward, for D": (fakes, (g.params, z, y), config.n_dis),
         "G forward": (fakes, (g.params, g_z, g_y), 1),
         "G forward and backward": (jax.grad(lambda p, z, y: fakes(p, z, y).mean()),

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from sngan_jax.data.pipeline import batch_indices, dequantize, example_keys, scale
 from sngan_jax.step.forward import Collections, Variables, generate
 from sngan_jax.step.latents import sample_labels, sample_latents
-from sngan_jax.step.recipe import Inputs, Recipe
+from sngan_jax.step.recipe import Inputs, Now, Recipe
 
 
 class Batch(NamedTuple):
@@ -36,13 +36,12 @@ def fake_batch(variables: Variables, key: jax.Array, global_batch: int, inputs: 
     return Batch(x, y), collections
 
 
-def real_batch(number: jax.Array | int, i: jax.Array | int, key: jax.Array, inputs: Inputs,
-               recipe: Recipe) -> Batch:
+def real_batch(i: jax.Array | int, key: jax.Array, now: Now, inputs: Inputs, recipe: Recipe
+               ) -> Batch:
     """This device's part of a global batch of real images; labels where the run is conditional.
 
     Args:
-      number: the batch's, from the beginning of the run.
-      i: the batch's among the streamed ones of an iteration.
+      i: the number of the update of D in the iteration.
       key: the source of dequantisation and flips.
     """
     keys = own_keys(key, recipe.batch_size, inputs, recipe)
@@ -50,8 +49,9 @@ def real_batch(number: jax.Array | int, i: jax.Array | int, key: jax.Array, inpu
     if recipe.stream:
         images, rows = inputs.images[i], i
     else:
-        rows = batch_indices(jax.random.split(inputs.key)[0], number, batch_size=recipe.batch_size,
-                             n=len(inputs.images), start=inputs.position * count, count=count)
+        rows = batch_indices(now.data_key, now.number * recipe.n_dis + i,
+                             batch_size=recipe.batch_size, n=len(inputs.images),
+                             start=inputs.position * count, count=count)
         images = jnp.take(inputs.images, rows, axis=0).reshape(count, *recipe.image_shape)
     x = dequantize(images, keys) if recipe.dequantize else scale(images)
     if recipe.flip:

@@ -30,7 +30,7 @@ from sngan_jax.step.checks import (
 )
 from sngan_jax.step.devices import mean_over_devices
 from sngan_jax.step.forward import Collections, Variables, discriminate
-from sngan_jax.step.recipe import SIGMA_UPDATES, Inputs, Recipe
+from sngan_jax.step.recipe import SIGMA_UPDATES, Inputs, Now, Recipe, now
 from sngan_jax.step.repeat import loop_of_one, repeat
 from sngan_jax.step.state import DiscriminatorState, TrainState, adam, moving_average
 
@@ -40,8 +40,10 @@ Metrics = dict[str, Any]  # name -> float32 scalar, and bool `flags`
 def train_iteration(state: TrainState, inputs: Inputs, recipe: Recipe
                     ) -> tuple[TrainState, Metrics]:
     """An update of G and n_dis of D; the metrics have `flags` in place of `health`."""
-    state, g_metrics = update_generator(state, inputs, recipe)
-    update = functools.partial(update_discriminator, state=state, inputs=inputs, recipe=recipe)
+    at = now(state.iteration, inputs, recipe)
+    state, g_metrics = update_generator(state, at, inputs, recipe)
+    update = functools.partial(update_discriminator, g_params=state.generator.params, at=at,
+                               inputs=inputs, recipe=recipe)
     begin = state.discriminator, state.generator.collections
     if recipe.n_dis == 1 and recipe.platform == "tpu":
         (d, g_collections), d_metrics = loop_of_one(update, begin, state.iteration)
@@ -55,34 +57,33 @@ def train_iteration(state: TrainState, inputs: Inputs, recipe: Recipe
                       ema_batch_stats=average(g.ema_batch_stats, g.batch_stats))
     d_flags, _ = first_raised(d_metrics.pop("flags"))
     metrics = {**g_metrics, **jax.tree.map(lambda y: y[-1], d_metrics),
-               "learning_rate": learning_rate(state, inputs, recipe),
+               "learning_rate": at.learning_rate,
                "flags": jnp.concatenate([g_metrics["flags"], d_flags])}
     return TrainState(state.iteration + 1, g, d), metrics
 
 
-def update_generator(state: TrainState, inputs: Inputs, recipe: Recipe
+def update_generator(state: TrainState, at: Now, inputs: Inputs, recipe: Recipe
                      ) -> tuple[TrainState, Metrics]:
     """G descends its loss by a step of Adam; D keeps the power step of the forward pass."""
     g, d = state.generator, state.discriminator
     gradients, (metrics, g_collections, d_collections) = jax.grad(generator_loss, has_aux=True)(
-        g.params, state, inputs, recipe)
+        g.params, state, at, inputs, recipe)
     metrics, gradients, (g_collections, d_collections) = mean_over_devices(
         metrics, gradients, (g_collections, d_collections), recipe)
     metrics |= {"flags": flags_of_checks(generator_checks(g, metrics, gradients)),
                 "g_gradient": optax.tree.norm(gradients)}
-    g = update_player(g, gradients, learning_rate(state, inputs, recipe), inputs)
+    g = update_player(g, gradients, at.learning_rate, inputs)
     return TrainState(state.iteration, g.replace(**g_collections),
                       d.replace(**d_collections)), metrics
 
 
-def generator_loss(params: Any, state: TrainState, inputs: Inputs, recipe: Recipe
+def generator_loss(params: Any, state: TrainState, at: Now, inputs: Inputs, recipe: Recipe
                    ) -> tuple[jax.Array, tuple[Metrics, Collections, Collections]]:
     """The loss of G with `params` on one batch of fakes; metrics, and both players' collections."""
     power_step, _, _ = SIGMA_UPDATES[recipe.sigma_updates]
     fake, g_collections = fake_batch(
         {"params": params, **state.generator.collections},
-        jax.random.fold_in(noise_key(state, inputs), 0), recipe.generator_batch_size, inputs,
-        recipe)
+        jax.random.fold_in(at.noise_key, 0), recipe.generator_batch_size, inputs, recipe)
     logits, classes, d_collections = discriminate(
         recipe.discriminator, state.discriminator.variables, *fake, power_step=power_step)
     metrics = {"g_loss": recipe.loss.generator(logits)}
@@ -95,19 +96,19 @@ def generator_loss(params: Any, state: TrainState, inputs: Inputs, recipe: Recip
 
 
 def update_discriminator(carry: tuple[DiscriminatorState, Collections], i: jax.Array, *,
-                         state: TrainState, inputs: Inputs, recipe: Recipe
+                         g_params: Any, at: Now, inputs: Inputs, recipe: Recipe
                          ) -> tuple[tuple[DiscriminatorState, Collections], Metrics]:
     """D descends its loss by a step of Adam, for the i-th time in an iteration.
 
     Args:
       carry: D, and G's collections, whose running statistics its fakes update.
-      state: the source of G's parameters and of the iteration's number.
+      g_params: G's, which stand still meanwhile.
     """
     d, g_collections = carry
     real_key, fake_key, penalty_key = jax.random.split(
-        jax.random.fold_in(noise_key(state, inputs), i + 1), 3)
-    real = real_batch(state.iteration * recipe.n_dis + i, i, real_key, inputs, recipe)
-    fake, g_collections = fake_batch({"params": state.generator.params, **g_collections}, fake_key,
+        jax.random.fold_in(at.noise_key, i + 1), 3)
+    real = real_batch(i, real_key, at, inputs, recipe)
+    fake, g_collections = fake_batch({"params": g_params, **g_collections}, fake_key,
                                      recipe.batch_size, inputs, recipe)
     keys = own_keys(penalty_key, recipe.batch_size, inputs, recipe)
     gradients, (metrics, collections) = jax.grad(discriminator_loss, has_aux=True)(
@@ -116,7 +117,7 @@ def update_discriminator(carry: tuple[DiscriminatorState, Collections], i: jax.A
         metrics, gradients, (g_collections, collections), recipe)
     metrics |= {"flags": flags_of_checks(discriminator_checks(d, metrics, gradients)),
                 "d_gradient": optax.tree.norm(gradients)}
-    d = update_player(d, gradients, learning_rate(state, inputs, recipe), inputs)
+    d = update_player(d, gradients, at.learning_rate, inputs)
     if recipe.constraint is not None:
         d = d.replace(params=recipe.constraint(d.params))
     return (d.replace(**collections), g_collections), metrics
@@ -171,13 +172,3 @@ def update_player(player: Any, gradients: Any, rate: Any, inputs: Inputs) -> Any
         gradients, player.opt_state, player.params)
     params = jax.tree.map(lambda p, d: p - rate * d, player.params, direction)
     return player.replace(params=params, opt_state=opt_state)
-
-
-def learning_rate(state: TrainState, inputs: Inputs, recipe: Recipe) -> Any:
-    """Adam's α in the iteration that the state begins."""
-    return inputs.learning_rate * recipe.decay(state.iteration)
-
-
-def noise_key(state: TrainState, inputs: Inputs) -> jax.Array:
-    """The key of an iteration's latents, labels and noise; the other half orders the data."""
-    return jax.random.fold_in(jax.random.split(inputs.key)[1], state.iteration)

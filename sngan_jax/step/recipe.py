@@ -90,6 +90,28 @@ class Inputs(NamedTuple):
     position: Any = 0
 
 
+class Now(NamedTuple):
+    """What the updates of one iteration share: computed once, outside the loop over them.
+
+    number: int32 scalar, the iterations that are done.
+    learning_rate: Adam's α in this iteration.
+    data_key, noise_key: the sources of the data's order (the run's) and of this iteration's
+      latents, labels and noise.
+    """
+
+    number: jax.Array
+    learning_rate: Any
+    data_key: jax.Array
+    noise_key: jax.Array
+
+
+def now(number: jax.Array, inputs: Inputs, recipe: Recipe) -> Now:
+    """The `Now` of the iteration that follows `number` others."""
+    data_key, noise_key = jax.random.split(inputs.key)
+    return Now(number, inputs.learning_rate * recipe.decay(number), data_key,
+               jax.random.fold_in(noise_key, number))
+
+
 def linear_decay(iterations: int, start: float) -> Callable[[jax.Array], jax.Array]:
     """Iteration, an int32 scalar -> 1 up to the fraction `start` of the run, then linear to 0.
 

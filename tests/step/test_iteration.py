@@ -24,7 +24,7 @@ from sngan_jax.step.devices import AXIS, positions, replicate, spread
 from sngan_jax.step.iteration import train_iteration
 from sngan_jax.step.latents import sample_latents
 from sngan_jax.step.program import make_train_step
-from sngan_jax.step.recipe import Inputs, Recipe, linear_decay
+from sngan_jax.step.recipe import Inputs, Recipe, linear_decay, now
 from sngan_jax.step.repeat import loop_of_one, repeat
 from sngan_jax.step.state import create_state
 from tests.step.small_networks import SmallDiscriminator, SmallGenerator, in_float64
@@ -305,7 +305,7 @@ def test_flips_mirror_about_half_of_the_real_images():
 
     def batch(flip):
         return np.asarray(real_batch(
-            0, 0, jax.random.key(3), inputs._replace(images=images),
+            0, jax.random.key(3), now(0, inputs, recipe), inputs._replace(images=images),
             recipe._replace(flip=flip, batch_size=64, dequantize=False)).images)
 
     plain, flipped = batch(False), batch(True)
