@@ -9,10 +9,11 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 
+import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from sngan_jax.base.cache import keep_compiled_programs
+from sngan_jax.base.cache import cache_folder
 from sngan_jax.base.errors import UserError
 from sngan_jax.run.config import FIELDS
 from sngan_jax.run.validate import unknown_field
@@ -25,6 +26,19 @@ def define_config() -> None:
     config_flags.DEFINE_config_file(
         "config", None, "A config file, as experiments/configs/digits.py[:argument].",
         lock_config=True)
+
+
+def keep_compiled_programs() -> None:
+    """Makes a second start of the same program read what the first one compiled.
+
+    $JAX_COMPILATION_CACHE_DIR names another folder, JAX_ENABLE_COMPILATION_CACHE=false turns it
+    off.
+    """
+    # JAX adds its options to the config at run time.
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def run(main: Callable[[], int | None], *, required: Sequence[str] = ()) -> None:

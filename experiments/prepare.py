@@ -12,7 +12,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments import cli
-from sngan_jax.data.cifar import NAMES, archive_name, prepare_cifar
+from experiments.cifar import NAMES, archive_name, prepare_cifar
 
 DATASET = flags.DEFINE_enum("dataset", None, NAMES, "Which data set.")
 ARCHIVE = flags.DEFINE_string("archive", None, "The published archive, in the binary format.")

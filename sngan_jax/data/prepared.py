@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from sngan_jax.base.errors import one_line
-from sngan_jax.data.cifar import NAMES as CIFAR
 from sngan_jax.data.crop import check_size, fit_one
 from sngan_jax.data.image_set import DataError, checked_labels
 
@@ -206,7 +205,7 @@ def _find_prepared(spec: str, data_dir: str | None) -> Path:
 def _command(spec: str, data_dir: str | None) -> str:
     """The shell command that prepares a stock data set, and what must be placed by hand before."""
     name = re.split("[/:]", spec)[0]
-    if name in CIFAR:
+    if name in ("cifar10", "cifar100"):
         place = f" --data_dir={data_dir}" if data_dir else ""
         return (f"python -m experiments.prepare --dataset={name}{place}, from the archive that it "
                 "asks for")

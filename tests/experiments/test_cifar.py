@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from sngan_jax.data import cifar
+from experiments import cifar
 from sngan_jax.data.sources import DataError, load
 from sngan_jax.data.streaming import open_stream
 from tests.programs import program
