@@ -30,7 +30,8 @@ def non_saturating_discriminator(real: jax.Array, fake: jax.Array) -> jax.Array:
     real: (n,); fake: (m,).
     At the optimal D, twice the Jensen-Shannon divergence minus log 4, with the sign changed.
     """
-    return jnp.mean(jax.nn.softplus(-_float32(real))) + jnp.mean(jax.nn.softplus(_float32(fake)))
+    real, fake = at_least_float32(real), at_least_float32(fake)
+    return jnp.mean(jax.nn.softplus(-real)) + jnp.mean(jax.nn.softplus(fake))
 
 
 def non_saturating_generator(fake: jax.Array) -> jax.Array:
@@ -40,7 +41,7 @@ def non_saturating_generator(fake: jax.Array) -> jax.Array:
     Against the optimal D, its gradient is that of KL(p_G, q_data) minus twice the Jensen-Shannon
     divergence (Arjovsky & Bottou 2017, Theorem 2.5).
     """
-    return jnp.mean(jax.nn.softplus(-_float32(fake)))
+    return jnp.mean(jax.nn.softplus(-at_least_float32(fake)))
 
 
 def minimax_generator(fake: jax.Array) -> jax.Array:
@@ -50,7 +51,7 @@ def minimax_generator(fake: jax.Array) -> jax.Array:
     Against the optimal D, the generator descends twice the Jensen-Shannon divergence minus log 4;
     its gradient vanishes where D is sure.
     """
-    return -jnp.mean(jax.nn.softplus(_float32(fake)))
+    return -jnp.mean(jax.nn.softplus(at_least_float32(fake)))
 
 
 def wasserstein_discriminator(real: jax.Array, fake: jax.Array) -> jax.Array:
@@ -60,7 +61,7 @@ def wasserstein_discriminator(real: jax.Array, fake: jax.Array) -> jax.Array:
     At the optimal D among the K-Lipschitz functions, -K times the Wasserstein-1 distance; without
     such a bound it has no minimum.
     """
-    return jnp.mean(_float32(fake)) - jnp.mean(_float32(real))
+    return jnp.mean(at_least_float32(fake)) - jnp.mean(at_least_float32(real))
 
 
 def wasserstein_generator(fake: jax.Array) -> jax.Array:
@@ -68,7 +69,7 @@ def wasserstein_generator(fake: jax.Array) -> jax.Array:
 
     fake: (m,). Arjovsky et al. 2017.
     """
-    return -jnp.mean(_float32(fake))
+    return -jnp.mean(at_least_float32(fake))
 
 
 def hinge_discriminator(real: jax.Array, fake: jax.Array) -> jax.Array:
@@ -77,7 +78,8 @@ def hinge_discriminator(real: jax.Array, fake: jax.Array) -> jax.Array:
     real: (n,); fake: (m,).
     At the optimal D, two minus twice the total variation distance.
     """
-    return jnp.mean(jax.nn.relu(1 - _float32(real))) + jnp.mean(jax.nn.relu(1 + _float32(fake)))
+    real, fake = at_least_float32(real), at_least_float32(fake)
+    return jnp.mean(jax.nn.relu(1 - real)) + jnp.mean(jax.nn.relu(1 + fake))
 
 
 def hinge_generator(fake: jax.Array) -> jax.Array:
@@ -94,13 +96,13 @@ def classification(class_logits: jax.Array, y: jax.Array) -> jax.Array:
 
     class_logits: (n, classes); y: int (n,). Returns a float32 scalar.
     """
-    log_p = jax.nn.log_softmax(_float32(class_logits))
+    log_p = jax.nn.log_softmax(at_least_float32(class_logits))
     return -jnp.mean(jnp.take_along_axis(log_p, y[:, None], axis=1))
 
 
-def _float32(logits: jax.Array) -> jax.Array:
-    # A mean over a batch loses digits in bfloat16.
-    return jnp.asarray(logits, jnp.promote_types(jnp.result_type(logits), jnp.float32))
+def at_least_float32(x: jax.Array) -> jax.Array:
+    """An array in float32, or in its own type where that is wider: bfloat16 loses digits in a sum."""
+    return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
 
 
 LOSSES: dict[str, Loss] = {

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from sngan_jax.losses import at_least_float32
 from sngan_jax.reparametrization import WEIGHTS
 
 
@@ -50,8 +51,8 @@ def gradient_penalty(logits: Callable[[jax.Array], jax.Array], real: jax.Array, 
     """
     epsilon = epsilon.reshape(-1, *(1,) * (real.ndim - 1))
     x = epsilon * real + (1 - epsilon) * fake
-    gradient = jax.grad(lambda x: jnp.sum(_wide(logits(x))))(x)
-    squares = jnp.sum(_wide(gradient) ** 2, axis=tuple(range(1, x.ndim)))
+    gradient = jax.grad(lambda x: jnp.sum(at_least_float32(logits(x))))(x)
+    squares = jnp.sum(at_least_float32(gradient) ** 2, axis=tuple(range(1, x.ndim)))
     # The root has no derivative at zero, where a discriminator may begin.
     lengths = jnp.sqrt(jnp.maximum(squares, 1e-24))
     return jnp.mean((lengths - 1) ** 2)
@@ -71,17 +72,12 @@ def orthonormal_penalty(params: Any) -> jax.Array:
     """
     total: jax.Array | float = 0.0
     for weight in weights(params):
-        matrix = _wide(weight).reshape(-1, weight.shape[-1])
+        matrix = at_least_float32(weight).reshape(-1, weight.shape[-1])
         if matrix.shape[0] < matrix.shape[1]:
             matrix = matrix.T
         gram = matrix.T @ matrix
         total += jnp.sum((gram - jnp.eye(len(gram), dtype=gram.dtype)) ** 2)
     return jnp.asarray(total)
-
-
-def _wide(x: jax.Array) -> jax.Array:
-    """In float32; float64 stays."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def clip_weights(params: Any, bound: float) -> Any:

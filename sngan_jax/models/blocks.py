@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from sngan_jax.activation_norms import Norm
 from sngan_jax.layers import Layer
+from sngan_jax.losses import at_least_float32
 from sngan_jax.models.convolution import conv_general_dilated, conv_transpose
 from sngan_jax.models.resample import (
     UPSAMPLING,
@@ -187,11 +188,11 @@ class Head(nn.Module):
             rows = self.embed(self.num_classes, h.shape[-1], embedding_init=self.kernel_init,
                               dtype=self.dtype, name="embed")(y)
             logits = logits + jnp.sum(rows * h, axis=-1)
-        logits = logits.astype(jnp.float32)
+        logits = at_least_float32(logits)
         if self.num_classes and self.conditioning == "auxiliary":
             classes = self.dense(self.num_classes, kernel_init=self.kernel_init, dtype=self.dtype,
                                  name="classes")(h)
-            return logits, classes.astype(jnp.float32)
+            return logits, at_least_float32(classes)
         return logits
 
 

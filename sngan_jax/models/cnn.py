@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from sngan_jax.activation_norms import Norm
 from sngan_jax.layers import Layer
+from sngan_jax.losses import at_least_float32
 from sngan_jax.models.blocks import (
     CONCAT_AFTER,
     ConvTranspose,
@@ -97,7 +98,7 @@ class CNNGenerator(nn.Module):
             x = norm_relu(x, i)
         x = self.conv(self.channels, (3, 3), kernel_init=_INIT, dtype=self.dtype, name="conv",
                       **fast_gradients(self.conv))(x)
-        return jnp.tanh(x.astype(jnp.float32))
+        return jnp.tanh(at_least_float32(x))
 
 
 class CNNDiscriminator(nn.Module):

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from sngan_jax.activation_norms import Norm
 from sngan_jax.layers import Layer
+from sngan_jax.losses import at_least_float32
 from sngan_jax.models.blocks import (
     CONCAT_AFTER,
     DiscriminatorBlock,
@@ -108,7 +109,7 @@ class ResNetGenerator(nn.Module):
             x = self.last_norm(name="norm")(x)
         x = self.conv(self.channels, (3, 3), kernel_init=glorot_uniform(), dtype=self.dtype,
                       name="conv", **fast_gradients(self.conv))(nn.relu(x))
-        return jnp.tanh(x.astype(jnp.float32))
+        return jnp.tanh(at_least_float32(x))
 
 
 class ResNetDiscriminator(nn.Module):
