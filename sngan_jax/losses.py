@@ -101,7 +101,7 @@ def classification(class_logits: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def at_least_float32(x: jax.Array) -> jax.Array:
-    """An array in float32, or in its own type where that is wider: bfloat16 loses digits in a sum."""
+    """An array in float32, or in a wider type of its own: bfloat16 loses digits in a sum."""
     return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
 
 

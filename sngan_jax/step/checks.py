@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 Checks = dict[str, Any]  # kind of number -> tree
 
@@ -48,6 +49,11 @@ def flags_of_checks(checks: Checks) -> jax.Array:
     """bool (leaves,): whether a leaf has a value that is not finite."""
     return jnp.stack([~jnp.isfinite(leaf).all() for tree in checks.values()
                       for leaf in named_leaves(tree).values()])
+
+
+def gradient_norm(gradients: Any) -> jax.Array:
+    """The Euclidean norm of all gradients together, a float32 scalar: what is logged of them."""
+    return optax.tree.norm(gradients)
 
 
 def first_raised(flags: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -17,7 +17,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from sngan_jax.losses import classification
 from sngan_jax.regularizers import Update
@@ -27,6 +26,7 @@ from sngan_jax.step.checks import (
     first_raised,
     flags_of_checks,
     generator_checks,
+    gradient_norm,
 )
 from sngan_jax.step.devices import mean_over_devices
 from sngan_jax.step.forward import Collections, Variables, discriminate
@@ -71,7 +71,7 @@ def update_generator(state: TrainState, at: Now, inputs: Inputs, recipe: Recipe
     metrics, gradients, (g_collections, d_collections) = mean_over_devices(
         metrics, gradients, (g_collections, d_collections), recipe)
     metrics |= {"flags": flags_of_checks(generator_checks(g, metrics, gradients)),
-                "g_gradient": optax.tree.norm(gradients)}
+                "g_gradient": gradient_norm(gradients)}
     g = update_player(g, gradients, at.learning_rate, inputs)
     return TrainState(state.iteration, g.replace(**g_collections),
                       d.replace(**d_collections)), metrics
@@ -116,7 +116,7 @@ def update_discriminator(carry: tuple[DiscriminatorState, Collections], i: jax.A
     metrics, gradients, (g_collections, collections) = mean_over_devices(
         metrics, gradients, (g_collections, collections), recipe)
     metrics |= {"flags": flags_of_checks(discriminator_checks(d, metrics, gradients)),
-                "d_gradient": optax.tree.norm(gradients)}
+                "d_gradient": gradient_norm(gradients)}
     d = update_player(d, gradients, at.learning_rate, inputs)
     if recipe.constraint is not None:
         d = d.replace(params=recipe.constraint(d.params))
