@@ -1,5 +1,6 @@
 """Tests compile many small functions and run each a few times: XLA need not optimise them."""
 
+import fcntl
 import os
 import tempfile
 
@@ -13,6 +14,34 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import jax  # noqa: E402  (reads the flags above)
 import pytest  # noqa: E402
+
+from tests.programs import program  # noqa: E402
+
+# A run of four iterations with two checkpoints, of a conditional model, that tests look at.
+FINISHED = {
+    "generator_width": 2, "discriminator_width": 2, "latent_size": 4, "batch_size": 4,
+    "generator_batch_size": 4, "n_dis": 1, "iterations": 4, "log_every": 2, "sample_every": 2,
+    "checkpoint_every": 2, "num_samples": 9, "ema_decay": 0.0, "lr_decay_start": 1.0}
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory):
+    """The workdir of a finished run of `experiments.train`, made once for all workers: read only.
+
+    Beside it, in `finished.txt`, is what the program printed.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    workdir, said = shared / "finished", shared / "finished.txt"
+    with (shared / "finished.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not said.exists():
+            done = program(
+                "experiments.train", "--config=experiments/configs/digits.py:conditional",
+                f"--workdir={workdir}", *(f"--config.{k}={v}" for k, v in FINISHED.items()))
+            assert done.returncode == 0, done.stderr
+            said.write_text(done.stdout)
+    return workdir
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -2,10 +2,7 @@
 
 import hashlib
 import io
-import subprocess
-import sys
 import tarfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +11,7 @@ import tensorflow_datasets as tfds
 from sngan_jax.data import cifar
 from sngan_jax.data.sources import DataError, load
 from sngan_jax.data.streaming import open_stream
+from tests.programs import program
 
 FILES = {"cifar10": ([f"data_batch_{i}.bin" for i in range(1, 6)], ["test_batch.bin"]),
          "cifar100": (["train.bin"], ["test.bin"])}
@@ -112,9 +110,6 @@ def test_wrong_missing_and_damaged_archives_are_sentences(tmp_path, trusted):
 
 
 def test_the_program_looks_in_the_manual_folder(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments.prepare", "--dataset=cifar10",
-         f"--data_dir={tmp_path}"], cwd=Path(__file__).parents[2], text=True, capture_output=True,
-        timeout=120)
+    done = program("experiments.prepare", "--dataset=cifar10", f"--data_dir={tmp_path}")
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert f"{tmp_path}/downloads/manual/cifar-10-binary.tar.gz does not exist" in done.stderr

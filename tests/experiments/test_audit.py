@@ -9,7 +9,7 @@ from PIL import Image
 
 from experiments.configs import digits
 from sngan_jax.train.loop import train
-from tests.experiments.test_programs import program
+from tests.programs import program
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +27,7 @@ def workdir(tmp_path_factory):
 
 
 def test_audit_writes_a_record_a_table_and_a_picture(workdir):
-    done = program("audit", f"--workdir={workdir}", "--num=12", "--ascent_steps=1")
+    done = program("experiments.audit", f"--workdir={workdir}", "--num=12", "--ascent_steps=1")
     assert done.returncode == 0, done.stderr
     record = json.loads((workdir / "audit.json").read_text())
     assert record["iteration"] == 1 and record["commit"] and record["date"]
@@ -52,7 +52,7 @@ def test_audit_writes_a_record_a_table_and_a_picture(workdir):
     (("--workdir=/nowhere",), "/nowhere is not the workdir of a run"),
     (("--out=/dev/null/x", "--num=4"), "/dev/null/x cannot be made")])
 def test_bad_input_is_one_sentence(workdir, arguments, sentence):
-    done = program("audit", f"--workdir={workdir}", *arguments)
+    done = program("experiments.audit", f"--workdir={workdir}", *arguments)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert re.search(re.escape(sentence), line), line
@@ -60,5 +60,5 @@ def test_bad_input_is_one_sentence(workdir, arguments, sentence):
 
 def test_a_run_without_a_checkpoint_is_a_sentence(workdir, tmp_path):
     (tmp_path / "config.json").write_text((workdir / "config.json").read_text())
-    done = program("audit", f"--workdir={tmp_path}")
+    done = program("experiments.audit", f"--workdir={tmp_path}")
     assert done.returncode == 2 and "has no checkpoint yet" in done.stderr

@@ -1,11 +1,8 @@
 """experiments.evaluate as a person runs it: of a run, of two sets of images, with bad input."""
 
 import json
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
+import shutil
 
 import jax
 import numpy as np
@@ -16,17 +13,12 @@ from PIL import Image
 from sngan_jax.data.sources import load
 from sngan_jax.metrics.inception import SIDE, InceptionV3
 from sngan_jax.metrics.inception_weights import FILE
-
-ROOT = Path(__file__).parents[2]
-TINY = ("--config=experiments/configs/digits.py:conditional", "--config.iterations=2",
-        "--config.model=resnet32", "--config.generator_width=2", "--config.discriminator_width=2",
-        "--config.batch_size=4", "--config.generator_batch_size=4", "--config.n_dis=1",
-        "--config.checkpoint_every=1", "--config.ema_decay=0")
+from tests.programs import program
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A folder with a run, images in three forms, and an empty cache."""
+def place(finished_run, tmp_path_factory):
+    """A folder with a copy of the finished run, images in three forms, and an empty cache."""
     folder = tmp_path_factory.mktemp("evaluate")
     digits = load("digits", image_size=8)
     np.savez(folder / "a.npz", images=digits.images[:300], labels=digits.labels[:300])
@@ -36,16 +28,12 @@ def place(tmp_path_factory):
         file = folder / "pictures" / str(digits.labels[i]) / f"{i}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(digits.images[i].repeat(3, -1)).save(file)
-    assert program("train", folder, *TINY, f"--workdir={folder / 'run'}").returncode == 0
+    shutil.copytree(finished_run, folder / "run")
     return folder
 
 
-def program(name, folder, *arguments):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu",
-                   "SNGAN_JAX_CACHE": str(folder / "cache")}
-    environment.pop("XLA_FLAGS", None)
-    return subprocess.run([sys.executable, "-m", f"experiments.{name}", *arguments], cwd=ROOT,
-                          env=environment, text=True, capture_output=True, timeout=500)
+def run(name, folder, *arguments):
+    return program(f"experiments.{name}", *arguments, timeout=500, SNGAN_JAX_CACHE=folder / "cache")
 
 
 def records(file):
@@ -55,31 +43,31 @@ def records(file):
 @pytest.mark.slow
 def test_each_and_the_best_checkpoint_of_a_run(place):
     out = place / "run.jsonl"
-    for checkpoint, rows in (("each", 2), ("best", 1), ("2", 1)):
-        done = program("evaluate", place, f"--workdir={place / 'run'}", "--extractor=classifier",
-                       "--metrics=fcd,intra_fcd,classes", "--num_fake=60", "--num_real=300",
-                       f"--checkpoint={checkpoint}", f"--scores={out}")
+    for checkpoint, rows in (("each", 2), ("best", 1), ("4", 1)):
+        done = run("evaluate", place, f"--workdir={place / 'run'}", "--extractor=classifier",
+                   "--metrics=fcd,intra_fcd,classes", "--num_fake=60", "--num_real=300",
+                   f"--checkpoint={checkpoint}", f"--scores={out}")
         assert done.returncode == 0, done.stderr
-        assert len(re.findall(r"60 +[12] +no +running +300 of digits +train", done.stdout)) == rows
+        assert len(re.findall(r"60 +[24] +no +running +300 of digits +train", done.stdout)) == rows
     one, two, best, last = records(out)
-    assert [r["fake"]["iteration"] for r in (one, two, last)] == [1, 2, 2]
+    assert [r["fake"]["iteration"] for r in (one, two, last)] == [2, 4, 4]
     assert best["scores"]["fcd"] == min(r["scores"]["fcd"] for r in (one, two))
-    assert best["best_of"] == [1, 2] and best["best_by"] == "fcd"
+    assert best["best_of"] == [2, 4] and best["best_by"] == "fcd"
     assert last["scores"] == two["scores"] and len(two["scores"]["intra_fcd_of_class"]) == 10
     assert "class_agreement" in two["scores"]
 
 
 def test_two_sets_of_images(place):
     out = place / "pairs.jsonl"
-    done = program("evaluate", place, f"--images={place / 'b.npz'}", f"--against={place / 'a.npz'}",
-                   "--extractor=classifier", "--metrics=fcd,kcd,prdc,cs", "--num_fake=200",
-                   f"--scores={out}", f"--save_statistics={place / 'stored.npz'}")
+    done = run("evaluate", place, f"--images={place / 'b.npz'}", f"--against={place / 'a.npz'}",
+               "--extractor=classifier", "--metrics=fcd,kcd,prdc,cs", "--num_fake=200",
+               f"--scores={out}", f"--save_statistics={place / 'stored.npz'}")
     assert done.returncode == 0, done.stderr
     (record,) = records(out)
     assert record["scores"]["precision"] > 0.3 and record["n_score"] == 200
-    done = program("evaluate", place, f"--images={place / 'b.npz'}", f"--scores={out}",
-                   f"--against={place / 'stored.npz'}", "--extractor=classifier", "--num_fake=200",
-                   "--metrics=fcd", f"--classifier_data={place / 'a.npz'}")
+    done = run("evaluate", place, f"--images={place / 'b.npz'}", f"--scores={out}",
+               f"--against={place / 'stored.npz'}", "--extractor=classifier", "--num_fake=200",
+               "--metrics=fcd", f"--classifier_data={place / 'a.npz'}")
     assert done.returncode == 0, done.stderr
     again = records(out)[-1]
     assert again["scores"]["fcd"] == pytest.approx(record["scores"]["fcd"], rel=1e-6)
@@ -97,7 +85,7 @@ def test_two_sets_of_images(place):
     (("--workdir={}/run", "--num_real=2000", "--extractor=classifier"),
      "protocol free needs 2,000 images, and digits, split 'train', has 1,797"),
     (("--workdir={}/run", "--ema=yes", "--extractor=classifier"), "kept no moving average"),
-    (("--workdir={}/run", "--checkpoint=7", "--extractor=classifier"), "the iterations 1, 2"),
+    (("--workdir={}/run", "--checkpoint=7", "--extractor=classifier"), "the iterations 2, 4"),
     (("--workdir={}/run", "--checkpoint=best", "--extractor=classifier", "--metrics=prdc"),
      "prdc is no single number"),
     (("--workdir={}/none", "--extractor=classifier"), "not the workdir of a run"),
@@ -114,7 +102,7 @@ def test_two_sets_of_images(place):
     (("--images=digits", "--against=digits", "--extractor=resnet"), "extractor"),
 ])
 def test_bad_input_is_one_sentence(place, arguments, sentence):
-    done = program("evaluate", place, *(text.format(place) for text in arguments))
+    done = run("evaluate", place, *(text.format(place) for text in arguments))
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
@@ -134,9 +122,9 @@ def test_all_scores_by_inception_of_random_weights(place):
         for k, v in flatten_dict(shapes["params"]).items()})
     out = place / "inception.jsonl"
     try:
-        done = program("evaluate", place, f"--workdir={place / 'run'}", "--num_real=20",
-                       "--num_fake=20", "--metrics=fid,is,kid,prdc", "--splits=2",
-                       f"--scores={out}", "--batch_size=8")
+        done = run("evaluate", place, f"--workdir={place / 'run'}", "--num_real=20",
+                   "--num_fake=20", "--metrics=fid,is,kid,prdc", "--splits=2",
+                   f"--scores={out}", "--batch_size=8")
         assert done.returncode == 0, done.stderr
         (record,) = records(out)
         assert record["extractor"] == "inception-2015-12-05" and record["resize"] == "tf1"
@@ -144,9 +132,9 @@ def test_all_scores_by_inception_of_random_weights(place):
                                          "recall", "density", "coverage"}
         assert all(np.isfinite(value) for value in record["scores"].values())
         assert "warning: an FID of 20 images" in done.stderr
-        done = program("evaluate", place, f"--images={place / 'pictures'}", "--batch_size=8",
-                       f"--against={place / 'b.npz'}", "--num_real=20", f"--scores={out}",
-                       "--image_size=16", "--resize=half_pixel")
+        done = run("evaluate", place, f"--images={place / 'pictures'}", "--batch_size=8",
+                   f"--against={place / 'b.npz'}", "--num_real=20", f"--scores={out}",
+                   "--image_size=16", "--resize=half_pixel")
         assert done.returncode == 0, done.stderr
         assert records(out)[-1]["fake"]["n"] == 40
     finally:
@@ -159,6 +147,6 @@ def test_all_scores_by_inception_of_random_weights(place):
     ("compare_inception", ("--torchscript=none.pt", "--images=digits"),
      "PyTorch is not installed|none.pt is not a file")])
 def test_bad_input_of_the_comparisons(place, name, arguments, sentence):
-    done = program(name, place, *(text.format(place) for text in arguments))
+    done = run(name, place, *(text.format(place) for text in arguments))
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert re.search(sentence, done.stderr.splitlines()[-1])

@@ -1,66 +1,57 @@
 """The programs as a person runs them: exit status, one sentence for bad input, files."""
 
 import json
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).parents[2]
-TINY = ("--config=experiments/configs/digits.py:conditional", "--config.iterations=2",
-        "--config.model=resnet32", "--config.generator_width=2", "--config.discriminator_width=2",
-        "--config.batch_size=4", "--config.generator_batch_size=4", "--config.n_dis=1")
+from tests.programs import program
 
-
-def program(name, *arguments):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
-    environment.pop("XLA_FLAGS", None)
-    return subprocess.run([sys.executable, "-m", f"experiments.{name}", *arguments], cwd=ROOT,
-                          env=environment, text=True, capture_output=True, timeout=300)
+CONFIG = "--config=experiments/configs/digits.py:conditional"
 
 
 @pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    done = program("train", *TINY, f"--workdir={folder}")
-    assert done.returncode == 0, done.stderr
-    assert "digits: 1,797 images of 8x8x1" in done.stdout
-    return folder
+def workdir(finished_run, tmp_path_factory):
+    """A copy of the finished run, for programs that write into it."""
+    return shutil.copytree(finished_run, tmp_path_factory.mktemp("run") / "run")
+
+
+def test_train_says_what_it_trains_on(finished_run):
+    said = finished_run.with_name("finished.txt").read_text()
+    assert "digits: 1,797 images of 8x8x1" in said
 
 
 def test_sample_writes_arrays_and_a_grid(workdir):
-    done = program("sample", f"--workdir={workdir}", "--num=23")
+    done = program("experiments.sample", f"--workdir={workdir}", "--num=23")
     assert done.returncode == 0, done.stderr
-    with np.load(workdir / "samples-2.npz") as file:
+    with np.load(workdir / "samples-4.npz") as file:
         assert file["images"].shape == (23, 8, 8, 1) and file["images"].dtype == np.uint8
         assert file["labels"].tolist() == [i % 10 for i in range(23)]
-    with Image.open(workdir / "samples-2.png") as picture:
+    with Image.open(workdir / "samples-4.png") as picture:
         assert picture.size[0] > 400
 
 
-WALK = ("sample", "--rows=3", "--seed=4")
+WALK = ("experiments.sample", "--rows=3", "--seed=4")
 
 
 def test_walks_between_latents_and_classes(workdir):
     done = program(*WALK, f"--workdir={workdir}", "--interpolate=5")
     assert done.returncode == 0 and "3 walks of 5 steps" in done.stdout, done.stderr
-    done = program("sample", f"--workdir={workdir}", "--morph=all", "--steps=3")
+    done = program("experiments.sample", f"--workdir={workdir}", "--morph=all", "--steps=3")
     assert done.returncode == 0, done.stderr
-    with np.load(workdir / "interpolation-2.npz") as file:
-        assert file["images"].shape == (15, 8, 8, 1) and file["z"].shape == (15, 128)
+    with np.load(workdir / "interpolation-4.npz") as file:
+        assert file["images"].shape == (15, 8, 8, 1) and file["z"].shape == (15, 4)
         assert file["labels"].tolist() == [0] * 5 + [1] * 5 + [2] * 5
         rows = file["z"].reshape(3, 5, -1)
         np.testing.assert_allclose(rows[:, 2], (rows[:, 0] + rows[:, 4]) / 2, atol=1e-6)
-    with np.load(workdir / "morph-2.npz") as file:
+    with np.load(workdir / "morph-4.npz") as file:
         assert file["weights"].shape == (30, 10)
         assert file["weights"][-3:].argmax(1)[[0, 2]].tolist() == [9, 0]
         assert (np.ptp(file["z"].reshape(10, 3, -1), axis=1) == 0).all()
-    for name, size in (("interpolation-2", (252, 152)), ("morph-2", (152, 502))):
+    for name, size in (("interpolation-4", (252, 152)), ("morph-4", (152, 502))):
         with Image.open(workdir / f"{name}.png") as picture:
             assert picture.size == size
 
@@ -86,9 +77,7 @@ WRONG_WALKS = [
 
 def test_walks_that_cannot_be_are_sentences(workdir):
     arguments = [(f"--workdir={workdir}", *given) for given, _ in WRONG_WALKS]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.experiments.sample_script", json.dumps(arguments)],
-        cwd=ROOT, text=True, capture_output=True, timeout=300)
+    done = program("tests.experiments.sample_script", json.dumps(arguments))
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
     for (given, sentence), words in zip(WRONG_WALKS, said, strict=True):
@@ -96,7 +85,7 @@ def test_walks_that_cannot_be_are_sentences(workdir):
 
 
 def test_check_digits_prints_a_record(workdir):
-    done = program("check_digits", f"--workdir={workdir}", "--num=50")
+    done = program("experiments.check_digits", f"--workdir={workdir}", "--num=50")
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout.splitlines()[-1])
     assert sum(record["class_share"]) == pytest.approx(1, abs=1e-3)
@@ -115,7 +104,7 @@ def test_check_digits_prints_a_record(workdir):
     (("stray",), "unexpected argument 'stray'"),
 ])
 def test_bad_input_is_one_sentence_and_status_2(arguments, sentence, tmp_path):
-    done = program("train", *TINY, f"--workdir={tmp_path / 'run'}", *arguments)
+    done = program("experiments.train", CONFIG, f"--workdir={tmp_path / 'run'}", *arguments)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
@@ -123,7 +112,7 @@ def test_bad_input_is_one_sentence_and_status_2(arguments, sentence, tmp_path):
 
 
 def test_a_missing_workdir_is_a_sentence():
-    done = program("sample", "--workdir=/nowhere")
+    done = program("experiments.sample", "--workdir=/nowhere")
     assert done.returncode == 2 and "is not the workdir of a run" in done.stderr
-    done = program("sample")
+    done = program("experiments.sample")
     assert done.returncode == 2 and "--workdir is missing" in done.stderr

@@ -1,6 +1,7 @@
 """Scores while a run trains."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -47,7 +48,6 @@ def test_a_resumed_run_has_no_record_twice(tmp_path):
     own = {**before[1], "while_training": False}
     with (tmp_path / "scores.jsonl").open("a") as file:
         file.write(json.dumps(own) + "\n" + '{"scores": {"fc')
-    import shutil
     shutil.rmtree(tmp_path / "checkpoints" / "4")
     train(tiny(iterations=4, **EVERY), tmp_path)
     after = records(tmp_path)
@@ -68,11 +68,11 @@ def test_what_cannot_be_scored_is_said_before_training(tmp_path, changes, messag
     assert not (tmp_path / "metrics.jsonl").exists() or not (tmp_path / "metrics.jsonl").read_text()
 
 
-def test_older_runs_go_on_without_the_new_fields(tmp_path):
-    train(tiny(iterations=2), tmp_path)
+def test_older_runs_go_on_without_the_new_fields(finished_run, tmp_path):
+    shutil.copytree(finished_run, tmp_path, dirs_exist_ok=True)
     config = json.loads((tmp_path / "config.json").read_text())
     for name in list(config):
         if name.startswith("evaluate_"):
             del config[name]
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert train(tiny(iterations=2), tmp_path)
+    assert train(tiny(conditional=True, ema_decay=0.0), tmp_path)

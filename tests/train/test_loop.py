@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 
 import jax
@@ -14,26 +15,24 @@ from sngan_jax.errors import UserError
 from sngan_jax.train.loop import train
 from sngan_jax.train.restore import restore_run
 from sngan_jax.train.workdir import read_metrics
+from tests.conftest import FINISHED
 from tests.train.tensorboard_reader import scalars
 
 
 def tiny(**changes):
     config = digits.get_config()
-    config.update({
-        "generator_width": 2, "discriminator_width": 2, "latent_size": 4, "batch_size": 4,
-        "generator_batch_size": 4, "iterations": 4, "log_every": 2, "sample_every": 2,
-        "checkpoint_every": 2, "num_samples": 9, "ema_decay": 0.5, **changes})
+    config.update({**FINISHED, "ema_decay": 0.5, **changes})
     return config
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("runs") / "digits"
-    assert train(tiny(conditional=True), workdir)
-    return workdir
+@pytest.fixture
+def finished(finished_run, tmp_path):
+    """A copy of the finished run, to go on with."""
+    return shutil.copytree(finished_run, tmp_path / "finished")
 
 
-def test_the_workdir_holds_the_run(finished):
+def test_the_workdir_holds_the_run(finished_run):
+    finished = finished_run
     assert json.loads((finished / "config.json").read_text())["generator_width"] == 2
     environment = json.loads((finished / "environment.json").read_text())
     assert environment["packages"]["jax"] == jax.__version__ and environment["devices"]
@@ -50,25 +49,22 @@ def test_the_workdir_holds_the_run(finished):
         {row["iteration"]: row["d_loss"] for row in rows}, rel=1e-5)
 
 
-def test_a_resumed_run_is_the_run_never_stopped(finished, tmp_path):
-    config = tiny(conditional=True, iterations=2, lr_decay_start=1.0)
-    straight = tiny(conditional=True, lr_decay_start=1.0)
-    train(straight, tmp_path / "straight")
-    train(config, tmp_path / "resumed")
+def test_a_resumed_run_is_the_run_never_stopped(finished_run, tmp_path):
+    straight = tiny(conditional=True, ema_decay=0.0)  # the finished run's
+    train(tiny(conditional=True, ema_decay=0.0, iterations=2), tmp_path)
     with pytest.raises(UserError, match=r"iterations: 2 there, 4 here"):
-        train(straight, tmp_path / "resumed")
-    train(straight, tmp_path / "resumed", accept_changes=True)
-    a, b = (restore_run(tmp_path / name) for name in ("straight", "resumed"))
+        train(straight, tmp_path)
+    train(straight, tmp_path, accept_changes=True)
+    a, b = (restore_run(workdir) for workdir in (finished_run, tmp_path))
     assert a.iteration == b.iteration == 4
     jax.tree.map(np.testing.assert_array_equal, a.state, b.state)
-    assert ([row["d_loss"] for row in read_metrics(tmp_path / "resumed") if row["iteration"] == 4]
-            == [row["d_loss"] for row in read_metrics(tmp_path / "straight")
-                if row["iteration"] == 4])
+    last, resumed = (read_metrics(workdir)[-1] for workdir in (finished_run, tmp_path))
+    assert last["iteration"] == 4 and last["d_loss"] == resumed["d_loss"]
 
 
 def test_a_finished_run_is_not_trained_again(finished, capsys):
     before = (finished / "metrics.jsonl").read_text()
-    assert train(tiny(conditional=True), finished)
+    assert train(tiny(conditional=True, ema_decay=0.0), finished)
     assert "nothing left to do" in capsys.readouterr().out
     assert (finished / "metrics.jsonl").read_text() == before
 
@@ -127,8 +123,8 @@ def test_lines_of_a_run_cut_off_after_its_checkpoint_are_dropped(tmp_path):
     assert read_metrics(tmp_path)[2]["d_loss"] != 0
 
 
-def test_restored_run_samples_what_is_asked(finished):
-    run = restore_run(finished)
+def test_restored_run_samples_what_is_asked(finished_run):
+    run = restore_run(finished_run)
     labels = np.array([3, 1, 4, 1, 5], np.int32)
     images = run.sample(labels, seed=1)
     assert images.shape == (5, 8, 8, 1) and images.dtype == np.uint8
@@ -137,11 +133,11 @@ def test_restored_run_samples_what_is_asked(finished):
     assert (run.sample(labels, seed=2) != images).any()
 
 
-def test_restoring_what_is_not_there_is_a_sentence(finished, tmp_path):
+def test_restoring_what_is_not_there_is_a_sentence(finished_run, tmp_path):
     with pytest.raises(UserError, match="is not the workdir of a run"):
         restore_run(tmp_path)
     with pytest.raises(UserError, match="no checkpoint of iteration 3; it has: 2, 4"):
-        restore_run(finished, 3)
+        restore_run(finished_run, 3)
 
 
 @pytest.mark.parametrize(("changes", "sentence"), [
