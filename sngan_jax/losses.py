@@ -100,7 +100,7 @@ def classification(class_logits: jax.Array, y: jax.Array) -> jax.Array:
 
 def _float32(logits: jax.Array) -> jax.Array:
     # A mean over a batch loses digits in bfloat16.
-    return jnp.asarray(logits, jnp.float32)
+    return jnp.asarray(logits, jnp.promote_types(jnp.result_type(logits), jnp.float32))
 
 
 LOSSES: dict[str, Loss] = {

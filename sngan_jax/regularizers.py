@@ -50,8 +50,8 @@ def gradient_penalty(logits: Callable[[jax.Array], jax.Array], real: jax.Array, 
     """
     epsilon = epsilon.reshape(-1, *(1,) * (real.ndim - 1))
     x = epsilon * real + (1 - epsilon) * fake
-    gradient = jax.grad(lambda x: jnp.sum(logits(x).astype(jnp.float32)))(x)
-    squares = jnp.sum(gradient.astype(jnp.float32) ** 2, axis=tuple(range(1, x.ndim)))
+    gradient = jax.grad(lambda x: jnp.sum(_wide(logits(x))))(x)
+    squares = jnp.sum(_wide(gradient) ** 2, axis=tuple(range(1, x.ndim)))
     # The root has no derivative at zero, where a discriminator may begin.
     lengths = jnp.sqrt(jnp.maximum(squares, 1e-24))
     return jnp.mean((lengths - 1) ** 2)
@@ -69,14 +69,19 @@ def orthonormal_penalty(params: Any) -> jax.Array:
     W is the (rest, outputs) matrix of a layer, or its transpose, whichever makes W'W the smaller:
     the two values differ by a constant, and only the smaller can be zero. float32 scalar.
     """
-    total = jnp.zeros((), jnp.float32)
+    total: jax.Array | float = 0.0
     for weight in weights(params):
-        matrix = weight.astype(jnp.float32).reshape(-1, weight.shape[-1])
+        matrix = _wide(weight).reshape(-1, weight.shape[-1])
         if matrix.shape[0] < matrix.shape[1]:
             matrix = matrix.T
         gram = matrix.T @ matrix
-        total += jnp.sum((gram - jnp.eye(len(gram))) ** 2)
-    return total
+        total += jnp.sum((gram - jnp.eye(len(gram), dtype=gram.dtype)) ** 2)
+    return jnp.asarray(total)
+
+
+def _wide(x: jax.Array) -> jax.Array:
+    """In float32; float64 stays."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def clip_weights(params: Any, bound: float) -> Any:

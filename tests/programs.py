@@ -82,7 +82,7 @@ def _serve() -> None:
     import sngan_jax.metrics.choice
     import sngan_jax.metrics.evaluate
     import sngan_jax.train.loop
-    import sngan_jax.train.restore
+    import sngan_jax.train.restore  # noqa: F401
 
     for line in sys.stdin:
         if not (child := os.fork()):

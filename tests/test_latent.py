@@ -16,6 +16,7 @@ from sngan_jax.normalization import BatchNorm, ConditionalBatchNorm
 from sngan_jax.sampling import NotFiniteError, images_of, sample_images
 from sngan_jax.train.state import GeneratorState
 from sngan_jax.train.step import AXIS, sample_latents
+from tests.compare import assert_same_images
 
 A, B = np.random.default_rng(0).standard_normal((2, 3, 8)).astype(np.float32)
 CONFIG = SimpleNamespace(latent_size=5, latent="normal", bn_evaluation="running", bn_decay=0.9)
@@ -85,8 +86,8 @@ def test_the_ends_of_a_morph_are_the_classes(conditional):
     morph = images_of(*conditional, jnp.repeat(z, 5, 0), jnp.tile(walk, (3, 1)), CONFIG)
     morph = morph.reshape(3, 5, 8, 8, 1)
     assert (classes[0] != classes[1]).any()
-    np.testing.assert_array_equal(morph[:, 0], classes[0])
-    np.testing.assert_array_equal(morph[:, -1], classes[1])
+    assert_same_images(morph[:, 0], classes[0])
+    assert_same_images(morph[:, -1], classes[1])
 
 
 def test_a_mixture_of_classes_is_the_class_of_the_mixed_rows(conditional):
@@ -102,14 +103,13 @@ def test_a_mixture_of_classes_is_the_class_of_the_mixed_rows(conditional):
     for mode in ("running", "batch") if isinstance(g, ResNetGenerator) else ("running",):
         got = images_of(g, state, z, weights, CONFIG, bn_mode=mode)
         want = images_of(g, rows, z, jnp.zeros(2, jnp.int32), CONFIG, bn_mode=mode)
-        assert np.abs(got.astype(int) - want).max() <= 1
+        assert_same_images(got, want)
 
 
 def test_the_images_of_latents_are_those_that_are_sampled(conditional):
     labels = np.array([0, 3, 1], np.int32)
     z = sample_latents(example_keys(jax.random.key(4), 0, 3), 5)
     sampled = sample_images(*conditional, jax.random.key(4), labels, CONFIG)
-    np.testing.assert_allclose(images_of(*conditional, z, labels, CONFIG).astype(int), sampled,
-                               atol=1)
+    assert_same_images(images_of(*conditional, z, labels, CONFIG), sampled)
     with pytest.raises(NotFiniteError, match="take an earlier checkpoint"):
         images_of(*conditional, z * jnp.nan, labels, CONFIG)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 SIDE = 4  # of their images
@@ -29,3 +30,9 @@ class SmallDiscriminator(nn.Module):
         x = self.conv(4, (3, 3), strides=2, name="conv2")(x)
         x = nn.relu(x if self.norm is None else self.norm(name="norm")(x))
         return self.dense(1, name="dense")(x.sum((1, 2)))[:, 0]
+
+
+def in_float64(tree):
+    """The same with every float32 array in float64; JAX's x64 mode must be on."""
+    return jax.tree.map(
+        lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)

@@ -17,6 +17,7 @@ from sngan_jax.sampling import BN_MODES
 from sngan_jax.train.feed import all_devices, feed, gathered, own_part, own_places, positions
 from sngan_jax.train.restore import restore_run
 from sngan_jax.train.workdir import read_metrics
+from tests.compare import assert_same_losses
 from tests.train.processes import environment, start, wait
 
 SCRIPT = Path(__file__).with_name("devices_script.py")
@@ -29,46 +30,34 @@ def on_devices(*methods):
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
-def check_equal(result):
-    """Losses and arrays to 1e-5, of the size of a run's losses and of the norm of an array.
+# Of what is smaller, in float64, nothing is compared: gradients that are zero but for rounding, and
+# the steps that Adam, whose epsilon is 1e-8, makes of them.
+ROUNDING = {".params": 1e-11, ".batch_stats": 1e-11, ".opt_state.mu": 1e-14, ".opt_state.nu": 1e-26}
 
-    Not the biases that batch norm takes out again: their gradients are exactly zero, the rounding
-    of them is not, and Adam makes a full step of any gradient. What follows them in the running
-    means can differ by those steps only.
-    """
+
+def check_equal(result):
+    """Losses and every array of the state, to 1e-8 of its size."""
     losses = {n: np.array(values) for n, values in result["losses"].items()}
     assert losses["1"].shape == (20, 2) and np.isfinite(losses["1"]).all()
-    idle = {f".{player}.{kind}{name}" for player, names in result["idle"].items()
-            for name in names for kind in ("params", "opt_state.mu", "opt_state.nu")}
-    assert all(name.endswith("['bias']") for name in idle)
     for n in ("2", "4", "8"):
-        np.testing.assert_allclose(losses[n], losses["1"], rtol=1e-5,
-                                   atol=1e-5 * np.abs(losses["1"]).max())
+        np.testing.assert_allclose(losses[n], losses["1"], rtol=1e-8,
+                                   atol=1e-8 * np.abs(losses["1"]).max())
         for name, (relative, most) in result["distances"][n].items():
-            if name in idle:
-                continue
-            if "batch_stats" in name and name.endswith("['mean']") and relative > 1e-5:
-                assert most < 20 * 2e-4 * 5, name
-                continue
-            if name.endswith("['dense']['bias']") and most < 1e-6:
-                continue  # one number of D, whose gradient is the difference of two means
-            assert relative < 1e-5, f"{result['method']}, {n} devices: {name} by {relative}"
-    return idle
+            rounding = max((limit for kind, limit in ROUNDING.items() if kind in name), default=0)
+            assert relative < 1e-8 or most <= rounding, (
+                f"{result['method']}, {n} devices: {name} by {relative}, at most {most}")
 
 
 @pytest.mark.slow
 def test_spectral_normalisation_with_synchronised_batch_norm():
     """And with batch norm per device, which is another function, and the same on all devices."""
     together, alone = on_devices("sn", "sn,device")
-    idle = check_equal(together)
-    assert {name for name in idle if ".params" in name} == {
-        f".generator.params['block1']['{layer}']['bias']" for layer in ("conv1", "conv2",
-                                                                        "shortcut")}
+    check_equal(together)
     images = together["samples"]
     for mode in BN_MODES:
         assert np.shape(images["1"][mode]) == (24, 4)
         np.testing.assert_allclose(images["8"][mode], images["1"][mode], atol=1)
-    np.testing.assert_allclose(alone["losses"]["1"], together["losses"]["1"], rtol=1e-4)
+    np.testing.assert_allclose(alone["losses"]["1"], together["losses"]["1"], rtol=1e-8)
     assert np.isfinite(alone["losses"]["8"]).all()
     assert np.abs(np.subtract(alone["losses"]["8"], alone["losses"]["1"])).max() > 1e-3
 
@@ -94,9 +83,7 @@ def test_a_run_on_eight_devices_goes_on_on_one_and_on_four(tmp_path):
     rows = {count: read_metrics(tmp_path / str(count)) for count in (1, 4, 8)}
     assert [row["iteration"] for row in rows[8]] == list(range(1, 9))
     for count in (1, 4):
-        for row, expected in zip(rows[count], rows[8], strict=True):
-            for loss in ("d_loss", "g_loss"):
-                assert row[loss] == pytest.approx(expected[loss], rel=1e-5)
+        assert_same_losses(rows[count], rows[8])
     shapes = {count: jax.tree.map(np.shape, restore_run(tmp_path / str(count)).state)
               for count in (1, 4, 8)}
     assert shapes[1] == shapes[4] == shapes[8]
