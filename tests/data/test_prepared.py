@@ -13,8 +13,6 @@ from PIL import Image
 from sngan_jax.data.sources import DataError, load
 from tests.data.tiny_tfds import TinyPng, TinyTensor, tiny_images
 
-HAS_TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
-
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
@@ -93,7 +91,7 @@ class TestReading:
         monkeypatch.setenv("TFDS_DATA_DIR", str(root))
         assert len(load("tfds:tiny_tensor", image_size=8)) == 12
 
-    @pytest.mark.skipif(not HAS_TENSORFLOW, reason="needs TensorFlow")
+    @pytest.mark.peers
     def test_tfrecord_equals_array_record(self, root, tmp_path):
         TinyPng(data_dir=tmp_path, file_format="tfrecord").download_and_prepare()
         for split in ("train", "train[:50%]", "unlabelled"):

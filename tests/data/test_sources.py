@@ -253,6 +253,7 @@ class TestIdx:
         with pytest.raises(DataError, match="no split 'val': there are 'train' and 'test'"):
             load(f"idx:{tmp_path}", image_size=8, split="val")
 
+    @pytest.mark.slow
     @pytest.mark.skipif(not FASHION_MNIST.is_dir(), reason="needs Debian's dataset-fashion-mnist")
     def test_fashion_mnist(self):
         data = load(f"idx:{FASHION_MNIST}", image_size=28, split="test")
