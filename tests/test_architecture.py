@@ -81,17 +81,11 @@ def test_no_lower_room_imports_a_higher_one():
     assert list(wrong_ways(sources(), rooms(PAGE.read_text()))) == []
 
 
-@pytest.mark.parametrize("module, line, sentence", [
-    ("spectral", "from sngan_jax.layers import normalized", "room arrays.*room layers"),
-    ("models.cnn", "def f():\n    import sngan_jax.train.loop", "room networks.*room run"),
-    ("metrics.kid", "from sngan_jax.train import workdir", "room metrics.*room run"),
-    ("train.loop", "from experiments.configs import digits", "room run.*room programs"),
-])
-def test_a_wrong_import_is_found(module, line, sentence):
+def test_a_wrong_import_is_found():
     texts = dict(sources())
-    texts[f"sngan_jax.{module}"] += f"\n{line}\n"
+    texts["sngan_jax.models.cnn"] += "\ndef f():\n    import sngan_jax.train.loop\n"
     found = list(wrong_ways(texts, rooms(PAGE.read_text())))
-    assert len(found) == 1 and re.search(sentence, found[0])
+    assert len(found) == 1 and re.search("room networks.*room run", found[0])
 
 
 def test_a_module_without_a_room_is_found():
@@ -109,11 +103,3 @@ def test_no_module_imports_itself_over_others():
         for name in leaves:
             del graph[name]
     assert not graph, f"these modules import each other in a circle: {sorted(graph)}"
-
-
-def test_the_picture_shows_the_rooms():
-    """Every room of the table but `analysis` and `programs` is a box of the picture by its name."""
-    picture = (PAGE.parent / "images" / "architecture.svg").read_text()
-    for room, _ in rooms(PAGE.read_text()):
-        if room not in ("analysis", "programs"):
-            assert f'class="t">{room}</text>' in picture

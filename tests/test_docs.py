@@ -106,12 +106,6 @@ def test_the_functions_that_train_do(tmp_path):
             assert any(file.startswith(name.rstrip(".")) for file in files), f"no {name} there"
 
 
-def test_worked_examples_are_short():
-    for page in ("CONTRIBUTING.md", "docs/extend.md"):
-        for block in blocks(ROOT / page):
-            assert len(block.splitlines()) < 40
-
-
 def command_lines(page):
     """The lines of shell that a page tells to type."""
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)

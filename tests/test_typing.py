@@ -1,4 +1,4 @@
-"""mypy finds nothing in the library, and knows its layers in a program that uses it."""
+"""mypy knows the library's layers in a program that uses it; `mypy sngan_jax` is a line of CI."""
 
 import os
 import subprocess
@@ -69,18 +69,14 @@ def mypy(*arguments, cwd, cache, **environment):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_the_library_and_a_program_that_uses_it(tmp_path):
-    cache = tmp_path / "cache"
-    found, errors = mypy("sngan_jax", cwd=ROOT, cache=cache)
-    assert found[-1:] and found[-1].startswith("Success: no issues"), "\n".join(found) + errors
-
+def test_a_program_that_uses_the_library(tmp_path):
     program = tmp_path / "program"
     program.mkdir()
     (program / "user.py").write_text(USER)
     (program / "wrong.py").write_text(WRONG)
     exec(compile(USER, "user.py", "exec"), {"__name__": "user"})
     # As an installed package, which is believed only where it has a py.typed.
-    found, errors = mypy("--strict", "user.py", "wrong.py", cwd=program, cache=cache,
+    found, errors = mypy("--strict", "user.py", "wrong.py", cwd=program, cache=tmp_path / "cache",
                          PYTHONPATH=str(ROOT))
     lines = {int(line.split(":")[1]) for line in found if line.startswith("wrong.py:")}
     assert lines == {5, 6, 7, 8, 9, 10}, "\n".join(found) + errors

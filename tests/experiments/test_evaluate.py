@@ -33,7 +33,8 @@ def place(finished_run, tmp_path_factory):
 
 
 def run(name, folder, *arguments):
-    return program(f"experiments.{name}", *arguments, timeout=500, SNGAN_JAX_CACHE=folder / "cache")
+    module = "tests.experiments.quick_evaluate" if name == "evaluate" else f"experiments.{name}"
+    return program(module, *arguments, timeout=500, SNGAN_JAX_CACHE=folder / "cache")
 
 
 def records(file):

@@ -49,7 +49,7 @@ def tiny_config(**changes: Any) -> Any:
 
 def environment() -> dict[str, str]:
     """Of the processes: one device, and the harness's own cache of compiled programs."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "NPROC": "32"}
+    return {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
 
 
 def start(workdir: Path, *, log: Path | None = None, **changes: Any) -> subprocess.Popen:

@@ -24,10 +24,11 @@ def free_port() -> int:
 
 
 def environment(devices: int) -> dict[str, str]:
-    """Of a process with so many simulated devices."""
+    """Of a process with so many simulated devices, each of which needs a thread of its own."""
     flags = [f for f in os.environ["XLA_FLAGS"].split() if "device_count" not in f]
     flags.append(f"--xla_force_host_platform_device_count={devices}")
-    return {**os.environ, "XLA_FLAGS": " ".join(flags), "NPROC": "32", "JAX_PLATFORMS": "cpu",
+    return {**os.environ, "XLA_FLAGS": " ".join(flags), "JAX_PLATFORMS": "cpu",
+            **({"NPROC": "32"} if devices > 1 else {}),
             "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
 
 
