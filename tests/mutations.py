@@ -68,7 +68,7 @@ def mutations(file: str, source: str) -> list[Mutation]:
     for node in _code(ast.parse(source)):
         new = None
         match node:
-            case ast.BinOp(left, ast.Add() | ast.Sub() as op, right):
+            case ast.BinOp(left, ast.Add() | ast.Sub() as op, _):
                 sign = "-" if isinstance(op, ast.Add) else "+"
                 # The right side keeps its brackets.
                 rest = data[place(left)[1]:place(node)[1]].decode()
