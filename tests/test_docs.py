@@ -1,11 +1,8 @@
 """The documentation is true: its code runs, its commands parse, its links and tables hold."""
 
 import configparser
-import json
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +18,7 @@ from sngan_jax.methods import METHODS
 from sngan_jax.metrics import scores
 from sngan_jax.models.resnet import RESNETS
 from sngan_jax.train.workdir import read_metrics
+from tests.programs import program
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")})
@@ -141,13 +139,9 @@ def test_every_command_is_accepted_by_its_program():
     commands = {command for page in PAGES for command in programs(page) if "=" in command}
     commands |= {"experiments.sample --workdir=runs/digits --num_samples=5"}  # wrong: must be found
     assert len(commands) > 40
-    result = subprocess.run(
-        [sys.executable, "-m", "tests.commands"], input=json.dumps(sorted(commands)), text=True,
-        capture_output=True, timeout=300, cwd=ROOT)
-    assert result.returncode == 0, result.stderr
-    refused = result.stdout.splitlines()
-    assert [line.split(":")[0] for line in refused if line.startswith("experiments.")] == [
-        "experiments.sample --workdir=runs/digits --num_samples=5"], result.stdout
+    refused = {command: said for command in sorted(commands)
+               if (said := program("tests.commands", command)).returncode}
+    assert list(refused) == ["experiments.sample --workdir=runs/digits --num_samples=5"], refused
 
 
 def test_every_program_and_extra_that_is_named_is_there():
@@ -168,10 +162,9 @@ def test_every_program_and_extra_that_is_named_is_there():
 @pytest.mark.slow
 def test_the_dry_run_of_a_table(tmp_path):
     command = next(c for c in programs(ROOT / "docs" / "reproduce.md") if c.endswith("--dry-run"))
-    command = command.replace("runs/table2", str(tmp_path))
-    result = subprocess.run([sys.executable, "-m", *command.split()], cwd=ROOT, text=True,
-                            capture_output=True, timeout=300)
-    assert result.returncode == 0 and "sn,C" in result.stdout, result.stdout + result.stderr
+    module, *arguments = command.replace("runs/table2", str(tmp_path)).split()
+    done = program(module, *arguments)
+    assert done.returncode == 0 and "sn,C" in done.stdout, done.stdout + done.stderr
 
 
 def anchors(page):

@@ -41,6 +41,7 @@ from experiments.sweeps.tables import (
 from sngan_jax.errors import UserError
 from sngan_jax.train.evaluation import read_scores
 from sngan_jax.train.lock import hold
+from tests.programs import program
 from tests.train.processes import environment, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -303,7 +304,6 @@ def sweep(workdir, *arguments):
 TABLE = ("--table=2", "--dataset=digits", "--scale=tiny")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "words"), [
     ((*TABLE, "--config=experiments/configs/digits.py"), "--config and --table exclude"),
     ((*TABLE, "--grid=seed=1"), "--grid and --table exclude"),
@@ -312,8 +312,7 @@ TABLE = ("--table=2", "--dataset=digits", "--scale=tiny")
     (("--table=all", "--dataset=digits", "--scale=tiny", "--methods=sn"), "chooses of one table"),
     ((), "--config is missing")])
 def test_flags_that_do_not_go_together(arguments, words, tmp_path):
-    done = subprocess.run(sweep(tmp_path, *arguments), cwd=ROOT, env=environment(1), text=True,
-                          capture_output=True)
+    done = program("experiments.sweep", f"--workdir={tmp_path}", *arguments)
     assert done.returncode == 2 and words in done.stderr and len(done.stderr.splitlines()) == 1
 
 
