@@ -45,6 +45,7 @@ COUNTS, ITERATIONS = (1, 2, 4, 8), 20
 def build(name, axis_name):
     """The paper's residual networks in small for `sn`, and for the rest what compiles faster."""
     config, method = paper_defaults(), METHODS[name]
+    config.dtype = "float64"  # of the norms of activations
     norm = functools.partial(BatchNorm, axis_name=axis_name)
     layers, d_norm = method.layers(config), NORMS[method.norm](config, axis_name)
     if name == "sn":
