@@ -29,6 +29,20 @@ FINISHED = {
     "checkpoint_every": 2, "num_samples": 9, "ema_decay": 0.0, "lr_decay_start": 1.0}
 
 
+# Files that take longest, of each group, go first: one that is left at the end keeps a worker idle.
+LONGEST = (
+    "test_paper_sizes.py", "test_methods.py", "test_faults.py", "test_devices.py",
+    "test_distributed.py", "test_notebooks.py", "test_tpu_check.py", "test_resume.py",
+    "test_loop.py", "test_step.py", "test_evaluate.py", "test_spectra.py", "test_lipschitz.py",
+    "test_docs.py", "test_layers.py", "test_models.py", "test_spectral.py",
+    "test_typing.py", "test_site.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST
+               else len(LONGEST))
+
+
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory):
     """The workdir of a finished run of `experiments.train`, made once for all workers: read only.
