@@ -1,4 +1,4 @@
-"""The same mathematics on 1, 2, 4 and 8 simulated devices, for every method; runs that move."""
+"""The same mathematics on 1 and 8 simulated devices, for every method; runs that move."""
 
 import json
 import shutil
@@ -39,7 +39,7 @@ def check_equal(result):
     """Losses and every array of the state, to 1e-8 of its size."""
     losses = {n: np.array(values) for n, values in result["losses"].items()}
     assert losses["1"].shape == (20, 2) and np.isfinite(losses["1"]).all()
-    for n in ("2", "4", "8"):
+    for n in result["distances"]:
         np.testing.assert_allclose(losses[n], losses["1"], rtol=1e-8,
                                    atol=1e-8 * np.abs(losses["1"]).max())
         for name, (relative, most) in result["distances"][n].items():
