@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax.extend.core import jaxprs_in_params
 from jax.sharding import Mesh, PartitionSpec
 from scipy import stats
 
@@ -173,7 +174,7 @@ class TestBatchIndices:
             for equation in jaxpr.eqns:
                 names.add(equation.primitive.name)
                 sizes.extend(v.aval.size for v in equation.outvars)
-                for inner in jax.core.jaxprs_in_params(equation.params):
+                for inner in jaxprs_in_params(equation.params):
                     look(inner)
 
         look(jaxpr.jaxpr)
