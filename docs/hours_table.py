@@ -68,7 +68,7 @@ def compile_missing() -> None:
 def seconds(records: dict[tuple[str, str], dict[str, Any]], row: str, n_dis: int
             ) -> dict[str, float]:
     """{device: seconds of an iteration}."""
-    from experiments.tpu.hlo import updates
+    from experiments.compiler.collectives import updates
 
     found = {}
     for place in SLICES.values():

@@ -145,7 +145,7 @@ def apply_words(config: ConfigDict, arg: str, file: str, *, own: Sequence[str] =
     # Methods first, so that the order of the words does not matter.
     for word in sorted(words, key=lambda w: [w in table for table in tables], reverse=True):
         if word in METHODS:
-            _choose_method(config, word)
+            choose_method(config, word)
         elif word in SETTINGS:
             config.update(SETTINGS[word]._asdict())
         elif word in LOSSES:
@@ -168,7 +168,8 @@ def apply_words(config: ConfigDict, arg: str, file: str, *, own: Sequence[str] =
     return config
 
 
-def _choose_method(config: ConfigDict, name: str) -> None:
+def choose_method(config: ConfigDict, name: str) -> None:
+    """Gives a config a method of METHODS, and what goes with it."""
     config.method = name
     if METHODS[name].loss == "wasserstein":
         config.loss = ""  # not the config's own, which is that of its other methods

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiments.tpu.chips import CHIPS
+from experiments.compiler.tpus import CHIPS
 from sngan_jax.compilation import OPTIONS
 from sngan_jax.train.workdir import read_metrics
 from tests.train.processes import TINY, environment

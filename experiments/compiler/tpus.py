@@ -6,8 +6,9 @@ Source: "System architecture" and the page of each generation, https://cloud.goo
 
 from __future__ import annotations
 
+import importlib.util
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sngan_jax.errors import UserError
 
@@ -79,6 +80,11 @@ class Topology(NamedTuple):
         return self.chips * CHIPS[self.chip].devices
 
     @property
+    def memory(self) -> int:
+        """Bytes of one JAX device."""
+        return CHIPS[self.chip].hbm_bytes
+
+    @property
     def hosts(self) -> int:
         """That these chips hang on."""
         return -(-self.chips // CHIPS[self.chip].host_chips)
@@ -89,23 +95,44 @@ class Topology(NamedTuple):
         return sum(side // 2 for side in self.sides)
 
 
+def tpu_devices(topology: Topology) -> list[Any]:
+    """The devices of a slice, of a compiler and no chip.
+
+    Raises:
+      UserError: without libtpu, or where it does not know the topology.
+    """
+    if importlib.util.find_spec("libtpu") is None:
+        raise UserError("the TPU compiler is not installed: pip install -e '.[tpu-check]'")
+    from jax.experimental import topologies
+
+    # On a v4 the compiler has two devices a chip by default; JAX has one there, of both cores.
+    options = {"chip_config_name": "megacore"} if topology.chip == "v4" else {}
+    try:
+        return list(topologies.get_topology_desc(
+            platform="tpu", topology_name=topology.name, **options).devices)
+    except Exception as error:  # whatever libtpu raises
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"the TPU compiler knows no topology {topology.name} ({reason}): try "
+                        "another shape, as v3:2x2x1 or v5e:2x4") from error
+
+
 def parse_topology(text: str) -> Topology:
     """'v3:2x2x1', or as it is sold, 'v3-8'; UserError for one that does not exist."""
     chip, separator, shape = text.partition(":" if ":" in text else "-")
     known = f"there are {', '.join(CHIPS)}"
     if chip not in CHIPS or not separator:
-        raise UserError(f"--topology={text}: no such TPU; {known}, as v3-8 or v3:2x2x1")
+        raise UserError(f"--target={text}: no such TPU; {known}, as v3-8 or v3:2x2x1")
     if separator == "-":
         if shape not in _SLICES[chip]:
-            raise UserError(f"--topology={text}: {chip} is sold as "
+            raise UserError(f"--target={text}: {chip} is sold as "
                             + ", ".join(f"{chip}-{n}" for n in _SLICES[chip])
                             + f"; other shapes are written as {chip}:"
                             + next(iter(_SLICES[chip].values())))
         shape = _SLICES[chip][shape]
     sides = shape.split("x")
     if not all(side.isdigit() and int(side) for side in sides):
-        raise UserError(f"--topology={text}: {shape!r} is no shape, as 2x2x1")
+        raise UserError(f"--target={text}: {shape!r} is no shape, as 2x2x1")
     topology = Topology(chip, tuple(map(int, sides)))
     if topology.chips > 256:
-        raise UserError(f"--topology={text} has {topology.chips} chips: up to 256 are compiled for")
+        raise UserError(f"--target={text} has {topology.chips} chips: up to 256 are compiled for")
     return topology

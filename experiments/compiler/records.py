@@ -7,17 +7,23 @@ import json
 from pathlib import Path
 from typing import Any
 
-from experiments.tpu.check import with_batch
-from experiments.tpu.chips import Topology
+import jax
+
+from experiments.compiler.step import with_batch
+from experiments.compiler.targets import Cards, Target
 from sngan_jax.errors import UserError
 
 
-def same(config: Any, topology: Topology, per_device: int) -> dict[str, Any]:
-    """What makes two compilations the same: a digest of the config, batches and the slice."""
-    config = with_batch(config, per_device, topology.devices)
+def same(config: Any, target: Target, per_device: int) -> dict[str, Any]:
+    """What makes two compilations the same: a digest of the config, batches and the target.
+
+    For a card the version of JAX too, on which the launches depend.
+    """
+    config = with_batch(config, per_device, target.devices)
     digest = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True, default=str).encode())
-    return {"topology": topology.name, "config": digest.hexdigest()[:12],
-            "batch_size": config.batch_size}
+    found = {"topology": target.name, "config": digest.hexdigest()[:12],
+             "batch_size": config.batch_size}
+    return found | ({"jax": jax.__version__} if isinstance(target, Cards) else {})
 
 
 def read(file: str | None) -> list[dict[str, Any]]:
@@ -33,7 +39,8 @@ def read(file: str | None) -> list[dict[str, Any]]:
 def find(records: list[dict[str, Any]], wanted: dict[str, Any]) -> dict[str, Any] | None:
     """The newest record of a compilation, if there is one.
 
-    Those without `loop_share` are of a time when the loop over D's updates was taken for one.
+    Those without launches and without `loop_share` are of a time when the loop over D's updates was
+    taken for one.
     """
     return next((r for r in reversed(records) if wanted.items() <= r.items()
-                 and (not r["compiles"] or "loop_share" in r)), None)
+                 and (not r["compiles"] or "loop_share" in r or "launches" in r)), None)

@@ -1,0 +1,81 @@
+"""What a config can be compiled for, by the name on the command line."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from experiments.compiler.cards import CARDS, Card
+from experiments.compiler.tpus import CHIPS, Topology, parse_topology, tpu_devices
+from sngan_jax.errors import UserError
+
+_CARDS = re.compile(r"(?P<card>[a-z]+\d+)(?:x(?P<devices>\d+))?")
+
+
+class Cards(NamedTuple):
+    """Equal NVIDIA cards of one host."""
+
+    chip: str
+    devices: int
+    hosts: int = 1
+
+    @property
+    def card(self) -> Card:
+        """One of them."""
+        return CARDS[self.chip]
+
+    @property
+    def name(self) -> str:
+        """As on the command line, h100 or h100x8."""
+        return self.chip if self.devices == 1 else f"{self.chip}x{self.devices}"
+
+    @property
+    def memory(self) -> int:
+        """Bytes of one."""
+        return self.card.memory
+
+
+Target = Topology | Cards
+
+
+def parse_target(text: str) -> Target:
+    """'v3-8', 'v3:2x2x1', 'h100' or 'h100x8'; UserError for what there is not."""
+    text = text.strip().lower()
+    found = _CARDS.fullmatch(text)
+    if found and found["card"] in CARDS:
+        devices = int(found["devices"] or 1)
+        if not 1 <= devices <= 16:
+            raise UserError(f"--target={text}: one host has 1 to 16 cards")
+        return Cards(found["card"], devices)
+    if re.split("[:-]", text)[0] in CHIPS:
+        return parse_topology(text)
+    raise UserError(f"--target={text}: no such device; there are the TPUs {', '.join(CHIPS)}, as "
+                    f"v5e-8 or v3:2x2x1, and the NVIDIA cards {', '.join(CARDS)}, several of one "
+                    "host as h100x8")
+
+
+def devices_of(target: Target) -> Sequence[Any]:
+    """JAX's devices of a target: a compiler's, with no chip behind them.
+
+    Raises:
+      UserError: the compiler is not installed, or does not know the target.
+    """
+    return tpu_devices(target) if isinstance(target, Topology) else _card_devices(target)
+
+
+def _card_devices(target: Cards) -> list[Any]:
+    if importlib.util.find_spec("jax_cuda12_plugin") is None:
+        raise UserError("the NVIDIA compiler is not installed: in an environment of its own (some "
+                        "GiB), pip install -e '.[gpu-check]'")
+    from jax.experimental import topologies
+
+    try:
+        # Processes of one host by hosts by devices.
+        return list(topologies.get_topology_desc(
+            platform="cuda", target_config=target.card.text,
+            topology=f"1x1x{target.devices}").devices)
+    except Exception as error:  # whatever the plugin raises
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"the NVIDIA compiler does not take {target.name} ({reason})") from error

@@ -1,1 +1,0 @@
-"""What `experiments.tpu_check` is made of."""
