@@ -1,9 +1,10 @@
 """Compilers of accelerators that this machine does not have stay asleep.
 
-libtpu and NVIDIA's plugin of JAX may be installed for `experiments.compile_check` alone. JAX would wake
-each in every program to look for its devices, and both complain at length where there are none: libtpu
-in five lines, the plugin in a traceback. `hide` keeps JAX from them, before it is imported, and only
-where there is no sign of such a device; `show` undoes it for the one program that asks a compiler.
+libtpu and NVIDIA's plugin of JAX may be installed for `experiments.compile_check` alone. JAX wakes
+both in every program, to look for their devices, and both complain at length where there are none:
+libtpu in five lines, the plugin in a traceback. `hide` keeps JAX from them, before it is imported,
+and only where there is no sign of such a device; `show` undoes it for the one program that asks a
+compiler.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def hide(root: Path = Path("/"), environment: MutableMapping[str, str] = os.envi
     if environment.get("JAX_PLATFORMS"):
         return
     if not has_tpu(root, environment):
-        modules.setdefault("libtpu", None)  # `import libtpu` fails, as where it is not installed
+        modules["libtpu"] = None  # `import libtpu` fails, as where it is not installed
     if not card:
         # JAX itself passes over the plugin where it sees no card, but first checks its libraries.
         environment.setdefault(_SKIP_CHECK, _OURS)

@@ -20,7 +20,7 @@ _BODY = re.compile(r"\bbody=%?([\w.-]+)")
 _CONDITION = re.compile(r"\bcondition=%?([\w.-]+)")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 _TARGET = re.compile(r'custom_call_target="([^"]*)"')
-_KERNEL = re.compile(r'"?name"?\s*[:=]\s*\\?"([^"\\]*)')
+_KERNEL = re.compile(r'\bname = "([^"]*)"')
 _OP_NAME = re.compile(r'op_name="([^"]*)"')
 _FRAME = re.compile(r"stack_frame_id=(\d+)")
 _ROW = re.compile(r"(\d+) (?:\"(?P<text>.*)\"|\{(?P<fields>.*)\})$")
@@ -79,7 +79,7 @@ class Program:
         self.entry = ""
         tables: dict[str, dict[int, str]] = {name: {} for name in _SECTIONS}
         section, current = "", None
-        for line in text.splitlines():
+        for line in text.split("\n"):
             if line in tables:
                 section = line
             elif section and (row := _ROW.match(line)):
@@ -126,9 +126,7 @@ def _instruction(name: str, rest: str) -> Instruction:
                                condition=condition[1] if condition else "",
                                trips=int(trips[1]) if trips else None)
     if found.opcode == "custom-call":
-        target = _TARGET.search(rest)
-        _, _, config = rest.partition("backend_config=")
-        kernel = _KERNEL.search(config)
+        target, kernel = _TARGET.search(rest), _KERNEL.search(rest)
         found = found._replace(target=target[1] if target else "",
                                kernel=kernel[1] if kernel else "")
     return found

@@ -1,4 +1,4 @@
-"""The TPU check: pure pieces against what is known, and the real compiler where it is installed."""
+"""The check of TPUs: pure pieces against what is known, and the real compiler where it is."""
 
 import importlib.util
 import json
@@ -9,21 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from experiments.compiler.collectives import AllReduce, all_reduces, executed, loop_share
+from experiments.compiler.records import find, read, same
+from experiments.compiler.step import SETS, Facts, data_shapes, facts_of, with_batch
+from experiments.compiler.tables import row
+from experiments.compiler.tpu import estimate
+from experiments.compiler.tpus import CHIPS, parse_topology, tpu_devices
 from experiments.configs import cifar10_resnet, digits, folder, imagenet128
-from experiments.tpu.check import (
-    SETS,
-    Facts,
-    data_shapes,
-    estimate,
-    facts_of,
-    row,
-    tpu_devices,
-    with_batch,
-)
-from experiments.tpu.chips import CHIPS, parse_topology
-from experiments.tpu.hlo import AllReduce, all_reduces, executed, loop_share
-from experiments.tpu.records import find, read, same
 from sngan_jax.errors import UserError
+from tests.experiments.compilers import is_installed
 from tests.train.processes import environment
 
 ROOT = Path(__file__).parents[2]
@@ -166,16 +160,17 @@ def compiled(*arguments):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason=(
+needs_libtpu = pytest.mark.skipif(not is_installed("libtpu"), reason=(
     "needs the TPU compiler: pip install -e '.[tpu-check]'"))
 
 
 _WRITTEN_OUT = """
 import json, sys
 import sngan_jax.train.step as step
+from experiments.compiler.check import check
+from experiments.compiler.step import facts_of
+from experiments.compiler.tpus import parse_topology
 from experiments.read_config import read_config
-from experiments.tpu.check import check, facts_of
-from experiments.tpu.chips import parse_topology
 
 repeat = step._repeat
 if sys.argv[1] == "written out":
@@ -235,8 +230,8 @@ def test_batch_norm_per_device_needs_no_further_all_reduce():
 def test_the_compiler_has_the_devices_that_jax_has():
     slices = ["v2-8", "v3-32", "v4-8", "v5p-8", "v5e-64", "v6e-8"]
     # The program itself says to libtpu that there is no TPU.
-    code = ("from experiments.tpu_check import parse_topology\n"
-            "from experiments.tpu.check import tpu_devices\n"
+    code = ("import experiments.compile_check\n"
+            "from experiments.compiler.tpus import parse_topology, tpu_devices\n"
             f"print([len(tpu_devices(parse_topology(name))) for name in {slices}])")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True,
                           timeout=200, env=environment(1))

@@ -1,0 +1,80 @@
+"""Compilers of devices that are not here: no program wakes them but the one that asks them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.accelerators import has_card, has_tpu, hide
+from tests.experiments.compilers import is_installed
+
+ROOT = Path(__file__).parents[2]
+SKIP = "JAX_SKIP_CUDA_CONSTRAINTS_CHECK"
+
+
+def hidden(root, environment):
+    """What `hide` does to a machine: (modules, environment)."""
+    modules = {}
+    hide(root, environment, modules)
+    return modules, environment
+
+
+def test_without_a_device_both_are_hidden(tmp_path):
+    modules, environment = hidden(tmp_path, {"HOME": "/h"})
+    assert modules == {"libtpu": None} and set(environment) == {"HOME", SKIP}
+
+
+@pytest.mark.parametrize("file", ["dev/accel0", "dev/vfio/0"])
+def test_where_there_is_a_tpu_nothing_changes_for_it(tmp_path, file):
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).touch()
+    assert has_tpu(tmp_path, {}) and hidden(tmp_path, {})[0] == {}
+
+
+@pytest.mark.parametrize("file", ["dev/nvidia0", "dev/nvidiactl", "dev/dxg"])
+def test_where_there_is_a_card_nothing_changes_for_it(tmp_path, file):
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).touch()
+    assert has_card(tmp_path) and hidden(tmp_path, {})[1] == {}
+    # Not even where the process that started this one, elsewhere, had none; a person's own stays.
+    (tmp_path / "empty").mkdir()
+    _, elsewhere = hidden(tmp_path / "empty", {})
+    assert elsewhere and hidden(tmp_path, elsewhere)[1] == {}
+    assert hidden(tmp_path, {SKIP: "1"})[1] == {SKIP: "1"}
+
+
+@pytest.mark.parametrize("variables", [
+    {"JAX_PLATFORMS": "tpu,cpu"}, {"JAX_PLATFORMS": "cpu"}])
+def test_who_names_the_platforms_is_left_alone(tmp_path, variables):
+    assert hidden(tmp_path, dict(variables)) == ({}, variables)
+
+
+def test_who_means_a_tpu_gets_libtpu(tmp_path):
+    assert hidden(tmp_path, {"TPU_NAME": "mine"})[0] == {}
+    (tmp_path / "dev" / "vfio").mkdir(parents=True)
+    (tmp_path / "dev" / "vfio" / "vfio").touch()  # the driver, with no device
+    assert hidden(tmp_path, {})[0] == {"libtpu": None}
+
+
+def run(code):
+    """stderr of a process that has no word on platforms in its environment."""
+    environment = {key: value for key, value in os.environ.items()
+                   if key not in ("JAX_PLATFORMS", SKIP) and not key.startswith("TPU_")}
+    done = subprocess.run([sys.executable, *code], cwd=ROOT, text=True, capture_output=True,
+                          timeout=200, env={**environment, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+@pytest.mark.skipif(not (is_installed("libtpu") or is_installed("jax-cuda12-plugin")),
+                    reason="needs [tpu-check] or [gpu-check]")
+@pytest.mark.skipif(has_tpu() or has_card(), reason="there is a device here")
+def test_a_program_is_silent_beside_the_compilers():
+    """Without `experiments`, JAX wakes them, and they complain; with it, they sleep."""
+    devices = "import jax; jax.devices()"
+    assert run(["-c", devices])
+    assert run(["-c", f"import experiments; {devices}"]) == ""
+    assert run(["-c", f"{devices.split(';')[0]}; import experiments; jax.devices()"]) == ""
+    assert run(["-m", "experiments.bench", "start", "--help"]) == ""
