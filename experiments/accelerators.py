@@ -19,15 +19,19 @@ from typing import Any
 _TPUS = ("dev/accel*", "dev/vfio/[0-9]*")
 _CARDS = ("dev/nvidia[0-9]*", "dev/nvidiactl", "dev/dxg")
 # What somebody sets who means a TPU. Each of them, and JAX_PLATFORMS, leaves all as it is.
-_TPU_VARIABLES = ("JAX_FORCE_TPU_INIT", "TPU_LIBRARY_PATH", "TPU_NAME", "TPU_WORKER_ID",
-                  "TPU_ACCELERATOR_TYPE", "PJRT_DEVICE")
+_TPU_VARIABLES = ("JAX_FORCE_TPU_INIT", "TPU_NAME", "TPU_WORKER_ID", "TPU_ACCELERATOR_TYPE",
+                  "PJRT_DEVICE")
+# Where JAX looks for libtpu first. The package itself sets it to the place of its own library.
+_LIBRARY, _OF_PACKAGE = "TPU_LIBRARY_PATH", "/libtpu/libtpu.so"
 # Of JAX's plugin; the value tells a process that starts from this one elsewhere who has set it.
 _SKIP_CHECK, _OURS = "JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "no card where experiments started"
 
 
 def has_tpu(root: Path = Path("/"), environment: MutableMapping[str, str] = os.environ) -> bool:
     """Whether there is any sign of a TPU on this machine."""
-    return _is_there(root, _TPUS) or any(name in environment for name in _TPU_VARIABLES)
+    library = environment.get(_LIBRARY, _OF_PACKAGE)
+    return (_is_there(root, _TPUS) or any(name in environment for name in _TPU_VARIABLES)
+            or not library.endswith(_OF_PACKAGE))
 
 
 def has_card(root: Path = Path("/")) -> bool:
@@ -51,6 +55,7 @@ def hide(root: Path = Path("/"), environment: MutableMapping[str, str] = os.envi
         return
     if not has_tpu(root, environment):
         modules["libtpu"] = None  # `import libtpu` fails, as where it is not installed
+        environment.pop(_LIBRARY, None)
     if not card:
         # JAX itself passes over the plugin where it sees no card, but first checks its libraries.
         environment.setdefault(_SKIP_CHECK, _OURS)

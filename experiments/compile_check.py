@@ -9,11 +9,11 @@ Asked of the real compilers of TPUs and of NVIDIA's cards, on a machine that has
     python -m experiments.compile_check --config=… --target=v5e:8x8 --per_device_batch=8
     python -m experiments.compile_check --config=… --sweep --per_device_batches=4,8,16
 
-Prints a table and one JSON line a compilation; --compare=METHOD compiles the same config with another
-method, and adds the difference. --out=FILE adds the records to a file, and what stands there already
-is not compiled again. Nothing is run and no data are read. Exit status 0 where all compiled and
-fits, 1 where not, 2 for bad input. docs/compile_check.md says how to read the launches of a card,
-docs/scaling.md has the tables of TPUs and their law.
+Prints a table and one JSON line for each target; --compare=METHOD compiles the same config with
+another method, and adds the difference. --out=FILE adds the records to a file, and what stands
+there already is not compiled again. Nothing is run and no data are read. Exit status 0 where all
+compiled and fits, 1 where not, 2 for bad input. docs/compile_check.md says how to read the launches
+of a card, docs/scaling.md has the tables of TPUs and their law.
 """
 
 import os
@@ -27,10 +27,6 @@ os.environ.update({"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1",
 import json
 from pathlib import Path
 from typing import Any
-
-from experiments import accelerators
-
-accelerators.show()
 
 import jax
 from absl import flags

@@ -1,1 +1,1 @@
-"""What `experiments.compile_check` is made of: real compilers asked about devices that are not there."""
+"""What `experiments.compile_check` is made of: compilers asked about devices that are not here."""

@@ -97,7 +97,7 @@ def _walk(program: Program, computation: str, times: int, loop: str, found: Laun
         elif one.opcode == "conditional":
             raise UserError(f"the compiled program has a branch, {one.name}, of which it does not "
                             "say how often each side runs: its launches cannot be counted")
-        elif one.opcode == "call" or one.opcode == "async-start" and one.called:
+        elif one.opcode in ("call", "async-start") and one.called:
             yield from _walk(program, one.called, times, loop, found)
         else:
             yield Launch(one, times * _stages(one), loop)

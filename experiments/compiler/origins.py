@@ -6,10 +6,10 @@ XLA keeps it through its passes. So an origin is a set of modules and functions:
 1. An instruction has the first origin of TABLE that has one of its stack's functions. A weight's
    normalisation stands before the layer that calls it. Without any, it is of the rest.
 2. A fusion mixes instructions of several origins. It has that of the most of them: a check that
-   rides in a kernel of the optimizer costs no launch. Of two with as many, the earlier one of TABLE.
+   rides in a kernel of the optimizer costs no launch. Of two with as many, the earlier of TABLE.
    What XLA itself put in has no stack and no vote.
-3. A launch that only moves numbers or casts them is of "casts and copies", whoever asked for it; but
-   not where the weights' normalisation did, without which it would not be there.
+3. A launch that only moves numbers or casts them is of "casts and copies", whoever asked for it;
+   but not where the weights' normalisation did, without which it would not be there.
 
 A launch has one origin, so the origins add up to all launches. One limit: what JAX traces once for
 several callers (`jnp.where`) has the stack of the first one.
@@ -92,7 +92,7 @@ def of_stack(functions: tuple[Function, ...]) -> str:
 def module_of(file: str) -> str:
     """The dotted name of a source file of a known package; empty for another one's."""
     for package in _PACKAGES:
-        before, separator, inside = file.rpartition(f"/{package}/")
+        _, separator, inside = file.rpartition(f"/{package}/")
         if separator:
             return f"{package}.{inside.removesuffix('.py').replace('/', '.')}"
     return ""

@@ -10,6 +10,7 @@ import importlib.util
 import math
 from typing import Any, NamedTuple
 
+from experiments import accelerators
 from sngan_jax.errors import UserError
 
 GIB = 2**30
@@ -101,6 +102,7 @@ def tpu_devices(topology: Topology) -> list[Any]:
     Raises:
       UserError: without libtpu, or where it does not know the topology.
     """
+    accelerators.show()
     if importlib.util.find_spec("libtpu") is None:
         raise UserError("the TPU compiler is not installed: pip install -e '.[tpu-check]'")
     from jax.experimental import topologies

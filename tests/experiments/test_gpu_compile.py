@@ -38,8 +38,8 @@ def assert_as_pinned(record, name):
              else record[key] for key in pinned if key != "arguments"}
     expected = {key: pinned[key] for key in found}
     version = "" if jax.__version__ == PINNED["jax"] else (
-        f"; they are of jax {PINNED['jax']} and this is jax {jax.__version__}: another XLA has other "
-        "counts, so look at the differences and pin the new ones in gpu_counts.json")
+        f"; they are of jax {PINNED['jax']} and this is jax {jax.__version__}: another XLA has "
+        "other counts, so look at the differences and pin the new ones in gpu_counts.json")
     assert found == expected, f"launches of {name!r}: {found}, pinned: {expected}{version}"
 
 
@@ -50,7 +50,7 @@ def test_launches_are_as_pinned(name):
     rows = record["launches_by_origin"].values()
     assert record["launches"] == sum(row[2] for row in rows)
     assert all(total == once + record["n_dis"] * update for once, update, total in rows)
-    assert f"launches of an iteration  " in output and "epoch_permutation" in output
+    assert "launches of an iteration" in output and "epoch_permutation" in output
     assert_as_pinned(record, name)
 
 

@@ -1,4 +1,4 @@
-"""Launches of a compiled GPU program and their origins, on a small text of XLA's form."""
+"""Launches of a compiled GPU program and their origins, on a small text as XLA writes them."""
 
 import importlib
 import importlib.util
@@ -31,115 +31,7 @@ from sngan_jax.errors import UserError
 
 # Frames: 1 iteration, 2 a normalised convolution, 3 its σ (called from 2), 4 Adam, 5 a check, 6 the
 # walk, 7 ReLU in a network.
-TEXT = r'''HloModule jit_iteration, is_scheduled=true
-
-FileNames
-1 "/home/a/sngan_jax/train/step.py"
-2 "/site-packages/flax/linen/linear.py"
-3 "/home/a/sngan_jax/spectral.py"
-4 "/home/a/sngan_jax/train/health.py"
-5 "/home/a/sngan_jax/data/pipeline.py"
-6 "/home/a/sngan_jax/models/resnet.py"
-
-FunctionNames
-1 "train_iteration"
-2 "_Conv.__call__"
-3 "operator_power_iteration"
-4 "train_iteration.<locals>.adam_step"
-5 "flags_of_looks.<locals>.<listcomp>"
-6 "epoch_permutation"
-7 "ResNetDiscriminator.__call__"
-
-FileLocations
-1 {file_name_id=1 function_name_id=1 line=10 end_line=11 column=19 end_column=80}
-2 {file_name_id=2 function_name_id=2 line=20 end_line=20 column=1 end_column=2}
-3 {file_name_id=3 function_name_id=3 line=30 end_line=30 column=1 end_column=2}
-4 {file_name_id=1 function_name_id=4 line=40 end_line=40 column=1 end_column=2}
-5 {file_name_id=4 function_name_id=5 line=50 end_line=50 column=1 end_column=2}
-6 {file_name_id=5 function_name_id=6 line=60 end_line=60 column=1 end_column=2}
-7 {file_name_id=6 function_name_id=7 line=70 end_line=70 column=1 end_column=2}
-
-StackFrames
-1 {file_location_id=1 parent_frame_id=1}
-2 {file_location_id=2 parent_frame_id=2}
-3 {file_location_id=3 parent_frame_id=3}
-4 {file_location_id=4 parent_frame_id=2}
-5 {file_location_id=5 parent_frame_id=2}
-6 {file_location_id=6 parent_frame_id=2}
-7 {file_location_id=7 parent_frame_id=2}
-
-%fused_sigma (p.0: f32[8]) -> f32[] {
-  %p.0 = f32[8]{0} parameter(0)
-  %multiply.1 = f32[8]{0} multiply(%p.0, %p.0), metadata={op_name="jit(_fun)/mul" stack_frame_id=3}
-  ROOT %reduce.1 = f32[] reduce(%multiply.1), metadata={op_name="jit(_fun)/sum" stack_frame_id=3}
-}
-
-%fused_adam (p.1: f32[8]) -> (f32[8], pred[]) {
-  %p.1 = f32[8]{0} parameter(0)
-  %add.1 = f32[8]{0} add(%p.1, %p.1), metadata={op_name="jit(_fun)/add" stack_frame_id=4}
-  %add.2 = f32[8]{0} add(%add.1, %p.1), metadata={op_name="jit(_fun)/add" stack_frame_id=4}
-  %reduce.2 = pred[] reduce(%add.2), metadata={op_name="jit(_fun)/all" stack_frame_id=5}
-  ROOT %tuple.1 = (f32[8]{0}, pred[]) tuple(%add.2, %reduce.2)
-}
-
-%fused_cast (p.2: f32[8]) -> bf16[8] {
-  %p.2 = f32[8]{0} parameter(0)
-  ROOT %convert.1 = bf16[8]{0} convert(%p.2), metadata={op_name="jit(_fun)/cast" stack_frame_id=2}
-}
-
-%fused_own_cast (p.3: bf16[8]) -> f32[8] {
-  %p.3 = bf16[8]{0} parameter(0)
-  ROOT %convert.2 = f32[8]{0} convert(%p.3), metadata={op_name="jit(_fun)/cast" stack_frame_id=3}
-}
-
-%fused_relu (p.4: f32[8]) -> f32[8] {
-  %p.4 = f32[8]{0} parameter(0)
-  ROOT %maximum.1 = f32[8]{0} maximum(%p.4, %p.4), metadata={op_name="jit(_fun)/max" stack_frame_id=7}
-}
-
-%walk_body (w: (u32[8], pred[8])) -> (u32[8], pred[8]) {
-  %w = (u32[8]{0}, pred[8]{0}) parameter(0)
-  ROOT %fusion.9 = (u32[8]{0}, pred[8]{0}) fusion(%w), kind=kLoop, calls=%fused_relu
-}
-
-%walk_condition (c: (u32[8], pred[8])) -> pred[] {
-  %c = (u32[8]{0}, pred[8]{0}) parameter(0)
-  ROOT %fusion.8 = pred[] fusion(%c), kind=kInput, calls=%fused_relu
-}
-
-%never (n: s32[]) -> pred[] {
-  ROOT %compare.1 = pred[] compare(%n, %n), direction=LT
-}
-
-%steps (s: (f32[8], s32[])) -> (f32[8], s32[]) {
-  %s = (f32[8]{0}, s32[]) parameter(0)
-  %fusion.7 = f32[] fusion(%s), kind=kInput, calls=%fused_sigma, metadata={stack_frame_id=3}
-  ROOT %tuple.7 = (f32[8]{0}, s32[]) tuple(%fusion.7)
-}
-
-%update (u: (f32[8], s32[])) -> (f32[8], s32[]) {
-  %u = (f32[8]{0}, s32[]) parameter(0)
-  %g.1 = f32[8]{0} get-tuple-element(%u), index=0
-  %fusion.1 = f32[] fusion(%g.1), kind=kInput, calls=%fused_sigma, metadata={stack_frame_id=3}
-  %conv.1 = (f32[8]{0}, u8[0]{0}) custom-call(%g.1), custom_call_target="__cudnn$convForward", metadata={op_name="jit(_fun)/conv" stack_frame_id=2}
-  %while.1 = (u32[8]{0}, pred[8]{0}) while(%g.1), condition=%walk_condition, body=%walk_body, metadata={op_name="jit(_fun)/while" stack_frame_id=6}
-  %while.3 = (f32[8]{0}, s32[]) while(%g.1), condition=%never, body=%steps, backend_config={"known_trip_count":{"n":"2"}}
-  %fusion.2 = (f32[8]{0}, pred[]) fusion(%g.1), kind=kLoop, calls=%fused_adam, metadata={stack_frame_id=5}
-  ROOT %tuple.2 = (f32[8]{0}, s32[]) tuple(%fusion.2)
-}
-
-ENTRY %main.2 (a: f32[8], /*index=1*/b: s32[]) -> (f32[8], pred[]) {
-  %a = f32[8]{0} parameter(0)
-  %bitcast.1 = f32[8]{0:T(128)} bitcast(%a)
-  %fusion.3 = bf16[8]{0} fusion(%a), kind=kLoop, calls=%fused_cast
-  %fusion.4 = f32[8]{0} fusion(%fusion.3), kind=kLoop, calls=%fused_own_cast
-  %copy.1 = f32[8]{0} copy(%a)
-  %all-reduce-start.1 = f32[8]{0} all-reduce-start(%a), to_apply=%never, metadata={op_name="jit(_fun)/psum" stack_frame_id=1}
-  %all-reduce-done.1 = f32[8]{0} all-reduce-done(%all-reduce-start.1)
-  %while.2 = (f32[8]{0}, /*index=1*/s32[]) while(%a), condition=%never, body=%update, metadata={op_name="jit(_fun)/while"}, backend_config={"known_trip_count":{"n":"5"},"known_init_step":{"init":"0","step":"1"}}
-  ROOT %fusion.5 = f32[8]{0} fusion(%a), kind=kLoop, calls=%fused_relu
-}
-'''
+TEXT = (Path(__file__).parent / "program.hlo").read_text()
 
 
 def test_computations_and_stacks():
