@@ -57,7 +57,7 @@ def compile_missing() -> None:
         for place in SLICES.values():
             if (row, place) not in there:
                 done = subprocess.run(
-                    [sys.executable, "-m", "experiments.tpu_check", f"--topology={place}",
+                    [sys.executable, "-m", "experiments.compile_check", f"--target={place}",
                      f"--config=experiments/configs/{config}", *changes], cwd=ROOT, text=True,
                     check=True, stdout=subprocess.PIPE)
                 record = json.loads(done.stdout.splitlines()[-1])

@@ -72,7 +72,48 @@ def compile_missing() -> None:
             file.write(json.dumps({"row": name, **record}) + "\n")
 
 
+def tables() -> str:
+    """Markdown: launches on the first target by origin, then memory and verdict of all targets."""
+    from experiments.compiler.origins import ORIGINS
+    from experiments.compiler.tables import verdict
+
+    records = read_records()
+    launches = ["| config, on `h100` | n_dis | launches | once | an update of D | "
+                + " | ".join(ORIGINS) + " | `none` | the method costs |",
+                "|---" * (len(ORIGINS) + 7) + "|"]
+    memory = ["| config | target | memory, GiB | of | | launches | `none` |", "|---" * 7 + "|"]
+    for name, target, _ in sorted(wanted(), key=lambda job: list(CONFIGS).index(job[0])):
+        record = records.get((name, target))
+        if record is None:
+            memory.append(f"| {name} | {target} | not run | | | | |")
+            continue
+        if not record["compiles"]:
+            memory.append(f"| {name} | {target} | | | does not compile: {record['why_not']} | | |")
+            continue
+        other = record.get("compared_with", {}).get("launches")
+        total = record["launches"]
+        memory.append(
+            f"| {name} | {target} | {record['hbm_bytes'] / 2**30:.2f} | "
+            f"{record['hbm_of_core'] / 2**30:.1f} | {verdict(record)} | {total:,} | "
+            + (f"{other:,} |" if other else "|"))
+        if target == "h100":
+            cells = [f"{record['n_dis']}", f"{total:,}", f"{record['launches_once']:,}",
+                     f"{record['launches_of_an_update']:,}",
+                     *(f"{record['launches_by_origin'][origin][2]:,}" for origin in ORIGINS),
+                     f"{other:,}" if other else "not run",
+                     f"{total - other:,}, {(total / other - 1):.0%}" if other else ""]
+            launches.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join((*launches, "", *memory, ""))
+
+
+def page_with_tables(page: str) -> str:
+    """The page, with the tables of today's records between its marks."""
+    before, rest = page.split(BEGIN)
+    return before + BEGIN + tables() + END + rest.split(END)[1]
+
+
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
     if "--compile" in sys.argv:
         compile_missing()
+    PAGE.write_text(page_with_tables(PAGE.read_text()))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import sngan_jax
-from docs import config_table, hours_table
+from docs import config_table, hours_table, launch_table
 from docs.docstrings import to_rst
 from sngan_jax import losses
 from sngan_jax.methods import METHODS
@@ -213,6 +213,11 @@ def test_the_hours_are_those_of_the_records_and_the_plans():
     base, n_dis, rate = hours_table.MEASURED["cnn"]
     measured = hours_table.seconds(records, base, n_dis)[hours_table.H100]
     np.testing.assert_allclose(measured, 1 / rate)
+
+
+def test_the_launches_are_those_of_the_records():
+    page = launch_table.PAGE.read_text()
+    assert page == launch_table.page_with_tables(page), "run: python docs/launch_table.py"
 
 
 def test_one_version_everywhere():

@@ -83,8 +83,8 @@ def record(method, launches, **fields):
             "fusion": "all", "bn_sync": "all", "batch_size": 64, "generator_batch_size": 64,
             "compiler": "of a test", "compiles": True, "compile_seconds": 1.0, "hbm_bytes": 2**30,
             "hbm_of_core": 2**34, "hbm_of_device": 2**35, "fits": True,
-            "hbm_parts": {"data": 2**20}, "donated": True, "launches": 2 + 5 * launches, "launches_once": 2,
-            "launches_of_an_update": launches, "launches_by_origin": rows,
+            "hbm_parts": {"data": 2**20}, "donated": True, "launches": 2 + 5 * launches,
+            "launches_once": 2, "launches_of_an_update": launches, "launches_by_origin": rows,
             "open_loops": [{"function": "epoch_permutation", "does": "draws", "times": 5,
                             "launches_of_a_pass": 3}],
             "all_reduces": 0, "all_reduce_bytes": 0, "launch_seconds_on_h100": 1e-3, **fields}
