@@ -32,6 +32,7 @@ CONFIGS: dict[str, tuple[str, ...]] = {
     "digits": ("digits.py",),
     "folder": ("folder.py", "--images=10000"),
 }
+TARGETS = ("h100", "a100")
 # Forms of a config that one target is enough for.
 _FORMS = ("cifar10_resnet, bfloat16", "cifar10_resnet, bfloat16, together")
 # With `none` beside them: what spectral normalisation costs.
