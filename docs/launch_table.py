@@ -44,7 +44,8 @@ _COMPARED = {("cifar10_resnet, bfloat16", "h100"), ("cifar10_resnet", "h100"),
 def wanted() -> list[tuple[str, str, bool]]:
     """(name, target, whether with `none` beside it) of all compilations."""
     # The short compilations first.
-    names = sorted(reversed(CONFIGS), key=lambda name: name.startswith(("imagenet", "stl10")))
+    names = list(CONFIGS)[::-1]
+    names.sort(key=lambda name: name.startswith(("imagenet", "stl10")))
     jobs = [("imagenet128", "l4"), *((name, target) for name in names for target in TARGETS
                                      if target == "h100" or name not in _FORMS)]
     return [(*job, job in _COMPARED) for job in jobs]
