@@ -33,12 +33,13 @@ CONFIGS: dict[str, tuple[str, ...]] = {
     "folder": ("folder.py", "--images=10000"),
 }
 TARGETS = ("h100", "a100")
+SMALL = ("imagenet128", "l4")
 # Forms of a config that one target is enough for.
 _FORMS = ("cifar10_resnet, bfloat16", "cifar10_resnet, bfloat16, together")
 # With `none` beside them: what spectral normalisation costs.
 _COMPARED = {("cifar10_resnet, bfloat16", "h100"), ("cifar10_resnet", "h100"),
              ("cifar10_cnn:sn,C", "h100"), ("stl10_resnet", "h100"), ("stl10_cnn", "h100"),
-             ("imagenet128", "l4")}
+             SMALL}
 
 
 def wanted() -> list[tuple[str, str, bool]]:
@@ -46,7 +47,7 @@ def wanted() -> list[tuple[str, str, bool]]:
     # The short compilations first.
     names = list(CONFIGS)[::-1]
     names.sort(key=lambda name: name.startswith(("imagenet", "stl10")))
-    jobs = [("imagenet128", "l4"), *((name, target) for name in names for target in TARGETS
+    jobs = [SMALL, *((name, target) for name in names for target in TARGETS
                                      if target == "h100" or name not in _FORMS)]
     return [(*job, job in _COMPARED) for job in jobs]
 
@@ -107,7 +108,23 @@ def tables() -> str:
                      f"{other:,}" if other else "not run",
                      f"{total - other:,}, {(total / other - 1):.0%}" if other else ""]
             launches.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join((*launches, "", *memory, ""))
+    return "\n".join((*launches, "", *memory, "", *_small(records.get(SMALL)), ""))
+
+
+def _small(record: dict[str, Any] | None) -> list[str]:
+    """imagenet128 on a card of 24 GB: its memory by part, and what the method costs there."""
+    from experiments.compiler import compare
+
+    if record is None or not record["compiles"]:
+        return ["`imagenet128` on `l4`: " + ("not run." if record is None else record["why_not"])]
+    other = record["compared_with"]
+    rows = [("memory of `imagenet128` on `l4`, MiB", "sn", "none"), ("---",) * 3]
+    rows += [(name, f"{size / 2**20:,.1f}", f"{other['hbm_parts'][name] / 2**20:,.1f}")
+             for name, size in record["hbm_parts"].items() if size]
+    header, *counts = compare.table(record, other)
+    counts = [("`imagenet128` on `l4`", *header[1:4], "in %"), ("---",) * 5, *counts]
+    return ["| " + " | ".join(row) + " |" for row in rows] + [""] + [
+        "| " + " | ".join(row) + " |" for row in counts]
 
 
 def page_with_tables(page: str) -> str:
