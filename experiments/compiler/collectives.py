@@ -10,6 +10,7 @@ from typing import NamedTuple
 _BYTES = {"f64": 8, "f32": 4, "s32": 4, "u32": 4, "bf16": 2, "f16": 2, "u16": 2, "s8": 1, "u8": 1,
           "pred": 1}
 _INSTRUCTION = re.compile(r"=\s*(?P<shape>.*?)\s+all-reduce(?:-start)?\(")
+_NAME = re.compile(r"\s*(?:ROOT )?%?([\w.-]+) = ")
 _ARRAY = re.compile(r"\b([a-z]+\d*)\[([\d,]*)\]")
 _COMPUTATION = re.compile(r"(?:ENTRY )?%?([\w.-]+) .*\{$")
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
@@ -44,6 +45,12 @@ def all_reduces(text: str) -> list[AllReduce]:
         found.append(AllReduce(len(arrays), size, "/while/" in path,
                                bool(re.search(r"/norm\d*/", path))))
     return found
+
+
+def sizes_of_all_reduces(text: str) -> dict[str, int]:
+    """{name of the instruction: bytes that it sums} of an optimised program."""
+    return {name[1]: all_reduces(line)[0].bytes for line in text.split("\n")
+            if _INSTRUCTION.search(line) and (name := _NAME.match(line))}
 
 
 def executed(found: list[AllReduce], n_dis: int) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 from typing import Any
 
-from experiments.compiler.collectives import all_reduces, executed
+from experiments.compiler.collectives import sizes_of_all_reduces
 from experiments.compiler.hlo import Program
 from experiments.compiler.launches import OPEN_LOOPS, Launches, launches_of
 from experiments.compiler.origins import ORIGINS, origin_of
@@ -24,6 +24,7 @@ def cost_of(compiled: Any, config: Any, target: Cards) -> dict[str, Any]:
     Raises:
       UserError: a program whose launches cannot be counted.
     """
+    del target  # as of `tpu.cost_of`
     text = compiled.as_text()
     program = Program(text)
     launches = launches_of(program)
@@ -37,10 +38,11 @@ def cost_of(compiled: Any, config: Any, target: Cards) -> dict[str, Any]:
         else:
             row[0] += one.times
     entry, repeated, total = map(sum, zip(*rows.values(), strict=True))
-    kinds = collections.Counter()
+    kinds: collections.Counter[str] = collections.Counter()
     for one in launches.counted:
         kinds[one.instruction.target or one.instruction.opcode] += one.times
-    found = all_reduces(text) if target.devices > 1 else []
+    found = sizes_of_all_reduces(text)
+    reduces = [one for one in launches.counted if one.instruction.name in found]
     return {
         "launches": total, "launches_once": entry, "launches_of_an_update": repeated,
         "launches_by_origin": rows, "launches_by_kind": dict(kinds.most_common()),
@@ -48,8 +50,8 @@ def cost_of(compiled: Any, config: Any, target: Cards) -> dict[str, Any]:
                         "launches_of_a_pass": one.launches, "times": one.times}
                        for one in launches.open],
         "launch_seconds_on_h100": total * LAUNCH_SECONDS,
-        "all_reduces": executed(found, config.n_dis)[0],
-        "all_reduce_bytes": executed(found, config.n_dis)[1]}
+        "all_reduces": sum(one.times for one in reduces),
+        "all_reduce_bytes": sum(one.times * found[one.instruction.name] for one in reduces)}
 
 
 def update_of(launches: Launches, n_dis: int) -> str:

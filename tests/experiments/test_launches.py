@@ -84,6 +84,7 @@ def test_the_origins_of_a_record_add_up():
     for once, update, total in rows.values():
         assert total == once + 5 * update
     assert record["launches"] == sum(row[2] for row in rows.values()) == 30
+    assert (record["all_reduces"], record["all_reduce_bytes"]) == (1, 32)
     assert record["launches_by_kind"] == {
         "fusion": 23, "__cudnn$convForward": 5, "copy": 1, "all-reduce-start": 1}
     config.n_dis = 3  # no such loop: all is counted, and nothing is of an update
