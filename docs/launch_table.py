@@ -28,7 +28,7 @@ CONFIGS: dict[str, tuple[str, ...]] = {
     "cifar100_resnet": ("cifar100_resnet.py",),
     "imagenet64": ("imagenet64.py",),
     "celeba64": ("celeba64.py",),
-    "fashion_mnist": ("fashion_mnist.py",),
+    "fashion_mnist": ("fashion_mnist.py", "--images=60000"),
     "digits": ("digits.py",),
     "folder": ("folder.py", "--images=10000"),
 }
