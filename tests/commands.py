@@ -65,5 +65,4 @@ if __name__ == "__main__":
     except Accepted:
         sys.exit(0)
     except BaseException as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(f"{type(error).__name__}: {error}")

@@ -2,8 +2,8 @@
 
 Importing JAX, Flax and Orbax takes longer than what most programs do in a test. The first call of
 `program` starts `python -m tests.programs`, which imports them and forks for each command. A fork
-has a command line, a folder, an environment and an exit status of its own, and ends like any
-interpreter. No JAX backend exists before the fork.
+has a command line, a folder, an environment and an exit status of its own. No JAX backend exists
+before the fork.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import traceback
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -102,7 +104,24 @@ def _become(request: dict) -> None:
     os.chdir(request["cwd"])
     os.environ.update(request["environment"])
     module, *sys.argv[1:] = request["command"]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    status: object = 0
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as error:
+        status = error.code
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    if isinstance(status, str):
+        print(status, file=sys.stderr)
+        status = 1
+    # As an interpreter ends, but for freeing its objects one by one: a second or more in a fork,
+    # to which each page of them is first copied.
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(int(status or 0))  # type: ignore[call-overload]
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def config_of(method, number, pictures):
     config = digits.get_config(method)
     config.update({
         "model": "small", "latent_size": 4, "batch_size": 8,
-        "generator_batch_size": 8, "n_dis": 1, "iterations": 6, "log_every": 2, "sample_every": 2,
+        "generator_batch_size": 8, "n_dis": 1, "iterations": 6, "log_every": 2, "sample_every": 6,
         "checkpoint_every": 2, "keep_checkpoints": 9, "num_samples": 4,
         **OPTIONS[number % len(OPTIONS)]})
     if config.stream:
@@ -59,7 +59,7 @@ def cut_and_resumed(method, number, folder):
         shutil.copytree(straight, resumed)
         for iteration in (4, 6):
             shutil.rmtree(resumed / "checkpoints" / str(iteration))
-            (resumed / "samples" / f"{iteration:07d}.png").unlink()
+        (resumed / "samples" / "0000006.png").unlink()
         train(config, resumed)
         if "at iteration 2 of 6" not in said.getvalue():
             return ["it was not resumed"]

@@ -136,7 +136,8 @@ def _reference_iteration(s, state, opts, data, it):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize(("conditional", "loss"), [(False, "hinge"), (True, "non_saturating")])
+@pytest.mark.parametrize(("conditional", "loss"), [
+    (False, "hinge"), pytest.param(True, "non_saturating", marks=pytest.mark.slow)])
 def test_step_is_the_papers_loop(conditional, loss):
     recipe, state, inputs = _setup(conditional, loss=LOSSES[loss])
     reference = {"g": state.generator.params, "g_stats": state.generator.batch_stats,
