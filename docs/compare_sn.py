@@ -1,7 +1,7 @@
 """Our spectral normalisation beside that of other libraries, measured on the same weights.
 
     python -m venv peers && peers/bin/pip install -e . dm-haiku torch
-    peers/bin/python docs/compare_sn.py
+    peers/bin/python -m docs.compare_sn
 
 Prints a Markdown table, one column for each library; those not installed are left out and named.
 Everything is measured through the layers' outputs alone: a bias-free dense layer applied to the
@@ -17,7 +17,8 @@ from importlib.metadata import version
 
 import jax
 import numpy as np
-from sn_peers import PEERS
+
+from docs.sn_peers import PEERS
 
 INPUTS, OUTPUTS, STEPS = 96, 64, 300
 
@@ -117,7 +118,7 @@ def _trained(layer, x):
 
 def main(argv=None) -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(prog="python docs/compare_sn.py", description=__doc__,
+    parser = argparse.ArgumentParser(prog="python -m docs.compare_sn", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args(argv)
     present = {name: peer for name, peer in PEERS.items()

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from experiments.compare_sn import INPUTS, STEPS, weight
-from experiments.sn_peers import PEERS
 
+from docs.compare_sn import INPUTS, STEPS, weight
+from docs.sn_peers import PEERS
 from experiments.bench.__main__ import main
 from sngan_jax import SNConv, update_spectral
 from sngan_jax.metrics.torch_reader import read_torch
