@@ -1,6 +1,13 @@
-"""Which compilers of other devices are installed."""
+"""Which compilers of other devices are installed, and what they are asked in."""
 
 import importlib.metadata
+
+from tests.run.processes import environment
+
+
+def without_flags() -> dict[str, str]:
+    """The environment of a program that wakes libtpu, which ends at a flag of XLA's CPU compiler."""
+    return {**environment(1), "XLA_FLAGS": ""}
 
 
 def is_installed(distribution: str) -> bool:

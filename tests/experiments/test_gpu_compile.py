@@ -11,8 +11,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from tests.experiments.compilers import is_installed
-from tests.run.processes import environment
+from tests.experiments.compilers import is_installed, without_flags
 
 ROOT = Path(__file__).parents[2]
 PINNED = json.loads((Path(__file__).parent / "gpu_counts.json").read_text())
@@ -27,7 +26,7 @@ pytestmark = [
 def compile_check(*arguments):
     """(record, output, status) of the program."""
     done = subprocess.run([sys.executable, "-m", "experiments.compile_check", *arguments], cwd=ROOT,
-                          env=environment(1), text=True, capture_output=True, timeout=580)
+                          env=without_flags(), text=True, capture_output=True, timeout=580)
     assert done.returncode in (0, 1), done.stderr
     return json.loads(done.stdout.splitlines()[-1]), done.stdout, done.returncode
 
@@ -120,6 +119,6 @@ except UserError as error:
     ("double", "the kernel 'double' (__gpu$xla.gpu.triton) does not say how many stages it has")])
 def test_a_kernel_of_pallas(name, said):
     done = subprocess.run([sys.executable, "-c", _KERNEL, name], cwd=ROOT, text=True, timeout=300,
-                          env=environment(1), capture_output=True)
+                          env=without_flags(), capture_output=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(said)

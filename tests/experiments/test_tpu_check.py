@@ -17,8 +17,7 @@ from experiments.compiler.tpu import estimate
 from experiments.compiler.tpus import CHIPS, parse_topology, tpu_devices
 from experiments.configs import cifar10_resnet, digits, folder, imagenet128
 from sngan_jax.base.errors import UserError
-from tests.experiments.compilers import is_installed
-from tests.run.processes import environment
+from tests.experiments.compilers import is_installed, without_flags
 
 ROOT = Path(__file__).parents[2]
 
@@ -150,7 +149,7 @@ def test_the_stored_records_are_whole():
 
 def tpu_check(*arguments):
     return subprocess.run([sys.executable, "-m", "experiments.tpu_check", *arguments], cwd=ROOT,
-                          env=environment(1), text=True, capture_output=True, timeout=500)
+                          env=without_flags(), text=True, capture_output=True, timeout=500)
 
 
 def compiled(*arguments):
@@ -188,7 +187,7 @@ def test_a_loop_over_five_updates_takes_the_time_of_five():
     records = {}
     for form in ("loop", "written out"):
         done = subprocess.run([sys.executable, "-c", _WRITTEN_OUT, form], cwd=ROOT, text=True,
-                              env=environment(1), capture_output=True, timeout=500)
+                              env=without_flags(), capture_output=True, timeout=500)
         assert done.returncode == 0, done.stderr
         records[form] = json.loads(done.stdout.splitlines()[-1])
     loop, each = records["loop"], records["written out"]
@@ -235,7 +234,7 @@ def test_the_compiler_has_the_devices_that_jax_has():
             "from experiments.compiler.tpus import parse_topology, tpu_devices\n"
             f"print([len(tpu_devices(parse_topology(name))) for name in {slices}])")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True,
-                          timeout=200, env=environment(1))
+                          timeout=200, env=without_flags())
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [parse_topology(name).devices for name in slices]
 
