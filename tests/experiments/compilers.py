@@ -6,7 +6,7 @@ from tests.run.processes import environment
 
 
 def without_flags() -> dict[str, str]:
-    """The environment of a program that wakes libtpu, which ends at a flag of XLA's CPU compiler."""
+    """The environment of a program that wakes libtpu, which ends at flags of XLA for CPUs."""
     return {**environment(1), "XLA_FLAGS": ""}
 
 

@@ -18,6 +18,7 @@ from experiments.compiler.tables import launch_row, table, verdict
 from experiments.compiler.targets import devices_of, parse_target
 from experiments.configs import cifar10_resnet, digits
 from sngan_jax.base.errors import UserError
+from tests.run.processes import environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -149,7 +150,7 @@ def test_records_of_another_version_are_not_taken(monkeypatch):
 def test_bad_input_is_a_sentence(arguments, words):
     done = subprocess.run(
         [sys.executable, "-m", "experiments.compile_check",
-         "--config=experiments/configs/digits.py", *arguments], cwd=ROOT, env=without_flags(),
+         "--config=experiments/configs/digits.py", *arguments], cwd=ROOT, env=environment(1),
         text=True, capture_output=True, timeout=300)
     assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
 
