@@ -34,6 +34,7 @@ def test_committed_notebook_holds_its_outputs(file):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)  # twelve times what the longest takes alone: CI installs beside it
 @each_notebook
 def test_notebook_runs_from_top_to_bottom(file, tmp_path, monkeypatch):
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
