@@ -117,8 +117,8 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
             with Checkpoints(workdir, config.keep_checkpoints, config.keep_every) as checkpoints:
                 while True:
                     try:
-                        return _train(config, workdir, recipe, step, images, devices, checkpoints,
-                                      interruption, rollbacks)
+                        return _train(config, workdir, recipe, shapes, step, images, devices,
+                                      checkpoints, interruption, rollbacks)
                     except Diverged as error:
                         rollbacks = error.rollbacks + 1
                         if config.on_nan != "rollback" or rollbacks > config.on_nan_rollbacks:
@@ -132,12 +132,13 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
             return False
 
 
-def _train(config: Any, workdir: Path, recipe: Recipe, step: Callable,
+def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step: Callable,
            images: ImageSet | ImageStream, devices: list[jax.Device], checkpoints: Checkpoints,
            interruption: Interruption, rollbacks: int | None) -> bool:
     """From the newest checkpoint to the end, or to a signal.
 
     Args:
+      shapes: the state's, `jax.ShapeDtypeStruct`s.
       rollbacks: how often the run has gone back because of NaN; None: as the checkpoint says.
 
     Raises:
@@ -146,7 +147,7 @@ def _train(config: Any, workdir: Path, recipe: Recipe, step: Callable,
     per_call = config.iterations_per_call
     with interruption.abandoning():
         identity = identity_of(config)
-        shapes, first = abstract_state(recipe), 0
+        first = 0
         saved = checkpoints.newest(lambda meta: shapes, identity)
         if saved:
             check_same_data(saved.meta, images, workdir)

@@ -102,10 +102,11 @@ def initial_state(recipe: Recipe, seed: int) -> TrainState:
     Raises:
       UserError: networks that this machine's memory cannot hold.
     """
-    check_memory(abstract_state(recipe))
     init = jax.jit(lambda key: create_state(key, recipe),
                    compiler_options=compiler_options(one_call=True))
-    return init(jax.random.key(seed))
+    key = jax.random.key(seed)
+    check_memory(jax.eval_shape(init, key))  # traced once for both
+    return init(key)
 
 
 def abstract_state(recipe: Recipe) -> TrainState:
