@@ -15,10 +15,15 @@ from sngan_jax.layers import (
     SNEmbed,
     SNMultiHeadAttention,
     SNMultiHeadDotProductAttention,
-    layer_specs,
     normalized,
+)
+from sngan_jax.network import (
+    fold,
+    init_spectral,
+    normalize,
     sigmas,
     singular_values,
+    specs,
     update_spectral,
 )
 
@@ -34,9 +39,12 @@ __all__ = [
     "SNEmbed",
     "SNMultiHeadAttention",
     "SNMultiHeadDotProductAttention",
-    "layer_specs",
+    "fold",
+    "init_spectral",
+    "normalize",
     "normalized",
     "sigmas",
     "singular_values",
+    "specs",
     "update_spectral",
 ]

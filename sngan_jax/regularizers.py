@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from sngan_jax.losses import at_least_float32
-from sngan_jax.reparametrization import WEIGHTS
+from sngan_jax.linen import WEIGHTS
 
 
 class Update(NamedTuple):

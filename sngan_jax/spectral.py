@@ -1,21 +1,21 @@
-"""Spectral normalisation on arrays: power iteration, the largest singular value, W / σ(W).
+"""Spectral normalisation on arrays: power iteration, the largest singular value, W̄ = K·W/σ(W).
 
-Nothing here knows Flax. Miyato, Kataoka, Koyama, Yoshida, "Spectral Normalization for Generative
-Adversarial Networks", ICLR 2018 (arXiv 1802.05957): section 2 and Algorithm 1; equation numbers
-are that paper's.
+Miyato, Kataoka, Koyama, Yoshida, "Spectral Normalization for Generative Adversarial Networks",
+ICLR 2018 (arXiv 1802.05957). Equation numbers are that paper's. Nothing here knows Flax.
 
-A weight of any shape becomes a matrix whose rows are its outputs by a *layout*: a string with one
-letter for each axis of the weight,
+A *layout* says how a weight of any shape is a matrix. It has one letter for each axis:
 
-    o  output          i  input          s  spatial position in a convolution's window
-    b  block: every index along such an axis is a matrix of its own, and the whole is
-       block-diagonal (locally connected layers, batch dimensions)
+    o  output          i  input          s  position in a convolution's window
+    b  block: each index along such an axis is a matrix of its own, and the weight is the
+       block-diagonal matrix of them (locally connected layers, batch dimensions)
 
-so a `Dense` kernel is 'io', a two-dimensional `Conv` kernel 'ssio'. The paper reshapes a
-convolution's kernel to d_out rows of d_in·h·w numbers (section 2.1); so does 'ssio'.
+A `Dense` kernel is 'io' and a two-dimensional `Conv` kernel 'ssio': d_out rows of d_in·h·w numbers
+(section 2.1).
 """
 
+import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,37 +23,113 @@ import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 
-# What a power iteration gives: σ, u and v.
-Triplet = tuple[jax.Array, jax.Array, jax.Array]
 Linear = Callable[[jax.Array], jax.Array]
+Triplet = tuple[jax.Array, jax.Array, jax.Array]  # σ, u and v
 
 
-def iteration_dtype(dtype: DTypeLike) -> np.dtype:
-    """The dtype in which σ is computed for a weight of `dtype`: float32, or float64 for float64.
+class LinearMap(NamedTuple):
+    """A linear map x → Wx and its transpose, as functions of arrays of any shape."""
+
+    apply: Linear
+    transpose: Linear
+
+
+def power_iteration(w: jax.Array | LinearMap, u: jax.Array, v: jax.Array, steps: int = 1
+                    ) -> Triplet:
+    """Power steps on u and v, and σ = uᵀWv (Algorithm 1, equations 18-21).
+
+    u and v are constants for differentiation, so that dσ/dW = u vᵀ (equations 9-12). A step
+    costs two products; σ is made of the second.
+
+    Args:
+      w: float array (rows, columns), the paper's W; or a linear map.
+      u: float array (rows,), or of the map's output: the estimate of the left singular vector.
+      v: float array (columns,), or of the map's input: that of the right one.
+      steps: number of power steps. With 0, u and v stay as they are, and σ does not depend on
+        their lengths.
+
+    Returns:
+      (σ, u, v): a scalar, and unit vectors after one step or more.
 
     Raises:
-      TypeError: if `dtype` is not a real floating dtype.
+      ValueError: if `steps` is negative or the shapes do not fit together.
     """
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(
-            f"a weight of dtype {jnp.dtype(dtype).name} has no spectral normalisation here: "
-            "use a real floating dtype such as float32 or bfloat16"
+    apply, transpose = w if isinstance(w, LinearMap) else matrix_map(w, u, v)
+    if steps < 0:
+        raise ValueError(f"steps is {steps}: the number of power steps must be 0 or more")
+
+    def step(u: jax.Array, v: jax.Array) -> Triplet:
+        v = lax.stop_gradient(unit(transpose(u), v))
+        product = apply(v)
+        u = lax.stop_gradient(unit(product, u))
+        return product, u, v
+
+    u, v = lax.stop_gradient((u, v))
+    if steps == 0:
+        return jnp.sum(unit(u, u) * apply(unit(v, v))), u, v
+    if steps > 1:
+        u, v = lax.fori_loop(0, steps - 1, lambda _, vectors: step(*vectors)[1:], (u, v))
+    product, u, v = step(u, v)
+    return jnp.sum(u * product), u, v
+
+
+# Without jit, a loop would be compiled anew at every call.
+compiled_power_iteration = jax.jit(power_iteration, static_argnames="steps")
+
+
+def unit(x: jax.Array, fallback: jax.Array) -> jax.Array:
+    """x / ‖x‖₂, or `fallback` where ‖x‖₂² is 0 or infinite.
+
+    In float32 that is right for lengths from 1e-15 to 1e15, with room to spare; x = 0 gives
+    `fallback`. There the previous vector goes on when W is no longer 0.
+
+    Args:
+      x: float array of any shape. Its norm is taken over all of it.
+      fallback: array of x's shape.
+    """
+    squared = jnp.sum(jnp.square(x))
+    usable = (squared > 0) & (squared < jnp.inf)
+    return jnp.where(usable, x * lax.rsqrt(jnp.where(usable, squared, 1)), fallback)
+
+
+def divide(weight: jax.Array, sigma: jax.Array, lipschitz: float = 1.0) -> jax.Array:
+    """W̄ = K·W/σ (equation 8 with K = 1), by one multiplication; K·W where σ = 0.
+
+    Args:
+      weight: float array.
+      sigma: array that broadcasts against it; in float32, from 1e-15 to 1e15, or 0.
+      lipschitz: K > 0.
+
+    Returns:
+      array of the weight's shape and dtype.
+    """
+    return weight * (lipschitz / jnp.where(sigma == 0, 1, sigma))
+
+
+def matrix_map(matrix: jax.Array, u: jax.Array, v: jax.Array) -> LinearMap:
+    """Products of a matrix, with u and v checked against its shape."""
+    if matrix.ndim != 2 or u.shape != matrix.shape[:1] or v.shape != matrix.shape[1:]:
+        raise ValueError(
+            f"a matrix of shape {tuple(matrix.shape)}, u of {tuple(u.shape)} and v of "
+            f"{tuple(v.shape)} do not fit: expected (rows, columns), (rows,) and (columns,)"
         )
-    return jnp.promote_types(dtype, jnp.float32)
+    # Full float32 on accelerators too, whose default products have fewer bits.
+    return LinearMap(lambda x: jnp.matmul(matrix, x, precision=lax.Precision.HIGHEST),
+                     lambda y: jnp.matmul(y, matrix, precision=lax.Precision.HIGHEST))
 
 
 def matricize(weight: jax.Array, layout: str, rows: str = "o") -> jax.Array:
-    """The weight as the matrix (rows, rest), or (blocks, rows, rest) if the layout has a 'b'.
+    """The weight as (blocks, rows, rest): one block unless the layout has a 'b'.
 
     Args:
       weight: array with one axis for each letter of `layout`.
-      layout: letters of 'o', 'i', 's', 'b', see the module's text.
-      rows: the letter whose axes become the rows: 'o' is the paper's reshape, 'i' the second one
-        of bidirectional spectral normalisation (Lin, Sekar, Fanti, NeurIPS 2021).
+      layout: letters of 'o', 'i', 's', 'b'; see the module's text.
+      rows: the letter whose axes become the rows: 'o' for the paper's matrix, 'i' for the second
+        one of bidirectional spectral normalisation (Lin, Sekar, Fanti, NeurIPS 2021).
 
     Returns:
-      array of shape (rows, rest) or (blocks, rows, rest) and of the weight's dtype; the columns
-      keep the order of the remaining axes. Without such a letter there is one row.
+      array of the weight's dtype. The columns keep the order of the remaining axes. Without such
+      a letter there is one row.
 
     Raises:
       ValueError: if the layout does not fit the weight.
@@ -66,13 +142,13 @@ def matricize(weight: jax.Array, layout: str, rows: str = "o") -> jax.Array:
     blocks = [axis for axis, letter in enumerate(layout) if letter == "b"]
     first = [axis for axis, letter in enumerate(layout) if letter == rows]
     rest = [axis for axis, letter in enumerate(layout) if letter not in ("b", rows)]
-    sizes = [_size(weight, axes) for axes in (blocks, first, rest)]
+    n_blocks, n_rows, n_rest = (
+        math.prod(weight.shape[axis] for axis in axes) for axes in (blocks, first, rest)
+    )
     if blocks + rest + first == list(range(weight.ndim)):
         # The usual layout: a reshape and a transpose that the compiler folds into the product.
-        matrix = weight.reshape(sizes[0], sizes[2], sizes[1]).swapaxes(1, 2)
-    else:
-        matrix = weight.transpose(blocks + first + rest).reshape(sizes)
-    return matrix if blocks else matrix[0]
+        return weight.reshape(n_blocks, n_rest, n_rows).swapaxes(1, 2)
+    return weight.transpose(blocks + first + rest).reshape(n_blocks, n_rows, n_rest)
 
 
 def spectrum(weight: jax.Array, layout: str = "oi") -> jax.Array:
@@ -91,174 +167,24 @@ def spectrum(weight: jax.Array, layout: str = "oi") -> jax.Array:
     return jnp.sort(values.reshape(-1), descending=True)
 
 
-def unit(x: jax.Array, fallback: jax.Array) -> jax.Array:
-    """x / ‖x‖₂, or `fallback` where x is zero; no square overflows or underflows.
-
-    Args:
-      x: array of any shape; its norm is taken over all of it.
-      fallback: array of x's shape. Keeping the previous vector there, a power iteration that met
-        W = 0 goes on when W is no longer zero.
-    """
-    largest = jnp.max(jnp.abs(x))
-    scaled = x / jnp.where(largest > 0, largest, 1)
-    length = jnp.sqrt(jnp.sum(jnp.square(scaled)))
-    return jnp.where(largest > 0, scaled / jnp.where(largest > 0, length, 1), fallback)
-
-
-def power_iteration(matrix: jax.Array, u: jax.Array, v: jax.Array, steps: int = 1) -> Triplet:
-    """`steps` rounds of power iteration, and σ with its gradient (Algorithm 1, equations 9-12).
-
-    One round is v ← Wᵀu / ‖Wᵀu‖ and then u ← Wv / ‖Wv‖ (equations 19, 20). The last product Wv also
-    gives σ = uᵀWv, so a forward pass costs two products of a matrix and a vector a round, and one
-    without a round. u and v are constants for differentiation: dσ/dW = u vᵀ.
-
-    Args:
-      matrix: float array (rows, columns), the paper's W.
-      u: float array (rows,), a unit vector: the estimate of the left singular vector.
-      v: float array (columns,): that of the right one.
-      steps: rounds, 0 or more; 0 evaluates σ with u and v as they are.
-
-    Returns:
-      (σ, u, v): a scalar and the vectors after the rounds.
-
-    Raises:
-      ValueError: if `steps` is negative or the shapes do not fit together.
-    """
-    _check_vectors(matrix, u, v, steps)
-    constant = lax.stop_gradient(matrix)
-    return operator_power_iteration(
-        lambda x: _matvec(matrix, x),
-        lambda x: _matvec(constant, x),
-        lambda y: _matvec(constant.T, y),
-        u, v, steps,
-    )
-
-
-def operator_power_iteration(apply: Linear, constant: Linear, transpose: Linear, u: jax.Array,
-                             v: jax.Array, steps: int = 1) -> Triplet:
-    """`power_iteration` for a linear map given by functions.
-
-    Args:
-      apply: x of v's shape → array of u's shape, linear; σ is differentiated through it.
-      constant: the same function, held constant for differentiation.
-      transpose: its transpose, y of u's shape → array of v's shape, held constant.
-      u, v: float arrays of any shape, of norm one.
-      steps: rounds, 0 or more.
-
-    Returns:
-      (σ, u, v), as `power_iteration`.
-    """
-    u, v = lax.stop_gradient((u, v))
-    if steps > 1:
-
-        def step(_: jax.Array, vectors: tuple[jax.Array, jax.Array]
-                 ) -> tuple[jax.Array, jax.Array]:
-            u, v = vectors
-            v = unit(transpose(u), v)
-            return unit(constant(v), u), v
-
-        u, v = lax.fori_loop(0, steps - 1, step, (u, v))
-    if steps:
-        v = unit(transpose(u), v)
-    image = apply(v)
-    if steps:
-        u = unit(lax.stop_gradient(image), u)
-    return jnp.sum(u * image), u, v
-
-
-def spectral_norm(matrix: jax.Array, u: jax.Array, v: jax.Array) -> jax.Array:
-    """σ = uᵀWv with the vectors as they are: one product, no iteration (equation 21).
-
-    Args and errors as `power_iteration`; the result is a scalar of the matrix' dtype, the largest
-    singular value once u and v have converged, and a lower bound of it before.
-    """
-    return power_iteration(matrix, u, v, steps=0)[0]
-
-
-def block_power_iteration(matrix: jax.Array, u: jax.Array, v: jax.Array, steps: int = 1) -> Triplet:
-    """`power_iteration` of a block-diagonal matrix: σ is the largest of its blocks' σ.
-
-    The blocks are iterated apart, each with unit vectors of its own: all converge, and the largest
-    is found even where several are close.
-
-    Args:
-      matrix: float array (blocks, rows, columns), or (rows, columns) for a single block.
-      u: float array (blocks·rows,): the blocks' left vectors, one after the other.
-      v: float array (blocks·columns,).
-      steps: rounds, 0 or more.
-
-    Returns:
-      (σ, u, v), of the shapes of `power_iteration`.
-    """
-    if matrix.ndim == 2:
-        return power_iteration(matrix, u, v, steps)
-    blocks, rows, columns = matrix.shape
-    sigma, u, v = jax.vmap(lambda matrix, u, v: power_iteration(matrix, u, v, steps))(
-        matrix, u.reshape(blocks, rows), v.reshape(blocks, columns)
-    )
-    return jnp.max(sigma), u.reshape(-1), v.reshape(-1)
-
-
 def length(x: jax.Array, axes: Sequence[int] | None = None) -> jax.Array:
     """The Euclidean norm over `axes`, which are kept with size 1 (None: all axes, a scalar).
 
-    No square overflows or underflows, and the gradient at x = 0 is 0 instead of NaN.
+    The gradient at x = 0 is 0 instead of NaN; in float32 lengths from 1e-15 to 1e15 are right.
     """
-    keep = axes is not None
-    largest = lax.stop_gradient(jnp.max(jnp.abs(x), axis=axes, keepdims=True))
-    zero = largest == 0
-    squares = jnp.sum(jnp.square(x / jnp.where(zero, 1, largest)), axis=axes, keepdims=True)
-    norm = jnp.where(zero, 0, largest * jnp.sqrt(jnp.where(zero, 1, squares)))
-    return norm if keep else norm.reshape(())
+    squared = jnp.sum(jnp.square(x), axis=axes, keepdims=axes is not None)
+    return jnp.where(squared == 0, 0, jnp.sqrt(jnp.where(squared == 0, 1, squared)))
 
 
-def divide(weight: jax.Array, sigma: jax.Array, lipschitz: float = 1.0, cap: bool = False
-           ) -> jax.Array:
-    """K·W/σ (equation 8 with K = 1), safe for every σ.
+def iteration_dtype(dtype: DTypeLike) -> np.dtype:
+    """The dtype in which σ is computed for a weight of `dtype`: float32, or float64 for float64.
 
-    The result and its derivatives of any order are those of K·W/σ, without forming 1/σ², which
-    float32 cannot hold for σ = 1e-30: with s a constant equal to σ, W/σ = (W/s) / (σ/s).
-    Where σ = 0 (below 1.2e-38 in float32), W is only multiplied by K, so that W = 0 gives 0 and
-    finite gradients.
-
-    Args:
-      weight: array.
-      sigma: array that broadcasts against it.
-      lipschitz: K > 0.
-      cap: divide only where σ > K, so W / max(1, σ/K) (Gouk, Frank, Pfahringer, Cree,
-        "Regularisation of neural networks by enforcing Lipschitz continuity", 2018, equation 9).
-
-    Returns:
-      array of the weight's shape and dtype.
+    Raises:
+      TypeError: if `dtype` is not a real floating dtype.
     """
-    constant = lax.stop_gradient(sigma)
-    scale = jnp.where(constant == 0, 1, constant)
-    relative = jnp.where(constant == 0, 1, sigma / scale)
-    divided = weight / scale / relative
-    if lipschitz != 1:
-        divided = divided * lipschitz
-    if cap:
-        divided = jnp.where(sigma > lipschitz, divided, weight)
-    return divided
-
-
-def _matvec(matrix: jax.Array, vector: jax.Array) -> jax.Array:
-    # Full float32 on accelerators too, whose default products are in fewer bits.
-    return jnp.matmul(matrix, vector, precision=lax.Precision.HIGHEST)
-
-
-def _size(weight: jax.Array, axes: Sequence[int]) -> int:
-    size = 1
-    for axis in axes:
-        size *= weight.shape[axis]
-    return size
-
-
-def _check_vectors(matrix: jax.Array, u: jax.Array, v: jax.Array, steps: int) -> None:
-    if steps < 0:
-        raise ValueError(f"steps is {steps}: the number of power steps must be 0 or more")
-    if matrix.ndim != 2 or u.shape != matrix.shape[:1] or v.shape != matrix.shape[1:]:
-        raise ValueError(
-            f"a matrix of shape {tuple(matrix.shape)}, u of {tuple(u.shape)} and v of "
-            f"{tuple(v.shape)} do not fit: expected (rows, columns), (rows,) and (columns,)"
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(
+            f"a weight of dtype {jnp.dtype(dtype).name} has no spectral normalisation here: "
+            "use a real floating dtype such as float32 or bfloat16"
         )
+    return jnp.promote_types(dtype, jnp.float32)

@@ -1,13 +1,13 @@
 """Dense matrices and exact spectra of convolutions: what tests compare the library with."""
 
-import functools
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from sngan_jax.operators import operator_norm
+from sngan_jax import spectral
 
 
 def operator_matrix(apply, input_shape, dtype=jnp.float32):
@@ -43,9 +43,14 @@ def convolution(kernel, *, strides=1, padding="SAME", kernel_dilation=1, groups=
 
 
 def conv_operator_norm(kernel, size, *, steps=100, groups=1, **geometry):
-    """The library's `operator_norm` of a convolution of images of one size."""
-    linear = functools.partial(convolution, groups=groups, **geometry)
-    return operator_norm(linear, kernel, (*size, kernel.shape[-2] * groups), steps=steps)
+    """The norm of a convolution of images of one size, by the library's power iteration."""
+    apply = convolution(kernel, groups=groups, **geometry)
+    shape = (*size, kernel.shape[-2] * groups)
+    constant = convolution(lax.stop_gradient(kernel), groups=groups, **geometry)
+    transpose = jax.linear_transpose(constant, jax.ShapeDtypeStruct(shape, kernel.dtype))
+    v = jax.random.normal(jax.random.key(0), shape, kernel.dtype)
+    linear = spectral.LinearMap(apply, lambda y: transpose(y)[0])
+    return spectral.power_iteration(linear, constant(v), v, steps)[0]
 
 
 def circular_singular_values(kernel, size):

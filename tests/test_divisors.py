@@ -8,8 +8,9 @@ from flax import linen as nn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sngan_jax.divisors import SPECTRAL, SVD, Weight
-from sngan_jax.layers import layer_specs, normalized, sigmas
+from sngan_jax.divisors import DIVISORS, Spec
+from sngan_jax.layers import normalized
+from sngan_jax.network import sigmas, specs
 
 KEY = jax.random.key(0)
 
@@ -19,7 +20,7 @@ def draw(seed, shape, scale=1.0):
 
 
 def measure(weight, layout):
-    return SVD.measure(Weight(weight, layout), {}, 0)[0]
+    return DIVISORS["svd"].measure(weight, Spec(layout, "svd"), {}, 0)[0]
 
 
 @settings(max_examples=12, deadline=None)
@@ -105,9 +106,10 @@ def test_a_mask_counts():
 def test_it_has_no_vectors_and_takes_no_steps():
     layer = normalized(nn.Dense, divisor="svd")(3)
     variables = layer.init(KEY, np.ones((1, 2), np.float32))
-    assert layer_specs(layer, variables, np.ones((1, 2)))[("kernel",)].divisor == "svd"
-    assert sigmas({**variables, "spectral": {}}) == {}
-    assert not SPECTRAL.shapes(Weight(np.ones((2, 3), np.float32), "io")).keys() & SVD.shapes(None)
+    found = specs(layer, np.ones((1, 2)))
+    assert found[("kernel",)].divisor == "svd"
+    assert sigmas({**variables, "spectral": {}}, found) == {}
+    assert not DIVISORS["svd"].shapes(None, None)
     with pytest.raises(ValueError, match="divisor='svd' needs no power iteration, so leave out"):
         normalized(nn.Dense, divisor="svd", n_steps=2)
     # The scale of Appendix E starts at σ itself.

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from sngan_jax import layers
+from sngan_jax import layers, sigmas, specs, update_spectral
+from sngan_jax.divisors import DIVISORS
 from sngan_jax.layers import SNConv, SNDense, normalized
 
 KEY = jax.random.key(0)
@@ -33,7 +34,7 @@ def test_number_of_steps():
     for n in (1, 3):
         layer, variables = dense(n_steps=n, warmup_steps=0)
         _, new = layer.apply(variables, X, mutable=["spectral"])
-        want = layers.update_spectral(variables, n)
+        want = update_spectral(variables, specs(layer, X), n)
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), new["spectral"], want
         )
@@ -43,20 +44,9 @@ def test_number_of_steps():
 def test_lipschitz_constant(k):
     layer, variables = dense(lipschitz=k)
     assert top(used(layer, variables)) == pytest.approx(k, rel=1e-4)
-    assert layers.sigmas(variables)["kernel"] == pytest.approx(
+    assert sigmas(variables, specs(layer, X))["kernel"] == pytest.approx(
         top(variables["params"]["kernel"]), rel=1e-5
     )
-
-
-def test_cap_divides_only_above_k():
-    sigma = top(dense()[1]["params"]["kernel"])
-    layer, variables = dense(lipschitz=float(2 * sigma), cap=True)
-    np.testing.assert_array_equal(used(layer, variables), variables["params"]["kernel"])
-    loss = lambda p: used(layer, {**variables, "params": p}).sum()  # noqa: E731
-    gradient = jax.grad(loss)(variables["params"])
-    np.testing.assert_array_equal(gradient["kernel"], 1)
-    layer, variables = dense(lipschitz=float(sigma / 2), cap=True)
-    assert top(used(layer, variables)) == pytest.approx(sigma / 2, rel=1e-4)
 
 
 def test_learnable_scale():
@@ -101,7 +91,7 @@ def test_frobenius_normalisation_and_zero_weights():
     layer = normalized(nn.Dense, divisor="frobenius", lipschitz=2.0)(4, use_bias=False)
     variables = layer.init(KEY, X)
     assert np.linalg.norm(used(layer, variables)) == pytest.approx(2, rel=1e-6)
-    for divisor in layers.DIVISORS:
+    for divisor in DIVISORS:
         layer = SNDense(4, divisor=divisor, use_bias=False, kernel_init=nn.initializers.zeros)
         variables = layer.init(KEY, X)
         value, gradient = jax.value_and_grad(lambda v, f=layer: used(f, v).sum())(variables)
@@ -113,7 +103,7 @@ def test_bidirectional():
     variables = jax.jit(layer.init)(KEY, IMAGE)
     w = np.asarray(variables["params"]["kernel"])
     want = (top(w.reshape(-1, 5)) + top(np.moveaxis(w, 2, 0).reshape(3, -1))) / 2
-    assert layers.sigmas(variables)["kernel"] == pytest.approx(want, rel=1e-5)
+    assert sigmas(variables, specs(layer, IMAGE))["kernel"] == pytest.approx(want, rel=1e-5)
     assert {k: v.shape for k, v in variables["spectral"].items()} == {
         "u": (5,), "v": (18,), "u_in": (3,), "v_in": (30,)
     }
@@ -177,7 +167,7 @@ def test_attention_and_other_composed_modules():
     reference = plain.init(KEY, x)
     jax.tree.map(np.testing.assert_array_equal, variables["params"], reference["params"])
     assert sorted(variables["spectral"]) == ["key", "out", "query", "value"]
-    sigma = layers.sigmas(variables)
+    sigma = sigmas(variables, specs(layer, x))
     scaled = jax.tree.map(lambda a: a, reference["params"])
     for name, s in sigma.items():
         kernel = reference["params"][name]["kernel"]
@@ -188,17 +178,6 @@ def test_attention_and_other_composed_modules():
     np.testing.assert_allclose(layer.apply(variables, x), want, atol=1e-5)
     y, new = layer.apply(variables, x, x, mutable=["spectral"])
     assert list(new) == ["spectral"] and y.shape == want.shape
-    # A recurrent cell, and a model that has a normalised layer already.
-    cell = normalized(nn.GRUCell)(4)
-    inside = sorted(layers.sigmas(cell.init(KEY, X[:, :4], X)))
-    assert inside == ["hn", "hr", "hz", "in", "ir", "iz"]
-
-    class Model(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            return SNDense(2, lipschitz=7.0, name="own")(nn.Dense(3, name="plain")(x))
-
-    assert sorted(layers.sigmas(normalized(Model)().init(KEY, X))) == ["own", "plain"]
 
 
 class Bilinear(nn.Module):
@@ -218,11 +197,11 @@ def test_a_layer_of_your_own():
     assert variables["spectral"]["left"]["u"].shape == (4,)
     _, variables_ = layer.apply(variables, X, mutable=["spectral"])
     assert jax.tree.structure(variables_["spectral"]) == jax.tree.structure(variables["spectral"])
-    for specs in (None, layers.layer_specs(layer, variables, X)):
-        state = layers.update_spectral(variables, 500, specs)
-        sigma = layers.sigmas({**variables, "spectral": state}, specs)
-        for name in ("left", "right"):
-            assert sigma[name] == pytest.approx(top(variables["params"][name]), rel=1e-4)
+    found = specs(layer, X)
+    state = update_spectral(variables, found, 500)
+    sigma = sigmas({**variables, "spectral": state}, found)
+    for name in ("left", "right"):
+        assert sigma[name] == pytest.approx(top(variables["params"][name]), rel=1e-4)
 
 
 def test_options_out_of_range():
@@ -232,7 +211,7 @@ def test_options_out_of_range():
         ({"n_steps": 0}, "n_steps=0 must be at least 1"),
         ({"warmup_steps": -2}, "warmup_steps=-2 must be 0 or more"),
         ({"divisor": "weight", "n_steps": 2}, "needs no power iteration, so leave out n_steps=2"),
-        ({"learnable_scale": True, "cap": True}, "choose one"),
+        ({"learnable_scale": True, "lipschitz": 2.0}, "choose one"),
     ]:
         with pytest.raises(ValueError, match=sentence):
             normalized(nn.Dense, **options)
@@ -252,12 +231,6 @@ def test_wrong_use():
 
     with pytest.raises(ValueError, match=r"'kernel' of shape \(6,\) is no matrix"):
         normalized(Scale)().init(KEY, X)
-
-    class Own(nn.Module):
-        divisor: str = "batch"
-
-    with pytest.raises(ValueError, match="Own has a field 'divisor' of its own"):
-        normalized(Own)
 
     layer = SNDense(4)
     variables = layer.init(KEY, X)

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from sngan_jax import layers
+from sngan_jax import divisors, layers, normalize, sigmas, singular_values, specs, update_spectral
+from sngan_jax.divisors import Spec
 from sngan_jax.layers import SNConv, SNDense
 
 KEY = jax.random.key(0)
@@ -80,13 +81,11 @@ def test_scan_over_depth():
     close(new, jax.tree.map(lambda *a: jnp.stack(a), *states), atol=1e-6)
     # The functions over whole models see stacked layers.
     kernels = np.asarray(variables["params"]["dense"]["kernel"])
-    state = layers.update_spectral(variables, 1000)
-    sigma = layers.sigmas({**variables, "spectral": state})["dense"]
+    found = specs(stack, X)
+    state = update_spectral(variables, found, 1000)
+    sigma = sigmas({**variables, "spectral": state}, found)["dense"]
     np.testing.assert_allclose(sigma, np.linalg.svd(kernels, compute_uv=False)[:, 0], rtol=1e-5)
-    assert layers.singular_values(variables)["dense"].shape == (4, 6)
-    specs = layers.layer_specs(stack, variables, X)
-    with_specs = layers.sigmas({**variables, "spectral": state}, specs)["dense"]
-    np.testing.assert_allclose(with_specs, sigma)
+    assert singular_values(variables, found)["dense"].shape == (4, 6)
     gradient = jax.grad(lambda p: stack.apply({**variables, "params": p}, X)[0].sum())
     assert np.isfinite(gradient(variables["params"])["dense"]["kernel"]).all()
 
@@ -139,14 +138,10 @@ def test_shared_modules_take_a_step_in_each_call(embed):
     module = Shared(embed)
     variables = module.init(KEY, X)
     _, new = step(module, variables)
-    close(new["spectral"], layers.update_spectral(variables, 2), atol=1e-6)
+    close(new["spectral"], update_spectral(variables, specs(module, X), 2), atol=1e-6)
     # init is a warm-up and nothing more, however often the layer is called in it.
-    kernel = next(iter(variables["params"]["shared"].values()))
-    assert kernel.ndim in (1, 2)
-    fresh = layers.SNEmbed(5, 6) if embed else SNDense(6)
-    one = {"params": variables["params"]["shared"]}
-    cold = fresh.clone(warmup_steps=0).init(KEY, jnp.arange(3) if embed else X)["spectral"]
-    warm = layers.update_spectral({**one, "spectral": cold}, 15)
+    kernel = variables["params"]["shared"]["embedding" if embed else "kernel"]
+    warm = divisors.start(kernel, Spec("io"), jax.random.key(0), 15)
     close(warm, variables["spectral"]["shared"], atol=1e-6)
 
 
@@ -162,7 +157,10 @@ def test_partitioning_metadata():
     bitwise(plain["params"], boxed["params"])
     bare = nn.meta.unbox(boxed)
     close(step(layer, boxed), step(SNDense(4), bare), atol=1e-6)
-    close(layers.sigmas(boxed), layers.sigmas(bare))
+    found = specs(layer, X)
+    close(sigmas(boxed, found), sigmas(bare, found))
+    bar, _ = normalize(boxed["params"], boxed["spectral"], found)
+    assert bar["kernel"].names == ("inputs", "outputs")
     general = layers.SNDenseGeneral((2, 2), kernel_init=init)
     close(
         step(general, general.init(KEY, X)),
@@ -215,7 +213,8 @@ def test_interceptors_and_intermediates_see_one_call():
 PMAP = """
     import jax, jax.numpy as jnp, numpy as np
     from flax import linen as nn
-    from sngan_jax.layers import SNConv, SNDense
+    from sngan_jax.divisors import Spec
+from sngan_jax.layers import SNConv, SNDense
 
     class Net(nn.Module):
         @nn.compact

@@ -11,7 +11,7 @@ import pytest
 from docs.compare_sn import INPUTS, STEPS, weight
 from docs.sn_peers import PEERS
 from experiments.bench.__main__ import main
-from sngan_jax import SNConv, update_spectral
+from sngan_jax import SNConv, specs, update_spectral
 from sngan_jax.metrics.torch_reader import read_torch
 
 pytestmark = pytest.mark.peers
@@ -43,7 +43,7 @@ def test_the_gradient_of_a_convolution_is_pytorchs():
     layer = SNConv(5, (3, 3), use_bias=False)
     variables = layer.init(jax.random.key(0), x)
     variables = {**variables, "params": {"kernel": jnp.asarray(kernel)}}
-    variables = {**variables, "spectral": update_spectral(variables, 500)}
+    variables = {**variables, "spectral": update_spectral(variables, specs(layer, x), 500)}
     ours = jax.grad(lambda params: jnp.sum(jnp.sin(layer.apply(
         {**variables, "params": params}, x))))(variables["params"])["kernel"]
 

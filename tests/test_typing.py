@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from sngan_jax import SNConv, SNDense, layer_specs, normalized, sigmas, update_spectral
+from sngan_jax import SNConv, SNDense, normalized, sigmas, specs, update_spectral
 
 WNConv = normalized(nn.Conv, divisor="weight")
 assert_type(WNConv, type[nn.Conv])
@@ -37,8 +37,9 @@ def largest(x: jax.Array) -> float:
     model = Critic()
     variables = model.init(jax.random.key(0), x)
     _, new = model.apply(variables, x, mutable=["spectral"])
-    spectral = update_spectral({**variables, **new}, steps=10)
-    found = sigmas({**variables, "spectral": spectral}, layer_specs(model, variables, x))
+    known = specs(model, x)
+    spectral = update_spectral({**variables, **new}, known, steps=10)
+    found = sigmas({**variables, "spectral": spectral}, known)
     assert_type(found, dict[str, jax.Array])
     return max(float(sigma) for sigma in found.values())
 

@@ -20,11 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax.core import meta
 
+from sngan_jax.analysis.lanczos import lanczos_norm
 from sngan_jax.base.errors import UserError
 from sngan_jax.models.convolution import conv_general_dilated
 from sngan_jax.models.resample import as_convolution, average_pool, conv_pool
-from sngan_jax.operators import lanczos_norm
-from sngan_jax.reparametrization import LINEAR, WEIGHTS, geometry_of, layout_of
+from sngan_jax.linen import LINEAR, WEIGHTS, geometry_of, layout_of
 from sngan_jax.spectral import matricize
 
 # Of a convolution, in place of lax's: the same function, or with a mean over squares after it.
@@ -159,7 +159,7 @@ def stable_rank(values: np.ndarray) -> float:
 def layer_operator_norm(layer: LinearLayer, pooled: bool = False) -> float:
     """max ‖layer(x)‖₂ / ‖x‖₂ over the layer's inputs, without its bias.
 
-    Of a convolution at the size, stride and padding that it has in the network (`operators.py`).
+    Of a convolution at the size, stride and padding that it has in the network .
 
     Args:
       pooled: with the mean over squares of 2x2 after it, as one linear map.

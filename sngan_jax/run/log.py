@@ -15,9 +15,8 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 from tqdm import tqdm
 
-from sngan_jax.collection import sigmas
 from sngan_jax.metrics.evaluate import score_table
-from sngan_jax.reparametrization import layer_specs
+from sngan_jax.network import sigmas, specs
 from sngan_jax.run.events import Events
 from sngan_jax.run.figures import save_curves, save_grid
 from sngan_jax.run.health import Watch
@@ -150,11 +149,9 @@ class Log:
 
 def _sigmas_of(networks: Any, d: DiscriminatorState) -> dict[str, jax.Array]:
     """σ of every layer of D that keeps vectors."""
-    specs = None
-    if any(path[-1] == "u_operator" for path in flatten_dict(d.spectral)):
-        # The norm of a convolution on images of its size, which the variables do not tell.
-        g = networks.generator
-        x = jax.ShapeDtypeStruct((1, g.image_size, g.image_size, g.channels), jnp.float32)
-        y = jax.ShapeDtypeStruct((1,), jnp.int32) if g.num_classes else None
-        specs = layer_specs(networks.discriminator, d.variables, x, y)
-    return sigmas(d.variables, specs)
+    if not d.spectral:
+        return {}
+    g = networks.generator
+    x = jax.ShapeDtypeStruct((1, g.image_size, g.image_size, g.channels), jnp.float32)
+    y = jax.ShapeDtypeStruct((1,), jnp.int32) if g.num_classes else None
+    return sigmas(d.variables, specs(networks.discriminator, x, y))

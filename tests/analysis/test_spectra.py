@@ -17,7 +17,8 @@ from sngan_jax.analysis.spectra import (
     stable_rank,
 )
 from sngan_jax.base.errors import UserError
-from sngan_jax.layers import SNConv, SNDense, layer_specs, normalized, sigmas
+from sngan_jax.layers import SNConv, SNDense, normalized
+from sngan_jax.network import sigmas, specs
 from sngan_jax.methods import METHODS
 from sngan_jax.models.build import MODELS, build_models, size_factor
 from sngan_jax.models.resample import average_pool
@@ -75,7 +76,7 @@ def test_every_methods_effective_weight(method):
         *(f"block1/{name}" for name in ("conv1", "conv2", "shortcut")),
         *(f"block2/{name}" for name in ("conv1", "conv2", "shortcut")),
         "block3/conv1", "block3/conv2", "block4/conv1", "block4/conv2", "head/dense", "head/embed"]
-    estimated = (sigmas(variables, layer_specs(d, variables, *inputs))
+    estimated = (sigmas(variables, specs(d, *inputs))
                  if method in ("sn_operator", "sn_bidirectional") else {})
     for name, layer in found.items():
         owner, leaf = name.split("/")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from sngan_jax.collection import sigmas
+from sngan_jax.network import sigmas, specs
 from sngan_jax.layers import SNConv
 from sngan_jax.models.blocks import ConvTranspose
 from sngan_jax.models.resample import (
@@ -114,7 +114,7 @@ def test_a_fusion_as_a_layers_convolution():
         layer = SNConv(4, (3, 3), conv_general_dilated=as_convolution(fused))
         variables = layer.init(jax.random.key(0), x)
         kernel = variables["params"]["kernel"]
-        bar = kernel / next(iter(sigmas(variables).values()))
+        bar = kernel / next(iter(sigmas(variables, specs(layer, x)).values()))
         np.testing.assert_allclose(layer.apply(variables, x), plain(x, bar, 2), atol=1e-5)
     for options in ({"strides": 2}, {"padding": "VALID"}, {"kernel_dilation": 2}):
         layer = SNConv(4, (3, 3), conv_general_dilated=as_convolution(conv_pool), **options)

@@ -1,0 +1,536 @@
+"""A whole network at once: specs, power steps, σ and W̄, against each layer's own and SVDs."""
+
+import dataclasses
+import inspect
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sngan_jax import (
+    SNConv,
+    SNConvTranspose,
+    SNDense,
+    fold,
+    init_spectral,
+    layers,
+    network,
+    normalize,
+    normalized,
+    sigmas,
+    singular_values,
+    specs,
+    spectral,
+    update_spectral,
+)
+from sngan_jax.divisors import Spec
+
+KEY = jax.random.key(0)
+X = np.random.default_rng(0).standard_normal((2, 6, 6, 4)).astype(np.float32)
+LINE = X[:, 0, 0]
+
+
+def close(a, b, **kwargs):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **{"rtol": 1e-5, **kwargs}), a, b)
+
+
+def top(matrix):
+    return np.linalg.svd(np.float64(matrix), compute_uv=False)[..., 0]
+
+
+class Net(nn.Module):
+    """Layers of every divisor, with a mask and groups, one of them called twice."""
+
+    @nn.compact
+    def __call__(self, x):
+        for n in range(3):
+            x = nn.relu(SNConv(4, (3, 3), name=f"conv{n}")(x))
+        # Four channels in and out: the shapes do not tell which axis is which.
+        x = SNConvTranspose(4, (3, 3), transpose_kernel=True, name="up")(x)
+        x = SNConv(4, (3, 3), divisor="bidirectional", name="both")(x)
+        x = SNConv(4, (3, 3), divisor="operator", strides=2, padding="VALID", name="operator")(x)
+        x = SNConv(4, (1, 1), mask=np.tri(4)[None, None], feature_group_count=1, name="masked")(x)
+        x = SNConv(4, (2, 2), feature_group_count=2, lipschitz=3.0, name="groups")(x)
+        x = layers.SNConvLocal(4, (1, 1), name="local")(x)
+        x = nn.Dense(4, name="plain")(x)
+        x = normalized(nn.Dense, divisor="weight", learnable_scale=True)(4, name="rows")(x)
+        shared = SNDense(4, name="shared", learnable_scale=True)
+        return SNDense(3, name="out")(shared(shared(x)).mean((1, 2)))
+
+
+@pytest.fixture(scope="module")
+def net():
+    model = Net()
+    return model, jax.jit(model.init)(KEY, X), specs(model, X)
+
+
+def test_each_sigma_is_the_svds(net):
+    model, variables, found = net
+    assert len(found) == 12 and ("plain", "kernel") not in found
+    converged = {**variables, "spectral": update_spectral(variables, found, 1500)}
+    got = sigmas(converged, found)
+    values = singular_values(variables, found)
+    assert "rows" not in got and set(got) < set(values)
+    for name, sigma in got.items():
+        w = np.asarray(variables["params"][name]["kernel"], np.float64)
+        if name in ("operator", "local"):
+            continue
+        w = w * np.tri(4) if name == "masked" else w
+        rows = np.moveaxis(w, -2 if name == "up" else -1, 0)
+        want = np.linalg.svd(rows.reshape(len(rows), -1), compute_uv=False)
+        np.testing.assert_allclose(values[name], want, rtol=1e-5, atol=1e-6)
+        if name == "both":
+            want = (want + top(np.moveaxis(w, -2, 0).reshape(4, -1))) / 2
+        assert sigma == pytest.approx(want[0], rel=1e-5)
+    blocks = np.asarray(variables["params"]["local"]["kernel"]).reshape(-1, 4, 4)
+    assert got["local"] == pytest.approx(top(blocks).max(), rel=1e-5)
+
+
+def test_a_step_and_the_weights_are_those_of_the_layers(net):
+    model, variables, found = net
+    once = {**found}
+    del once[("shared", "kernel")]  # which takes two steps in a pass
+    _, new = jax.jit(lambda v: model.apply(v, X, mutable=["spectral"]))(variables)
+    state = jax.jit(lambda v: update_spectral(v, once))(variables)
+    close({**state, "shared": 0}, {**new["spectral"], "shared": 0}, atol=1e-6)
+    assert jax.tree.structure(state) == jax.tree.structure(variables["spectral"])
+    # Evaluation with W̄ from outside: the layers return it, and neither read nor write u and v.
+    bar, same = normalize(variables["params"], variables["spectral"], found)
+    close(same, variables["spectral"], rtol=0)
+    want = jax.jit(model.apply)(variables, X)
+    outside = {"params": variables["params"], "normalized": bar}
+    got, written = jax.jit(lambda v: model.apply(v, X, mutable=["spectral"]))(outside)
+    close(got, want, atol=1e-6)
+    assert not written
+    # The gradient goes through W̄ as it does inside of a layer.
+    inside = jax.grad(lambda p: model.apply({**variables, "params": p}, X).sum())
+    through = jax.grad(lambda p: model.apply({"params": p, "normalized": normalize(
+        p, variables["spectral"], found)[0]}, X).sum())
+    want, got = inside(variables["params"]), through(variables["params"])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * (1 + np.abs(a).max())),
+                 want, got)
+
+
+def test_steps_are_few_batches(net):
+    _, variables, found = net
+    plain = {path: spec for path, spec in found.items() if spec.divisor == "spectral"}
+    text = str(jax.make_jaxpr(lambda v: update_spectral(v, plain))(variables))
+    assert text.count("dot_general[") == 2  # of nine layers
+
+
+def test_jit_with_sharded_kernels_gives_the_same():
+    program = """
+import jax, numpy as np
+from jax.sharding import NamedSharding, PartitionSpec as P
+from flax import linen as nn
+from sngan_jax import *
+assert len(jax.devices()) == 8
+class Net(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return SNDense(8)(nn.relu(SNDense(16)(x)))
+x = np.ones((2, 24), np.float32)
+model = Net(); v = model.init(jax.random.key(0), x); found = specs(model, x)
+run = jax.jit(lambda v: (sigmas(v, found), normalize(v["params"], v["spectral"], found, 1)[0]))
+mesh = jax.make_mesh((8,), ("d",), axis_types=(jax.sharding.AxisType.Auto,))
+place = lambda a: jax.device_put(a, NamedSharding(mesh, P("d", None) if a.ndim == 2 else P()))
+one, many = run(v), run({"params": jax.tree.map(place, v["params"]), "spectral": v["spectral"]})
+jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), one, many)
+print("same")
+"""
+    env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+           "NPROC": "32", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True,
+                          timeout=300, cwd=Path(__file__).parents[1])
+    assert done.stdout == "same\n", done.stderr
+
+
+class Stack(nn.Module):
+    axis: int = 0
+    state_axis: int = 0
+    length: int = 4
+    vmap: bool = False
+
+    @nn.compact
+    def __call__(self, x):
+        axes = {"params": self.axis, "spectral": self.state_axis}
+        if self.vmap:
+            layer = nn.vmap(SNDense, variable_axes=axes, split_rngs={"params": True}, in_axes=None,
+                            out_axes=0, axis_size=self.length)
+            return layer(4, name="dense")(x).sum(0)
+        body = nn.scan(lambda layer, x, _: (nn.tanh(layer(x)), None), variable_axes=axes,
+                       split_rngs={"params": True}, length=self.length)
+        return body(SNDense(4, name="dense"), x, None)[0]
+
+
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(st.sampled_from([0, 1, -1]), st.sampled_from([0, 1]), st.integers(2, 4), st.booleans())
+def test_a_stack_along_any_axis(axis, state_axis, length, vmap):
+    """Of the length of a square kernel's side too, where shapes tell nothing."""
+    model = Stack(axis, state_axis, length, vmap)
+    variables = model.init(KEY, LINE)
+    found = specs(model, LINE)
+    state = update_spectral(variables, found, 300)
+    assert jax.tree.map(jnp.shape, state) == jax.tree.map(jnp.shape, variables["spectral"])
+    variables = {**variables, "spectral": state}
+    kernels = np.moveaxis(np.asarray(variables["params"]["dense"]["kernel"]),
+                          axis if axis >= 0 else 2, 0)
+    np.testing.assert_allclose(sigmas(variables, found)["dense"], top(kernels), rtol=1e-4)
+    np.testing.assert_allclose(singular_values(variables, found)["dense"][:, 0], top(kernels),
+                               rtol=1e-4)
+    bar, _ = normalize(variables["params"], state, found)
+    got = np.moveaxis(np.asarray(bar["dense"]["kernel"]), axis if axis >= 0 else 2, 0)
+    np.testing.assert_allclose(top(got), 1, rtol=1e-4)
+    made = init_spectral(variables["params"], found, KEY)
+    assert jax.tree.map(jnp.shape, made) == jax.tree.map(jnp.shape, state)
+
+
+def test_two_stacks_in_each_other():
+    class Deep(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            inner = nn.vmap(SNDense, variable_axes={"params": 1, "spectral": 0}, axis_size=3,
+                            split_rngs={"params": True}, in_axes=None, out_axes=0)
+            outer = nn.scan(lambda layer, x, _: (layer(x).sum(0), None), length=2,
+                            variable_axes={"params": 2, "spectral": 1}, split_rngs={"params": True})
+            return outer(inner(4, name="d"), x, None)[0]
+
+    model = Deep()
+    variables = model.init(KEY, LINE)
+    found = specs(model, LINE)
+    variables = {**variables, "spectral": update_spectral(variables, found, 300)}
+    kernels = np.asarray(variables["params"]["d"]["kernel"])
+    assert kernels.shape == (4, 3, 2, 4)
+    want = top(kernels.transpose(2, 1, 0, 3))
+    np.testing.assert_allclose(sigmas(variables, found)["d"], want, rtol=1e-4)
+    y, new = model.apply(variables, LINE, mutable=["spectral"])
+    close(update_spectral(variables, found), new["spectral"], atol=1e-5)
+
+
+class Autoencoder(nn.Module):
+    """A model that nobody here normalised, with methods beside `__call__`, bound by a parent."""
+
+    def setup(self):
+        init = nn.initializers.normal(5.0)
+        self.encoder = [nn.Dense(6, kernel_init=init), nn.Dense(3, kernel_init=init)]
+        self.decoder = nn.Dense(4, kernel_init=init)
+
+    def encode(self, x):
+        for layer in self.encoder:
+            x = layer(x)
+        return x
+
+    def __call__(self, x):
+        return self.decoder(self.encode(x))
+
+
+class Parent(nn.Module):
+    def setup(self):
+        self.ae = Autoencoder()
+
+    def __call__(self, x):
+        return self.ae.encode(x)
+
+
+class Child(Autoencoder):
+    def __call__(self, x):
+        return super().__call__(x) + 1
+
+
+def test_a_model_of_others_in_every_way_of_calling():
+    model = Autoencoder()
+    params = model.init(KEY, LINE)["params"]
+    found = specs(model, LINE)
+    state = init_spectral(params, found, jax.random.key(1), warmup_steps=500)
+    bar, _ = normalize(params, state, found)
+    names = ["encoder_0", "encoder_1", "decoder"]
+    assert sorted(state) == sorted(names)
+    weights = {name: params[name]["kernel"] / top(params[name]["kernel"]) for name in names}
+    for name in names:
+        np.testing.assert_allclose(bar[name]["kernel"], weights[name], rtol=1e-4, atol=1e-6)
+    encoded = LINE @ weights["encoder_0"] @ weights["encoder_1"]
+    close(model.apply({"params": bar}, LINE, method="encode"), encoded, atol=1e-4)
+    close(model.bind({"params": bar}).encode(LINE), encoded, atol=1e-4)
+    close(Parent().apply({"params": {"ae": bar}}, LINE), encoded, atol=1e-4)
+    close(Child().apply({"params": bar}, LINE), encoded @ weights["decoder"] + 1, atol=1e-4)
+    # A method that reaches some of the layers, several methods, and one method more by `|`.
+    some = specs(model, LINE, method="encode")
+    assert len(some) == 2 and len(found) == 3
+    assert dict(specs(model, LINE, method=["encode", "__call__"])) == dict(found)
+    assert dict(some | found) == dict(found)
+    for wrong in (normalized(Autoencoder)(), type("Sub", (normalized(Autoencoder),), {})()):
+        with pytest.raises(ValueError, match="use sngan_jax.specs and sngan_jax.normalize"):
+            wrong.init(KEY, LINE)
+        with pytest.raises(ValueError, match="encoder_0/kernel"):
+            wrong.apply({"params": params}, LINE, method="encode")
+
+
+def test_subclasses_of_a_normalised_layer_call_super():
+    class Scaled(SNDense):
+        @nn.compact
+        def __call__(self, x):
+            return 2 * super().__call__(x)
+
+    layer = Scaled(3, use_bias=False, warmup_steps=300)
+    variables = layer.init(KEY, LINE)
+    assert top(layer.apply(variables, np.eye(4, dtype=np.float32))) == pytest.approx(2, rel=1e-4)
+    assert list(specs(layer, LINE)) == [("kernel",)]
+    with pytest.raises(TypeError, match="subclass of a normalised layer already"):
+        normalized(Scaled)
+
+
+class Bilinear(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return x @ self.param("mix", nn.initializers.normal(), (x.shape[-1], 3))
+
+    def twice(self, x):
+        return 2 * self(x)
+
+
+def test_what_matches_no_weight_is_an_error():
+    for wrong in (normalized(Bilinear), normalized(Bilinear, weights={"mx": "io"}),
+                  normalized(Bilinear, weights={"mix": "io", "mx": "io"})):
+        for method in ("__call__", "twice"):
+            with pytest.raises(ValueError, match=r"declares no parameter .*but mix: name"):
+                wrong().init(KEY, LINE, method=method)
+    with pytest.raises(ValueError, match="but bias, scale"):
+        normalized(nn.BatchNorm)(use_running_average=False).init(KEY, LINE)
+    right = normalized(Bilinear, weights={"mix": "io"})(warmup_steps=300)
+    variables = right.init(KEY, LINE, method="twice")
+    assert top(right.apply(variables, np.eye(4))) == pytest.approx(1, rel=1e-4)
+    with pytest.raises(ValueError, match="Empty has no layer with a weight"):
+        specs(type("Empty", (nn.Module,), {"__call__": lambda self, x: x})(), LINE)
+
+
+def test_a_transform_that_drops_the_vectors_names_the_cure():
+    class Dropped(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            body = nn.scan(lambda layer, x, _: (layer(x), None), length=2,
+                           variable_axes={"params": 0}, split_rngs={"params": True})
+            return body(SNDense(4), x, None)[0]
+
+    class Cell(nn.RNNCellBase):
+        features: int = 4
+
+        @nn.compact
+        def __call__(self, carry, x):
+            carry = nn.tanh(SNDense(4)(carry) + SNDense(4)(x))
+            return carry, carry
+
+        @nn.nowrap
+        def initialize_carry(self, rng, input_shape):
+            return jnp.zeros((*input_shape[:-1], 4))
+
+        @property
+        def num_feature_axes(self):
+            return 1
+
+    for model, x in ((Dropped(), LINE), (nn.RNN(Cell()), X[:, 0])):
+        variables = model.init(KEY, x)
+        with pytest.raises(ValueError, match=r"variable_axes=.*'spectral': 0.*variable_broadcast"):
+            model.apply(variables, x)
+        with pytest.raises(ValueError, match="variable_axes or variable_broadcast"):
+            specs(model, x)
+    rnn = nn.RNN(Cell(), variable_broadcast=["params", "spectral"])
+    variables = rnn.init(KEY, X[:, 0])
+    assert len(sigmas(variables, specs(rnn, X[:, 0]))) == 2
+    assert rnn.apply(variables, X[:, 0]).shape == (2, 6, 4)
+
+
+def test_the_first_sigma_is_never_negative():
+    for seed in range(20):
+        layer = SNDense(6, warmup_steps=0)
+        variables = layer.init({"params": KEY, "spectral": jax.random.key(seed)}, LINE)
+        found = specs(layer, LINE)
+        true = top(variables["params"]["kernel"])
+        assert 0.2 * true < sigmas(variables, found)["kernel"] <= true * 1.0001
+    layer = SNDense(6, warmup_steps=0, learnable_scale=True, use_bias=False)
+    variables = layer.init(KEY, LINE)  # γ starts at the layer's own σ, so that W̄ = W
+    close(layer.apply(variables, np.eye(4)), variables["params"]["kernel"], atol=1e-6)
+
+
+def test_sigma_does_not_depend_on_the_vectors_lengths(net):
+    """As a moving average of all state makes them shorter."""
+    model, variables, found = net
+    shrunk = {**variables, "spectral": jax.tree.map(lambda x: 0.3 * x, variables["spectral"])}
+    close(sigmas(shrunk, found), sigmas(variables, found), rtol=1e-5)
+    close(model.apply(shrunk, X), model.apply(variables, X), atol=1e-5)
+
+
+def test_a_field_of_the_class_stays_its_own_and_classes_can_be_pickled():
+    class Own(nn.Module):
+        lipschitz: str = "mine"
+
+        @nn.compact
+        def __call__(self, x):
+            return x @ self.param("kernel", nn.initializers.normal(), (x.shape[-1], 3))
+
+    layer = normalized(Own, lipschitz=2.0)(lipschitz="yours", warmup_steps=300)
+    assert layer.lipschitz == "yours"
+    variables = layer.init(KEY, LINE)
+    assert top(layer.apply(variables, np.eye(4))) == pytest.approx(2, rel=1e-4)
+    made = normalized(nn.Dense, lipschitz=3.0)
+    assert pickle.loads(pickle.dumps(made)) is made
+    assert pickle.loads(pickle.dumps(normalized(Bilinear))) is normalized(Bilinear)
+    assert pickle.loads(pickle.dumps(SubDense)) is SubDense
+    with pytest.raises(TypeError, match="takes a layer class such as nn.Dense, not an object of"):
+        normalized(nn.Dense(3))
+
+
+class SubDense(SNDense):
+    pass
+
+
+def test_an_eager_init_compiles_once():
+    with jax.log_compiles(False):
+        SNConv(16, (3, 3)).init(KEY, X)
+    compiled = spectral.compiled_power_iteration._cache_size()
+    SNConv(16, (3, 3), strides=2).init(KEY, X)
+    assert spectral.compiled_power_iteration._cache_size() == compiled
+
+
+def test_specs_by_hand_for_any_tree():
+    """As Haiku's dictionaries, and objects such as Equinox's."""
+    @jax.tree_util.register_dataclass
+    @dataclasses.dataclass
+    class Linear:
+        weight: jax.Array
+        bias: jax.Array
+
+    rng = np.random.default_rng(3)
+    w = [rng.standard_normal((5, 7)).astype(np.float32) for _ in range(2)]
+    tree = {"layers": [Linear(jnp.asarray(w[0]), jnp.ones(5)), {"w": jnp.asarray(w[1])}]}
+    found = {("layers", "0", "weight"): Spec("oi"), ("layers", "1", "w"): Spec("io", lipschitz=2)}
+    state = init_spectral(tree, found, KEY, warmup_steps=300)
+    bar, state = normalize(tree, state, found, steps=1)
+    close(bar["layers"][0].weight, w[0] / top(w[0]), rtol=1e-4, atol=1e-6)
+    close(bar["layers"][1]["w"], 2 * w[1] / top(w[1]), rtol=1e-4, atol=1e-6)
+    close(bar["layers"][0].bias, np.ones(5))
+
+
+class Deployed(nn.Module):
+    conv: type = nn.Conv
+    dense: type = nn.Dense
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.BatchNorm(use_running_average=True)(self.conv(4, (3, 3))(x))
+        x = nn.Conv(4, (1, 1))(x)
+        x = self.conv(4, (3, 3))(x)
+        return self.dense(2)(self.dense(3, name="named")(x))
+
+
+def test_a_folded_network_runs_without_the_collection():
+    model = Deployed(SNConv, normalized(nn.Dense, learnable_scale=True))
+    variables = jax.jit(model.init)(KEY, X)
+    found = specs(model, X)
+    assert len(found) == 4
+    want = model.apply(variables, X)
+    folded = fold(model, variables, found, names="plain")
+    assert jax.tree.structure(folded) == jax.tree.structure(Deployed().init(KEY, X))
+    close(Deployed().apply(folded, X), want, atol=1e-5)
+    own = fold(model, variables, found)
+    assert set(own["params"]) == set(variables["params"]) and set(own) == {"params", "batch_stats"}
+    assert "gamma" not in own["params"]["named"]
+    with pytest.raises(ValueError, match="names='short' is unknown: use 'own' or 'plain'"):
+        fold(model, variables, found, names="short")
+    with pytest.raises(ValueError, match="pass the result of sngan_jax.specs itself"):
+        fold(model, variables, dict(found), names="plain")
+
+
+def test_pure_functions_under_grad_and_vmap():
+    layer = SNDense(3)
+    found = specs(layer, LINE)
+    stacked = jax.vmap(lambda k: layer.init(k, LINE))(jax.random.split(KEY, 2))
+    inside = jax.vmap(lambda v: sigmas(v, found))(stacked)["kernel"]
+    one = jax.tree.map(lambda a: a[0], stacked)
+    assert inside[0] == pytest.approx(float(sigmas(one, found)["kernel"]), rel=1e-6)
+    gradient = jax.grad(lambda p: sigmas({**one, "params": p}, found)["kernel"])(one["params"])
+    u, v = one["spectral"]["u"], one["spectral"]["v"]
+    np.testing.assert_allclose(gradient["kernel"], np.outer(v, u), atol=1e-6)
+
+
+def test_forward_mode_and_second_derivatives():
+    class Two(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return SNDense(1)(nn.tanh(SNConv(3, (3, 3))(x)).reshape(1, -1)).sum()
+
+    model, x = Two(), X[:1, :4, :4, :2]
+    variables = model.init(KEY, x)
+    loss = lambda p: model.apply({**variables, "params": p}, x)  # noqa: E731
+    direction = jax.tree.map(jnp.ones_like, variables["params"])
+    _, tangent = jax.jvp(loss, (variables["params"],), (direction,))
+    gradient = jax.grad(loss)(variables["params"])
+    want = sum(jax.tree.leaves(jax.tree.map(jnp.sum, gradient)))
+    assert tangent == pytest.approx(float(want), rel=1e-4, abs=1e-5)
+    assert jax.linearize(loss, variables["params"])[1](direction) == pytest.approx(
+        float(want), rel=1e-4, abs=1e-5)
+    hessian = jax.hessian(lambda x: model.apply(variables, x))(x)
+    assert np.isfinite(hessian).all() and np.abs(hessian).max() > 0
+
+
+def test_errors(net):
+    layer = SNDense(3)
+    variables, found = layer.init(KEY, LINE), specs(layer, LINE)
+    for guess in (lambda: sigmas(variables), lambda: update_spectral(variables, 100),
+                  lambda: singular_values(variables)):
+        with pytest.raises(ValueError, match=r"pass specs=sngan_jax.specs\(model, \*inputs\)"):
+            guess()
+    with pytest.raises(ValueError, match="expected variables with 'params' and 'spectral'"):
+        sigmas({"params": variables["params"]}, found)
+    with pytest.raises(ValueError, match="has no weight at 'kernel'"):
+        sigmas({"params": {"other": jnp.ones(3)}, "spectral": variables["spectral"]}, found)
+    with pytest.raises(ValueError, match=r"'u' of 'kernel' has the shape \(3,\)"):
+        sigmas({"params": {"kernel": jnp.ones((5, 7))}, "spectral": variables["spectral"]}, found)
+    with pytest.raises(ValueError, match="does not have the layout 'io'"):
+        sigmas({"params": {"kernel": jnp.ones(5)}, "spectral": variables["spectral"]}, found)
+    with pytest.raises(ValueError, match="'u' of 'kernel' is missing"):
+        normalize(variables["params"], {}, found)
+    with pytest.raises(ValueError, match="steps is -1"):
+        update_spectral(variables, found, -1)
+    with pytest.raises(ValueError, match="divisor='nuclear' is unknown"):
+        Spec("io", "nuclear")
+
+
+def test_a_reader_crosses_five_frames():
+    """From a layer's call to the power iteration, and none of the functions is long."""
+    seen = []
+
+    def trace(frame, event, argument):
+        if event == "call" and frame.f_code is spectral.power_iteration.__code__ and not seen:
+            while frame:
+                if "sngan_jax" in frame.f_code.co_filename and "tests" not in (
+                        frame.f_code.co_filename.rpartition("/")[2]):
+                    seen.append(frame.f_code)
+                frame = frame.f_back
+
+    layer = SNDense(3)
+    variables = layer.init(KEY, LINE)
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        layer.apply(variables, LINE, mutable=["spectral"])
+    finally:
+        sys.settrace(before)
+    package = str(Path(network.__file__).parent)
+    codes = [code for code in seen if code.co_filename.startswith(package)]
+    assert [code.co_name for code in codes][0] == "power_iteration" and len(codes) <= 5
+    for code in codes:
+        lines, _ = inspect.getsourcelines(code)
+        text = "".join(lines)
+        body = text.split('"""')[2] if text.count('"""') >= 2 else text
+        assert body.count("\n") <= 40, code
+    lines, _ = inspect.getsourcelines(spectral.power_iteration)
+    assert "".join(lines).split('"""')[2].count("\n") <= 30
