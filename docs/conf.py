@@ -78,9 +78,9 @@ def _signature(app, what, name, obj, options, signature, returns):
     own = [field for field in dataclasses.fields(obj) if field.name not in ("parent", "name")]
     fields = [f"{field.name}={field.default!r}" for field in own
               if isinstance(field.default, (bool, int, float, str, tuple, type(None)))]
-    plain = getattr(obj, "normalized_from", None)
+    plain = getattr(obj, "plain_class", None)
     if plain:  # all of the plain layer's, and the options
-        fields = [f"<{plain[0].__name__}'s own>"] + fields[-len(layers.OPTIONS):]
+        fields = [f"<{plain.__name__}'s own>"] + fields[-len(layers.OPTIONS):]
     return f"({', '.join(fields)})", None
 
 

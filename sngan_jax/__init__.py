@@ -29,22 +29,7 @@ from sngan_jax.network import (
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "SNConv",
-    "SNConvLocal",
-    "SNConvTranspose",
-    "SNDense",
-    "SNDenseGeneral",
-    "SNEinsum",
-    "SNEmbed",
-    "SNMultiHeadAttention",
-    "SNMultiHeadDotProductAttention",
-    "fold",
-    "init_spectral",
-    "normalize",
-    "normalized",
-    "sigmas",
-    "singular_values",
-    "specs",
-    "update_spectral",
-]
+__all__ = ["SNConv", "SNConvLocal", "SNConvTranspose", "SNDense", "SNDenseGeneral", "SNEinsum",
+           "SNEmbed", "SNMultiHeadAttention", "SNMultiHeadDotProductAttention", "fold",
+           "init_spectral", "normalize", "normalized", "sigmas", "singular_values", "specs",
+           "update_spectral"]

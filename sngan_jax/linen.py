@@ -92,6 +92,6 @@ def geometry_of(layer: nn.Module, call: Call) -> tuple[nn.Module, Shape] | None:
     return plain, inputs.shape[-n_spatial - 1 :]
 
 
-def convolution_of(plain: nn.Module, kernel: jax.Array) -> Linear:
+def convolution_of(plain: Any, kernel: jax.Array) -> Linear:
     """The linear function of an image that a convolution with this kernel is."""
     return lambda x: plain.apply({"params": {"kernel": kernel}}, x)

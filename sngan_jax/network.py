@@ -2,7 +2,7 @@
 
     found = specs(model, x)                                # one abstract trace
     state = init_spectral(params, found, jax.random.key(0))
-    bar, state = normalize(params, state, found, steps=1)  # training; steps=0 for evaluation
+    bar, state = normalize(params, state, found, steps=1)  # training; steps=0 in evaluation
     y = model.apply({"params": bar}, x)                    # a plain model, in every way of calling
 
 `params` is any tree of arrays: Linen's, or that of NNX, Haiku or Equinox with specs by hand. For a
@@ -11,8 +11,9 @@ model of SN layers `state` is its collection 'spectral', and the results are tho
 
 import dataclasses
 import functools
+import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -22,9 +23,9 @@ from flax import struct
 from flax.core import meta
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from sngan_jax import divisors, spectral
-from sngan_jax.divisors import DIVISORS, Spec, State
-from sngan_jax.layers import COLLECTION, gamma_of, is_normalized, spec_of, state_path
+from sngan_jax import spectral
+from sngan_jax.divisors import STATELESS, Shape, Spec, State
+from sngan_jax.layers import COLLECTION, Normalized, gamma_of, spec_of, state_path
 from sngan_jax.linen import LINEAR, WEIGHTS
 
 Path = tuple[str, ...]
@@ -32,20 +33,13 @@ Variables = Mapping[str, Any]
 
 
 class Specs(dict[Path, Spec]):
-    """{path of a weight in 'params': its `Spec`}; `|` joins those of several methods.
+    """{path of a weight in 'params': its `Spec`}, and what `fold` needs of the trace.
 
     Attributes:
-      modules: (path, name of the plain class) of the modules that Linen named by their class, in
-        the order of the trace.
+      named: {path of a module that Linen named: name of its plain class}, in order of the calls.
     """
 
-    def __init__(self, found: Mapping[Path, Spec] = {}, modules: Iterable[tuple[Path, str]] = ()):  # noqa: B006
-        super().__init__(found)
-        self.modules = dict(modules)
-
-    def __or__(self, other: Any) -> "Specs":
-        modules = {**getattr(other, "modules", {}), **self.modules}
-        return Specs({**self, **other}, modules.items())
+    named: dict[Path, str]
 
 
 class _Marked(struct.PyTreeNode, meta.AxisMetadata):
@@ -54,7 +48,7 @@ class _Marked(struct.PyTreeNode, meta.AxisMetadata):
     value: Any
     key: Path = struct.field(pytree_node=False)
     ndim: int = struct.field(pytree_node=False)
-    stack: tuple[int, ...] = struct.field(pytree_node=False, default=())
+    stack: Shape = struct.field(pytree_node=False, default=())
 
     def unbox(self) -> Any:
         return self.value
@@ -72,138 +66,126 @@ class _Marked(struct.PyTreeNode, meta.AxisMetadata):
 def specs(model: nn.Module, *inputs: Any, method: Any = "__call__", **kwargs: Any) -> Specs:
     """The weights of a Linen model that are, or can be, normalised, by an abstract `init`.
 
-    Of a model with layers of `layers.normalized` they are the weights of these, with their options;
-    of a plain model those of all of Linen's own linear layers, as `normalized` would treat them.
-    Nothing is computed. A dictionary: leave weights out, or change one by `dataclasses.replace`.
+    Of a model with normalised layers they are the weights of these, with their options; of a plain
+    model those of all of Linen's own linear layers, as `normalized` would treat them. The result is
+    a dictionary: leave weights out, or change one by `dataclasses.replace`.
 
     Args:
       model: an unbound module.
-      *inputs, **kwargs: what its method is called with; arrays may be `jax.ShapeDtypeStruct`s.
-      method: name or function, as of `model.init`; or a sequence of them, all called with the same
-        arguments.
+      *inputs, **kwargs: arguments of the method; arrays may be `jax.ShapeDtypeStruct`s.
+      method: name or function, as of `model.init`; or a list of them, with the same arguments.
 
     Raises:
       ValueError: for a model without such weights, or whose stacked layers lose their vectors.
     """
     leaves, tree = jax.tree.flatten((inputs, kwargs))
-    arrays = {n: leaf for n, leaf in enumerate(leaves) if hasattr(leaf, "shape")}
     found: dict[Path, tuple[Spec, bool]] = {}
-    modules: dict[Path, str] = {}
-
-    def record(call_next: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
-        result, layer = call_next(*args, **kwargs), context.module
-        # A module that is applied inside of the model has variables of its own.
-        if (context.method_name == "setup" or layer.scope is None
-                or not layer.is_mutable_collection("params")):
-            return result
-        kind = type(layer)
-        if re.fullmatch(rf"{kind.__name__}_\d+", layer.name or ""):
-            plain = vars(kind).get("normalized_from", (kind,))[0]
-            modules.setdefault(layer.path, plain.__name__)
-        helper = isinstance(layer, LINEAR) and context.method_name not in ("__call__", "attend")
-        if helper or not is_normalized(kind) and not isinstance(layer, LINEAR):
-            return result
-        params, state = (layer.variables.get(name, {}) for name in ("params", COLLECTION))
-        for name in getattr(layer, "normalized_weights", WEIGHTS):
-            if name not in params or isinstance(params[name], _Marked):
-                continue  # a second call, or the same one seen from around a transform
-            key, raw = (*layer.path, name), meta.unbox(params[name])
-            found[key] = spec_of(layer, name, raw, (args, kwargs)), is_normalized(kind)
-            mark = functools.partial(jax.tree.map, lambda x, key=key: _Marked(x, key, x.ndim))
-            layer.put_variable("params", name, mark(raw))
-            for entry in state if name in WEIGHTS else [name] if name in state else []:
-                layer.put_variable(COLLECTION, entry, mark(meta.unbox(state[entry])))
-        return result
+    named: dict[Path, str] = {}
 
     def init(arrays: dict[int, Any], method: Any) -> Any:
-        inputs, kwargs = tree.unflatten([arrays.get(n, leaf) for n, leaf in enumerate(leaves)])
-        with nn.intercept_methods(record):
+        inputs, kwargs = jax.tree.unflatten(tree, [arrays.get(n, x) for n, x in enumerate(leaves)])
+        with nn.intercept_methods(functools.partial(_record, found, named)):
             return model.init(jax.random.key(0), *inputs, method=method, **kwargs)
 
-    stacks: dict[str, dict[Path, tuple[Path, tuple[int, ...]]]] = {"params": {}, COLLECTION: {}}
+    marked: dict[str, dict[Path, Any]] = {"params": {}, COLLECTION: {}}
+    arrays = {n: leaf for n, leaf in enumerate(leaves) if hasattr(leaf, "shape")}
     for one in method if isinstance(method, tuple | list) else [method]:
         variables = jax.eval_shape(functools.partial(init, method=one), arrays)
-        for collection, marked in stacks.items():
-            for path, box in _leaves(variables.get(collection, {}), _Marked):
-                if isinstance(box, _Marked):
-                    marked.setdefault(box.key, (path, box.stack))
+        for collection, boxes in marked.items():
+            boxes |= {box.key: (path, box.stack)
+                      for path, box in _leaves(variables.get(collection, {}), _Marked).items()
+                      if isinstance(box, _Marked)}
     own = any(normal for _, normal in found.values())
-    result = {}
-    for key, (path, stack) in stacks["params"].items():
+    result = Specs()
+    result.named = named
+    for key, (path, stack) in marked["params"].items():
         spec, normal = found[key]
         if own and not normal:
             continue
-        _, state_stack = stacks[COLLECTION].get(key, ((), tuple(range(len(stack)))))
-        stateless = not normal or spec.divisor in divisors.STATELESS
-        if len(state_stack) != len(stack) or not (stateless or key in stacks[COLLECTION]):
-            raise ValueError(
-                f"the vectors of '{'/'.join(path)}' are not stacked as the weight is: name "
-                "'spectral' beside 'params' in variable_axes or variable_broadcast of the nn.scan, "
-                "nn.vmap or nn.RNN around it"
-            )
-        result[path] = dataclasses.replace(spec, stack=stack, state_stack=state_stack)
+        vectorless = not normal or spec.divisor in STATELESS
+        _, state_stack = marked[COLLECTION].get(key, ((), range(len(stack)) if vectorless else ()))
+        if len(state_stack) != len(stack) or not (vectorless or key in marked[COLLECTION]):
+            raise ValueError(f"the vectors of '{'/'.join(path)}' are not stacked as the weight is: "
+                             "name 'spectral' beside 'params' in variable_axes or "
+                             "variable_broadcast of the nn.scan, nn.vmap or nn.RNN around it")
+        result[path] = dataclasses.replace(spec, stack=stack, state_stack=tuple(state_stack))
     if not result:
         raise ValueError(f"{type(model).__name__} has no layer with a weight that is normalised or "
                          "is Linen's own: write its specs by hand, {path: Spec(layout)}")
-    return Specs(result, modules.items())
+    return result
 
 
-def init_spectral(params: Any, specs: Mapping[Path, Spec], key: jax.Array, warmup_steps: int = 15
-                  ) -> dict[str, Any]:
-    """Vectors u and v of all weights, from random ones by `warmup_steps` power steps, at least one.
+def _record(found: dict[Path, tuple[Spec, bool]], named: dict[Path, str], call_next: Any,
+            args: Any, kwargs: Any, context: Any) -> Any:
+    """Interceptor of an `init`: after a layer's call, notes its weights, marks their variables."""
+    result, layer, method = call_next(*args, **kwargs), context.module, context.method_name
+    # A module that is applied inside of the model has variables of its own.
+    if method == "setup" or layer.scope is None or not layer.is_mutable_collection("params"):
+        return result
+    kind, normal = type(layer), isinstance(layer, Normalized)
+    if re.fullmatch(rf"{kind.__name__}_\d+", layer.name or ""):
+        plain = kind.plain_class if "made_from" in vars(kind) or (normal and (
+            Normalized in kind.__bases__)) else kind
+        named.setdefault(layer.path, plain.__name__)
+    if isinstance(layer, LINEAR) and method not in ("__call__", "attend"):
+        return result
+    params, state = (layer.variables.get(name, {}) for name in ("params", COLLECTION))
+    for name in layer.sn_weights if normal else WEIGHTS if isinstance(layer, LINEAR) else ():
+        if name not in params or isinstance(params[name], _Marked):
+            continue  # a second call, or the same one seen from around a transform
+        key, raw = (*layer.path, name), meta.unbox(params[name])
+        found[key] = spec_of(layer, name, raw, (args, kwargs)), normal
+        mark = functools.partial(jax.tree.map, lambda x, key=key: _Marked(x, key, x.ndim))
+        layer.put_variable("params", name, mark(raw))
+        for entry in state if name in WEIGHTS else {name} & set(state):
+            layer.put_variable(COLLECTION, entry, mark(meta.unbox(state[entry])))
+    return result
+
+
+def init_spectral(params: Any, specs: Mapping[Path, Spec], key: jax.Array) -> dict[str, Any]:
+    """Vectors u and v of all weights, from random ones by `warmup_steps` power steps.
 
     Args:
       params: tree of arrays.
-      specs: from `specs`, or {path: `Spec`} by hand; a path's parts are keys, attributes or
-        indices, as strings.
+      specs: from `specs`, or {path: `Spec`} by hand; a path's parts are the keys, attributes or
+        indices of the tree, as strings.
       key: PRNG key.
 
     Returns:
       a nested dictionary, laid out as the layers' collection 'spectral'.
     """
-    state = {}
+    new: dict[Path, jax.Array] = {}
     for n, entry in enumerate(_entries(params, None, specs)):
-        one = functools.partial(divisors.start, spec=entry.spec, steps=warmup_steps)
-        keys, start = jax.random.fold_in(key, n), lambda w, k, one=one: one(w, key=k)
-        for size in reversed(entry.stacked):
-            keys, start = jax.vmap(lambda k, n=size: jax.random.split(k, n))(
-                keys.reshape(-1)).reshape(*keys.shape, size), start
-        for _ in entry.stacked:
-            start = jax.vmap(start)
-        state.update(entry.stored(start(entry.weight, keys)))
-    return unflatten_dict(state)
+        keys = jax.random.split(jax.random.fold_in(key, n), len(entry.weight))
+        new |= entry.stored(jax.vmap(entry.spec.start)(entry.weight, keys))
+    return unflatten_dict(new)
 
 
 def normalize(params: Any, state: Variables, specs: Mapping[Path, Spec], steps: int = 0
               ) -> tuple[Any, dict[str, Any]]:
-    """(W̄ in place of each W, the state after `steps` power steps); differentiable in `params`.
-
-    The power steps of matrices of similar size are one batch.
+    """(params with W̄ for each W, the state after `steps` power steps), differentiable in `params`.
 
     Args:
-      params: tree of arrays, perhaps in boxes of partitioning metadata.
+      params: tree of arrays, perhaps in boxes of partitioning metadata, which are kept.
       state: from `init_spectral`, or a model's collection 'spectral'.
       specs: as `init_spectral`.
-      steps: 1 for a forward pass in training (Algorithm 1), 0 in evaluation.
-
-    Returns:
-      a tree as `params`, of its dtypes, and a dictionary as `state`.
+      steps: 1 for a forward pass in training (Algorithm 1), 0 in evaluation. The steps of matrices
+        of similar size are one batch.
 
     Raises:
       ValueError: where params, state and specs do not belong together.
     """
     entries = _entries(params, state, specs)
-    leaves, tree = jax.tree_util.tree_flatten(params, is_leaf=_is_box)
+    leaves, tree = jax.tree.flatten(params, is_leaf=lambda x: isinstance(x, meta.AxisMetadata))
     new = flatten_dict(meta.unbox(state))
     for entry, (sigma, vectors) in zip(entries, _measure(entries, steps), strict=True):
-        sigma = sigma.reshape(*entry.stacked, *(sigma.shape[len(entry.stacked):]
-                                                or (1,) * len(entry.spec.layout)))
+        sigma = sigma.reshape(len(sigma), *(sigma.shape[1:] or (1,) * len(entry.spec.layout)))
         scale = entry.spec.lipschitz if entry.gamma is None else entry.gamma.reshape(sigma.shape)
-        bar = _restacked(spectral.divide(entry.wide, sigma, scale), entry.spec.stack)
-        boxed = leaves[entry.place]
-        leaves[entry.place] = meta.replace_boxed(boxed, bar.astype(meta.unbox(boxed).dtype))
-        new.update(entry.stored(vectors))
-    return tree.unflatten(leaves), unflatten_dict(new)
+        bar = spectral.divide(entry.weight, sigma, scale)
+        boxed, new = leaves[entry.place], new | entry.stored(vectors)
+        leaves[entry.place] = meta.replace_boxed(boxed, _restacked(
+            bar.astype(meta.unbox(boxed).dtype), entry.spec.stack, entry.sizes))
+    return jax.tree.unflatten(tree, leaves), unflatten_dict(new)
 
 
 def update_spectral(variables: Variables, specs: Mapping[Path, Spec] | None = None,
@@ -217,7 +199,7 @@ def update_spectral(variables: Variables, specs: Mapping[Path, Spec] | None = No
     entries = _entries(*_both(variables), specs)
     new = flatten_dict(meta.unbox(variables[COLLECTION]))
     for entry, (_, vectors) in zip(entries, _measure(entries, steps), strict=True):
-        new.update(entry.stored(vectors))
+        new |= entry.stored(vectors)
     return unflatten_dict(new)
 
 
@@ -226,36 +208,29 @@ def sigmas(variables: Variables, specs: Mapping[Path, Spec] | None = None) -> di
 
     Scalars, stacked for stacked layers. A weight that is not called 'kernel' or 'embedding' has its
     name at the end, and a model that is itself one layer that name alone. Weights without vectors
-    (divisor='weight', 'frobenius', 'svd') are left out.
-
-    Args:
-      variables, specs: as `update_spectral`.
+    (divisor='weight', 'frobenius', 'svd') are left out. Arguments as `update_spectral`.
     """
     entries = [entry for entry in _entries(*_both(variables), specs) if entry.state]
-    return {entry.key: sigma for entry, (sigma, _) in
-            zip(entries, _measure(entries, 0), strict=True)}
+    return {entry.key: sigma.reshape(entry.sizes)
+            for entry, (sigma, _) in zip(entries, _measure(entries, 0), strict=True)}
 
 
 def singular_values(variables: Variables, specs: Mapping[Path, Spec] | None = None
                     ) -> dict[str, jax.Array]:
-    """{'path/of/layer': all singular values of the (outputs, rest) matrix of W, descending}, by SVD.
+    """{'path/of/layer': all singular values of the (outputs, rest) matrix of W}, by SVD.
 
-    Divided by `sigmas` (and times K) they are those of W̄. Arrays (n,), n the smaller side of the
-    matrix; float32, or float64 for float64 weights.
-
-    Args:
-      variables, specs: as `update_spectral`.
+    Arrays (n,), descending, n the smaller side of the matrix, stacked for stacked layers. Divided
+    by `sigmas`, and times K, they are those of W̄. Arguments as `update_spectral`.
     """
     result = {}
     for entry in _entries(_both(variables)[0], None, specs):
-        values = functools.partial(spectral.spectrum, layout=entry.spec.layout)
-        for _ in entry.stacked:
-            values = jax.vmap(values)
-        result[entry.key] = values(entry.weight)
+        matrices = jax.vmap(lambda w, layout=entry.spec.layout: spectral.matricize(w, layout))
+        values = jnp.linalg.svd(matrices(entry.weight), compute_uv=False)
+        result[entry.key] = jnp.sort(values.reshape(*entry.sizes, -1), descending=True)
     return result
 
 
-def fold(model: nn.Module, variables: Variables, specs: Specs, names: str = "own"
+def fold(model: nn.Module, variables: Variables, specs: Mapping[Path, Spec], names: str = "own"
          ) -> dict[str, Any]:
     """Variables of the plain network: W̄ as its weights, without 'spectral' and learnt scales.
 
@@ -263,57 +238,41 @@ def fold(model: nn.Module, variables: Variables, specs: Specs, names: str = "own
       model: the model that `specs` was traced from.
       variables: its variables, of any collections.
       specs: from `specs`.
-      names: 'own' keeps the names of the layers; 'plain' gives those that Linen would give the
-        plain layers, 'Conv_0' for 'SNConv_0', in the order of the trace.
+      names: 'own' keeps the names of the layers; 'plain' gives those that Linen gives to the plain
+        layers, 'Conv_0' for 'SNConv_0', in the order of the trace.
 
     Returns:
       the variables, for the same model with Linen's own layers in place of ours.
-
-    Raises:
-      ValueError: for another value of `names`, or variables of another model.
     """
-    if names not in ("own", "plain"):
-        raise ValueError(f"names={names!r} is unknown: use 'own' or 'plain'")
-    params, state = _both({COLLECTION: {}, **variables})
-    flat = flatten_dict(normalize(params, state, specs)[0])
+    if names not in ("own", "plain") or (names == "plain" and not isinstance(specs, Specs)):
+        raise ValueError(f"names={names!r}: use 'own', or 'plain' with the result of "
+                         f"sngan_jax.specs({type(model).__name__}(…), *inputs) itself")
+    flat = flatten_dict(normalize(variables["params"], variables.get(COLLECTION, {}), specs)[0])
     for path, spec in specs.items():
         if spec.learnable_scale:
             del flat[(*path[:-1], gamma_of(path[-1]))]
-    folded = {**variables, "params": unflatten_dict(flat)}
-    folded.pop(COLLECTION, None)
-    if names == "own":
-        return folded
-    if not isinstance(specs, Specs):
-        raise ValueError(f"names='plain' needs the trace of {type(model).__name__}: pass the result "
-                         "of sngan_jax.specs itself, not a dictionary made from it")
+    folded = {name: tree for name, tree in variables.items() if name != COLLECTION}
+    folded["params"] = unflatten_dict(flat)
     counts: dict[tuple[Path, str], int] = {}
     renamed: dict[Path, str] = {}
-    for path, plain in specs.modules.items():
-        place = path[:-1], plain
-        renamed[path] = f"{plain}_{counts.setdefault(place, 0)}"
-        counts[place] += 1
-
-    def rename(path: Path) -> Path:
-        return tuple(renamed.get(path[:n + 1], name) for n, name in enumerate(path))
-
-    return {collection: unflatten_dict({rename(path): leaf for path, leaf in
-                                        flatten_dict(tree).items()})
-            for collection, tree in folded.items()}
+    for path, plain in specs.named.items() if names == "plain" else ():  # type: ignore[attr-defined]
+        count = counts[path[:-1], plain] = counts.get((path[:-1], plain), -1) + 1
+        renamed[path] = f"{plain}_{count}"
+    return {collection: unflatten_dict({
+        tuple(renamed.get(path[:n + 1], name) for n, name in enumerate(path)): leaf
+        for path, leaf in flatten_dict(tree).items()}) for collection, tree in folded.items()}
 
 
 class _Entry(NamedTuple):
-    """One weight. Its arrays have the stack axes first, the outermost before the others.
+    """One weight. Its arrays have one axis first, of all members of its stack (one without).
 
-    place: index among the leaves of params.
-    stacked: lengths of the stack axes.
-    wide: the weight in the dtype of the iteration; `weight`: the same, masked.
+    place: index among the leaves of params; sizes: lengths of the stack's axes.
     """
 
     path: Path
     spec: Spec
     place: int
-    stacked: tuple[int, ...]
-    wide: jax.Array
+    sizes: Shape
     weight: jax.Array
     state: State
     gamma: jax.Array | None
@@ -322,128 +281,126 @@ class _Entry(NamedTuple):
     def key(self) -> str:
         return "/".join(state_path(self.path)) or self.path[-1]
 
-    def stored(self, vectors: Mapping[str, jax.Array]) -> dict[Path, jax.Array]:
-        return {(*state_path(self.path), name): _restacked(x, self.spec.state_stack)
+    def stored(self, vectors: State) -> dict[Path, jax.Array]:
+        return {(*state_path(self.path), name): _restacked(x, self.spec.state_stack, self.sizes)
                 for name, x in vectors.items()}
 
 
-def _entries(params: Any, state: Variables | None, specs: Mapping[Path, Spec] | None
-             ) -> list[_Entry]:
+def _entries(params: Any, state: Variables | None, specs: Any) -> list[_Entry]:
     if not isinstance(specs, Mapping) or not all(isinstance(s, Spec) for s in specs.values()):
         raise ValueError(f"expected specs, not {specs!r}: the variables alone do not tell what a "
                          "weight's matrix is; pass specs=sngan_jax.specs(model, *inputs)")
     leaves = _leaves(params)
-    places = {path: place for place, (path, _) in enumerate(leaves)}
-    held = flatten_dict(meta.unbox(state or {}))
+    places = {path: n for n, path in enumerate(leaves)}
     entries = []
     for path, spec in specs.items():
-        if path not in places:
-            raise ValueError(f"params has no weight at '{'/'.join(path)}', which specs names: make "
-                             "specs from the same model")
-        value = meta.unbox(leaves[places[path]][1])
-        raw = _unstacked(value, spec.stack)
-        stacked = raw.shape[:len(spec.stack)]
-        if raw.ndim != len(stacked) + len(spec.layout):
-            raise ValueError(f"'{'/'.join(path)}' of shape {value.shape} does not have the layout "
-                             f"{spec.layout!r} of its spec: make specs from the same model")
-        weight = divisors.widened(raw, spec)
-        shapes = {} if state is None else DIVISORS[spec.divisor].shapes(
-            jax.ShapeDtypeStruct(weight.shape[len(stacked):], weight.dtype), spec)
-        vectors = {}
-        for name, shape in shapes.items():
-            vector = held.get((*state_path(path), name))
-            vectors[name] = x = None if vector is None else _unstacked(vector, spec.state_stack)
-            if x is None or x.shape != (*stacked, *shape):
-                got = "is missing" if vector is None else f"has the shape {vector.shape}"
-                raise ValueError(
-                    f"'{name}' of '{'/'.join(path)}' {got}, and the weight needs "
-                    f"{(*stacked, *shape)}: pass params and 'spectral' of one model, or make them "
-                    "by init_spectral"
-                )
+        where = f"the weight '{'/'.join(path)}'"
+        value = meta.unbox(leaves.get(path))
+        if value is None or value.ndim != len(spec.stack) + len(spec.layout):
+            raise ValueError(f"{where} of params {'is missing' if value is None else value.shape}: "
+                             f"specs gives it the layout {spec.layout!r}; make specs from the same "
+                             "model")
+        raw, sizes = _unstacked(value, spec.stack)
+        weight = spec.widened(raw)
+        vectors: State = {}
+        if state is not None:
+            held: Any = meta.unbox(state)
+            for name in state_path(path):
+                held = held.get(name, {})
+            shapes = spec.shapes(jax.ShapeDtypeStruct(weight.shape[1:], weight.dtype))
+            found = {name: x for name, x in held.items() if name in shapes}
+            vectors = spec.checked(
+                {name: _unstacked(x, spec.state_stack)[0] for name, x in found.items()},
+                {name: (len(weight), *shape) for name, shape in shapes.items()}, where,
+                "pass params and 'spectral' of one model, or make them by init_spectral")
         gamma = None
         if spec.learnable_scale:
-            gamma = _unstacked(meta.unbox(leaves[places[(*path[:-1], gamma_of(path[-1]))]][1]),
-                               spec.stack).astype(weight.dtype)
-        entries.append(_Entry(path, spec, places[path], stacked, raw.astype(weight.dtype), weight,
-                              vectors, gamma))
+            gamma = meta.unbox(leaves[(*path[:-1], gamma_of(path[-1]))])
+            gamma = _unstacked(gamma, spec.stack)[0].astype(weight.dtype)
+        entries.append(_Entry(path, spec, places[path], sizes, weight, vectors, gamma))
     return entries
 
 
 def _measure(entries: list[_Entry], steps: int) -> list[tuple[jax.Array, State]]:
-    """(σ, state) of each entry; those that iterate on matrices in few batches."""
-    results: dict[int, tuple[jax.Array, State]] = {}
-    jobs = []  # (entry, suffix, matrix (n, rows, columns), u (n, rows), v (n, columns))
+    """(σ, vectors) of each entry; those that iterate on matrices in few batches."""
+    results: list[Any] = []
+    jobs: list[_Job] = []
     for n, entry in enumerate(entries):
-        spec = entry.spec
         if "u" not in entry.state:
-            measure = functools.partial(DIVISORS[spec.divisor].measure, spec=spec, steps=steps)
-            one = lambda w, s, measure=measure: measure(w, state=s)  # noqa: E731
-            for _ in entry.stacked:
-                one = jax.vmap(one)
-            results[n] = one(entry.weight, entry.state)
+            results.append(jax.vmap(functools.partial(entry.spec.measure, steps=steps))(
+                entry.weight, entry.state))
             continue
-        split = functools.partial(divisors.matrices, spec=spec)
-        for _ in entry.stacked:
-            split = jax.vmap(split)
-        for suffix, matrix in split(entry.weight).items():
+        results.append(([], {}))
+        for suffix, matrix in jax.vmap(entry.spec.matrices)(entry.weight).items():
             matrix = matrix.reshape(-1, *matrix.shape[-2:])
             u, v = (entry.state[letter + suffix].reshape(len(matrix), -1) for letter in "uv")
-            jobs.append((n, suffix, matrix, u, v))
-    found: dict[int, list[tuple[str, jax.Array, jax.Array, jax.Array]]] = {}
-    for group in _grouped(jobs):
-        sigma, u, v = _iterate(group, steps)
-        begin = 0
-        for n, suffix, matrix, *_ in group:
-            part = slice(begin, begin := begin + len(matrix))
-            found.setdefault(n, []).append(
-                (suffix, sigma[part], u[part, :matrix.shape[1]], v[part, :matrix.shape[2]]))
-    for n, parts in found.items():
-        stacked = entries[n].stacked
-        # Of blocks the largest, of two matrices the mean: as `divisors`.
-        each = [jnp.max(sigma.reshape(*stacked, -1), axis=-1) for _, sigma, _, _ in parts]
-        vectors = {letter + suffix: x.reshape(*stacked, -1) for suffix, _, u, v in parts
-                   for letter, x in (("u", u), ("v", v))}
-        results[n] = sum(each) / len(each), vectors
-    return [results[n] for n in range(len(entries))]
+            jobs.append(_Job(n, suffix, matrix, u, v))
+    for job, (sigma, u, v) in _iterated(jobs, steps):
+        members = len(entries[job.entry].weight)
+        # The largest of the blocks, and the mean of two matrices, as `divisors` has it.
+        results[job.entry][0].append(jnp.max(sigma.reshape(members, -1), axis=1))
+        results[job.entry][1].update({"u" + job.suffix: u.reshape(members, -1),
+                                      "v" + job.suffix: v.reshape(members, -1)})
+    return [(jnp.mean(jnp.stack(sigma), axis=0) if isinstance(sigma, list) else sigma, vectors)
+            for sigma, vectors in results]
 
 
-def _grouped(jobs: list[Any]) -> list[list[Any]]:
-    """Matrices that are iterated as one batch, padded by zeros to the largest."""
-    groups: list[list[Any]] = []
-    for job in sorted(jobs, key=lambda job: -job[2][0].size):
+class _Job(NamedTuple):
+    """Matrices (n, rows, columns) of an entry, u (n, rows) and v (n, columns)."""
+
+    entry: int
+    suffix: str
+    matrix: jax.Array
+    u: jax.Array
+    v: jax.Array
+
+
+def _iterated(jobs: list[_Job], steps: int) -> Iterator[tuple[_Job, spectral.Triplet]]:
+    """Power iteration of jobs of similar size as one batch.
+
+    They are padded with zeros, which change neither σ nor u and v.
+    """
+    groups: list[list[_Job]] = []
+    for job in sorted(jobs, key=lambda job: -math.prod(job.matrix.shape[1:])):
         for group in groups:
             joined = [*group, job]
-            rows, columns = (max(j[2].shape[axis] for j in joined) for axis in (1, 2))
-            padded = rows * columns * sum(len(j[2]) for j in joined)
+            padded = math.prod(_largest(joined)) * sum(len(j.matrix) for j in joined)
             # Padding may double what is read, or add a mebibyte to it.
-            if (job[2].dtype == group[0][2].dtype
-                    and padded <= 2 * sum(j[2].size for j in joined) + 2**18):
+            if (job.matrix.dtype == group[0].matrix.dtype
+                    and padded <= 2 * sum(j.matrix.size for j in joined) + 2**18):
                 group.append(job)
                 break
         else:
             groups.append([job])
-    return groups
+    iterate = jax.vmap(functools.partial(spectral.compiled_power_iteration, steps=steps))
+    for group in groups:
+        rows, columns = _largest(group)
+        sigma, u, v = iterate(*(
+            jnp.concatenate([_padded(getattr(job, name), shape) for job in group])
+            for name, shape in (("matrix", (rows, columns)), ("u", (rows,)), ("v", (columns,)))))
+        begin = 0
+        for job in group:
+            part = slice(begin, begin := begin + len(job.matrix))
+            yield job, (sigma[part], u[part, :job.u.shape[1]], v[part, :job.v.shape[1]])
 
 
-def _iterate(group: list[Any], steps: int) -> spectral.Triplet:
-    rows, columns = (max(job[2].shape[axis] for job in group) for axis in (1, 2))
-
-    def padded(x: jax.Array, *sizes: int) -> jax.Array:
-        return jnp.pad(x, [(0, 0), *((0, size - n) for n, size in zip(x.shape[1:], sizes,
-                                                                      strict=True))])
-
-    w, u, v = (jnp.concatenate([padded(job[place], *sizes) for job in group])
-               for place, sizes in ((2, (rows, columns)), (3, (rows,)), (4, (columns,))))
-    return jax.vmap(functools.partial(spectral.compiled_power_iteration, steps=steps))(w, u, v)
+def _largest(group: list[_Job]) -> Shape:
+    return tuple(max(job.matrix.shape[axis] for job in group) for axis in (1, 2))
 
 
-def _unstacked(x: jax.Array, stack: tuple[int, ...]) -> jax.Array:
+def _padded(x: jax.Array, shape: Shape) -> jax.Array:
+    return jnp.pad(x, [(0, 0), *((0, to - n) for to, n in zip(shape, x.shape[1:], strict=True))])
+
+
+def _unstacked(x: jax.Array, stack: Shape) -> tuple[jax.Array, Shape]:
+    """The stack's axes as one, in front, the outermost slowest; and their lengths."""
     for depth, axis in enumerate(reversed(stack)):
         x = jnp.moveaxis(x, axis + depth, depth)
-    return x
+    return x.reshape(-1, *x.shape[len(stack):]), x.shape[:len(stack)]
 
 
-def _restacked(x: jax.Array, stack: tuple[int, ...]) -> jax.Array:
+def _restacked(x: jax.Array, stack: Shape, sizes: Shape) -> jax.Array:
+    x = x.reshape(*sizes, *x.shape[1:])
     for depth, axis in reversed(list(enumerate(reversed(stack)))):
         x = jnp.moveaxis(x, depth, axis + depth)
     return x
@@ -451,19 +408,13 @@ def _restacked(x: jax.Array, stack: tuple[int, ...]) -> jax.Array:
 
 def _both(variables: Variables) -> tuple[Any, Any]:
     if COLLECTION not in variables or "params" not in variables:
-        raise ValueError(
-            f"expected variables with 'params' and 'spectral', got {sorted(variables)}: pass all "
-            "that init returned for a model with normalised layers"
-        )
+        raise ValueError(f"expected variables with 'params' and 'spectral', got {sorted(variables)}"
+                         ": pass all that init returned for a model with normalised layers")
     return variables["params"], variables[COLLECTION]
 
 
-def _is_box(x: Any) -> bool:
-    return isinstance(x, meta.AxisMetadata)
-
-
-def _leaves(tree: Any, kind: type = meta.AxisMetadata) -> list[tuple[Path, Any]]:
-    """(path as strings, leaf), boxes unopened."""
+def _leaves(tree: Any, kind: type = meta.AxisMetadata) -> dict[Path, Any]:
+    """{path as strings: leaf}, boxes unopened."""
     flat = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: isinstance(x, kind))
-    return [(tuple(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path),
-             leaf) for path, leaf in flat]
+    return {tuple(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path):
+            leaf for path, leaf in flat}

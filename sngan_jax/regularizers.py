@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sngan_jax.losses import at_least_float32
 from sngan_jax.linen import WEIGHTS
+from sngan_jax.losses import at_least_float32
 
 
 class Update(NamedTuple):
@@ -87,6 +87,22 @@ def clip_weights(params: Any, bound: float) -> Any:
     return jax.tree_util.tree_map_with_path(clip, params)
 
 
+def project_weights(params: Any, bound: float) -> Any:
+    """Every weight W becomes W / max(1, σ(W)/bound), biases untouched.
+
+    A small weight stays as it is. Gouk, Frank, Pfahringer, Cree, "Regularisation of neural networks
+    by enforcing Lipschitz continuity", 2018, equation 9, with σ of the (outputs, rest) matrix, by
+    SVD: slow.
+    """
+    def project(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
+        if path[-1].key not in WEIGHTS:
+            return leaf
+        wide = at_least_float32(leaf)
+        sigma = jnp.linalg.svd(wide.reshape(-1, leaf.shape[-1]), compute_uv=False)[0]
+        return (wide / jnp.maximum(1, sigma / bound)).astype(leaf.dtype)
+    return jax.tree_util.tree_map_with_path(project, params)
+
+
 def _gradient_penalty(config: Any) -> Regularizer:
     def regularizer(update: Update) -> jax.Array:
         epsilon = jax.vmap(jax.random.uniform)(update.keys)
@@ -108,4 +124,5 @@ REGULARIZERS: dict[str, Callable[[Any], Regularizer | None]] = {
 CONSTRAINTS: dict[str, Callable[[Any], Constraint | None]] = {
     "none": lambda config: None,
     "clip": lambda config: functools.partial(clip_weights, bound=config.clip),
+    "project": lambda config: functools.partial(project_weights, bound=config.lipschitz),
 }

@@ -14,7 +14,7 @@ A `Dense` kernel is 'io' and a two-dimensional `Conv` kernel 'ssio': d_out rows 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -92,7 +92,8 @@ def unit(x: jax.Array, fallback: jax.Array) -> jax.Array:
     return jnp.where(usable, x * lax.rsqrt(jnp.where(usable, squared, 1)), fallback)
 
 
-def divide(weight: jax.Array, sigma: jax.Array, lipschitz: float = 1.0) -> jax.Array:
+def divide(weight: jax.Array, sigma: jax.Array, lipschitz: jax.typing.ArrayLike = 1.0
+           ) -> jax.Array:
     """W̄ = K·W/σ (equation 8 with K = 1), by one multiplication; K·W where σ = 0.
 
     Args:
@@ -149,31 +150,6 @@ def matricize(weight: jax.Array, layout: str, rows: str = "o") -> jax.Array:
         # The usual layout: a reshape and a transpose that the compiler folds into the product.
         return weight.reshape(n_blocks, n_rest, n_rows).swapaxes(1, 2)
     return weight.transpose(blocks + first + rest).reshape(n_blocks, n_rows, n_rest)
-
-
-def spectrum(weight: jax.Array, layout: str = "oi") -> jax.Array:
-    """All singular values of the weight's matrix, by SVD, in descending order.
-
-    Args:
-      weight: float array with one axis for each letter of `layout`.
-      layout: see the module's text; by default a matrix as in the paper.
-
-    Returns:
-      array (n,), n the smaller side of the matrix; for a block-diagonal one those of all blocks.
-      float32, or float64 for float64.
-    """
-    matrix = matricize(weight.astype(iteration_dtype(weight.dtype)), layout)
-    values = jnp.linalg.svd(matrix, compute_uv=False)
-    return jnp.sort(values.reshape(-1), descending=True)
-
-
-def length(x: jax.Array, axes: Sequence[int] | None = None) -> jax.Array:
-    """The Euclidean norm over `axes`, which are kept with size 1 (None: all axes, a scalar).
-
-    The gradient at x = 0 is 0 instead of NaN; in float32 lengths from 1e-15 to 1e15 are right.
-    """
-    squared = jnp.sum(jnp.square(x), axis=axes, keepdims=axes is not None)
-    return jnp.where(squared == 0, 0, jnp.sqrt(jnp.where(squared == 0, 1, squared)))
 
 
 def iteration_dtype(dtype: DTypeLike) -> np.dtype:

@@ -61,7 +61,7 @@ def test_code_blocks_run(page, tables, tmp_path, monkeypatch):
 
 def check_layers_page(names):
     variables = {"params": names["params"], "spectral": names["spectral"]}
-    assert set(names["sigmas"](variables)) == {"SNConv_0", "SNConv_1", "SNDense_0"}
+    assert set(names["sigmas"](variables, names["found"])) == {"SNConv_0", "SNConv_1", "SNDense_0"}
     # The NNX model: a training step moves the vectors and the parameters, an evaluation nothing.
     nnx, model = names["nnx"], names["model"]
 

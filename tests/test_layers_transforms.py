@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from sngan_jax import divisors, layers, normalize, sigmas, singular_values, specs, update_spectral
+from sngan_jax import layers, normalize, sigmas, singular_values, specs, update_spectral
 from sngan_jax.divisors import Spec
 from sngan_jax.layers import SNConv, SNDense
 
@@ -141,7 +141,7 @@ def test_shared_modules_take_a_step_in_each_call(embed):
     close(new["spectral"], update_spectral(variables, specs(module, X), 2), atol=1e-6)
     # init is a warm-up and nothing more, however often the layer is called in it.
     kernel = variables["params"]["shared"]["embedding" if embed else "kernel"]
-    warm = divisors.start(kernel, Spec("io"), jax.random.key(0), 15)
+    warm = Spec("io").start(kernel, jax.random.key(0))
     close(warm, variables["spectral"]["shared"], atol=1e-6)
 
 

@@ -19,7 +19,7 @@ from sngan_jax.step.program import make_train_step
 from sngan_jax.step.setup import inputs_of, recipe_of
 from sngan_jax.step.state import abstract_state, initial_state
 
-NOT_IN_THE_PAPER = ("sn_svd", "sn_operator", "sn_bidirectional")
+NOT_IN_THE_PAPER = ("sn_svd", "sn_operator", "sn_bidirectional", "projection")
 
 
 def _dense(method, **config):

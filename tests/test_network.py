@@ -47,6 +47,10 @@ def top(matrix):
     return np.linalg.svd(np.float64(matrix), compute_uv=False)[..., 0]
 
 
+def warm(specs, steps):
+    return {path: dataclasses.replace(spec, warmup_steps=steps) for path, spec in specs.items()}
+
+
 class Net(nn.Module):
     """Layers of every divisor, with a mask and groups, one of them called twice."""
 
@@ -74,7 +78,7 @@ def net():
 
 
 def test_each_sigma_is_the_svds(net):
-    model, variables, found = net
+    _, variables, found = net
     assert len(found) == 12 and ("plain", "kernel") not in found
     converged = {**variables, "spectral": update_spectral(variables, found, 1500)}
     got = sigmas(converged, found)
@@ -212,7 +216,7 @@ def test_two_stacks_in_each_other():
     assert kernels.shape == (4, 3, 2, 4)
     want = top(kernels.transpose(2, 1, 0, 3))
     np.testing.assert_allclose(sigmas(variables, found)["d"], want, rtol=1e-4)
-    y, new = model.apply(variables, LINE, mutable=["spectral"])
+    _, new = model.apply(variables, LINE, mutable=["spectral"])
     close(update_spectral(variables, found), new["spectral"], atol=1e-5)
 
 
@@ -250,7 +254,7 @@ def test_a_model_of_others_in_every_way_of_calling():
     model = Autoencoder()
     params = model.init(KEY, LINE)["params"]
     found = specs(model, LINE)
-    state = init_spectral(params, found, jax.random.key(1), warmup_steps=500)
+    state = init_spectral(params, warm(found, 500), jax.random.key(1))
     bar, _ = normalize(params, state, found)
     names = ["encoder_0", "encoder_1", "decoder"]
     assert sorted(state) == sorted(names)
@@ -265,10 +269,9 @@ def test_a_model_of_others_in_every_way_of_calling():
     # A method that reaches some of the layers, several methods, and one method more by `|`.
     some = specs(model, LINE, method="encode")
     assert len(some) == 2 and len(found) == 3
-    assert dict(specs(model, LINE, method=["encode", "__call__"])) == dict(found)
-    assert dict(some | found) == dict(found)
+    assert specs(model, LINE, method=["encode", "__call__"]) == found == some | found
     for wrong in (normalized(Autoencoder)(), type("Sub", (normalized(Autoencoder),), {})()):
-        with pytest.raises(ValueError, match="use sngan_jax.specs and sngan_jax.normalize"):
+        with pytest.raises(ValueError, match=r"use sngan_jax\.specs and sngan_jax.normalize"):
             wrong.init(KEY, LINE)
         with pytest.raises(ValueError, match="encoder_0/kernel"):
             wrong.apply({"params": params}, LINE, method="encode")
@@ -284,8 +287,8 @@ def test_subclasses_of_a_normalised_layer_call_super():
     variables = layer.init(KEY, LINE)
     assert top(layer.apply(variables, np.eye(4, dtype=np.float32))) == pytest.approx(2, rel=1e-4)
     assert list(specs(layer, LINE)) == [("kernel",)]
-    with pytest.raises(TypeError, match="subclass of a normalised layer already"):
-        normalized(Scaled)
+    steep = normalized(Scaled, lipschitz=3.0)(3, use_bias=False)  # normalised once, not twice
+    assert top(steep.apply(variables, np.eye(4, dtype=np.float32))) == pytest.approx(6, rel=1e-4)
 
 
 class Bilinear(nn.Module):
@@ -384,7 +387,7 @@ def test_a_field_of_the_class_stays_its_own_and_classes_can_be_pickled():
     assert pickle.loads(pickle.dumps(made)) is made
     assert pickle.loads(pickle.dumps(normalized(Bilinear))) is normalized(Bilinear)
     assert pickle.loads(pickle.dumps(SubDense)) is SubDense
-    with pytest.raises(TypeError, match="takes a layer class such as nn.Dense, not an object of"):
+    with pytest.raises(TypeError, match=r"takes a layer class such as nn\.Dense, not an object of"):
         normalized(nn.Dense(3))
 
 
@@ -393,8 +396,7 @@ class SubDense(SNDense):
 
 
 def test_an_eager_init_compiles_once():
-    with jax.log_compiles(False):
-        SNConv(16, (3, 3)).init(KEY, X)
+    SNConv(16, (3, 3)).init(KEY, X)
     compiled = spectral.compiled_power_iteration._cache_size()
     SNConv(16, (3, 3), strides=2).init(KEY, X)
     assert spectral.compiled_power_iteration._cache_size() == compiled
@@ -412,7 +414,7 @@ def test_specs_by_hand_for_any_tree():
     w = [rng.standard_normal((5, 7)).astype(np.float32) for _ in range(2)]
     tree = {"layers": [Linear(jnp.asarray(w[0]), jnp.ones(5)), {"w": jnp.asarray(w[1])}]}
     found = {("layers", "0", "weight"): Spec("oi"), ("layers", "1", "w"): Spec("io", lipschitz=2)}
-    state = init_spectral(tree, found, KEY, warmup_steps=300)
+    state = init_spectral(tree, warm(found, 300), KEY)
     bar, state = normalize(tree, state, found, steps=1)
     close(bar["layers"][0].weight, w[0] / top(w[0]), rtol=1e-4, atol=1e-6)
     close(bar["layers"][1]["w"], 2 * w[1] / top(w[1]), rtol=1e-4, atol=1e-6)
@@ -443,9 +445,9 @@ def test_a_folded_network_runs_without_the_collection():
     own = fold(model, variables, found)
     assert set(own["params"]) == set(variables["params"]) and set(own) == {"params", "batch_stats"}
     assert "gamma" not in own["params"]["named"]
-    with pytest.raises(ValueError, match="names='short' is unknown: use 'own' or 'plain'"):
+    with pytest.raises(ValueError, match="names='short': use 'own', or 'plain' with"):
         fold(model, variables, found, names="short")
-    with pytest.raises(ValueError, match="pass the result of sngan_jax.specs itself"):
+    with pytest.raises(ValueError, match=r"with the result of sngan_jax.specs\(Deployed"):
         fold(model, variables, dict(found), names="plain")
 
 
@@ -490,13 +492,13 @@ def test_errors(net):
             guess()
     with pytest.raises(ValueError, match="expected variables with 'params' and 'spectral'"):
         sigmas({"params": variables["params"]}, found)
-    with pytest.raises(ValueError, match="has no weight at 'kernel'"):
+    with pytest.raises(ValueError, match="the weight 'kernel' of params is missing"):
         sigmas({"params": {"other": jnp.ones(3)}, "spectral": variables["spectral"]}, found)
-    with pytest.raises(ValueError, match=r"'u' of 'kernel' has the shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"'u' in 'spectral' has the shape \(1, 3\)"):
         sigmas({"params": {"kernel": jnp.ones((5, 7))}, "spectral": variables["spectral"]}, found)
-    with pytest.raises(ValueError, match="does not have the layout 'io'"):
+    with pytest.raises(ValueError, match="specs gives it the layout 'io'"):
         sigmas({"params": {"kernel": jnp.ones(5)}, "spectral": variables["spectral"]}, found)
-    with pytest.raises(ValueError, match="'u' of 'kernel' is missing"):
+    with pytest.raises(ValueError, match="the weight 'kernel' finds no u in"):
         normalize(variables["params"], {}, found)
     with pytest.raises(ValueError, match="steps is -1"):
         update_spectral(variables, found, -1)
@@ -526,7 +528,7 @@ def test_a_reader_crosses_five_frames():
         sys.settrace(before)
     package = str(Path(network.__file__).parent)
     codes = [code for code in seen if code.co_filename.startswith(package)]
-    assert [code.co_name for code in codes][0] == "power_iteration" and len(codes) <= 5
+    assert codes[0].co_name == "power_iteration" and len(codes) <= 5
     for code in codes:
         lines, _ = inspect.getsourcelines(code)
         text = "".join(lines)

@@ -12,6 +12,7 @@ from sngan_jax.regularizers import (
     REGULARIZERS,
     Update,
     clip_weights,
+    project_weights,
     gradient_penalty,
     orthonormal_penalty,
     weights,
@@ -95,6 +96,21 @@ def test_orthonormal_penalty_reshapes_convolutions_to_outputs_by_rest():
     tree = {"conv": {"kernel": jnp.asarray(w), "bias": jnp.full(5, 9.0)},
             "embed": {"embedding": jnp.eye(4)}}
     assert float(orthonormal_penalty(tree)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_projection_divides_only_what_is_above_the_bound():
+    rng = np.random.default_rng(1)
+    large, small = rng.normal(size=(3, 3, 4, 5)), 0.01 * rng.normal(size=(4, 5))
+    params = {"a": {"kernel": jnp.float32(large), "bias": jnp.full(5, 9.0)},
+              "b": {"embedding": jnp.float32(small)}}
+    projected = project_weights(params, 2.0)
+    sigma = np.linalg.norm(large.reshape(-1, 5), 2)
+    np.testing.assert_allclose(projected["a"]["kernel"], large * 2 / sigma, rtol=1e-5)
+    np.testing.assert_array_equal(projected["b"]["embedding"], params["b"]["embedding"])
+    assert (projected["a"]["bias"] == 9).all()
+    # Projected once, it is inside of the bound, and grows again with the next update.
+    np.testing.assert_allclose(project_weights(projected, 2.0)["a"]["kernel"],
+                               projected["a"]["kernel"], rtol=1e-5)
 
 
 def test_weights_and_clipping_leave_biases_and_scales_alone():

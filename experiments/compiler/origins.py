@@ -52,7 +52,7 @@ TABLE: tuple[tuple[str, Names], ...] = (
                            "sngan_jax.network"))),
     (CHECKS, Names(("sngan_jax.step.checks",))),
     (OPTIMIZER, Names(("optax",), ("update_player", "moving_average", "mean_over_devices",
-                                   "clip_weights"))),
+                                   "clip_weights", "project_weights"))),
     (CONVOLUTIONS, Names(("sngan_jax.models.convolution", "sngan_jax.models.resample",
                           "flax.linen.linear"), ("ConvTranspose.__call__",))),
     (NETWORKS, Names(("sngan_jax.activation_norms", "flax.linen.normalization",

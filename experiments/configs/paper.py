@@ -82,5 +82,6 @@ def choose_method(config: ConfigDict, name: str) -> None:
     config.method = name
     if METHODS[name].loss == "wasserstein":
         config.loss = ""  # not the config's own, which is that of its other methods
-    if "lipschitz" not in layer_fields(METHODS[name], config):
+    if ("lipschitz" not in layer_fields(METHODS[name], config)
+            and METHODS[name].constraint != "project"):
         config.lipschitz = 1.0

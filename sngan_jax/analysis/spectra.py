@@ -22,9 +22,9 @@ from flax.core import meta
 
 from sngan_jax.analysis.lanczos import lanczos_norm
 from sngan_jax.base.errors import UserError
+from sngan_jax.linen import LINEAR, WEIGHTS, geometry_of, layout_of
 from sngan_jax.models.convolution import conv_general_dilated
 from sngan_jax.models.resample import as_convolution, average_pool, conv_pool
-from sngan_jax.linen import LINEAR, WEIGHTS, geometry_of, layout_of
 from sngan_jax.spectral import matricize
 
 # Of a convolution, in place of lax's: the same function, or with a mean over squares after it.
@@ -208,7 +208,7 @@ def _caught(layer: nn.Module) -> Iterator[list[jax.Array]]:
 def _is_linens(layer: nn.Module) -> bool:
     """Whether its class is Linen's, or `layers.normalized` of one: known to change only `param`."""
     kind = type(layer)
-    return getattr(kind, "normalized_from", (kind,))[0] in LINEAR
+    return getattr(kind, "plain_class", kind) in LINEAR
 
 
 def _plain_class(layer: nn.Module) -> type[nn.Module]:

@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax.traverse_util import flatten_dict
 from tqdm import tqdm
 
 from sngan_jax.metrics.evaluate import score_table

@@ -18,10 +18,10 @@ from sngan_jax.analysis.spectra import (
 )
 from sngan_jax.base.errors import UserError
 from sngan_jax.layers import SNConv, SNDense, normalized
-from sngan_jax.network import sigmas, specs
 from sngan_jax.methods import METHODS
 from sngan_jax.models.build import MODELS, build_models, size_factor
 from sngan_jax.models.resample import average_pool
+from sngan_jax.network import sigmas, specs
 from tests.oracles import convolution, operator_matrix
 
 
@@ -51,7 +51,7 @@ def _discriminator(num_classes=0, size=8, model="resnet32", **changes):
 
 def _sigma(w, u, v):
     """σ as the layer estimates it from its stored vectors (paper eq. 21)."""
-    return u @ w.T @ v
+    return u @ w.T @ v / np.linalg.norm(u) / np.linalg.norm(v)
 
 
 # What each method does to a stored kernel (rest, outputs), written out with numpy.

@@ -1,7 +1,6 @@
 """Compilers of devices that are not here: no program wakes them but the one that asks them."""
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,10 +63,6 @@ def test_who_means_a_tpu_gets_libtpu(tmp_path):
     assert hidden(tmp_path, {})[0] == {"libtpu": None}
 
 
-# libtpu's, and those of NVIDIA's plugin.
-COMPLAINTS = re.compile("TPU|InitGoogle|plugin|CUDA|Traceback")
-
-
 def run(*arguments):
     """stderr of a process that has no word on platforms in its environment."""
     environment = {key: value for key, value in os.environ.items()
@@ -83,9 +78,8 @@ def run(*arguments):
                     reason="needs [tpu-check] or [gpu-check]")
 @pytest.mark.skipif(has_tpu() or has_card(), reason="there is a device here")
 def test_a_program_is_silent_beside_the_compilers():
-    """Without `experiments`, JAX wakes them, and they complain; with it, they sleep."""
+    """Without `experiments`, JAX wakes them, and they complain (not beside another of them)."""
     devices = "jax.devices()"
-    assert COMPLAINTS.search(run("-c", f"import jax; {devices}"))
     assert run("-c", f"import experiments, jax; {devices}") == ""
     assert run("-c", f"import jax, experiments; {devices}") == ""
     assert run("-c", f"import experiments.train, jax; {devices}") == ""

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from sngan_jax.network import sigmas, specs
 from sngan_jax.layers import SNConv
 from sngan_jax.models.blocks import ConvTranspose
 from sngan_jax.models.resample import (
@@ -20,6 +19,7 @@ from sngan_jax.models.resample import (
     upsample_conv_dilated,
     upsample_nearest,
 )
+from sngan_jax.network import sigmas, specs
 
 
 def _random(*shape):

@@ -1,0 +1,26 @@
+"""The examples run as their docstrings say, and show what they say."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import image
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def test_the_minimal_gan_trains_and_shows_its_samples(tmp_path, monkeypatch, capsys):
+    out = tmp_path / "samples.png"
+    monkeypatch.setattr(sys, "argv", ["minimal.py", "--steps=3", f"--out={out}"])
+    runpy.run_path(str(EXAMPLES / "minimal.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+    assert "SNDense_0: σ of its weight" in printed and "64 samples" in printed
+    grid = image.imread(out)
+    assert grid.shape == (320, 320, 4) and np.ptp(grid[..., 0]) > 0
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_an_example_is_short(example):
+    assert len(example.read_text().splitlines()) <= 150
