@@ -22,6 +22,7 @@ import jax  # noqa: E402  (reads the flags above)
 import pytest  # noqa: E402
 
 from tests.programs import program  # noqa: E402
+from tests.small_model import small_model  # noqa: E402
 
 # A run of four iterations with two checkpoints, of a conditional model, that tests look at.
 FINISHED = {
@@ -62,6 +63,13 @@ def finished_run(tmp_path_factory):
             assert done.returncode == 0, done.stderr
             said.write_text(done.stdout)
     return workdir
+
+
+@pytest.fixture(scope="module")
+def small():
+    """`config.model = "small"` is the one of tests/small_model.py."""
+    with small_model():
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -12,9 +12,9 @@ from sngan_jax.regularizers import (
     REGULARIZERS,
     Update,
     clip_weights,
-    project_weights,
     gradient_penalty,
     orthonormal_penalty,
+    project_weights,
     weights,
 )
 

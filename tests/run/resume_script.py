@@ -10,18 +10,15 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 from PIL import Image
 
 from experiments.configs import digits
-from sngan_jax.models.resnet import RESNETS, ResNetShape
 from sngan_jax.run.loop import train
 from tests.faults.runs import differences
+from tests.small_model import small_model
 
-# One block of G and two of D: all that a state can hold, in a third of the time to compile.
-SMALL = ResNetShape((1, 1), (1, 1), 1, 2, 2)
 # Each method with other options, so that all of them are met with several.
 OPTIONS = [{"ema_decay": 0.0}, {"ema_decay": 0.9}, {"iterations_per_call": 2, "ema_decay": 0.9},
            {"stream": True, "ema_decay": 0.0}, {"n_dis": 2, "conditional": True}]
@@ -54,7 +51,7 @@ def cut_and_resumed(method, number, folder):
     config = config_of(method, number, make_pictures(folder / "pictures"))
     straight, resumed = (folder / f"{method}-{name}" for name in ("straight", "resumed"))
     with contextlib.redirect_stdout(io.StringIO()) as said, \
-            mock.patch.dict(RESNETS, {"small": SMALL}):
+            small_model():
         train(config, straight)
         shutil.copytree(straight, resumed)
         for iteration in (4, 6):

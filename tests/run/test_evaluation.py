@@ -10,7 +10,9 @@ from sngan_jax.base.errors import UserError
 from sngan_jax.metrics import classifier
 from sngan_jax.run.loop import train
 from tests.run.tensorboard_reader import scalars
-from tests.run.test_loop import tiny
+from tests.run.test_loop import like_finished, tiny
+
+pytestmark = pytest.mark.usefixtures("small")
 
 EVERY = {"evaluate_every": 2, "evaluate_extractor": "classifier", "evaluate_images": 20,
          "evaluate_metrics": "fcd, cs"}
@@ -75,4 +77,4 @@ def test_older_runs_go_on_without_the_new_fields(finished_run, tmp_path):
         if name.startswith("evaluate_"):
             del config[name]
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert train(tiny(conditional=True, ema_decay=0.0), tmp_path)
+    assert train(like_finished(), tmp_path)

@@ -19,11 +19,18 @@ from tests.compare import assert_same_images, assert_same_losses
 from tests.conftest import FINISHED
 from tests.run.tensorboard_reader import scalars
 
+pytestmark = pytest.mark.usefixtures("small")
+
 
 def tiny(**changes):
     config = digits.get_config()
-    config.update({**FINISHED, "ema_decay": 0.5, **changes})
+    config.update({**FINISHED, "model": "small", "ema_decay": 0.5, **changes})
     return config
+
+
+def like_finished(**changes):
+    """The config of `finished_run`, and changes."""
+    return tiny(model=digits.get_config().model, conditional=True, ema_decay=0.0, **changes)
 
 
 @pytest.fixture
@@ -50,22 +57,23 @@ def test_the_workdir_holds_the_run(finished_run):
         {row["iteration"]: row["d_loss"] for row in rows}, rel=1e-5)
 
 
-def test_a_resumed_run_is_the_run_never_stopped(finished_run, tmp_path):
-    straight = tiny(conditional=True, ema_decay=0.0)  # the finished run's
-    train(tiny(conditional=True, ema_decay=0.0, iterations=2), tmp_path)
+def test_a_run_is_made_longer_where_that_is_accepted(tmp_path):
+    straight, longer = tmp_path / "straight", tmp_path / "longer"
+    train(tiny(), straight)
+    train(tiny(iterations=2), longer)
     with pytest.raises(UserError, match=r"iterations: 2 there, 4 here"):
-        train(straight, tmp_path)
-    train(straight, tmp_path, accept_changes=True)
-    a, b = (restore_run(workdir) for workdir in (finished_run, tmp_path))
+        train(tiny(), longer)
+    train(tiny(), longer, accept_changes=True)
+    a, b = (restore_run(workdir) for workdir in (straight, longer))
     assert a.iteration == b.iteration == 4
     jax.tree.map(np.testing.assert_array_equal, a.state, b.state)
-    last, resumed = (read_metrics(workdir)[-1] for workdir in (finished_run, tmp_path))
+    last, resumed = (read_metrics(workdir)[-1] for workdir in (straight, longer))
     assert last["iteration"] == 4 and last["d_loss"] == resumed["d_loss"]
 
 
 def test_a_finished_run_is_not_trained_again(finished, capsys):
     before = (finished / "metrics.jsonl").read_text()
-    assert train(tiny(conditional=True, ema_decay=0.0), finished)
+    assert train(like_finished(), finished)
     assert "nothing left to do" in capsys.readouterr().out
     assert (finished / "metrics.jsonl").read_text() == before
 
