@@ -92,13 +92,15 @@ class Normalized(nn.Module, kw_only=True, metaclass=_Picklable):
 
     @nn.nowrap
     def sn_options(self) -> Spec:
+        """The options as a `Spec`; ValueError where one is out of its range."""
         fields = self.plain_class.__dataclass_fields__
         return Spec(**{name: self.sn_defaults.get(name, getattr(Spec, name)) if name in fields
                        else getattr(self, name) for name in OPTIONS})
 
-    @nn.nowrap
+    @nn.nowrap  # not a method that Flax shows to interceptors
     def param(self, name: str, init_fn: Callable[..., Any], *init_args: Any, unbox: bool = True,
               **init_kwargs: Any) -> Any:
+        """Linen's, but W̄ for a weight; ValueError for a weight that is no matrix."""
         value = super().param(name, init_fn, *init_args, unbox=False, **init_kwargs)
         # `nn.Embed` declares its table in setup(), which runs once; each use normalises: `_Table`.
         if name in self.sn_weights and not isinstance(self, nn.Embed):
@@ -273,7 +275,10 @@ def _reparametrize(layer: Any, name: str, boxed: Any) -> Any:
 
 
 def spec_of(layer: Any, name: str, raw: jax.Array, call: Call) -> Spec:
-    """The `Spec` of a bound layer's weight; for a plain layer, that of `normalized(its class)`."""
+    """The `Spec` of a bound layer's weight; for a plain layer, that of `normalized(its class)`.
+
+    Raises ValueError for a weight that is no matrix.
+    """
     if raw.ndim < 2:
         raise ValueError(
             f"{_where(layer)}: the parameter '{name}' of shape {raw.shape} is no matrix: normalise "
@@ -324,18 +329,27 @@ def _gamma(layer: Any, name: str, sigma: jax.Array, dtype: Any) -> jax.Array:
     return meta.unbox(layer.get_variable("params", key)).astype(sigma.dtype).reshape(sigma.shape)
 
 
-class SNDense(nn.Dense, Normalized): ...
-class SNDenseGeneral(nn.DenseGeneral, Normalized): ...
-class SNEinsum(nn.Einsum, Normalized): ...
-class SNConv(nn.Conv, Normalized): ...
-class SNConvLocal(nn.ConvLocal, Normalized): ...
-class SNConvTranspose(nn.ConvTranspose, Normalized): ...
+class SNDense(nn.Dense, Normalized):
+    """`nn.Dense` with W̄ for its weight; see `Normalized`."""
+class SNDenseGeneral(nn.DenseGeneral, Normalized):
+    """`nn.DenseGeneral` with W̄ for its weight; see `Normalized`."""
+class SNEinsum(nn.Einsum, Normalized):
+    """`nn.Einsum` with W̄ for its weight; see `Normalized`."""
+class SNConv(nn.Conv, Normalized):
+    """`nn.Conv` with W̄ for its weight; see `Normalized`."""
+class SNConvLocal(nn.ConvLocal, Normalized):
+    """`nn.ConvLocal` with W̄ for its weight; see `Normalized`."""
+class SNConvTranspose(nn.ConvTranspose, Normalized):
+    """`nn.ConvTranspose` with W̄ for its weight; see `Normalized`."""
 class SNEmbed(nn.Embed, Normalized):
+    """`nn.Embed` with W̄ for its table; see `Normalized`."""
     embedding = _Table()
 # The projections of query, key, value and output. Attention itself has no Lipschitz constant
 # (Kim, Papamakarios, Mnih, "The Lipschitz Constant of Self-Attention", ICML 2021).
-class SNMultiHeadAttention(nn.MultiHeadAttention, Normalized): ...
-class SNMultiHeadDotProductAttention(nn.MultiHeadDotProductAttention, Normalized): ...
+class SNMultiHeadAttention(nn.MultiHeadAttention, Normalized):
+    """`nn.MultiHeadAttention` with W̄ for its weights; see `Normalized`."""
+class SNMultiHeadDotProductAttention(nn.MultiHeadDotProductAttention, Normalized):
+    """`nn.MultiHeadDotProductAttention` with W̄ for its weights; see `Normalized`."""
 
 
 FAMILY: tuple[Any, ...] = (

@@ -92,7 +92,7 @@ METHODS: dict[str, Method] = {
     "sn_operator": _bounded("operator"),
     "sn_bidirectional": _bounded("bidirectional"),
     # Plain layers, whose weights are divided after an update, where σ > K (Gouk et al. 2018).
-    "projection": Method(constraint="project"),
+    "weight_projection": Method(constraint="project"),
 }
 
 # Norms of the discriminator's activations, without the multiplier γ (paper §4.1): a name ->

@@ -152,7 +152,7 @@ def init_spectral(params: Any, specs: Mapping[Path, Spec], key: jax.Array) -> di
       key: PRNG key.
 
     Returns:
-      a nested dictionary, laid out as the layers' collection 'spectral'.
+      a nested dictionary, laid out as the layers' collection 'spectral'. ValueError as `normalize`.
     """
     new: dict[Path, jax.Array] = {}
     for n, entry in enumerate(_entries(params, None, specs)):
@@ -194,7 +194,7 @@ def update_spectral(variables: Variables, specs: Mapping[Path, Spec] | None = No
 
     Args:
       variables: {'params': …, 'spectral': …}.
-      specs, steps: as `normalize`.
+      specs, steps: as `normalize`, which has the ValueErrors too.
     """
     entries = _entries(*_both(variables), specs)
     new = flatten_dict(meta.unbox(variables[COLLECTION]))
@@ -208,7 +208,8 @@ def sigmas(variables: Variables, specs: Mapping[Path, Spec] | None = None) -> di
 
     Scalars, stacked for stacked layers. A weight that is not called 'kernel' or 'embedding' has its
     name at the end, and a model that is itself one layer that name alone. Weights without vectors
-    (divisor='weight', 'frobenius', 'svd') are left out. Arguments as `update_spectral`.
+    (divisor='weight', 'frobenius', 'svd') are left out. Arguments and
+    ValueErrors as `update_spectral`.
     """
     entries = [entry for entry in _entries(*_both(variables), specs) if entry.state]
     return {entry.key: sigma.reshape(entry.sizes)
@@ -220,7 +221,7 @@ def singular_values(variables: Variables, specs: Mapping[Path, Spec] | None = No
     """{'path/of/layer': all singular values of the (outputs, rest) matrix of W}, by SVD.
 
     Arrays (n,), descending, n the smaller side of the matrix, stacked for stacked layers. Divided
-    by `sigmas`, and times K, they are those of W̄. Arguments as `update_spectral`.
+    by `sigmas`, and times K, they are those of W̄. Arguments and ValueErrors as `update_spectral`.
     """
     result = {}
     for entry in _entries(_both(variables)[0], None, specs):
@@ -242,7 +243,8 @@ def fold(model: nn.Module, variables: Variables, specs: Mapping[Path, Spec], nam
         layers, 'Conv_0' for 'SNConv_0', in the order of the trace.
 
     Returns:
-      the variables, for the same model with Linen's own layers in place of ours.
+      the variables, for the same model with Linen's own layers in place of ours. ValueError for
+      unknown `names`, and as `normalize`.
     """
     if names not in ("own", "plain") or (names == "plain" and not isinstance(specs, Specs)):
         raise ValueError(f"names={names!r}: use 'own', or 'plain' with the result of "

@@ -54,7 +54,7 @@ def power_iteration(w: jax.Array | LinearMap, u: jax.Array, v: jax.Array, steps:
     Raises:
       ValueError: if `steps` is negative or the shapes do not fit together.
     """
-    apply, transpose = w if isinstance(w, LinearMap) else matrix_map(w, u, v)
+    apply, transpose = w if isinstance(w, LinearMap) else _matrix_map(w, u, v)
     if steps < 0:
         raise ValueError(f"steps is {steps}: the number of power steps must be 0 or more")
 
@@ -107,7 +107,7 @@ def divide(weight: jax.Array, sigma: jax.Array, lipschitz: jax.typing.ArrayLike 
     return weight * (lipschitz / jnp.where(sigma == 0, 1, sigma))
 
 
-def matrix_map(matrix: jax.Array, u: jax.Array, v: jax.Array) -> LinearMap:
+def _matrix_map(matrix: jax.Array, u: jax.Array, v: jax.Array) -> LinearMap:
     """Products of a matrix, with u and v checked against its shape."""
     if matrix.ndim != 2 or u.shape != matrix.shape[:1] or v.shape != matrix.shape[1:]:
         raise ValueError(

@@ -93,7 +93,7 @@ def test_the_rows_of_the_paper_are_all_there_and_made_of_known_parts():
     assert set(METHODS) == {
         "sn", "weight_clipping", "gan_gp", "wgan_gp", "batch_norm", "layer_norm", "weight_norm",
         "frobenius", "orthonormal", "none", "sn_wgan_gp", "wn_wgan_gp", "frobenius_wgan_gp",
-        "projection", *NOT_IN_THE_PAPER}
+        "weight_projection", *NOT_IN_THE_PAPER}
     for method in METHODS.values():
         assert method.loss in LOSSES and method.activation_norm in ACTIVATION_NORMS
         assert method.regularizer in REGULARIZERS and method.constraint in CONSTRAINTS

@@ -38,7 +38,7 @@ _STYLES = {
     "sn_svd": Style("SN, exact σ", COLOURS[1], "s", "--"),
     "sn_operator": Style("SN, operator norm", COLOURS[2], "^", "-."),
     "sn_bidirectional": Style("SN, bidirectional", COLOURS[3], "v", ":"),
-    "projection": Style("projection", COLOURS[4], "D", "--"),
+    "weight_projection": Style("weight projection", COLOURS[4], "D", "--"),
     "frobenius_wgan_gp": Style("WGAN-GP, Frobenius", COLOURS[6], "X", ":"),
 }
 

@@ -147,7 +147,7 @@ def test_restoring_what_is_not_there_is_a_sentence(finished_run, tmp_path):
 
 
 @pytest.mark.parametrize(("changes", "sentence"), [
-    ({"image_size": 12}, "a multiple of 8: use 8 or 16"),
+    ({"image_size": 12, "model": "cnn"}, "a multiple of 8: use 8 or 16"),
     ({"batch_size": 2000}, "1,?797"),
     ({"dataset": "npz:/nowhere/a.npz"}, "/nowhere/a.npz"),
     ({"dataset": "tfds:cifar10", "data_dir": "/nowhere"}, "/nowhere"),
