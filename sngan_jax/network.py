@@ -175,17 +175,44 @@ def normalize(params: Any, state: Variables, specs: Mapping[Path, Spec], steps: 
     Raises:
       ValueError: where params, state and specs do not belong together.
     """
-    entries = _entries(params, state, specs)
+    entries = _entries(params, None if isinstance(state, Packed) else state, specs)
+    sigmas, packed = _measure(entries, state if isinstance(state, Packed) else _packed(entries),
+                              steps)
     leaves, tree = jax.tree.flatten(params, is_leaf=lambda x: isinstance(x, meta.AxisMetadata))
-    new = flatten_dict(meta.unbox(state))
-    for entry, (sigma, vectors) in zip(entries, _measure(entries, steps), strict=True):
+    for entry, sigma in zip(entries, sigmas, strict=True):
         sigma = sigma.reshape(len(sigma), *(sigma.shape[1:] or (1,) * len(entry.spec.layout)))
         scale = entry.spec.lipschitz if entry.gamma is None else entry.gamma.reshape(sigma.shape)
-        bar = spectral.divide(entry.weight, sigma, scale)
-        boxed, new = leaves[entry.place], new | entry.stored(vectors)
+        bar, boxed = spectral.divide(entry.weight, sigma, scale), leaves[entry.place]
         leaves[entry.place] = meta.replace_boxed(boxed, _restacked(
             bar.astype(meta.unbox(boxed).dtype), entry.spec.stack, entry.sizes))
-    return jax.tree.unflatten(tree, leaves), unflatten_dict(new)
+    bar = jax.tree.unflatten(tree, leaves)
+    return bar, packed if isinstance(state, Packed) else _unpacked(entries, packed, state)
+
+
+class Packed(NamedTuple):
+    """A network's vectors as few arrays, which `normalize` takes and returns in place of `state`.
+
+    u, v: an array (matrices, rows) and (matrices, columns) for each batch of matrices, padded with
+      zeros, which change neither σ nor the vectors.
+    others: {index of a weight: its vectors} of norms of convolutions themselves.
+    """
+
+    u: list[jax.Array]
+    v: list[jax.Array]
+    others: dict[int, State]
+
+
+def pack(params: Any, state: Variables, specs: Mapping[Path, Spec]) -> Packed:
+    """`Packed` of a state, for several passes in one program; arguments and errors as `normalize`.
+
+    Raises ValueError as `normalize`.
+    """
+    return _packed(_entries(params, state, specs))
+
+
+def unpack(params: Any, packed: Packed, specs: Mapping[Path, Spec]) -> dict[str, Any]:
+    """The state of a `Packed`."""
+    return _unpacked(_entries(params, None, specs), packed, {})
 
 
 def update_spectral(variables: Variables, specs: Mapping[Path, Spec] | None = None,
@@ -197,10 +224,7 @@ def update_spectral(variables: Variables, specs: Mapping[Path, Spec] | None = No
       specs, steps: as `normalize`, which has the ValueErrors too.
     """
     entries = _entries(*_both(variables), specs)
-    new = flatten_dict(meta.unbox(variables[COLLECTION]))
-    for entry, (_, vectors) in zip(entries, _measure(entries, steps), strict=True):
-        new |= entry.stored(vectors)
-    return unflatten_dict(new)
+    return _unpacked(entries, _measure(entries, _packed(entries), steps)[1], variables[COLLECTION])
 
 
 def sigmas(variables: Variables, specs: Mapping[Path, Spec] | None = None) -> dict[str, jax.Array]:
@@ -212,8 +236,9 @@ def sigmas(variables: Variables, specs: Mapping[Path, Spec] | None = None) -> di
     ValueErrors as `update_spectral`.
     """
     entries = [entry for entry in _entries(*_both(variables), specs) if entry.state]
+    measured, _ = _measure(entries, _packed(entries), 0)
     return {entry.key: sigma.reshape(entry.sizes)
-            for entry, (sigma, _) in zip(entries, _measure(entries, 0), strict=True)}
+            for entry, sigma in zip(entries, measured, strict=True)}
 
 
 def singular_values(variables: Variables, specs: Mapping[Path, Spec] | None = None
@@ -283,6 +308,10 @@ class _Entry(NamedTuple):
     def key(self) -> str:
         return "/".join(state_path(self.path)) or self.path[-1]
 
+    @property
+    def iterates_on_matrices(self) -> bool:
+        return self.spec.divisor not in STATELESS and self.spec.operator is None
+
     def stored(self, vectors: State) -> dict[Path, jax.Array]:
         return {(*state_path(self.path), name): _restacked(x, self.spec.state_stack, self.sizes)
                 for name, x in vectors.items()}
@@ -323,74 +352,93 @@ def _entries(params: Any, state: Variables | None, specs: Any) -> list[_Entry]:
     return entries
 
 
-def _measure(entries: list[_Entry], steps: int) -> list[tuple[jax.Array, State]]:
-    """(σ, vectors) of each entry; those that iterate on matrices in few batches."""
-    results: list[Any] = []
-    jobs: list[_Job] = []
-    for n, entry in enumerate(entries):
-        if "u" not in entry.state:
-            results.append(jax.vmap(functools.partial(entry.spec.measure, steps=steps))(
-                entry.weight, entry.state))
-            continue
-        results.append(([], {}))
-        for suffix, matrix in jax.vmap(entry.spec.matrices)(entry.weight).items():
-            matrix = matrix.reshape(-1, *matrix.shape[-2:])
-            u, v = (entry.state[letter + suffix].reshape(len(matrix), -1) for letter in "uv")
-            jobs.append(_Job(n, suffix, matrix, u, v))
-    for job, (sigma, u, v) in _iterated(jobs, steps):
-        members = len(entries[job.entry].weight)
-        # The largest of the blocks, and the mean of two matrices, as `divisors` has it.
-        results[job.entry][0].append(jnp.max(sigma.reshape(members, -1), axis=1))
-        results[job.entry][1].update({"u" + job.suffix: u.reshape(members, -1),
-                                      "v" + job.suffix: v.reshape(members, -1)})
-    return [(jnp.mean(jnp.stack(sigma), axis=0) if isinstance(sigma, list) else sigma, vectors)
-            for sigma, vectors in results]
-
-
 class _Job(NamedTuple):
-    """Matrices (n, rows, columns) of an entry, u (n, rows) and v (n, columns)."""
+    """Matrices (n, rows, columns) of an entry, and the suffix of their u and v."""
 
     entry: int
     suffix: str
     matrix: jax.Array
-    u: jax.Array
-    v: jax.Array
 
 
-def _iterated(jobs: list[_Job], steps: int) -> Iterator[tuple[_Job, spectral.Triplet]]:
-    """Power iteration of jobs of similar size as one batch.
-
-    They are padded with zeros, which change neither σ nor u and v.
-    """
+def _groups(entries: list[_Entry]) -> list[list[_Job]]:
+    """Matrices of similar size, which are iterated as one batch."""
+    jobs = [_Job(n, suffix, matrix.reshape(-1, *matrix.shape[-2:]))
+            for n, entry in enumerate(entries) if entry.iterates_on_matrices
+            for suffix, matrix in jax.vmap(entry.spec.matrices)(entry.weight).items()]
     groups: list[list[_Job]] = []
     for job in sorted(jobs, key=lambda job: -math.prod(job.matrix.shape[1:])):
         for group in groups:
             joined = [*group, job]
             padded = math.prod(_largest(joined)) * sum(len(j.matrix) for j in joined)
-            # Padding may double what is read, or add a mebibyte to it.
+            # Padding may double what is read, or add 4 MiB: less than more kernels cost a GPU.
             if (job.matrix.dtype == group[0].matrix.dtype
-                    and padded <= 2 * sum(j.matrix.size for j in joined) + 2**18):
+                    and padded <= 2 * sum(j.matrix.size for j in joined) + 2**20):
                 group.append(job)
                 break
         else:
             groups.append([job])
+    return groups
+
+
+def _measure(entries: list[_Entry], packed: Packed, steps: int) -> tuple[list[jax.Array], Packed]:
+    """(the divisor of each entry, the vectors after `steps` power steps)."""
     iterate = jax.vmap(functools.partial(spectral.compiled_power_iteration, steps=steps))
-    for group in groups:
-        rows, columns = _largest(group)
-        sigma, u, v = iterate(*(
-            jnp.concatenate([_padded(getattr(job, name), shape) for job in group])
-            for name, shape in (("matrix", (rows, columns)), ("u", (rows,)), ("v", (columns,)))))
-        begin = 0
-        for job in group:
-            part = slice(begin, begin := begin + len(job.matrix))
-            yield job, (sigma[part], u[part, :job.u.shape[1]], v[part, :job.v.shape[1]])
+    found: dict[int, list[jax.Array]] = {}
+    new = Packed([], [], {})
+    for group, *vectors in zip(_groups(entries), packed.u, packed.v, strict=True):
+        shape = _largest(group)
+        w = jnp.concatenate([_padded(job.matrix, *shape) for job in group])
+        sigma, u, v = iterate(w, *vectors)
+        new.u.append(u)
+        new.v.append(v)
+        for job, part in _parts(group):
+            # The largest of the blocks, as `divisors` has it.
+            members = sigma[part].reshape(len(entries[job.entry].weight), -1)
+            found.setdefault(job.entry, []).append(jnp.max(members, axis=1))
+    for n, entry in enumerate(entries):
+        if not entry.iterates_on_matrices:
+            measure = jax.vmap(functools.partial(entry.spec.measure, steps=steps))
+            sigma, new.others[n] = measure(entry.weight, packed.others[n])
+            found[n] = [sigma]
+    return [found[n][0] if len(found[n]) == 1 else jnp.mean(jnp.stack(found[n]), axis=0)
+            for n in range(len(entries))], new
+
+
+def _packed(entries: list[_Entry]) -> Packed:
+    def batches(letter: str, axis: int) -> list[jax.Array]:
+        return [jnp.concatenate([
+            _padded(entries[job.entry].state[letter + job.suffix].reshape(len(job.matrix), -1),
+                    _largest(group)[axis]) for job in group]) for group in _groups(entries)]
+
+    return Packed(batches("u", 0), batches("v", 1), {
+        n: entry.state for n, entry in enumerate(entries) if not entry.iterates_on_matrices})
+
+
+def _unpacked(entries: list[_Entry], packed: Packed, state: Variables) -> dict[str, Any]:
+    """`state` with the vectors of `packed`."""
+    new = flatten_dict(meta.unbox(state))
+    for n, vectors in packed.others.items():
+        new |= entries[n].stored(vectors)
+    for group, u, v in zip(_groups(entries), packed.u, packed.v, strict=True):
+        for job, part in _parts(group):
+            entry, (_, rows, columns) = entries[job.entry], job.matrix.shape
+            members = len(entry.weight)
+            new |= entry.stored({"u" + job.suffix: u[part, :rows].reshape(members, -1),
+                                 "v" + job.suffix: v[part, :columns].reshape(members, -1)})
+    return unflatten_dict(new)
+
+
+def _parts(group: list[_Job]) -> Iterator[tuple[_Job, slice]]:
+    begin = 0
+    for job in group:
+        yield job, slice(begin, begin := begin + len(job.matrix))
 
 
 def _largest(group: list[_Job]) -> Shape:
     return tuple(max(job.matrix.shape[axis] for job in group) for axis in (1, 2))
 
 
-def _padded(x: jax.Array, shape: Shape) -> jax.Array:
+def _padded(x: jax.Array, *shape: int) -> jax.Array:
     return jnp.pad(x, [(0, 0), *((0, to - n) for to, n in zip(shape, x.shape[1:], strict=True))])
 
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from sngan_jax.base.errors import UserError
-from sngan_jax.step.checks import discriminator_checks, generator_checks, names_of_checks
+from sngan_jax.step.checks import names_of_checks, state_checks, update_checks
 from sngan_jax.step.state import TrainState
 
 # Rows with D's loss at zero before it is said; hinge reaches it when D has won.
@@ -57,8 +57,9 @@ class Watch:
         g, d = self._state.generator, self._state.discriminator
         own = {name: 0 for name in metrics if name.startswith("g_")}
         others = {name: 0 for name in metrics if name not in own and name != "learning_rate"}
-        mine = names_of_checks(generator_checks(g, own, g.params))
-        names = mine + names_of_checks(discriminator_checks(d, others, d.params))
+        mine = names_of_checks(update_checks("generator", own, g.params))
+        names = [*names_of_checks(state_checks(g, d)), *mine,
+                 *names_of_checks(update_checks("discriminator", others, d.params))]
         raised = [name for name, flag in zip(names, flags, strict=True) if flag]
         for kind in ("parameter", "spectral", "batch statistic"):  # of both, before any effect
             if found := [name for name in raised if name.startswith(kind)]:

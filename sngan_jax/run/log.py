@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import threading
 import time
 from collections.abc import Iterable
@@ -11,36 +10,37 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from tqdm import tqdm
 
 from sngan_jax.metrics.evaluate import score_table
-from sngan_jax.network import sigmas, specs
+from sngan_jax.network import sigmas
 from sngan_jax.run.events import Events
 from sngan_jax.run.figures import save_curves, save_grid
 from sngan_jax.run.health import Watch
 from sngan_jax.run.workdir import MetricsFile
+from sngan_jax.step.recipe import Recipe
 from sngan_jax.step.sampling import NotFiniteError, even_labels, sample_images
-from sngan_jax.step.state import DiscriminatorState, GeneratorState, TrainState
+from sngan_jax.step.setup import normalized_weights
+from sngan_jax.step.state import GeneratorState, TrainState
 
 
 class Log:
     """Writes metrics, TensorBoard events, sample grids and curves into a workdir."""
 
-    def __init__(self, workdir: Path, iteration: int, config: Any, networks: Any,
+    def __init__(self, workdir: Path, iteration: int, config: Any, recipe: Recipe,
                  num_classes: int, watch: Watch, rollbacks: int):
-        """networks: with the fields `generator` and `discriminator`."""
         self._workdir, self._watch = workdir, watch
         self._extra = {"rollbacks": rollbacks} if rollbacks else {}
         self._images_per_iteration = config.n_dis * config.batch_size
         self._file = MetricsFile(workdir, iteration)
         self._events = Events(workdir / "tensorboard", iteration + 1)
-        self._generator, self._config = networks.generator, config
+        self._generator, self._config = recipe.generator, config
         self._labels = even_labels(config.num_samples, num_classes if config.conditional else 0)
         self._columns = num_classes if config.conditional else None
         self._fixed_key = jax.random.key(config.seed + 2)
         self._marker = (iteration, time.perf_counter())
-        self._sigmas = jax.jit(functools.partial(_sigmas_of, networks))
+        weights = normalized_weights(recipe)
+        self._sigmas = jax.jit(lambda d: sigmas(d.variables, weights) if weights else {})
         self._first = True
         self._lock = threading.RLock()
         self._kept: tuple[int, dict[str, jax.Array], dict[str, jax.Array]] | None = None
@@ -144,13 +144,3 @@ class Log:
         """Ends the file of events; what was not flushed may be lost where there is no room."""
         with contextlib.suppress(OSError):
             self._events.close()
-
-
-def _sigmas_of(networks: Any, d: DiscriminatorState) -> dict[str, jax.Array]:
-    """σ of every layer of D that keeps vectors."""
-    if not d.spectral:
-        return {}
-    g = networks.generator
-    x = jax.ShapeDtypeStruct((1, g.image_size, g.image_size, g.channels), jnp.float32)
-    y = jax.ShapeDtypeStruct((1,), jnp.int32) if g.num_classes else None
-    return sigmas(d.variables, specs(networks.discriminator, x, y))

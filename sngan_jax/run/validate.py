@@ -84,6 +84,8 @@ def config_warnings(config: Any) -> Iterator[str]:
     method = method_of(config)
     penalised = method.regularizer == "gradient_penalty"
     read = layer_fields(method, config)
+    if method.constraint == "project":
+        read.add("lipschitz")
     if method.loss == "wasserstein" and not penalised and method.constraint == "none":
         if "lipschitz" in read:
             yield (f"config.method={config.method} with the Wasserstein loss is known to fail (the "

@@ -1,8 +1,9 @@
 """Numbers that are not finite, found on the device in the iteration in which they appear.
 
-The step checks every leaf once an iteration: parameters, spectral vectors and batch statistics
-that it starts from, then what it computes, losses and gradients. One boolean a leaf leaves the
-device, of the first iteration of a call in which one was raised.
+Once an iteration the step checks what it starts from: parameters, spectral vectors and batch
+statistics. In every update it checks what is computed anyway: losses, and each gradient's sum of
+squares. One boolean a leaf leaves the device, of the first iteration of a call in which one was
+raised.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
 Checks = dict[str, Any]  # kind of number -> tree
 
@@ -22,17 +22,19 @@ def named_leaves(tree: Any) -> dict[str, Any]:
             for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
 
 
-def generator_checks(g: Any, metrics: dict[str, Any], gradients: Any) -> Checks:
-    """What is checked in the generator's update, in the order of cause and effect."""
+def state_checks(g: Any, d: Any) -> Checks:
+    """What is checked of the two players before an iteration."""
     return {"parameter generator": g.params, "batch statistic generator": g.batch_stats,
-            "metric": _values(metrics), "gradient of generator": gradients}
+            "parameter discriminator": d.params, "spectral vector discriminator": d.spectral,
+            "batch statistic discriminator": d.batch_stats}
 
 
-def discriminator_checks(d: Any, metrics: dict[str, Any], gradients: Any) -> Checks:
-    """What is checked in an update of the discriminator, in the order of cause and effect."""
-    return {"parameter discriminator": d.params, "spectral vector discriminator": d.spectral,
-            "batch statistic discriminator": d.batch_stats,
-            "metric": _values(metrics), "gradient of discriminator": gradients}
+def update_checks(player: str, metrics: dict[str, Any], gradients: Any) -> Checks:
+    """What is checked in an update of 'generator' or 'discriminator', cause before effect.
+
+    gradients: their sums of squares (`sums_of_squares`) are finite where they are.
+    """
+    return {"metric": _values(metrics), f"gradient of {player}": gradients}
 
 
 def _values(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -51,9 +53,15 @@ def flags_of_checks(checks: Checks) -> jax.Array:
                       for leaf in named_leaves(tree).values()])
 
 
-def gradient_norm(gradients: Any) -> jax.Array:
-    """The Euclidean norm of all gradients together, a float32 scalar: what is logged of them."""
-    return optax.tree.norm(gradients)
+def sums_of_squares(gradients: Any) -> Any:
+    """A float32 scalar for each leaf; the gradients' norm is the root of their sum."""
+    return jax.tree.map(lambda x: jnp.sum(jnp.square(x.astype(jnp.promote_types(
+        x.dtype, jnp.float32)))), gradients)
+
+
+def gradient_norm(squares: Any) -> jax.Array:
+    """The Euclidean norm of all gradients together, from `sums_of_squares`."""
+    return jnp.sqrt(sum(jax.tree.leaves(squares)))
 
 
 def first_raised(flags: jax.Array) -> tuple[jax.Array, jax.Array]:

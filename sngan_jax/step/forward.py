@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax
+
+from sngan_jax.divisors import Spec
+from sngan_jax.layers import NORMALIZED
+from sngan_jax.network import normalize
 
 Collections = dict[str, Any]  # name -> tree; an absent collection is empty
 Variables = dict[str, Any]  # 'params' and the collections
@@ -18,7 +23,8 @@ def generate(generator: nn.Module, variables: Variables, z: jax.Array, y: jax.Ar
 
 
 def discriminate(discriminator: nn.Module, variables: Variables, x: jax.Array,
-                 y: jax.Array | None, *, power_step: bool
+                 y: jax.Array | None, *, power_step: bool,
+                 specs: Mapping[Any, Spec] | None = None
                  ) -> tuple[jax.Array, jax.Array | None, Collections]:
     """Logits (n,), class logits (None without a classifier), and the collections afterwards.
 
@@ -26,15 +32,24 @@ def discriminate(discriminator: nn.Module, variables: Variables, x: jax.Array,
       x: images (n, h, w, c).
       y: labels, or None.
       power_step: whether `'spectral'` is updated.
+      specs: as of `Recipe`.
     """
-    output, collections = _training(discriminator, variables, x, y, power_step)
+    output, collections = _training(discriminator, variables, x, y, power_step, specs)
     logits, classes = output if isinstance(output, tuple) else (output, None)
     return logits, classes, collections
 
 
 def _training(network: nn.Module, variables: Variables, inputs: jax.Array, y: jax.Array | None,
-              power_step: bool) -> tuple[Any, Collections]:
+              power_step: bool, specs: Mapping[Any, Spec] | None = None
+              ) -> tuple[Any, Collections]:
     collections = {name: tree for name, tree in variables.items() if name != "params"}
     mutable = [name for name in collections if power_step or name != "spectral"]
-    output, updated = network.apply(variables, inputs, y, mutable=mutable)
-    return output, {**collections, **updated}
+    if specs is None:
+        output, updated = network.apply(variables, inputs, y, mutable=mutable)
+        return output, {**collections, **updated}
+    steps = max(spec.n_steps for spec in specs.values()) if power_step else 0
+    bar, spectral = normalize(variables["params"], variables["spectral"], specs, steps)
+    held = {name: tree for name, tree in variables.items() if name != "spectral"}
+    output, updated = network.apply({**held, NORMALIZED: bar}, inputs, y, mutable=[
+        name for name in mutable if name != "spectral"])
+    return output, {**collections, **updated, "spectral": spectral}

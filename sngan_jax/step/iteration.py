@@ -19,14 +19,16 @@ import jax
 import jax.numpy as jnp
 
 from sngan_jax.losses import classification
+from sngan_jax.network import pack, unpack
 from sngan_jax.regularizers import Update
 from sngan_jax.step.batches import Batch, fake_batch, own_keys, real_batch
 from sngan_jax.step.checks import (
-    discriminator_checks,
     first_raised,
     flags_of_checks,
-    generator_checks,
     gradient_norm,
+    state_checks,
+    sums_of_squares,
+    update_checks,
 )
 from sngan_jax.step.devices import mean_over_devices
 from sngan_jax.step.forward import Collections, Variables, discriminate
@@ -41,6 +43,11 @@ def train_iteration(state: TrainState, inputs: Inputs, recipe: Recipe
                     ) -> tuple[TrainState, Metrics]:
     """An update of G and n_dis of D; the metrics have `flags` in place of `health`."""
     at = now(state.iteration, inputs, recipe)
+    flags = flags_of_checks(state_checks(state.generator, state.discriminator))
+    if recipe.specs is not None:
+        d = state.discriminator
+        state = state.replace(discriminator=d.replace(
+            spectral=pack(d.params, d.spectral, recipe.specs)))
     state, g_metrics = update_generator(state, at, inputs, recipe)
     update = functools.partial(update_discriminator, g_params=state.generator.params, at=at,
                                inputs=inputs, recipe=recipe)
@@ -49,6 +56,8 @@ def train_iteration(state: TrainState, inputs: Inputs, recipe: Recipe
         (d, g_collections), d_metrics = loop_of_one(update, begin, state.iteration)
     else:
         (d, g_collections), d_metrics = repeat(update, begin, recipe.n_dis, recipe.platform)
+    if recipe.specs is not None:
+        d = d.replace(spectral=unpack(d.params, d.spectral, recipe.specs))
     g = state.generator.replace(**g_collections)
     if recipe.ema_decay:
         average = functools.partial(moving_average, decay=recipe.ema_decay,
@@ -58,7 +67,7 @@ def train_iteration(state: TrainState, inputs: Inputs, recipe: Recipe
     d_flags, _ = first_raised(d_metrics.pop("flags"))
     metrics = {**g_metrics, **jax.tree.map(lambda y: y[-1], d_metrics),
                "learning_rate": at.learning_rate,
-               "flags": jnp.concatenate([g_metrics["flags"], d_flags])}
+               "flags": jnp.concatenate([flags, g_metrics["flags"], d_flags])}
     return TrainState(state.iteration + 1, g, d), metrics
 
 
@@ -70,8 +79,9 @@ def update_generator(state: TrainState, at: Now, inputs: Inputs, recipe: Recipe
         g.params, state, at, inputs, recipe)
     metrics, gradients, (g_collections, d_collections) = mean_over_devices(
         metrics, gradients, (g_collections, d_collections), recipe)
-    metrics |= {"flags": flags_of_checks(generator_checks(g, metrics, gradients)),
-                "g_gradient": gradient_norm(gradients)}
+    squares = sums_of_squares(gradients)
+    metrics |= {"flags": flags_of_checks(update_checks("generator", metrics, squares)),
+                "g_gradient": gradient_norm(squares)}
     g = update_player(g, gradients, at.learning_rate, inputs)
     return TrainState(state.iteration, g.replace(**g_collections),
                       d.replace(**d_collections)), metrics
@@ -85,7 +95,8 @@ def generator_loss(params: Any, state: TrainState, at: Now, inputs: Inputs, reci
         {"params": params, **state.generator.collections},
         jax.random.fold_in(at.noise_key, 0), recipe.generator_batch_size, inputs, recipe)
     logits, classes, d_collections = discriminate(
-        recipe.discriminator, state.discriminator.variables, *fake, power_step=power_step)
+        recipe.discriminator, state.discriminator.variables, *fake, power_step=power_step,
+        specs=recipe.specs)
     metrics = {"g_loss": recipe.loss.generator(logits)}
     total = metrics["g_loss"]
     if classes is not None:
@@ -115,8 +126,9 @@ def update_discriminator(carry: tuple[DiscriminatorState, Collections], i: jax.A
         d.params, d.collections, real, fake, keys, recipe)
     metrics, gradients, (g_collections, collections) = mean_over_devices(
         metrics, gradients, (g_collections, collections), recipe)
-    metrics |= {"flags": flags_of_checks(discriminator_checks(d, metrics, gradients)),
-                "d_gradient": gradient_norm(gradients)}
+    squares = sums_of_squares(gradients)
+    metrics |= {"flags": flags_of_checks(update_checks("discriminator", metrics, squares)),
+                "d_gradient": gradient_norm(squares)}
     d = update_player(d, gradients, at.learning_rate, inputs)
     if recipe.constraint is not None:
         d = d.replace(params=recipe.constraint(d.params))
@@ -142,7 +154,7 @@ def discriminator_loss(params: Any, collections: Collections, real: Batch, fake:
     if recipe.regularizer is not None:
         metrics["penalty"] = recipe.regularizer(Update(
             lambda x: discriminate(recipe.discriminator, variables | collections, x, real.labels,
-                                   power_step=False)[0],
+                                   power_step=False, specs=recipe.specs)[0],
             params, real.images, fake.images, keys))
         total += metrics["penalty"]
     return total, (metrics, collections)
@@ -151,18 +163,16 @@ def discriminator_loss(params: Any, collections: Collections, real: Batch, fake:
 def _logits_of_both(variables: Variables, real: Batch, fake: Batch, recipe: Recipe
                     ) -> tuple[jax.Array, jax.Array, jax.Array | None, Collections]:
     """Logits of the real and of the fake images, class logits of the real ones, collections."""
-    d = recipe.discriminator
+    d = functools.partial(discriminate, recipe.discriminator, specs=recipe.specs)
     _, real_step, fake_step = SIGMA_UPDATES[recipe.sigma_updates]
     if recipe.together:
         both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), real, fake)
-        logits, classes, collections = discriminate(d, variables, *both,
-                                                    power_step=real_step or fake_step)
+        logits, classes, collections = d(variables, *both, power_step=real_step or fake_step)
         real_logits, fake_logits = jnp.split(logits, 2)
         classes = None if classes is None else classes[:len(real.images)]
         return real_logits, fake_logits, classes, collections
-    real_logits, classes, collections = discriminate(d, variables, *real, power_step=real_step)
-    fake_logits, _, collections = discriminate(d, variables | collections, *fake,
-                                               power_step=fake_step)
+    real_logits, classes, collections = d(variables, *real, power_step=real_step)
+    fake_logits, _, collections = d(variables | collections, *fake, power_step=fake_step)
     return real_logits, fake_logits, classes, collections
 
 

@@ -14,6 +14,7 @@ from sngan_jax.step.devices import AXIS
 from sngan_jax.step.iteration import Metrics, train_iteration
 from sngan_jax.step.recipe import Inputs, Recipe
 from sngan_jax.step.repeat import repeat
+from sngan_jax.step.setup import normalized_weights
 from sngan_jax.step.state import TrainState
 
 
@@ -25,8 +26,9 @@ def make_train_step(recipe: Recipe, devices: list[jax.Device]) -> Lowerable:
       (`devices.replicate`), but for streamed images and labels and for the position, which have a
       leading axis of devices (`devices.spread`, `devices.positions`).
     """
-    recipe = recipe._replace(axis_name=AXIS, device_count=len(devices),
-                             platform=devices[0].platform)
+    platform = devices[0].platform
+    recipe = recipe._replace(axis_name=AXIS, device_count=len(devices), platform=platform,
+                             specs=normalized_weights(recipe) if platform == "gpu" else None)
     return compile_at_first_call(pmapped(functools.partial(train_call, recipe=recipe),
                                          recipe.stream, devices))
 

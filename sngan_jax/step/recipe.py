@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from sngan_jax.losses import Loss
+from sngan_jax.network import Specs
 from sngan_jax.regularizers import Constraint, Regularizer
 
 # In which forward passes of D a power step is taken: of the generator's update, of the real and of
@@ -37,6 +38,9 @@ class Recipe(NamedTuple):
       whose batch norm is per device.
     axis_name, device_count: the pmap that shares each batch; None and 1 outside pmap.
     platform: the devices', as "tpu": decides how updates are repeated.
+    specs: of D's normalised weights (`network.specs`), where W̄ of all of them is computed at once
+      before a forward pass: few launches, for a GPU. None where each layer computes its own: less
+      traffic, for a CPU and a TPU.
     """
 
     generator: nn.Module
@@ -64,6 +68,7 @@ class Recipe(NamedTuple):
     axis_name: str | None = None
     device_count: int = 1
     platform: str = "cpu"
+    specs: Specs | None = None
 
 
 class Inputs(NamedTuple):

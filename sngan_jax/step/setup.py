@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from sngan_jax.layers import Normalized
 from sngan_jax.losses import LOSSES
 from sngan_jax.methods import method_of
 from sngan_jax.models.build import build_models
+from sngan_jax.network import Specs, specs
 from sngan_jax.regularizers import CONSTRAINTS, REGULARIZERS
 from sngan_jax.step.devices import AXIS
 from sngan_jax.step.recipe import Inputs, Recipe, linear_decay
@@ -44,6 +47,17 @@ def recipe_of(config: Any, channels: int, num_classes: int,
         together=config.discriminator_batches == "together", stream=config.stream,
         iterations_per_call=config.iterations_per_call,
         average_statistics=config.bn_sync == "device")
+
+
+def normalized_weights(recipe: Recipe) -> Specs | None:
+    """The specs of D's normalised weights; None where its method normalises none."""
+    d = recipe.discriminator
+    conv = getattr(d, "conv", None)
+    if not (isinstance(conv, type) and issubclass(conv, Normalized)):
+        return None
+    x = jax.ShapeDtypeStruct((2, *recipe.image_shape), jnp.float32)
+    y = jax.ShapeDtypeStruct((2,), jnp.int32) if recipe.generator.num_classes else None
+    return specs(d, x, y)
 
 
 def inputs_of(config: Any, key: jax.Array, images: Any = None, labels: Any = None,

@@ -7,10 +7,12 @@ import pytest
 
 from sngan_jax.run.health import Diverged, Watch
 from sngan_jax.step.checks import (
-    discriminator_checks,
     first_raised,
     flags_of_checks,
-    generator_checks,
+    gradient_norm,
+    state_checks,
+    sums_of_squares,
+    update_checks,
 )
 from tests.run.test_checkpoint import state
 
@@ -21,8 +23,10 @@ D = {"d_loss": jnp.float32(1), "d_real": jnp.float32(0), "d_fake": jnp.float32(0
 def report(of, g_metrics=G, d_metrics=D, g_gradients=None, d_gradients=None, iteration=7):
     g, d = of.generator, of.discriminator
     flags = jnp.concatenate([
-        flags_of_checks(generator_checks(g, g_metrics, g_gradients or g.params)),
-        flags_of_checks(discriminator_checks(d, d_metrics, d_gradients or d.params))])
+        flags_of_checks(state_checks(g, d)),
+        *(flags_of_checks(update_checks(name, metrics, sums_of_squares(gradients)))
+          for name, metrics, gradients in (("generator", g_metrics, g_gradients or g.params),
+                                           ("discriminator", d_metrics, d_gradients or d.params)))])
     return {**g_metrics, **d_metrics, "g_gradient": 1.0, "d_gradient": 1.0, "learning_rate": 1.0,
             "health": {"iteration": jnp.int32(iteration), "flags": flags}}
 
@@ -54,6 +58,12 @@ def test_a_parameter_goes_before_all_that_follows_from_it():
                       g_gradients=bad(whole.generator.params)))
     with pytest.raises(Diverged, match="the parameter discriminator/dense/kernel is not finite"):
         watch.check()
+
+
+def test_the_norm_of_gradients_is_that_of_one_vector():
+    tree = {"a": jnp.arange(6.0).reshape(2, 3), "b": jnp.float16([3, -4])}
+    want = np.linalg.norm(np.r_[np.arange(6.0), 3, 4])
+    assert float(gradient_norm(sums_of_squares(tree))) == pytest.approx(want, rel=1e-6)
 
 
 def test_first_raised():

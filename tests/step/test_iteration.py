@@ -26,6 +26,7 @@ from sngan_jax.step.latents import sample_latents
 from sngan_jax.step.program import make_train_step
 from sngan_jax.step.recipe import Inputs, Recipe, linear_decay, now
 from sngan_jax.step.repeat import loop_of_one, repeat
+from sngan_jax.step.setup import normalized_weights
 from sngan_jax.step.state import create_state
 from tests.step.small_networks import SmallDiscriminator, SmallGenerator, in_float64
 
@@ -345,3 +346,15 @@ def test_an_iteration_outside_pmap_is_the_one_of_a_device():
         assert float(m[name]) == pytest.approx(metrics[0][name], rel=1e-4)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4),
                  state.discriminator.spectral, expected.discriminator.spectral)
+
+
+@pytest.mark.parametrize("changes", [{"together": True}, {"sigma_updates": "update"}])
+def test_weights_normalised_before_a_pass_are_those_of_the_layers(float64, changes):
+    """As on a GPU: W̄ of all of D's layers at once, and the layers return it."""
+    recipe, state, inputs = _setup(False, axis=None, n_dis=1, **changes)
+    weights = normalized_weights(recipe)
+    assert len(weights) == 3
+    (a, m), (b, n) = (jax.jit(functools.partial(train_iteration, recipe=recipe._replace(
+        specs=specs)))(state, inputs) for specs in (None, weights))
+    _close(a, b, atol=1e-8)
+    _close(m["d_loss"], n["d_loss"])
