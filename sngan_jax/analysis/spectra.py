@@ -24,12 +24,12 @@ from sngan_jax.analysis.lanczos import lanczos_norm
 from sngan_jax.base.errors import UserError
 from sngan_jax.linen import LINEAR, WEIGHTS, geometry_of, layout_of
 from sngan_jax.models.convolution import conv_general_dilated
-from sngan_jax.models.resample import as_convolution, average_pool, conv_pool
+from sngan_jax.models.resample import as_convolution, average_pool, conv_pool, conv_pool_on_cpu
 from sngan_jax.spectral import matricize
 
 # Of a convolution, in place of lax's: the same function, or with a mean over squares after it.
-_POOLED = as_convolution(conv_pool)
-_PRODUCTS = (conv_general_dilated, _POOLED)
+_POOLED = tuple(map(as_convolution, (conv_pool, conv_pool_on_cpu)))
+_PRODUCTS = (conv_general_dilated, *_POOLED)
 
 
 class LinearLayer(NamedTuple):
@@ -100,7 +100,7 @@ def linear_layers(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, 
             call = args, kwargs
             known[name] = (_plain_class(layer).__name__, layout_of(layer, weight, call),
                            geometry_of(layer, call),
-                           getattr(layer, "conv_general_dilated", None) is _POOLED)
+                           getattr(layer, "conv_general_dilated", None) in _POOLED)
             # Linen lets a layer declare its parameters once, so the bare one goes on.
             result = bare.apply(parameters, *args, **kwargs)
             looking[0] = False

@@ -19,6 +19,7 @@ from sngan_jax.models.resample import (
     as_convolution,
     average_pool,
     conv_pool,
+    conv_pool_on_cpu,
     upsample_conv,
     upsample_conv_dilated,
 )
@@ -115,7 +116,8 @@ class DiscriminatorBlock(nn.Module):
     """Residual block of the discriminator (paper Fig. 8 right; dis_models/resblocks `Block`).
 
     ReLU - conv3x3 - ReLU - conv3x3 - [mean 2x2], hidden width = width in; the shortcut is
-    conv1x1 - [mean 2x2] where the shape changes, else the identity. `fusion`: one of FUSIONS.
+    conv1x1 - [mean 2x2] where the shape changes, else the identity. `fusion`: one of FUSIONS;
+    `on_cpu`: see `fast_gradients`.
     """
 
     features: int
@@ -124,6 +126,7 @@ class DiscriminatorBlock(nn.Module):
     norm: Norm = None
     dtype: Any = None
     fusion: str = "all"
+    on_cpu: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -132,7 +135,7 @@ class DiscriminatorBlock(nn.Module):
         h = nn.relu(_normalised(self.norm, "norm1", x))
         h = conv3(x.shape[-1], name="conv1")(h)
         h = nn.relu(_normalised(self.norm, "norm2", h))
-        h = _conv3_pool(conv3, self.features, self.downsample, self.fusion)(h)
+        h = _conv3_pool(conv3, self.features, self.downsample, self.fusion, self.on_cpu)(h)
         if self.downsample or x.shape[-1] != self.features:
             conv1 = _conv1(self.conv, self.dtype)(self.features, name="shortcut")
             x = resize(conv1(x)) if self.fusion == "none" else conv1(resize(x))
@@ -153,13 +156,14 @@ class FirstDiscriminatorBlock(nn.Module):
     norm: Norm = None
     dtype: Any = None
     fusion: str = "all"
+    on_cpu: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         conv3 = _conv3(self.conv, self.dtype)
-        h = conv3(self.features, name="conv1", fields=fast_gradients(self.conv))(x)
+        h = conv3(self.features, name="conv1", fields=fast_gradients(self.conv, self.on_cpu))(x)
         h = nn.relu(_normalised(self.norm, "norm1", h))
-        h = _conv3_pool(conv3, self.features, True, self.fusion)(h)
+        h = _conv3_pool(conv3, self.features, True, self.fusion, self.on_cpu)(h)
         shortcut = _conv1(self.conv, self.dtype)(self.features, name="shortcut")
         return shortcut(average_pool(x)) + h
 
@@ -236,14 +240,14 @@ def bottom_size(image_size: int, factor: int, name: str) -> int:
     return image_size // factor
 
 
-def fast_gradients(conv: Layer) -> dict[str, Any]:
+def fast_gradients(conv: Layer, on_cpu: bool) -> dict[str, Any]:
     """The field that gives a Linen convolution, or a subclass, the gradients of `convolution`.
 
-    Empty for a layer of one's own that has no such field.
+    Empty for a layer of one's own that has no such field, and for other machines than CPUs.
     """
     layer = conv.func if isinstance(conv, functools.partial) else conv
     linen = isinstance(layer, type) and issubclass(layer, nn.Conv)
-    return {"conv_general_dilated": conv_general_dilated} if linen else {}
+    return {"conv_general_dilated": conv_general_dilated} if linen and on_cpu else {}
 
 
 def _normalised(norm: Norm, name: str, x: jax.Array, y: jax.Array | None = None) -> jax.Array:
@@ -260,10 +264,11 @@ def _conv3(conv: Layer, dtype: Any) -> Layer:
     return layer
 
 
-def _conv3_pool(conv3: Layer, features: int, pool: bool, fusion: str) -> Callable:
+def _conv3_pool(conv3: Layer, features: int, pool: bool, fusion: str, on_cpu: bool
+                ) -> Callable:
     """The second convolution of a discriminator's block, and the mean after it if there is one."""
     if pool and fusion in _UPSAMPLING_CONVOLUTIONS:
-        return conv3(features, name="conv2", fused=conv_pool)
+        return conv3(features, name="conv2", fused=conv_pool_on_cpu if on_cpu else conv_pool)
     layer = conv3(features, name="conv2")
     return (lambda x: average_pool(layer(x))) if pool else layer
 

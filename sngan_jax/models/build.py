@@ -26,6 +26,9 @@ HEAD_BIASES = ("paper", "yes", "no")
 # Over which images batch norm takes its statistics: of all devices, or of each device alone, as the
 # official ImageNet runs on four GPUs.
 BN_SYNCS = ("all", "device")
+# The forms of `convolution.py`, lax's own, or what is faster on the device. The first have no
+# forward mode.
+CONVOLUTIONS = ("auto", "cpu", "lax")
 # 'auto': what pays on the device.
 FUSION_CHOICES = ("auto", *FUSIONS)
 # Of the TPUs, the compiler's own estimate of an iteration falls with the fusions on v2 and v3 only,
@@ -58,10 +61,11 @@ def build_models(config: Any, *, channels: int, num_classes: int, axis_name: str
       channels: of the images.
       num_classes: 0 for unconditional networks.
       axis_name: of the pmap over which batch norm averages its statistics, or None.
-      device_kind: that `config.fusion='auto'` chooses for, as `jax.Device.device_kind`; None for
-        the local one.
+      device_kind: that 'auto' of `config.fusion` and `config.convolutions` chooses for, as
+        `jax.Device.device_kind`; None for the local one.
     """
-    fusion = fusion_of(config, device_kind or jax.devices()[0].device_kind)
+    kind = device_kind or jax.devices()[0].device_kind
+    fusion = fusion_of(config, kind)
     method, dtype = method_of(config), config.dtype
     axis_name = axis_name if config.bn_sync == "all" else None
     constants = {"momentum": config.bn_decay, "epsilon": config.bn_epsilon,
@@ -70,12 +74,13 @@ def build_models(config: Any, *, channels: int, num_classes: int, axis_name: str
     norm: Norm = plain_norm
     if num_classes:
         norm = functools.partial(ConditionalBatchNorm, num_classes, **constants)
+    on_cpu = config.convolutions == "cpu" or (config.convolutions == "auto" and kind == "cpu")
     generator = {"image_size": config.image_size, "channels": channels,
-                 "num_classes": num_classes, "norm": norm, "dtype": dtype}
+                 "num_classes": num_classes, "norm": norm, "dtype": dtype, "on_cpu": on_cpu}
     discriminator = {**method.layers(config)._asdict(), "num_classes": num_classes,
                      "conditioning": config.conditioning,
                      "norm": ACTIVATION_NORMS[method.activation_norm](config, axis_name),
-                     "dtype": dtype}
+                     "dtype": dtype, "on_cpu": on_cpu}
 
     def widths(multiples: tuple[int, ...], paper_width: int) -> tuple[int, ...]:
         base = config.discriminator_width or paper_width

@@ -64,6 +64,7 @@ class CNNGenerator(nn.Module):
       norm: called as `norm(name=…)(x, y)`; None for no normalisation.
       norm_units: normalise each unit, not each channel, after the dense layer (chainer-gan-lib).
       dtype: of the computation; parameters are float32.
+      on_cpu: whether convolutions take the forms that are fast on a CPU; the same function.
 
     Raises:
       ValueError: where 8 does not divide image_size, or labels and num_classes disagree.
@@ -79,6 +80,7 @@ class CNNGenerator(nn.Module):
     norm: Norm = None
     norm_units: bool = False
     dtype: Any = None
+    on_cpu: bool = False
 
     @nn.compact
     def __call__(self, z: jax.Array, y: jax.Array | None = None) -> jax.Array:
@@ -97,7 +99,7 @@ class CNNGenerator(nn.Module):
                                     dtype=self.dtype, name=f"deconv{i}")(x)
             x = norm_relu(x, i)
         x = self.conv(self.channels, (3, 3), kernel_init=_INIT, dtype=self.dtype, name="conv",
-                      **fast_gradients(self.conv))(x)
+                      **fast_gradients(self.conv, self.on_cpu))(x)
         return jnp.tanh(at_least_float32(x))
 
 
@@ -113,6 +115,7 @@ class CNNDiscriminator(nn.Module):
       slope: of the leaky ReLU.
       norm: of activations, on all layers but the first, as in DCGAN.
       head_bias: whether the last dense layer has a bias.
+      on_cpu: as of `CNNGenerator`; without forward mode.
 
     Raises:
       ValueError: where 8 does not divide the image size, or labels and num_classes disagree.
@@ -128,6 +131,7 @@ class CNNDiscriminator(nn.Module):
     embed: Layer = nn.Embed
     norm: Norm = None
     dtype: Any = None
+    on_cpu: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, y: jax.Array | None = None) -> Logits:
@@ -140,7 +144,8 @@ class CNNDiscriminator(nn.Module):
                 assert y is not None  # `check_discriminator` has looked
                 x = concat_classes(x, y, self.embed, self.num_classes, self.dtype)
             x = self.conv(width, (k, k), (stride, stride), padding=1, kernel_init=_INIT,
-                          dtype=self.dtype, name=f"conv{i}", **fast_gradients(self.conv))(x)
+                          dtype=self.dtype, name=f"conv{i}",
+                          **fast_gradients(self.conv, self.on_cpu))(x)
             if self.norm is not None and i > 0:
                 x = self.norm(name=f"norm{i}")(x)
             x = nn.leaky_relu(x, self.slope)

@@ -1,15 +1,15 @@
-"""Convolutions (NHWC, HWIO) whose values and gradients are fast on every backend.
+"""Convolutions (NHWC, HWIO) in the forms that are fast on a CPU, and a transposed one for all.
 
 XLA's CPU back end is slow on three of them that its others do well: the gradient of a strided
 convolution with respect to its input, which it multiplies out with zeros between the pixels; both
-gradients of a transposed one; and one from or to very few channels. What is written here for the
-CPU is the same sum in another order, chosen when the program is lowered for a platform.
+gradients of a transposed one; and one from or to very few channels. What is written here is the
+same sum in another order. `models.build` takes it for networks on a CPU; all others have lax's.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -25,10 +25,10 @@ _FEW = 4
 
 def convolve(x: jax.Array, kernel: jax.Array, padding: Padding,
              strides: tuple[int, int] = (1, 1)) -> jax.Array:
-    """`lax.conv_general_dilated` of an image batch, with gradients that are fast on a CPU too.
+    """`lax.conv_general_dilated` of an image batch, with gradients that are fast on a CPU.
 
-    Differentiable to any order in reverse mode; where it has a stride or few channels, not in
-    forward mode.
+    Differentiable to any order in reverse mode; where it has a stride, not in forward mode
+    (`jax.jvp`, `jax.hessian`). `native` is, and `config.convolutions="lax"` takes that.
 
     Args:
       x: (n, h, w, in).
@@ -42,17 +42,17 @@ def convolve(x: jax.Array, kernel: jax.Array, padding: Padding,
     kh, kw, channels, features = kernel.shape
     if strides == (1, 1):
         if features <= _FEW < channels and kh * kw > 1:
-            return _or_native(x, kernel, padding, _by_taps)
+            return _by_taps(x, kernel, padding)
         if channels <= _FEW < features and kh * kw > 1:
-            return _or_native(x, kernel, padding, _by_patches)
-        return _native(x, kernel, padding, strides)
+            return _by_patches(x, kernel, padding)
+        return native(x, kernel, padding, strides)
     # The phases of a gradient make up the input where the strides divide it.
     out = [(size + sum(pads) - k) // s + 1
            for size, pads, k, s in zip(x.shape[1:3], padding, (kh, kw), strides, strict=True)]
     whole = all(size == s * o for size, s, o in zip(x.shape[1:3], strides, out, strict=True))
     if strides[0] == strides[1] and whole and min(kh, kw) >= strides[0]:
         return _strided(x, kernel, padding, strides[0])
-    return _native(x, kernel, padding, strides)
+    return native(x, kernel, padding, strides)
 
 
 def conv_general_dilated(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Any,
@@ -120,64 +120,37 @@ def phases(x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int
             count, left = len(range(first, size, stride)), (before - phase - first) // stride
             of_axis.append((slice(first, None, stride), (left, count - 1 - left)))
         taps.append(of_axis)
-    rows = [jnp.stack([_native(x, kernel[r, c], (above, beside)) for c, beside in taps[1]], axis=3)
+    rows = [jnp.stack([native(x, kernel[r, c], (above, beside)) for c, beside in taps[1]], axis=3)
             for r, above in taps[0]]
     n, h, w, _ = x.shape
     out = jnp.stack(rows, axis=2)  # (n, h, stride, w, stride, out)
     return out.reshape(n, h * stride, w * stride, kernel.shape[-1])
 
 
-def _native(x: jax.Array, kernel: jax.Array, padding: Sequence[tuple[int, int]],
-            strides: tuple[int, int] = (1, 1)) -> jax.Array:
+def native(x: jax.Array, kernel: jax.Array, padding: Sequence[tuple[int, int]],
+           strides: tuple[int, int] = (1, 1)) -> jax.Array:
+    """lax's own; arguments and result as of `convolve`."""
     return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=_DIMENSIONS)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _strided(x: jax.Array, kernel: jax.Array, padding: Padding, stride: int) -> jax.Array:
-    return _native(x, kernel, padding, (stride, stride))
+    return native(x, kernel, padding, (stride, stride))
 
 
 def _strided_backward(padding: Padding, stride: int, saved: tuple[jax.Array, jax.Array],
                       g: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = saved
-
-    def native(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return _native(x, kernel, padding, (stride, stride))
-
-    def by_phases(kernel: jax.Array, g: jax.Array) -> jax.Array:
-        flipped = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-        (top, _), (left, _) = padding
-        return phases(g, flipped, stride, (kernel.shape[0] - 1 - top, kernel.shape[1] - 1 - left))
-
-    (dx,) = lax.platform_dependent(
-        kernel, g, cpu=lambda kernel, g: (by_phases(kernel, g),),
-        default=lambda kernel, g: jax.linear_transpose(lambda x: native(x, kernel), x)(g))
-    (dkernel,) = jax.linear_transpose(lambda kernel: native(x, kernel), kernel)(g)
+    flipped = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+    (top, _), (left, _) = padding
+    dx = phases(g, flipped, stride, (kernel.shape[0] - 1 - top, kernel.shape[1] - 1 - left))
+    (dkernel,) = jax.linear_transpose(
+        lambda kernel: native(x, kernel, padding, (stride, stride)), kernel)(g)
     return dx, dkernel
 
 
 _strided.defvjp(lambda x, kernel, padding, stride: (_strided(x, kernel, padding, stride),
                                                     (x, kernel)), _strided_backward)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _or_native(x: jax.Array, kernel: jax.Array, padding: Padding, of_cpu: Callable) -> jax.Array:
-    """On a CPU `of_cpu(x, kernel, padding)`, the same function as `_native`, with its gradients."""
-    return lax.platform_dependent(x, kernel, cpu=functools.partial(of_cpu, padding=padding),
-                                  default=functools.partial(_native, padding=padding))
-
-
-def _or_native_backward(padding: Padding, of_cpu: Callable, saved: tuple[jax.Array, jax.Array],
-                        g: jax.Array) -> tuple[jax.Array, jax.Array]:
-    def backward(function: Callable) -> Callable:
-        return lambda x, kernel, g: jax.vjp(
-            functools.partial(function, padding=padding), x, kernel)[1](g)
-
-    return lax.platform_dependent(*saved, g, cpu=backward(of_cpu), default=backward(_native))
-
-
-_or_native.defvjp(lambda x, kernel, padding, of_cpu: (_or_native(x, kernel, padding, of_cpu),
-                                                      (x, kernel)), _or_native_backward)
 
 
 def _by_taps(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:

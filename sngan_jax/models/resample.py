@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from sngan_jax.models.convolution import convolve, phases
+from sngan_jax.models.convolution import convolve, native, phases
 
 _NONE = ((0, 0), (0, 0))  # no padding
 
@@ -88,7 +88,7 @@ def _upsample_conv(x: jax.Array, kernel: jax.Array, factor: int, convolution: Ca
                    ) -> jax.Array:
     kh, kw = kernel.shape[:2]
     if kh == kw == 1:  # a function of single pixels: before they are repeated
-        return upsample_nearest(convolve(x, kernel, _NONE), factor)
+        return upsample_nearest(native(x, kernel, _NONE), factor)
     padding = ((kh - 1) // 2 + factor - 1, (kw - 1) // 2 + factor - 1)
     return convolution(x, _box(kernel, factor), factor, padding)
 
@@ -106,16 +106,25 @@ def conv_pool(x: jax.Array, kernel: jax.Array, factor: int = 2) -> jax.Array:
     Returns:
       (n, h/factor, w/factor, out).
     """
+    return _conv_pool(x, kernel, factor, native)
+
+
+def conv_pool_on_cpu(x: jax.Array, kernel: jax.Array, factor: int = 2) -> jax.Array:
+    """`conv_pool` with gradients that are fast on a CPU, without forward mode; see `convolve`."""
+    return _conv_pool(x, kernel, factor, convolve)
+
+
+def _conv_pool(x: jax.Array, kernel: jax.Array, factor: int, convolution: Callable) -> jax.Array:
     kh, kw = kernel.shape[:2]
     if kh == kw == 1:  # it and the mean commute
-        return convolve(average_pool(x, factor), kernel, _NONE)
+        return native(average_pool(x, factor), kernel, _NONE)
     check_divides(x, factor)
     padding = ((kh - 1) // 2, kh // 2), ((kw - 1) // 2, kw // 2)
-    return convolve(x, _box(kernel, factor) / factor**2, padding, (factor, factor))
+    return convolution(x, _box(kernel, factor) / factor**2, padding, (factor, factor))
 
 
 def as_convolution(fused: Callable[[jax.Array, jax.Array], jax.Array]) -> Callable:
-    """One of the three functions above as the `conv_general_dilated` of a Linen convolution.
+    """One of the four functions above as the `conv_general_dilated` of a Linen convolution.
 
     So the layer stays what it is, its parameters, its normalisation and its bias included:
     `SNConv(features, (3, 3), conv_general_dilated=as_convolution(conv_pool))`.
@@ -150,4 +159,5 @@ def _hook(fused: Callable) -> Callable:
 
 # One function each, so that modules built twice are equal.
 _CONVOLUTIONS: dict[Callable[[jax.Array, jax.Array], jax.Array], Callable] = {
-    fused: _hook(fused) for fused in (upsample_conv, upsample_conv_dilated, conv_pool)}
+    fused: _hook(fused)
+    for fused in (upsample_conv, upsample_conv_dilated, conv_pool, conv_pool_on_cpu)}

@@ -76,6 +76,8 @@ class ResNetGenerator(nn.Module):
       dtype: of the computation; parameters are float32.
       upsampling: a key of `resample.UPSAMPLING`.
       fusion: one of `blocks.FUSIONS`; the same function with each.
+      on_cpu: whether convolutions take the forms that are fast on a CPU; the same function, without
+        forward mode.
 
     Raises:
       ValueError: where the image size does not fit, or labels and num_classes disagree.
@@ -92,6 +94,7 @@ class ResNetGenerator(nn.Module):
     dtype: Any = None
     upsampling: str = "nearest"
     fusion: str = "all"
+    on_cpu: bool = False
 
     @nn.compact
     def __call__(self, z: jax.Array, y: jax.Array | None = None) -> jax.Array:
@@ -108,7 +111,7 @@ class ResNetGenerator(nn.Module):
         if self.last_norm is not None:
             x = self.last_norm(name="norm")(x)
         x = self.conv(self.channels, (3, 3), kernel_init=glorot_uniform(), dtype=self.dtype,
-                      name="conv", **fast_gradients(self.conv))(nn.relu(x))
+                      name="conv", **fast_gradients(self.conv, self.on_cpu))(nn.relu(x))
         return jnp.tanh(at_least_float32(x))
 
 
@@ -127,6 +130,8 @@ class ResNetDiscriminator(nn.Module):
       head_bias: whether the last dense layer has a bias.
       norm: of activations; None in the paper's residual networks.
       fusion: one of `blocks.FUSIONS`; the same function with each.
+      on_cpu: whether convolutions take the forms that are fast on a CPU; the same function, without
+        forward mode.
 
     Raises:
       ValueError: where the image size does not fit, or labels and num_classes disagree.
@@ -144,6 +149,7 @@ class ResNetDiscriminator(nn.Module):
     norm: Norm = None
     dtype: Any = None
     fusion: str = "all"
+    on_cpu: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, y: jax.Array | None = None) -> Logits:
@@ -153,10 +159,11 @@ class ResNetDiscriminator(nn.Module):
             block: nn.Module
             if i == 0:
                 block = FirstDiscriminatorBlock(width, self.conv, self.norm, self.dtype,
-                                                self.fusion, name="block1")
+                                                self.fusion, self.on_cpu, name="block1")
             else:
                 block = DiscriminatorBlock(width, i < self.downsampling, self.conv, self.norm,
-                                           self.dtype, self.fusion, name=f"block{i + 1}")
+                                           self.dtype, self.fusion, self.on_cpu,
+                                           name=f"block{i + 1}")
             x = block(x)
             if (self.num_classes and self.conditioning == "concat"
                     and i + 1 == min(CONCAT_AFTER, len(self.widths))):

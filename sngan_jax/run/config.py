@@ -14,7 +14,7 @@ from sngan_jax.losses import LOSSES
 from sngan_jax.methods import ACTIVATION_NORMS, METHODS
 from sngan_jax.metrics.scores import METRICS
 from sngan_jax.models.blocks import CONDITIONINGS
-from sngan_jax.models.build import BN_SYNCS, FUSION_CHOICES, HEAD_BIASES, MODELS
+from sngan_jax.models.build import BN_SYNCS, CONVOLUTIONS, FUSION_CHOICES, HEAD_BIASES, MODELS
 from sngan_jax.models.resample import UPSAMPLING
 from sngan_jax.models.resnet import POOLS
 from sngan_jax.regularizers import REGULARIZERS
@@ -107,6 +107,9 @@ SECTIONS: dict[str, dict[str, Field]] = {
         "fusion": Field(
             "auto", _one_of(FUSION_CHOICES),
             "fuses resizing with convolution, for speed; the same function", later=True),
+        "convolutions": Field(
+            "auto", _one_of(CONVOLUTIONS), "cpu: fast on a CPU, no forward mode; lax: JAX's own; "
+            "auto: by the device; the same function", later=True),
         "latent_size": Field(128, _SIZE, "length of z"),
         "latent": Field("normal", _one_of(LATENTS), "distribution of z; uniform: in [-1, 1]"),
         "bn_decay": Field(0.9, _DECAY, "decay of batch norm's running statistics"),

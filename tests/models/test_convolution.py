@@ -86,15 +86,14 @@ def test_bfloat16_and_vmap(stride, features):
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_another_platform_keeps_laxs_own(stride):
+def test_the_gradient_multiplies_no_zeros(stride):
+    """A strided one has as many small convolutions as phases; few channels are matrix products."""
     def gradient(x, kernel):
         return jax.grad(lambda x: convolve(x, kernel, ((1, 1), (1, 1)), (stride, stride)).sum())(x)
 
-    arguments = jnp.ones((2, 8, 8, 8)), jnp.ones((4, 4, 8, 3))
-    count = {platform: jax.jit(gradient).trace(*arguments).lower(lowering_platforms=(platform,))
-             .as_text().count("stablehlo.convolution") for platform in ("cpu", "tpu", "cuda")}
-    assert count["tpu"] == count["cuda"] == 1
-    assert count["cpu"] == (stride ** 2 if stride > 1 else 0)
+    text = jax.jit(gradient).lower(jnp.ones((2, 8, 8, 8)), jnp.ones((4, 4, 8, 3))).as_text()
+    assert text.count("stablehlo.convolution") == (stride ** 2 if stride > 1 else 0)
+    assert "lhs_dilate = [2, 2]" not in text
 
 
 @settings(deadline=None, max_examples=8)

@@ -335,3 +335,25 @@ def test_the_fusion_that_pays_on_the_device(kind, expected):
     assert build.fusion_of(_config("resnet32", 32, fusion="none"), kind) == "none"
     for net in build_models(_config("resnet32", 32), channels=3, num_classes=0, device_kind=kind):
         assert net.fusion == expected
+
+
+@pytest.mark.parametrize("model", ["cnn", "resnet32"])
+def test_a_discriminator_has_forward_mode_but_for_the_forms_of_a_cpu(model):
+    """By the device's kind: what a GPU and a TPU get, and a CPU where it is asked to."""
+    x = jnp.linspace(-1, 1, 64).reshape(1, 8, 8, 1)
+    small = {"discriminator_width": 2, "generator_width": 2}
+
+    def slope(kind, **changes):
+        d = build_models(_config(model, 8, **small, **changes), channels=1, num_classes=0,
+                         device_kind=kind)[1]
+        variables = d.init(jax.random.key(0), x)
+        apply = jax.jit(lambda x: d.apply(variables, x).sum())
+        return apply, jax.jit(lambda x: jax.jvp(apply, (x,), (jnp.ones_like(x),))[1])(x)
+
+    for kind, changes in (("NVIDIA H100 80GB HBM3", {}), ("TPU v4", {}),
+                          ("cpu", {"convolutions": "lax"})):
+        apply, forward = slope(kind, **changes)
+        assert float(forward) == pytest.approx(float(jax.jit(jax.grad(apply))(x).sum()), rel=1e-3,
+                                               abs=1e-5)
+    with pytest.raises(TypeError, match="forward-mode"):
+        slope("cpu")

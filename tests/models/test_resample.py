@@ -15,6 +15,7 @@ from sngan_jax.models.resample import (
     as_convolution,
     average_pool,
     conv_pool,
+    conv_pool_on_cpu,
     upsample_conv,
     upsample_conv_dilated,
     upsample_nearest,
@@ -61,7 +62,9 @@ def _plain_upsample_conv(x, kernel, factor):
 
 FUSED = {"upsample_conv": (upsample_conv, _plain_upsample_conv),
          "upsample_conv_dilated": (upsample_conv_dilated, _plain_upsample_conv),
-         "conv_pool": (conv_pool, lambda x, k, f: average_pool(_plain_conv(x, k), f))}
+         "conv_pool": (conv_pool, lambda x, k, f: average_pool(_plain_conv(x, k), f)),
+         "conv_pool_on_cpu": (
+             conv_pool_on_cpu, lambda x, k, f: average_pool(_plain_conv(x, k), f))}
 
 
 @pytest.mark.parametrize("name", FUSED)
@@ -69,7 +72,7 @@ FUSED = {"upsample_conv": (upsample_conv, _plain_upsample_conv),
 @given(kh=st.integers(1, 5), kw=st.integers(1, 5), factor=st.integers(1, 3),
        h=st.integers(1, 4), w=st.integers(1, 4))
 def test_a_fusion_is_the_composition_in_value_and_gradients(name, kh, kw, factor, h, w):
-    scale = factor if name == "conv_pool" else 1
+    scale = factor if name.startswith("conv_pool") else 1
 
     def values(of, x, kernel):
         def loss(x, kernel):
