@@ -41,8 +41,9 @@ class Spec:
     warmup_steps: int = 15
     lipschitz: float = 1.0
     learnable_scale: bool = False
-    mask: jax.typing.ArrayLike | None = None
-    operator: tuple[Callable[[jax.Array], Linear], Shape] | None = None
+    mask: jax.typing.ArrayLike | None = dataclasses.field(default=None, compare=False)
+    operator: tuple[Callable[[jax.Array], Linear], Shape] | None = dataclasses.field(
+        default=None, compare=False)
     stack: Shape = ()
     state_stack: Shape = ()
 

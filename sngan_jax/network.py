@@ -11,6 +11,7 @@ model of SN layers `state` is its collection 'spectral', and the results are tho
 
 import dataclasses
 import functools
+import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -36,18 +37,31 @@ class Specs(dict[Path, Spec]):
     """{path of a weight in 'params': its `Spec`}, and what `fold` needs of the trace.
 
     Attributes:
-      named: {path of a module that Linen named: name of its plain class}, in order of the calls.
+      named: {path of a layer that Linen named: name of its plain class}, in order of the calls.
     """
 
-    named: dict[Path, str]
+    def __init__(self) -> None:
+        super().__init__()
+        self.named: dict[Path, str] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Owner:
+    """The layer of a weight: its class' name, the plain one's, and when it was called."""
+
+    kind: str
+    plain: str
+    normal: bool
+    order: int = dataclasses.field(compare=False)  # a body of a loop is traced more than once
 
 
 class _Marked(struct.PyTreeNode, meta.AxisMetadata):
-    """A variable of a weight. Flax tells such a box which axes `nn.scan` and `nn.vmap` add."""
+    """A weight, or a vector of one. Flax tells the box which axes `nn.scan` and `nn.vmap` add."""
 
     value: Any
-    key: Path = struct.field(pytree_node=False)
     ndim: int = struct.field(pytree_node=False)
+    spec: Spec | None = struct.field(pytree_node=False, default=None)
+    owner: _Owner | None = struct.field(pytree_node=False, default=None)
     stack: Shape = struct.field(pytree_node=False, default=())
 
     def unbox(self) -> Any:
@@ -79,67 +93,72 @@ def specs(model: nn.Module, *inputs: Any, method: Any = "__call__", **kwargs: An
       ValueError: for a model without such weights, or whose stacked layers lose their vectors.
     """
     leaves, tree = jax.tree.flatten((inputs, kwargs))
-    found: dict[Path, tuple[Spec, bool]] = {}
-    named: dict[Path, str] = {}
+    record = functools.partial(_record, itertools.count())
 
     def init(arrays: dict[int, Any], method: Any) -> Any:
         inputs, kwargs = jax.tree.unflatten(tree, [arrays.get(n, x) for n, x in enumerate(leaves)])
-        with nn.intercept_methods(functools.partial(_record, found, named)):
+        with nn.intercept_methods(record):
             return model.init(jax.random.key(0), *inputs, method=method, **kwargs)
 
-    marked: dict[str, dict[Path, Any]] = {"params": {}, COLLECTION: {}}
+    weights: dict[Path, Any] = {}
+    vectors: dict[Path, Any] = {}
     arrays = {n: leaf for n, leaf in enumerate(leaves) if hasattr(leaf, "shape")}
     for one in method if isinstance(method, tuple | list) else [method]:
         variables = jax.eval_shape(functools.partial(init, method=one), arrays)
-        for collection, boxes in marked.items():
-            boxes |= {box.key: (path, box.stack)
-                      for path, box in _leaves(variables.get(collection, {}), _Marked).items()
-                      if isinstance(box, _Marked)}
-    own = any(normal for _, normal in found.values())
+        for collection, marked in (("params", weights), (COLLECTION, vectors)):
+            boxes = _leaves(variables.get(collection, {}), _Marked)
+            marked |= {path: box for path, box in boxes.items() if isinstance(box, _Marked)}
+    own = any(box.owner.normal for box in weights.values())
+    ordered = sorted(weights.items(), key=lambda item: item[1].owner.order)
     result = Specs()
-    result.named = named
-    for key, (path, stack) in marked["params"].items():
-        spec, normal = found[key]
-        if own and not normal:
+    for path, box in ordered:
+        # Flax puts the name of a transform before the class, as CheckpointSNConv_0.
+        if name := re.fullmatch(rf"([A-Z]\w*)?{box.owner.kind}_\d+", "/".join(path[-2:-1])):
+            result.named[path[:-1]] = (name[1] or "") + box.owner.plain
+    for path, box in ordered:
+        if own and not box.owner.normal:
             continue
-        vectorless = not normal or spec.divisor in STATELESS
-        _, state_stack = marked[COLLECTION].get(key, ((), range(len(stack)) if vectorless else ()))
-        if len(state_stack) != len(stack) or not (vectorless or key in marked[COLLECTION]):
+        stacks = {vector.stack for at, vector in vectors.items() if at[:-1] == state_path(path)}
+        if not box.owner.normal or box.spec.divisor in STATELESS:
+            stacks = {tuple(range(len(box.stack)))}
+        if [len(stack) for stack in stacks] != [len(box.stack)]:
             raise ValueError(f"the vectors of '{'/'.join(path)}' are not stacked as the weight is: "
                              "name 'spectral' beside 'params' in variable_axes or "
                              "variable_broadcast of the nn.scan, nn.vmap or nn.RNN around it")
-        result[path] = dataclasses.replace(spec, stack=stack, state_stack=tuple(state_stack))
+        result[path] = dataclasses.replace(box.spec, stack=box.stack, state_stack=stacks.pop())
     if not result:
         raise ValueError(f"{type(model).__name__} has no layer with a weight that is normalised or "
                          "is Linen's own: write its specs by hand, {path: Spec(layout)}")
     return result
 
 
-def _record(found: dict[Path, tuple[Spec, bool]], named: dict[Path, str], call_next: Any,
-            args: Any, kwargs: Any, context: Any) -> Any:
-    """Interceptor of an `init`: after a layer's call, notes its weights, marks their variables."""
+def _record(order: Iterator[int], call_next: Any, args: Any, kwargs: Any, context: Any) -> Any:
+    """Interceptor of an `init`: after a layer's call, marks its weights and their vectors."""
     result, layer, method = call_next(*args, **kwargs), context.module, context.method_name
     # A module that is applied inside of the model has variables of its own.
     if method == "setup" or layer.scope is None or not layer.is_mutable_collection("params"):
         return result
-    kind, normal = type(layer), isinstance(layer, Normalized)
-    if re.fullmatch(rf"{kind.__name__}_\d+", layer.name or ""):
-        plain = kind.plain_class if "made_from" in vars(kind) or (normal and (
-            Normalized in kind.__bases__)) else kind
-        named.setdefault(layer.path, plain.__name__)
-    if isinstance(layer, LINEAR) and method not in ("__call__", "attend"):
+    normal, linear = isinstance(layer, Normalized), isinstance(layer, LINEAR)
+    if linear and method not in ("__call__", "attend"):
         return result
     params, state = (layer.variables.get(name, {}) for name in ("params", COLLECTION))
-    for name in layer.sn_weights if normal else WEIGHTS if isinstance(layer, LINEAR) else ():
+    for name in layer.sn_weights if normal else WEIGHTS if linear else ():
         if name not in params or isinstance(params[name], _Marked):
             continue  # a second call, or the same one seen from around a transform
-        key, raw = (*layer.path, name), meta.unbox(params[name])
-        found[key] = spec_of(layer, name, raw, (args, kwargs)), normal
-        mark = functools.partial(jax.tree.map, lambda x, key=key: _Marked(x, key, x.ndim))
-        layer.put_variable("params", name, mark(raw))
+        raw, kind = meta.unbox(params[name]), type(layer)
+        owner = _Owner(kind.__name__, _plain_name(kind), normal, next(order))
+        spec = spec_of(layer, name, raw, (args, kwargs))
+        layer.put_variable("params", name, _Marked(raw, raw.ndim, spec, owner))
         for entry in state if name in WEIGHTS else {name} & set(state):
-            layer.put_variable(COLLECTION, entry, mark(meta.unbox(state[entry])))
+            layer.put_variable(COLLECTION, entry, jax.tree.map(
+                lambda x: _Marked(x, x.ndim), meta.unbox(state[entry])))
     return result
+
+
+def _plain_name(kind: Any) -> str:
+    """'Conv' for SNConv; a class of one's own keeps its name."""
+    made = "made_from" in vars(kind) or Normalized in kind.__bases__
+    return kind.plain_class.__name__ if made else kind.__name__
 
 
 def init_spectral(params: Any, specs: Mapping[Path, Spec], key: jax.Array) -> dict[str, Any]:

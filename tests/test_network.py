@@ -452,6 +452,27 @@ def test_a_folded_network_runs_without_the_collection():
         fold(model, variables, dict(found), names="plain")
 
 
+class Transformed(nn.Module):
+    dense: type = nn.Dense
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = nn.remat(self.dense)(6)(nn.remat(self.dense)(6)(x))
+        x = nn.Dropout(0.5, deterministic=not train)(nn.jit(self.dense)(6)(x))
+        return nn.Sequential([self.dense(5), nn.relu, self.dense(3)])(x)
+
+
+def test_layers_inside_of_transforms_are_told_apart():
+    model = Transformed(SNDense)
+    variables = model.init(KEY, LINE)
+    found = specs(model, LINE, train=True)
+    assert len(found) == len(sigmas(variables, found)) == 5
+    folded = fold(model, variables, found, names="plain")
+    plain = Transformed()
+    assert jax.tree.structure(folded) == jax.tree.structure(plain.init(KEY, LINE))
+    close(plain.apply(folded, LINE), model.apply(variables, LINE), atol=1e-5)
+
+
 def test_pure_functions_under_grad_and_vmap():
     layer = SNDense(3)
     found = specs(layer, LINE)
