@@ -230,7 +230,7 @@ def pack(params: Any, state: Variables, specs: Mapping[Path, Spec]) -> Packed:
 
 
 def unpack(params: Any, packed: Packed, specs: Mapping[Path, Spec]) -> dict[str, Any]:
-    """The state of a `Packed`."""
+    """The state of a `Packed`. Raises ValueError as `normalize`."""
     return _unpacked(_entries(params, None, specs), packed, {})
 
 
@@ -299,14 +299,30 @@ def fold(model: nn.Module, variables: Variables, specs: Mapping[Path, Spec], nam
             del flat[(*path[:-1], gamma_of(path[-1]))]
     folded = {name: tree for name, tree in variables.items() if name != COLLECTION}
     folded["params"] = unflatten_dict(flat)
-    counts: dict[tuple[Path, str], int] = {}
-    renamed: dict[Path, str] = {}
-    for path, plain in specs.named.items() if names == "plain" else ():  # type: ignore[attr-defined]
-        count = counts[path[:-1], plain] = counts.get((path[:-1], plain), -1) + 1
-        renamed[path] = f"{plain}_{count}"
+    renamed = _renamed(specs.named) if isinstance(specs, Specs) and names == "plain" else {}
     return {collection: unflatten_dict({
         tuple(renamed.get(path[:n + 1], name) for n, name in enumerate(path)): leaf
         for path, leaf in flatten_dict(tree).items()}) for collection, tree in folded.items()}
+
+
+def _renamed(named: Mapping[Path, str]) -> dict[Path, str]:
+    """{path of a layer: its name among plain layers}.
+
+    Layers of one class are numbered as they were made, which their numbers tell; among classes that
+    become one, the order of the calls decides.
+    """
+    groups: dict[tuple[Path, str], list[tuple[str, int]]] = {}
+    for path, plain in named.items():
+        kind, _, number = path[-1].rpartition("_")
+        groups.setdefault((path[:-1], plain), []).append((kind, int(number)))
+    renamed = {}
+    for (scope, plain), layers in groups.items():
+        left = sorted(layers, key=lambda layer: layer[1])
+        for n, (kind, _) in enumerate(layers):
+            first = next(layer for layer in left if layer[0] == kind)
+            left.remove(first)
+            renamed[(*scope, "{}_{}".format(*first))] = f"{plain}_{n}"
+    return renamed
 
 
 class _Entry(NamedTuple):
