@@ -33,7 +33,7 @@ TESTS = {
     "pipeline": ("sngan_jax/data/pipeline.py", "tests/data/test_pipeline.py"),
     "checkpoint": ("sngan_jax/run/checkpoint.py", "tests/run/test_checkpoint.py"),
     "spectral": ("sngan_jax/spectral.py", "tests/test_spectral.py"),
-    "layers": ("sngan_jax/layers.py", "tests/test_layers.py", "tests/test_layers_collection.py",
+    "layers": ("sngan_jax/layers.py", "tests/test_layers.py", "tests/test_network.py",
                "tests/test_layers_options.py", "tests/test_layers_transforms.py"),
     "step": ("sngan_jax/step/iteration.py", "tests/step/test_iteration.py")}
 _SECONDS = 1500
