@@ -213,8 +213,7 @@ def test_interceptors_and_intermediates_see_one_call():
 PMAP = """
     import jax, jax.numpy as jnp, numpy as np
     from flax import linen as nn
-    from sngan_jax.divisors import Spec
-from sngan_jax.layers import SNConv, SNDense
+    from sngan_jax.layers import SNConv, SNDense
 
     class Net(nn.Module):
         @nn.compact

@@ -69,7 +69,7 @@ def test_a_sweep_that_is_interrupted_saves_and_goes_on(tmp_path):
     pytest.importorskip("submitit", reason="a sweep needs submitit: pip install -e '.[sweep]'")
     options = {"cwd": ROOT, "env": environment(1), "text": True, "stdout": subprocess.PIPE,
                "stderr": subprocess.STDOUT}
-    long = sweep(tmp_path, "--seeds=2", "--set=iterations=1200", "--set=checkpoint_every=100",
+    long = sweep(tmp_path, "--seeds=2", "--set=iterations=3000", "--set=checkpoint_every=100",
                  "--set=log_every=100", "--parallel=2")
 
     def saved():  # one is faster than the other, and keeps its newest checkpoints only
@@ -83,17 +83,17 @@ def test_a_sweep_that_is_interrupted_saves_and_goes_on(tmp_path):
     process.stdout.close()
     # A run stops at any iteration, and has logged every hundredth.
     at = saved()
-    assert all(100 <= n < 1200 for n in at), at
+    assert all(100 <= n < 3000 for n in at), at
     logged = [read_metrics(tmp_path / f"seed={i}")[-1]["iteration"] for i in range(2)]
     assert all(n - 100 < last <= n for n, last in zip(at, logged, strict=True)), (at, logged)
     listed = subprocess.run([*long, "--dry_run"], **options)
     assert listed.stdout.splitlines() == [
-        f"seed={i}: cut off at {at[i]:,} of 1,200" for i in range(2)]
+        f"seed={i}: cut off at {at[i]:,} of 3,000" for i in range(2)]
     done = subprocess.run(long, **options)
     assert done.returncode == 0, done.stdout
     for i in range(2):
         iterations = [row["iteration"] for row in read_metrics(tmp_path / f"seed={i}")]
-        assert iterations == [1, *range(100, 1201, 100)]
+        assert iterations == [1, *range(100, 3001, 100)]
     assert "2 runs, 2 of them finished" in subprocess.run(long, **options).stdout
 
 
