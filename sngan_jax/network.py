@@ -12,10 +12,9 @@ model of SN layers `state` is its collection 'spectral', and the results are tho
 import dataclasses
 import functools
 import itertools
-import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,12 +24,20 @@ from flax.core import meta
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from sngan_jax import spectral
-from sngan_jax.divisors import STATELESS, Shape, Spec, State
+from sngan_jax.divisors import STATELESS, Shape, Spec
 from sngan_jax.layers import COLLECTION, Normalized, gamma_of, spec_of, state_path
 from sngan_jax.linen import LINEAR, WEIGHTS
-
-Path = tuple[str, ...]
-Variables = Mapping[str, Any]
+from sngan_jax.packing import (
+    Packed,
+    Path,
+    Variables,
+    entries_of,
+    leaves_of,
+    measured,
+    packed_of,
+    restacked,
+    unpacked_of,
+)
 
 
 class Specs(dict[Path, Spec]):
@@ -106,7 +113,7 @@ def specs(model: nn.Module, *inputs: Any, method: Any = "__call__", **kwargs: An
     for one in method if isinstance(method, tuple | list) else [method]:
         variables = jax.eval_shape(functools.partial(init, method=one), arrays)
         for collection, marked in (("params", weights), (COLLECTION, vectors)):
-            boxes = _leaves(variables.get(collection, {}), _Marked)
+            boxes = leaves_of(variables.get(collection, {}), _Marked)
             marked |= {path: box for path, box in boxes.items() if isinstance(box, _Marked)}
     own = any(box.owner.normal for box in weights.values())
     ordered = sorted(weights.items(), key=lambda item: item[1].owner.order)
@@ -174,7 +181,7 @@ def init_spectral(params: Any, specs: Mapping[Path, Spec], key: jax.Array) -> di
       a nested dictionary, laid out as the layers' collection 'spectral'. ValueError as `normalize`.
     """
     new: dict[Path, jax.Array] = {}
-    for n, entry in enumerate(_entries(params, None, specs)):
+    for n, entry in enumerate(entries_of(params, None, specs)):
         keys = jax.random.split(jax.random.fold_in(key, n), len(entry.weight))
         new |= entry.stored(jax.vmap(entry.spec.start)(entry.weight, keys))
     return unflatten_dict(new)
@@ -194,31 +201,18 @@ def normalize(params: Any, state: Variables, specs: Mapping[Path, Spec], steps: 
     Raises:
       ValueError: where params, state and specs do not belong together.
     """
-    entries = _entries(params, None if isinstance(state, Packed) else state, specs)
-    sigmas, packed = _measure(entries, state if isinstance(state, Packed) else _packed(entries),
+    entries = entries_of(params, None if isinstance(state, Packed) else state, specs)
+    sigmas, packed = measured(entries, state if isinstance(state, Packed) else packed_of(entries),
                               steps)
     leaves, tree = jax.tree.flatten(params, is_leaf=lambda x: isinstance(x, meta.AxisMetadata))
     for entry, sigma in zip(entries, sigmas, strict=True):
         sigma = sigma.reshape(len(sigma), *(sigma.shape[1:] or (1,) * len(entry.spec.layout)))
         scale = entry.spec.lipschitz if entry.gamma is None else entry.gamma.reshape(sigma.shape)
         bar, boxed = spectral.divide(entry.weight, sigma, scale), leaves[entry.place]
-        leaves[entry.place] = meta.replace_boxed(boxed, _restacked(
+        leaves[entry.place] = meta.replace_boxed(boxed, restacked(
             bar.astype(meta.unbox(boxed).dtype), entry.spec.stack, entry.sizes))
     bar = jax.tree.unflatten(tree, leaves)
-    return bar, packed if isinstance(state, Packed) else _unpacked(entries, packed, state)
-
-
-class Packed(NamedTuple):
-    """A network's vectors as few arrays, which `normalize` takes and returns in place of `state`.
-
-    u, v: an array (matrices, rows) and (matrices, columns) for each batch of matrices, padded with
-      zeros, which change neither σ nor the vectors.
-    others: {index of a weight: its vectors} of norms of convolutions themselves.
-    """
-
-    u: list[jax.Array]
-    v: list[jax.Array]
-    others: dict[int, State]
+    return bar, packed if isinstance(state, Packed) else unpacked_of(entries, packed, state)
 
 
 def pack(params: Any, state: Variables, specs: Mapping[Path, Spec]) -> Packed:
@@ -226,12 +220,12 @@ def pack(params: Any, state: Variables, specs: Mapping[Path, Spec]) -> Packed:
 
     Raises ValueError as `normalize`.
     """
-    return _packed(_entries(params, state, specs))
+    return packed_of(entries_of(params, state, specs))
 
 
 def unpack(params: Any, packed: Packed, specs: Mapping[Path, Spec]) -> dict[str, Any]:
     """The state of a `Packed`. Raises ValueError as `normalize`."""
-    return _unpacked(_entries(params, None, specs), packed, {})
+    return unpacked_of(entries_of(params, None, specs), packed, {})
 
 
 def update_spectral(variables: Variables, specs: Mapping[Path, Spec] | None = None,
@@ -242,8 +236,9 @@ def update_spectral(variables: Variables, specs: Mapping[Path, Spec] | None = No
       variables: {'params': …, 'spectral': …}.
       specs, steps: as `normalize`, which has the ValueErrors too.
     """
-    entries = _entries(*_both(variables), specs)
-    return _unpacked(entries, _measure(entries, _packed(entries), steps)[1], variables[COLLECTION])
+    params, state = _both(variables)
+    entries = entries_of(params, state, specs)
+    return unpacked_of(entries, measured(entries, packed_of(entries), steps)[1], state)
 
 
 def sigmas(variables: Variables, specs: Mapping[Path, Spec] | None = None) -> dict[str, jax.Array]:
@@ -254,10 +249,10 @@ def sigmas(variables: Variables, specs: Mapping[Path, Spec] | None = None) -> di
     (divisor='weight', 'frobenius', 'svd') are left out. Arguments and
     ValueErrors as `update_spectral`.
     """
-    entries = [entry for entry in _entries(*_both(variables), specs) if entry.state]
-    measured, _ = _measure(entries, _packed(entries), 0)
+    entries = [entry for entry in entries_of(*_both(variables), specs) if entry.state]
+    found, _ = measured(entries, packed_of(entries), 0)
     return {entry.key: sigma.reshape(entry.sizes)
-            for entry, sigma in zip(entries, measured, strict=True)}
+            for entry, sigma in zip(entries, found, strict=True)}
 
 
 def singular_values(variables: Variables, specs: Mapping[Path, Spec] | None = None
@@ -268,7 +263,7 @@ def singular_values(variables: Variables, specs: Mapping[Path, Spec] | None = No
     by `sigmas`, and times K, they are those of W̄. Arguments and ValueErrors as `update_spectral`.
     """
     result = {}
-    for entry in _entries(_both(variables)[0], None, specs):
+    for entry in entries_of(_both(variables)[0], None, specs):
         matrices = jax.vmap(lambda w, layout=entry.spec.layout: spectral.matricize(w, layout))
         values = jnp.linalg.svd(matrices(entry.weight), compute_uv=False)
         result[entry.key] = jnp.sort(values.reshape(*entry.sizes, -1), descending=True)
@@ -325,181 +320,8 @@ def _renamed(named: Mapping[Path, str]) -> dict[Path, str]:
     return renamed
 
 
-class _Entry(NamedTuple):
-    """One weight. Its arrays have one axis first, of all members of its stack (one without).
-
-    place: index among the leaves of params; sizes: lengths of the stack's axes.
-    """
-
-    path: Path
-    spec: Spec
-    place: int
-    sizes: Shape
-    weight: jax.Array
-    state: State
-    gamma: jax.Array | None
-
-    @property
-    def key(self) -> str:
-        return "/".join(state_path(self.path)) or self.path[-1]
-
-    @property
-    def iterates_on_matrices(self) -> bool:
-        return self.spec.divisor not in STATELESS and self.spec.operator is None
-
-    def stored(self, vectors: State) -> dict[Path, jax.Array]:
-        return {(*state_path(self.path), name): _restacked(x, self.spec.state_stack, self.sizes)
-                for name, x in vectors.items()}
-
-
-def _entries(params: Any, state: Variables | None, specs: Any) -> list[_Entry]:
-    if not isinstance(specs, Mapping) or not all(isinstance(s, Spec) for s in specs.values()):
-        raise ValueError(f"expected specs, not {specs!r}: the variables alone do not tell what a "
-                         "weight's matrix is; pass specs=sngan_jax.specs(model, *inputs)")
-    leaves = _leaves(params)
-    places = {path: n for n, path in enumerate(leaves)}
-    entries = []
-    for path, spec in specs.items():
-        where = f"the weight '{'/'.join(path)}'"
-        value = meta.unbox(leaves.get(path))
-        if value is None or value.ndim != len(spec.stack) + len(spec.layout):
-            raise ValueError(f"{where} of params {'is missing' if value is None else value.shape}: "
-                             f"specs gives it the layout {spec.layout!r}; make specs from the same "
-                             "model")
-        raw, sizes = _unstacked(value, spec.stack)
-        weight = spec.widened(raw)
-        vectors: State = {}
-        if state is not None:
-            held: Any = meta.unbox(state)
-            for name in state_path(path):
-                held = held.get(name, {})
-            shapes = spec.shapes(jax.ShapeDtypeStruct(weight.shape[1:], weight.dtype))
-            found = {name: x for name, x in held.items() if name in shapes}
-            vectors = spec.checked(
-                {name: _unstacked(x, spec.state_stack)[0] for name, x in found.items()},
-                {name: (len(weight), *shape) for name, shape in shapes.items()}, where,
-                "pass params and 'spectral' of one model, or make them by init_spectral")
-        gamma = None
-        if spec.learnable_scale:
-            gamma = meta.unbox(leaves[(*path[:-1], gamma_of(path[-1]))])
-            gamma = _unstacked(gamma, spec.stack)[0].astype(weight.dtype)
-        entries.append(_Entry(path, spec, places[path], sizes, weight, vectors, gamma))
-    return entries
-
-
-class _Job(NamedTuple):
-    """Matrices (n, rows, columns) of an entry, and the suffix of their u and v."""
-
-    entry: int
-    suffix: str
-    matrix: jax.Array
-
-
-def _groups(entries: list[_Entry]) -> list[list[_Job]]:
-    """Matrices of similar size, which are iterated as one batch."""
-    jobs = [_Job(n, suffix, matrix.reshape(-1, *matrix.shape[-2:]))
-            for n, entry in enumerate(entries) if entry.iterates_on_matrices
-            for suffix, matrix in jax.vmap(entry.spec.matrices)(entry.weight).items()]
-    groups: list[list[_Job]] = []
-    for job in sorted(jobs, key=lambda job: -math.prod(job.matrix.shape[1:])):
-        for group in groups:
-            joined = [*group, job]
-            padded = math.prod(_largest(joined)) * sum(len(j.matrix) for j in joined)
-            # Padding may double what is read, or add 4 MiB: less than more kernels cost a GPU.
-            if (job.matrix.dtype == group[0].matrix.dtype
-                    and padded <= 2 * sum(j.matrix.size for j in joined) + 2**20):
-                group.append(job)
-                break
-        else:
-            groups.append([job])
-    return groups
-
-
-def _measure(entries: list[_Entry], packed: Packed, steps: int) -> tuple[list[jax.Array], Packed]:
-    """(the divisor of each entry, the vectors after `steps` power steps)."""
-    iterate = jax.vmap(functools.partial(spectral.compiled_power_iteration, steps=steps))
-    found: dict[int, list[jax.Array]] = {}
-    new = Packed([], [], {})
-    for group, *vectors in zip(_groups(entries), packed.u, packed.v, strict=True):
-        shape = _largest(group)
-        w = jnp.concatenate([_padded(job.matrix, *shape) for job in group])
-        sigma, u, v = iterate(w, *vectors)
-        new.u.append(u)
-        new.v.append(v)
-        for job, part in _parts(group):
-            # The largest of the blocks, as `divisors` has it.
-            members = sigma[part].reshape(len(entries[job.entry].weight), -1)
-            found.setdefault(job.entry, []).append(jnp.max(members, axis=1))
-    for n, entry in enumerate(entries):
-        if not entry.iterates_on_matrices:
-            measure = jax.vmap(functools.partial(entry.spec.measure, steps=steps))
-            sigma, new.others[n] = measure(entry.weight, packed.others[n])
-            found[n] = [sigma]
-    return [found[n][0] if len(found[n]) == 1 else jnp.mean(jnp.stack(found[n]), axis=0)
-            for n in range(len(entries))], new
-
-
-def _packed(entries: list[_Entry]) -> Packed:
-    def batches(letter: str, axis: int) -> list[jax.Array]:
-        return [jnp.concatenate([
-            _padded(entries[job.entry].state[letter + job.suffix].reshape(len(job.matrix), -1),
-                    _largest(group)[axis]) for job in group]) for group in _groups(entries)]
-
-    return Packed(batches("u", 0), batches("v", 1), {
-        n: entry.state for n, entry in enumerate(entries) if not entry.iterates_on_matrices})
-
-
-def _unpacked(entries: list[_Entry], packed: Packed, state: Variables) -> dict[str, Any]:
-    """`state` with the vectors of `packed`."""
-    new = flatten_dict(meta.unbox(state))
-    for n, vectors in packed.others.items():
-        new |= entries[n].stored(vectors)
-    for group, u, v in zip(_groups(entries), packed.u, packed.v, strict=True):
-        for job, part in _parts(group):
-            entry, (_, rows, columns) = entries[job.entry], job.matrix.shape
-            members = len(entry.weight)
-            new |= entry.stored({"u" + job.suffix: u[part, :rows].reshape(members, -1),
-                                 "v" + job.suffix: v[part, :columns].reshape(members, -1)})
-    return unflatten_dict(new)
-
-
-def _parts(group: list[_Job]) -> Iterator[tuple[_Job, slice]]:
-    begin = 0
-    for job in group:
-        yield job, slice(begin, begin := begin + len(job.matrix))
-
-
-def _largest(group: list[_Job]) -> Shape:
-    return tuple(max(job.matrix.shape[axis] for job in group) for axis in (1, 2))
-
-
-def _padded(x: jax.Array, *shape: int) -> jax.Array:
-    return jnp.pad(x, [(0, 0), *((0, to - n) for to, n in zip(shape, x.shape[1:], strict=True))])
-
-
-def _unstacked(x: jax.Array, stack: Shape) -> tuple[jax.Array, Shape]:
-    """The stack's axes as one, in front, the outermost slowest; and their lengths."""
-    for depth, axis in enumerate(reversed(stack)):
-        x = jnp.moveaxis(x, axis + depth, depth)
-    return x.reshape(-1, *x.shape[len(stack):]), x.shape[:len(stack)]
-
-
-def _restacked(x: jax.Array, stack: Shape, sizes: Shape) -> jax.Array:
-    x = x.reshape(*sizes, *x.shape[1:])
-    for depth, axis in reversed(list(enumerate(reversed(stack)))):
-        x = jnp.moveaxis(x, depth, axis + depth)
-    return x
-
-
 def _both(variables: Variables) -> tuple[Any, Any]:
     if COLLECTION not in variables or "params" not in variables:
         raise ValueError(f"expected variables with 'params' and 'spectral', got {sorted(variables)}"
                          ": pass all that init returned for a model with normalised layers")
     return variables["params"], variables[COLLECTION]
-
-
-def _leaves(tree: Any, kind: type = meta.AxisMetadata) -> dict[Path, Any]:
-    """{path as strings: leaf}, boxes unopened."""
-    flat = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: isinstance(x, kind))
-    return {tuple(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path):
-            leaf for path, leaf in flat}

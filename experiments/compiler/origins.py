@@ -48,7 +48,8 @@ class Names(NamedTuple):
 # (padding, resizing, bias) is the convolutions', dense layers are too; what stands in the networks
 # outside of layers (ReLU, sums) is of the activations.
 TABLE: tuple[tuple[str, Names], ...] = (
-    (NORMALISATION, Names(("sngan_jax.spectral", "sngan_jax.divisors", "sngan_jax.network"),
+    (NORMALISATION, Names(("sngan_jax.spectral", "sngan_jax.divisors", "sngan_jax.network",
+                           "sngan_jax.packing"),
                           ("_reparametrize",))),
     (CHECKS, Names(("sngan_jax.step.checks",))),
     (OPTIMIZER, Names(("optax",), ("update_player", "moving_average", "mean_over_devices",

@@ -1,0 +1,214 @@
+"""The weights of a network as a list, and their vectors as few arrays: for `network.py`."""
+
+import functools
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax.core import meta
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from sngan_jax import spectral
+from sngan_jax.divisors import STATELESS, Shape, Spec, State
+from sngan_jax.layers import gamma_of, state_path
+
+Path = tuple[str, ...]
+Variables = Mapping[str, Any]
+
+
+class Packed(NamedTuple):
+    """A network's vectors as few arrays, which `normalize` takes and returns in place of `state`.
+
+    u, v: an array (matrices, rows) and (matrices, columns) for each batch of matrices, padded with
+      zeros, which change neither σ nor the vectors.
+    others: {index of a weight: its vectors} of norms of convolutions themselves.
+    """
+
+    u: list[jax.Array]
+    v: list[jax.Array]
+    others: dict[int, State]
+
+
+class Entry(NamedTuple):
+    """One weight. Its arrays have one axis first, of all members of its stack (one without).
+
+    place: index among the leaves of params; sizes: lengths of the stack's axes.
+    """
+
+    path: Path
+    spec: Spec
+    place: int
+    sizes: Shape
+    weight: jax.Array
+    state: State
+    gamma: jax.Array | None
+
+    @property
+    def key(self) -> str:
+        """'path/of/layer', as in the results of `network.sigmas`."""
+        return "/".join(state_path(self.path)) or self.path[-1]
+
+    @property
+    def iterates_on_matrices(self) -> bool:
+        """Whether its vectors are those of matrices, and not of a convolution itself, or none."""
+        return self.spec.divisor not in STATELESS and self.spec.operator is None
+
+    def stored(self, vectors: State) -> dict[Path, jax.Array]:
+        """{path in 'spectral': vector}, stacked as they are stored."""
+        return {(*state_path(self.path), name): restacked(x, self.spec.state_stack, self.sizes)
+                for name, x in vectors.items()}
+
+
+def entries_of(params: Any, state: Variables | None, specs: Any) -> list[Entry]:
+    """The weights that `specs` names; arguments as of `network.normalize`, state None for none.
+
+    Raises:
+      ValueError: where the three do not belong together.
+    """
+    if not isinstance(specs, Mapping) or not all(isinstance(s, Spec) for s in specs.values()):
+        raise ValueError(f"expected specs, not {specs!r}: the variables alone do not tell what a "
+                         "weight's matrix is; pass specs=sngan_jax.specs(model, *inputs)")
+    leaves = leaves_of(params)
+    places = {path: n for n, path in enumerate(leaves)}
+    entries = []
+    for path, spec in specs.items():
+        where = f"the weight '{'/'.join(path)}'"
+        value = meta.unbox(leaves.get(path))
+        if value is None or value.ndim != len(spec.stack) + len(spec.layout):
+            raise ValueError(f"{where} of params {'is missing' if value is None else value.shape}: "
+                             f"specs gives it the layout {spec.layout!r}; make specs from the same "
+                             "model")
+        raw, sizes = unstacked(value, spec.stack)
+        weight = spec.widened(raw)
+        vectors: State = {}
+        if state is not None:
+            held: Any = meta.unbox(state)
+            for name in state_path(path):
+                held = held.get(name, {})
+            shapes = spec.shapes(jax.ShapeDtypeStruct(weight.shape[1:], weight.dtype))
+            found = {name: x for name, x in held.items() if name in shapes}
+            vectors = spec.checked(
+                {name: unstacked(x, spec.state_stack)[0] for name, x in found.items()},
+                {name: (len(weight), *shape) for name, shape in shapes.items()}, where,
+                "pass params and 'spectral' of one model, or make them by init_spectral")
+        gamma = None
+        if spec.learnable_scale:
+            gamma = meta.unbox(leaves[(*path[:-1], gamma_of(path[-1]))])
+            gamma = unstacked(gamma, spec.stack)[0].astype(weight.dtype)
+        entries.append(Entry(path, spec, places[path], sizes, weight, vectors, gamma))
+    return entries
+
+
+class _Job(NamedTuple):
+    """Matrices (n, rows, columns) of an entry, and the suffix of their u and v."""
+
+    entry: int
+    suffix: str
+    matrix: jax.Array
+
+
+def _groups(entries: list[Entry]) -> list[list[_Job]]:
+    """Matrices of similar size, which are iterated as one batch."""
+    jobs = [_Job(n, suffix, matrix.reshape(-1, *matrix.shape[-2:]))
+            for n, entry in enumerate(entries) if entry.iterates_on_matrices
+            for suffix, matrix in jax.vmap(entry.spec.matrices)(entry.weight).items()]
+    groups: list[list[_Job]] = []
+    for job in sorted(jobs, key=lambda job: -math.prod(job.matrix.shape[1:])):
+        for group in groups:
+            joined = [*group, job]
+            padded = math.prod(_largest(joined)) * sum(len(j.matrix) for j in joined)
+            # Padding may double what is read, or add 4 MiB: less than more kernels cost a GPU.
+            if (job.matrix.dtype == group[0].matrix.dtype
+                    and padded <= 2 * sum(j.matrix.size for j in joined) + 2**20):
+                group.append(job)
+                break
+        else:
+            groups.append([job])
+    return groups
+
+
+def measured(entries: list[Entry], packed: Packed, steps: int) -> tuple[list[jax.Array], Packed]:
+    """(the divisor of each entry, the vectors after `steps` power steps)."""
+    iterate = jax.vmap(functools.partial(spectral.compiled_power_iteration, steps=steps))
+    found: dict[int, list[jax.Array]] = {}
+    new = Packed([], [], {})
+    for group, *vectors in zip(_groups(entries), packed.u, packed.v, strict=True):
+        shape = _largest(group)
+        w = jnp.concatenate([_padded(job.matrix, *shape) for job in group])
+        sigma, u, v = iterate(w, *vectors)
+        new.u.append(u)
+        new.v.append(v)
+        for job, part in _parts(group):
+            # The largest of the blocks, as `divisors` has it.
+            members = sigma[part].reshape(len(entries[job.entry].weight), -1)
+            found.setdefault(job.entry, []).append(jnp.max(members, axis=1))
+    for n, entry in enumerate(entries):
+        if not entry.iterates_on_matrices:
+            measure = jax.vmap(functools.partial(entry.spec.measure, steps=steps))
+            sigma, new.others[n] = measure(entry.weight, packed.others[n])
+            found[n] = [sigma]
+    return [found[n][0] if len(found[n]) == 1 else jnp.mean(jnp.stack(found[n]), axis=0)
+            for n in range(len(entries))], new
+
+
+def packed_of(entries: list[Entry]) -> Packed:
+    """The entries' vectors, in batches."""
+    def batches(letter: str, axis: int) -> list[jax.Array]:
+        return [jnp.concatenate([
+            _padded(entries[job.entry].state[letter + job.suffix].reshape(len(job.matrix), -1),
+                    _largest(group)[axis]) for job in group]) for group in _groups(entries)]
+
+    return Packed(batches("u", 0), batches("v", 1), {
+        n: entry.state for n, entry in enumerate(entries) if not entry.iterates_on_matrices})
+
+
+def unpacked_of(entries: list[Entry], packed: Packed, state: Variables) -> dict[str, Any]:
+    """`state` with the vectors of `packed`."""
+    new = flatten_dict(meta.unbox(state))
+    for n, vectors in packed.others.items():
+        new |= entries[n].stored(vectors)
+    for group, u, v in zip(_groups(entries), packed.u, packed.v, strict=True):
+        for job, part in _parts(group):
+            entry, (_, rows, columns) = entries[job.entry], job.matrix.shape
+            members = len(entry.weight)
+            new |= entry.stored({"u" + job.suffix: u[part, :rows].reshape(members, -1),
+                                 "v" + job.suffix: v[part, :columns].reshape(members, -1)})
+    return unflatten_dict(new)
+
+
+def _parts(group: list[_Job]) -> Iterator[tuple[_Job, slice]]:
+    begin = 0
+    for job in group:
+        yield job, slice(begin, begin := begin + len(job.matrix))
+
+
+def _largest(group: list[_Job]) -> Shape:
+    return tuple(max(job.matrix.shape[axis] for job in group) for axis in (1, 2))
+
+
+def _padded(x: jax.Array, *shape: int) -> jax.Array:
+    return jnp.pad(x, [(0, 0), *((0, to - n) for to, n in zip(shape, x.shape[1:], strict=True))])
+
+
+def unstacked(x: jax.Array, stack: Shape) -> tuple[jax.Array, Shape]:
+    """The stack's axes as one, in front, the outermost slowest; and their lengths."""
+    for depth, axis in enumerate(reversed(stack)):
+        x = jnp.moveaxis(x, axis + depth, depth)
+    return x.reshape(-1, *x.shape[len(stack):]), x.shape[:len(stack)]
+
+
+def restacked(x: jax.Array, stack: Shape, sizes: Shape) -> jax.Array:
+    """The inverse of `unstacked`."""
+    x = x.reshape(*sizes, *x.shape[1:])
+    for depth, axis in reversed(list(enumerate(reversed(stack)))):
+        x = jnp.moveaxis(x, depth, axis + depth)
+    return x
+
+
+def leaves_of(tree: Any, kind: type = meta.AxisMetadata) -> dict[Path, Any]:
+    """{path as strings: leaf}, boxes unopened."""
+    flat = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: isinstance(x, kind))
+    return {tuple(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path):
+            leaf for path, leaf in flat}
