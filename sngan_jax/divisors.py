@@ -132,18 +132,19 @@ class Spec:
         state = {name: spectral.unit(x, x) for name, x in drawn.items()}
         return self.measure(lax.stop_gradient(weight), state, max(self.warmup_steps, 1))[1]
 
-    def checked(self, held: Mapping[str, Any], shapes: Mapping[str, Shape], where: str,
-                missing: str) -> State:
-        """The vectors among `held`; ValueError where one is missing or of another shape."""
-        for name, shape in shapes.items():
-            if name not in held:
-                raise ValueError(f"{where} finds no {name} in the collection 'spectral': {missing}")
-            if held[name].shape != tuple(shape):
-                raise ValueError(
-                    f"{where}: '{name}' in 'spectral' has the shape {held[name].shape} and the "
-                    f"weight needs {tuple(shape)}: pass the collections of one model; a norm of a "
-                    "convolution itself belongs to one size of input, that of init")
-        return {name: held[name] for name in shapes}
+
+def checked_vectors(held: Mapping[str, Any], shapes: Mapping[str, Shape], where: str, missing: str
+                    ) -> State:
+    """The vectors among `held`; ValueError where one is missing or of another shape."""
+    for name, shape in shapes.items():
+        if name not in held:
+            raise ValueError(f"{where} finds no {name} in the collection 'spectral': {missing}")
+        if held[name].shape != tuple(shape):
+            raise ValueError(
+                f"{where}: '{name}' in 'spectral' has the shape {held[name].shape} and the "
+                f"weight needs {tuple(shape)}: pass the collections of one model; a norm of a "
+                "convolution itself belongs to one size of input, that of init")
+    return {name: held[name] for name in shapes}
 
 
 def _length(x: jax.Array, axes: Shape | None = None) -> jax.Array:

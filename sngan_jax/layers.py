@@ -25,7 +25,7 @@ from flax import linen as nn
 from flax.core import meta
 
 from sngan_jax import spectral
-from sngan_jax.divisors import Spec
+from sngan_jax.divisors import Spec, checked_vectors
 from sngan_jax.linen import WEIGHTS, Call, convolution_of, geometry_of, layout_of
 
 COLLECTION = "spectral"
@@ -261,7 +261,7 @@ def _reparametrize(layer: Any, name: str, boxed: Any) -> Any:
         rng = layer.make_rng(COLLECTION) if layer.has_rng(COLLECTION) else jax.random.key(0)
         held = spec.start(weight, rng)
         _store(layer, name, held)
-    state = spec.checked(held, shapes, _where(layer), (
+    state = checked_vectors(held, shapes, _where(layer), (
         "pass apply all the variables that init returned, {'params': …, 'spectral': …}. nn.scan, "
         "nn.vmap and nn.RNN drop what they are not told of: give them variable_axes={'params': 0, "
         "'spectral': 0}, or variable_broadcast=['params', 'spectral'], and init again"))

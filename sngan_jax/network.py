@@ -216,9 +216,9 @@ def normalize(params: Any, state: Variables, specs: Mapping[Path, Spec], steps: 
 
 
 def pack(params: Any, state: Variables, specs: Mapping[Path, Spec]) -> Packed:
-    """`Packed` of a state, for several passes in one program; arguments and errors as `normalize`.
+    """The `Packed` of a state, for several passes in one program.
 
-    Raises ValueError as `normalize`.
+    Arguments and ValueErrors as `normalize`.
     """
     return packed_of(entries_of(params, state, specs))
 
@@ -246,8 +246,8 @@ def sigmas(variables: Variables, specs: Mapping[Path, Spec] | None = None) -> di
 
     Scalars, stacked for stacked layers. A weight that is not called 'kernel' or 'embedding' has its
     name at the end, and a model that is itself one layer that name alone. Weights without vectors
-    (divisor='weight', 'frobenius', 'svd') are left out. Arguments and
-    ValueErrors as `update_spectral`.
+    (divisor='weight', 'frobenius', 'svd') are left out. Arguments and ValueErrors as
+    `update_spectral`.
     """
     entries = [entry for entry in entries_of(*_both(variables), specs) if entry.state]
     found, _ = measured(entries, packed_of(entries), 0)

@@ -11,7 +11,7 @@ from flax.core import meta
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from sngan_jax import spectral
-from sngan_jax.divisors import STATELESS, Shape, Spec, State
+from sngan_jax.divisors import STATELESS, Shape, Spec, State, checked_vectors
 from sngan_jax.layers import gamma_of, state_path
 
 Path = tuple[str, ...]
@@ -89,7 +89,7 @@ def entries_of(params: Any, state: Variables | None, specs: Any) -> list[Entry]:
                 held = held.get(name, {})
             shapes = spec.shapes(jax.ShapeDtypeStruct(weight.shape[1:], weight.dtype))
             found = {name: x for name, x in held.items() if name in shapes}
-            vectors = spec.checked(
+            vectors = checked_vectors(
                 {name: unstacked(x, spec.state_stack)[0] for name, x in found.items()},
                 {name: (len(weight), *shape) for name, shape in shapes.items()}, where,
                 "pass params and 'spectral' of one model, or make them by init_spectral")
@@ -155,13 +155,14 @@ def measured(entries: list[Entry], packed: Packed, steps: int) -> tuple[list[jax
 
 def packed_of(entries: list[Entry]) -> Packed:
     """The entries' vectors, in batches."""
-    def batches(letter: str, axis: int) -> list[jax.Array]:
-        return [jnp.concatenate([
-            _padded(entries[job.entry].state[letter + job.suffix].reshape(len(job.matrix), -1),
-                    _largest(group)[axis]) for job in group]) for group in _groups(entries)]
-
-    return Packed(batches("u", 0), batches("v", 1), {
-        n: entry.state for n, entry in enumerate(entries) if not entry.iterates_on_matrices})
+    packed = Packed([], [], {n: entry.state for n, entry in enumerate(entries)
+                             if not entry.iterates_on_matrices})
+    for group in _groups(entries):
+        for letter, batches, length in zip("uv", packed[:2], _largest(group), strict=True):
+            batches.append(jnp.concatenate([
+                _padded(entries[job.entry].state[letter + job.suffix].reshape(len(job.matrix), -1),
+                        length) for job in group]))
+    return packed
 
 
 def unpacked_of(entries: list[Entry], packed: Packed, state: Variables) -> dict[str, Any]:

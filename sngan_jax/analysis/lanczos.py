@@ -21,7 +21,7 @@ def lanczos_norm(normal: Linear, input_shape: tuple[int, ...], *, tolerance: flo
     Args:
       normal: array of `input_shape` → array of `input_shape`; x → AᵀAx.
       input_shape: tuple of ints.
-      tolerance: of the residual, relative to σ².
+      tolerance: largest residual, relative to σ².
       max_steps: products at most; the residual is then what it is.
 
     Returns:

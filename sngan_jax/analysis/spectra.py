@@ -159,7 +159,7 @@ def stable_rank(values: np.ndarray) -> float:
 def layer_operator_norm(layer: LinearLayer, pooled: bool = False) -> float:
     """max ‖layer(x)‖₂ / ‖x‖₂ over the layer's inputs, without its bias.
 
-    Of a convolution at the size, stride and padding that it has in the network .
+    Of a convolution at the size, stride and padding that it has in the network.
 
     Args:
       pooled: with the mean over squares of 2x2 after it, as one linear map.

@@ -58,11 +58,11 @@ def build_models(config: Any, *, channels: int, num_classes: int, axis_name: str
 
     Args:
       config: the fields under "Networks" and the method's, see experiments/configs/paper.py.
-      channels: of the images.
+      channels: number of the images' channels.
       num_classes: 0 for unconditional networks.
-      axis_name: of the pmap over which batch norm averages its statistics, or None.
-      device_kind: that 'auto' of `config.fusion` and `config.convolutions` chooses for, as
-        `jax.Device.device_kind`; None for the local one.
+      axis_name: name of the pmap over which batch norm averages its statistics, or None.
+      device_kind: `jax.Device.device_kind` of the device that 'auto' chooses for, in
+        `config.fusion` and `config.convolutions`; None for the local one.
     """
     kind = device_kind or jax.devices()[0].device_kind
     fusion = fusion_of(config, kind)

@@ -115,7 +115,7 @@ class CNNDiscriminator(nn.Module):
       slope: of the leaky ReLU.
       norm: of activations, on all layers but the first, as in DCGAN.
       head_bias: whether the last dense layer has a bias.
-      on_cpu: as of `CNNGenerator`; without forward mode.
+      on_cpu: the same choice as in `CNNGenerator`; it leaves forward mode out.
 
     Raises:
       ValueError: where 8 does not divide the image size, or labels and num_classes disagree.

@@ -32,7 +32,7 @@ def discriminate(discriminator: nn.Module, variables: Variables, x: jax.Array,
       x: images (n, h, w, c).
       y: labels, or None.
       power_step: whether `'spectral'` is updated.
-      specs: as of `Recipe`.
+      specs: D's normalised weights, as `Recipe` has them.
     """
     output, collections = _training(discriminator, variables, x, y, power_step, specs)
     logits, classes = output if isinstance(output, tuple) else (output, None)

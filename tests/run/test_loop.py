@@ -57,13 +57,16 @@ def test_the_workdir_holds_the_run(finished_run):
         {row["iteration"]: row["d_loss"] for row in rows}, rel=1e-5)
 
 
-def test_a_run_is_made_longer_where_that_is_accepted(finished):
-    """That it is then, to the bit, the run never stopped: test_resume.py."""
-    with pytest.raises(UserError, match=r"iterations: 4 there, 6 here"):
-        train(like_finished(iterations=6), finished)
-    train(like_finished(iterations=6), finished, accept_changes=True)
-    assert restore_run(finished).iteration == 6
-    assert [row["iteration"] for row in read_metrics(finished)] == [1, 2, 4, 6]
+def test_a_resumed_run_is_the_run_never_stopped(finished_run, tmp_path):
+    train(like_finished(iterations=2), tmp_path)
+    with pytest.raises(UserError, match=r"iterations: 2 there, 4 here"):
+        train(like_finished(), tmp_path)
+    train(like_finished(), tmp_path, accept_changes=True)
+    a, b = (restore_run(workdir) for workdir in (finished_run, tmp_path))
+    assert a.iteration == b.iteration == 4
+    jax.tree.map(np.testing.assert_array_equal, a.state, b.state)
+    last, resumed = (read_metrics(workdir)[-1] for workdir in (finished_run, tmp_path))
+    assert last["iteration"] == 4 and last["d_loss"] == resumed["d_loss"]
 
 
 def test_a_finished_run_is_not_trained_again(finished, capsys):
