@@ -49,7 +49,9 @@ def run_blocks(page):
     return names
 
 
-@pytest.mark.parametrize("page", IN_PYTHON, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [
+    pytest.param(page, id=page.stem, marks=[pytest.mark.slow] * (page.stem == "extend"))
+    for page in IN_PYTHON])
 def test_code_blocks_run(page, tables, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where examples write
     names = run_blocks(page)

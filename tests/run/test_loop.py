@@ -57,7 +57,8 @@ def test_the_workdir_holds_the_run(finished_run):
         {row["iteration"]: row["d_loss"] for row in rows}, rel=1e-5)
 
 
-def test_a_resumed_run_is_the_run_never_stopped(finished_run, tmp_path):
+@pytest.mark.slow
+def test_a_run_made_longer_is_the_run_never_stopped(finished_run, tmp_path):
     train(like_finished(iterations=2), tmp_path)
     with pytest.raises(UserError, match=r"iterations: 2 there, 4 here"):
         train(like_finished(), tmp_path)
@@ -109,11 +110,10 @@ def test_several_iterations_a_call_are_the_same_run(tmp_path):
     assert_same_losses(*rows, 1e-4)
 
 
-def test_a_run_stands_where_a_call_ends(tmp_path):
-    train(tiny(iterations=2), tmp_path)
-    with pytest.raises(UserError, match=r"iteration 2, which is no multiple of .* = 4"):
-        train(tiny(iterations=8, iterations_per_call=4, log_every=4, sample_every=4,
-                   checkpoint_every=4), tmp_path, accept_changes=True)
+def test_a_run_stands_where_a_call_ends(finished):
+    with pytest.raises(UserError, match=r"iteration 4, which is no multiple of .* = 3"):
+        train(like_finished(iterations=9, iterations_per_call=3, log_every=3, sample_every=3,
+                            checkpoint_every=3), finished, accept_changes=True)
 
 
 @pytest.mark.slow
