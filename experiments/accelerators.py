@@ -44,9 +44,9 @@ def hide(root: Path = Path("/"), environment: MutableMapping[str, str] = os.envi
     """Keeps JAX from the compilers of devices that are not here.
 
     Args:
-      root: of the file system.
+      root: root of the file system.
       environment: variables of this process.
-      modules: what is imported.
+      modules: imported modules.
     """
     card = has_card(root)
     if card and environment.get(_SKIP_CHECK) == _OURS:

@@ -1,4 +1,4 @@
-"""How good are a digits run's samples? Three figures against the real 8x8 digits.
+"""Quality of a digits run's samples: three figures against the real 8x8 digits.
 
     python -m experiments.check_digits --workdir=runs/digits
 

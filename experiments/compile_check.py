@@ -99,7 +99,7 @@ def main() -> int:
 
 def _record(config: Any, target: Target, facts: Facts, per_device: int,
             known: list[dict[str, Any]]) -> dict[str, Any]:
-    """That of the file, or a new one, which is added to the file."""
+    """Record of the file, or a new one, which is added to the file."""
     wanted = same(config, target, per_device)
     if record := find(known, wanted):
         return record

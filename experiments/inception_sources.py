@@ -1,4 +1,4 @@
-"""Where the Inception weights are published, and how each is fetched and checked."""
+"""Publications of the Inception weights, and how each is fetched and checked."""
 
 from __future__ import annotations
 
@@ -87,6 +87,6 @@ def check_content(file: Path, expected: str, name: str) -> None:
 
 
 def sha256(file: Path) -> str:
-    """Of a file's content, as hexadecimal digits."""
+    """SHA-256 of a file's content, as hexadecimal digits."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()

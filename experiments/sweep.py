@@ -85,7 +85,7 @@ def main() -> int:
 
 
 def _request() -> Request:
-    """What the flags ask for of a table."""
+    """Table that the flags ask for."""
     for flag in (CONFIG, GRID):
         if flag.value:
             raise UserError(f"--{flag.name} and --table exclude each other: the table has its own "

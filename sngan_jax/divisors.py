@@ -1,4 +1,4 @@
-"""What a weight can be divided by, as functions of arrays, and the vectors that some of them keep.
+"""Divisors of a weight, as functions of arrays, and the vectors that some of them keep.
 
 The paper's is 'spectral' (equations 6 and 8). `layers.Normalized` lists all of them.
 """
@@ -93,7 +93,7 @@ class Spec:
                 for suffix, matrix in found.items() for letter, axis in (("u", 1), ("v", 2))}
 
     def measure(self, weight: jax.Array, state: State, steps: int) -> tuple[jax.Array, State]:
-        """What to divide a widened weight by, and the vectors after `steps` power steps.
+        """Divisor of a widened weight, and the vectors after `steps` power steps.
 
         The first is a scalar or broadcasts against the weight, and is differentiable in it.
         """

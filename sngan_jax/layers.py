@@ -48,9 +48,9 @@ copyreg.pickle(_Picklable, _reduced)
 
 
 class Normalized(nn.Module, kw_only=True, metaclass=_Picklable):
-    """What a normalised layer has besides its layer class: options, and W̄ in place of W.
+    """Mixin of every normalised layer: its options, and W̄ in place of W.
 
-    divisor: what σ is.
+    divisor: name of what W is divided by.
       'spectral': the largest singular value of the (outputs, rest) matrix (paper, section 2.1).
       'operator': the norm of the convolution itself, for the size of input that the layer was
         initialised with (Farnia, Zhang, Tse, ICLR 2019); for other layers as 'spectral'.
@@ -296,7 +296,7 @@ def spec_of(layer: Any, name: str, raw: jax.Array, call: Call) -> Spec:
 
 
 def state_path(path: tuple[str, ...]) -> tuple[str, ...]:
-    """Where 'spectral' has the vectors of the weight at a path of 'params'."""
+    """Path in 'spectral' of the vectors of the weight at `path` in 'params'."""
     return path[:-1] if path[-1] in WEIGHTS else path
 
 

@@ -1,4 +1,4 @@
-"""What is known of Linen's own layers: which parameter is the weight, its layout, its geometry."""
+"""Facts about Linen's own layers: which parameter is the weight, its layout, its geometry."""
 
 import dataclasses
 from typing import Any

@@ -194,7 +194,7 @@ def normalize(params: Any, state: Variables, specs: Mapping[Path, Spec], steps: 
     Args:
       params: tree of arrays, perhaps in boxes of partitioning metadata, which are kept.
       state: from `init_spectral`, or a model's collection 'spectral'.
-      specs: as `init_spectral`.
+      specs: as for `init_spectral`.
       steps: 1 for a forward pass in training (Algorithm 1), 0 in evaluation. The steps of matrices
         of similar size are one batch.
 
@@ -234,7 +234,7 @@ def update_spectral(variables: Variables, specs: Mapping[Path, Spec] | None = No
 
     Args:
       variables: {'params': …, 'spectral': …}.
-      specs, steps: as `normalize`, which has the ValueErrors too.
+      specs, steps: as for `normalize`, whose ValueErrors are raised too.
     """
     params, state = _both(variables)
     entries = entries_of(params, state, specs)

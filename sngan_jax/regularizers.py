@@ -1,4 +1,4 @@
-"""What a method adds to the discriminator's loss, and what it does to the weights after an update.
+"""Regularizers, added to the discriminator's loss, and constraints on its weights after an update.
 
 Pure functions, of the rivals in the paper's Table 2. `REGULARIZERS` and `CONSTRAINTS` make them
 from a config, for the training step.
@@ -18,7 +18,7 @@ from sngan_jax.losses import at_least_float32
 
 
 class Update(NamedTuple):
-    """What a regularizer sees of one discriminator update, on one device.
+    """Inputs of a regularizer in one discriminator update, on one device.
 
     logits: images (n, h, w, c) -> (n,), the discriminator with `params`; takes no power step.
     params: the discriminator's, differentiable.

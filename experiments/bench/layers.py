@@ -1,4 +1,4 @@
-"""What normalised layers cost: forward and backward of the CIFAR ResNet D, with and without."""
+"""Cost of normalised layers: forward and backward of the CIFAR ResNet D, with and without."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long the generator updates of each method take, beside those of no normalisation (Figure 10).
+"""Time of each method's generator updates, beside those of no normalisation (Figure 10).
 
 All methods are run in turns in one process, so that what else the machine does hits all alike, and
 what is reported of it are paired ratios: a method's turn over the same turn of `none`.

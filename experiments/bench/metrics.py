@@ -1,4 +1,4 @@
-"""What scores cost: images a second through the extractor, and the arithmetic on its features."""
+"""Cost of scores: images a second through the extractor, and the arithmetic on its features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the shell to the first finished iteration: what a person waits for."""
+"""Time from the shell to the first finished iteration: what a person waits for."""
 
 from __future__ import annotations
 

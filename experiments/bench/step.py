@@ -159,7 +159,7 @@ def random_data(config: Any, channels: int) -> tuple[np.ndarray, np.ndarray | No
 
 def placed(config: Any, channels: int, devices: list[jax.Device]
            ) -> tuple[Recipe, TrainState, Inputs]:
-    """What the step of a config is called with, on all local devices."""
+    """Arguments of a config's step, on all local devices."""
     recipe = recipe_of(config, channels, 10, devices)
     state, inputs = replicate((initial_state(recipe, config.seed), inputs_of(
         config, jax.random.key(0), *random_data(config, channels))), devices)

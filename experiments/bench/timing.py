@@ -1,4 +1,4 @@
-"""What the benchmarks share: turns, tables, the machine and its ceilings."""
+"""Shared parts of the benchmarks: turns, tables, the machine and its ceilings."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def bandwidth(repeats: int = 5) -> float:
 
 
 def machine() -> dict[str, Any]:
-    """What a figure must name."""
+    """Provenance that a figure must name."""
     usable = getattr(os, "sched_getaffinity", None)
     return {
         "date": date.today().isoformat(),

@@ -1,1 +1,1 @@
-"""What `experiments.compile_check` is made of: compilers asked about devices that are not here."""
+"""Parts of `experiments.compile_check`: compilers asked about devices that are not here."""

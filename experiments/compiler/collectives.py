@@ -1,4 +1,4 @@
-"""What the compiler's own text of a program says: all-reduces, and the share of its loop."""
+"""Facts in the compiler's text of a program: all-reduces, and the share of its loop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BODY = re.compile(r" while\(.*\bbody=%?([\w.-]+)")
 class AllReduce(NamedTuple):
     """One instruction.
 
-    arrays, bytes: of what it sums.
+    arrays, bytes: number of arrays that it sums, and their bytes.
     in_loop: whether it is in the loop over the discriminator's updates.
     of_norm: whether it is of a synchronised batch norm, and not of gradients and metrics.
     """
@@ -32,7 +32,7 @@ class AllReduce(NamedTuple):
 
 
 def all_reduces(text: str) -> list[AllReduce]:
-    """Those of an optimised program, `compiled.as_text()`."""
+    """All-reduces of an optimised program, `compiled.as_text()`."""
     found = []
     for line in text.splitlines():
         if not (instruction := _INSTRUCTION.search(line)):
@@ -54,13 +54,13 @@ def sizes_of_all_reduces(text: str) -> dict[str, int]:
 
 
 def executed(found: list[AllReduce], n_dis: int) -> tuple[int, int]:
-    """How many run in an iteration, and the bytes that they sum."""
+    """Number of all-reduces in an iteration, and the bytes that they sum."""
     times = [n_dis if one.in_loop else 1 for one in found]
     return sum(times), sum(n * one.bytes for n, one in zip(times, found, strict=True))
 
 
 def updates(n_dis: int, share: float) -> float:
-    """How many times an iteration does the work that the compiler counts, with one update of D.
+    """Number of times that an iteration does the work that the compiler counts for one update of D.
 
     Args:
       share: `loop_share`; not asked for where n_dis is 1.
@@ -69,7 +69,7 @@ def updates(n_dis: int, share: float) -> float:
 
 
 def loop_share(text: str) -> float:
-    """Of the cycles that the compiler estimates for a program, those of its largest loop's body.
+    """Cycles of the largest loop's body, among those that the compiler estimates for a program.
 
     The body, one update of D, is counted once, as in all that the compiler says of a program. NaN
     where it estimates nothing.

@@ -1,4 +1,4 @@
-"""What a method costs: a config compiled twice, the second time with another method."""
+"""Cost of a method: a config compiled twice, the second time with another method."""
 
 from __future__ import annotations
 

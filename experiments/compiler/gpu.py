@@ -1,4 +1,4 @@
-"""What the NVIDIA compiler says of a program: its launches by origin, and its all-reduces."""
+"""Facts from the NVIDIA compiler about a program: its launches by origin, and its all-reduces."""
 
 from __future__ import annotations
 

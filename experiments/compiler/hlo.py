@@ -33,11 +33,11 @@ class Instruction(NamedTuple):
     opcode: 'fusion', 'custom-call', 'copy', …
     called: the computation of a fusion, a call or an asynchronous start; empty for none.
     body, condition: computations of a loop; empty for another instruction.
-    trips: how often a loop runs; None where the text does not say.
-    target: of a custom call.
+    trips: number of passes of a loop; None where the text does not say.
+    target: target of a custom call.
     kernel: the name of a custom call's kernel, where it has one.
     op_name: JAX's path of transformations and modules.
-    frame: of `Program.functions`; 0 for none.
+    frame: index for `Program.functions`; 0 for none.
     """
 
     name: str
@@ -95,7 +95,7 @@ class Program:
         self.functions = functools.cache(self._functions)
 
     def _functions(self, frame: int) -> tuple[Function, ...]:
-        """Those of a frame, the innermost first."""
+        """Functions of a frame, the innermost first."""
         found = []
         while fields := self._tables["StackFrames"].get(frame):
             place = self._tables["FileLocations"].get(_number(fields, "file_location_id"), "")
@@ -106,7 +106,7 @@ class Program:
         return tuple(found)
 
     def inside(self, instruction: Instruction) -> Iterator[Instruction]:
-        """What an instruction stands for: a fusion's own instructions, or itself."""
+        """Instructions that an instruction stands for: a fusion's own, or itself."""
         if instruction.opcode == "fusion" and instruction.called in self.computations:
             for one in self.computations[instruction.called]:
                 yield from self.inside(one)
@@ -133,7 +133,7 @@ def _instruction(name: str, rest: str) -> Instruction:
 
 
 def _after_type(text: str) -> int:
-    """Where the type of an instruction's result ends: `f32[2]{0}`, or a tuple in brackets."""
+    """End of the type of an instruction's result: `f32[2]{0}`, or a tuple in brackets."""
     if not text.startswith("("):
         return text.index(" ")
     depth = 0

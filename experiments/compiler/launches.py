@@ -31,7 +31,7 @@ _STAGES = re.compile(r"_stages_(\d+)$")
 class Launch(NamedTuple):
     """An instruction that is launched, and how often in one call of the program.
 
-    times: how often; more than once inside a loop, or for a kernel of several stages.
+    times: launches in a call; more than one inside a loop, or for a kernel of several stages.
     loop: the outermost loop that it is in; empty in straight code.
     """
 
@@ -44,8 +44,8 @@ class OpenLoop(NamedTuple):
     """A loop of `OPEN_LOOPS`.
 
     function: its key there.
-    launches: of one pass, the test of its condition included.
-    times: how often the loop is entered in one call of the program.
+    launches: launches of one pass, the test of its condition included.
+    times: number of times that the loop is entered in one call of the program.
     """
 
     function: str
@@ -62,16 +62,16 @@ class Launches(NamedTuple):
 
     @property
     def total(self) -> int:
-        """In one call of the program, without open loops."""
+        """Launches in one call of the program, without open loops."""
         return sum(launch.times for launch in self.counted)
 
     def of_body(self, loop: str) -> int:
-        """Of one pass through an outermost loop."""
+        """Launches of one pass through an outermost loop."""
         return sum(one.times for one in self.counted if one.loop == loop) // self.loops[loop]
 
     @property
     def entry(self) -> int:
-        """Of what is in no loop."""
+        """Launches that are in no loop."""
         return sum(launch.times for launch in self.counted if not launch.loop)
 
 
@@ -124,7 +124,7 @@ def _loop(program: Program, one: Instruction, times: int, loop: str, found: Laun
 
 
 def _stages(one: Instruction) -> int:
-    """How many launches an instruction stands for.
+    """Number of launches that an instruction stands for.
 
     A kernel of one's own (Pallas, Triton) that waits inside for all of its blocks is no cheaper
     than the launches that it replaced: each such wait begins a *stage*, and stages are what counts.

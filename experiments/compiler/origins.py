@@ -1,4 +1,4 @@
-"""Where a launch comes from: one of ORIGINS, by the Python functions that asked for it.
+"""Origin of a launch: one of ORIGINS, by the Python functions that asked for it.
 
 JAX writes into a program the stack of Python functions of each operation, of its backward too, and
 XLA keeps it through its passes. So an origin is a set of modules and functions:
@@ -34,10 +34,10 @@ ORIGINS = (NORMALISATION, CONVOLUTIONS, NETWORKS, OPTIMIZER, CHECKS, CASTS, REST
 
 
 class Names(NamedTuple):
-    """What an origin is known by.
+    """Names that an origin is known by.
 
     modules: dotted; a package stands for all that is in it.
-    functions: of sngan_jax, qualified, without the functions that they are inside of.
+    functions: functions of sngan_jax, qualified, without the functions that they are inside of.
     """
 
     modules: tuple[str, ...] = ()

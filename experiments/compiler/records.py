@@ -15,7 +15,7 @@ from sngan_jax.base.errors import UserError
 
 
 def same(config: Any, target: Target, per_device: int) -> dict[str, Any]:
-    """What makes two compilations the same: a digest of the config, batches and the target.
+    """Identity of a compilation: a digest of the config, batches and the target.
 
     For a card the version of JAX too, on which the launches depend.
     """

@@ -20,7 +20,7 @@ from sngan_jax.step.state import abstract_state
 
 
 class Facts(NamedTuple):
-    """What the step depends on of a data set."""
+    """Facts about a data set that the step depends on."""
 
     images: int
     channels: int
@@ -39,7 +39,7 @@ SETS = {
 
 
 def facts_of(config: Any, images: int, classes: int) -> Facts:
-    """Of the config's data set; `images` and `classes` (0: unknown) replace what is known.
+    """Facts about the config's data set; `images` and `classes` (0: unknown) replace what is known.
 
     Raises:
       UserError: for a set that is not in SETS and whose size is not given.

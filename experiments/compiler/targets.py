@@ -1,4 +1,4 @@
-"""What a config can be compiled for, by the name on the command line."""
+"""Targets that a config can be compiled for, by the name on the command line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Cards(NamedTuple):
 
     @property
     def name(self) -> str:
-        """As on the command line, h100 or h100x8."""
+        """Name on the command line, h100 or h100x8."""
         return self.chip if self.devices == 1 else f"{self.chip}x{self.devices}"
 
     @property

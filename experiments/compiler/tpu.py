@@ -1,4 +1,4 @@
-"""What the TPU compiler says of a program's time: arithmetic, memory traffic, all-reduces."""
+"""Facts from the TPU compiler about a program's time: arithmetic, memory traffic, all-reduces."""
 
 from __future__ import annotations
 

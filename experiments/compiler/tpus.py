@@ -24,7 +24,7 @@ class Chip(NamedTuple):
     link_bytes: a second, of a chip's links to its neighbours together.
     devices: a chip.
     host_chips: on one host, at most.
-    dimensions: of the torus.
+    dimensions: dimensions of the torus.
     """
 
     hbm_bytes: int
@@ -67,7 +67,7 @@ class Topology(NamedTuple):
 
     @property
     def name(self) -> str:
-        """As the compiler calls it, v3:2x2x1."""
+        """Name for the compiler, v3:2x2x1."""
         return f"{self.chip}:{'x'.join(map(str, self.sides))}"
 
     @property
@@ -87,7 +87,7 @@ class Topology(NamedTuple):
 
     @property
     def hosts(self) -> int:
-        """That these chips hang on."""
+        """Number of hosts of these chips."""
         return -(-self.chips // CHIPS[self.chip].host_chips)
 
     @property

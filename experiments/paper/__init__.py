@@ -22,14 +22,14 @@ class Value(NamedTuple):
 class Row(NamedTuple):
     """A row of a published table.
 
-    label: as printed, or nearly.
+    label: label as printed, or nearly.
     architecture: 'cnn', 'resnet', '' where none was trained or it is another one.
     method: a key of `sngan_jax.methods.METHODS`, '' where the method is none of ours.
     loss: a key of `sngan_jax.losses.LOSSES`, '' where none is stated.
     values: (metric, data set) -> Value; what the table leaves empty is absent. Metrics are 'IS',
       'FID', 'intra-FID'; data sets 'cifar10', 'stl10', 'imagenet128', 'fashion_mnist'.
     quoted_from: whose number it is where the table's authors did not measure it, else ''.
-    footnote: what else has to be said of the row.
+    footnote: further remark on the row.
     """
 
     label: str

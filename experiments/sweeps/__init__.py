@@ -1,1 +1,1 @@
-"""What `experiments.sweep` is made of: the plan of the runs, and who starts them."""
+"""Parts of `experiments.sweep`: the plan of the runs, and who starts them."""

@@ -22,7 +22,7 @@ def make_executor(launcher: str, folder: Path, options: dict[str, Any]) -> Any:
     """submitit's executor of a launcher; UserError where it, or the cluster, is not there.
 
     Args:
-      folder: of its own files: scripts, output of the jobs.
+      folder: folder for its own files: scripts and output of the jobs.
       options: of the job, as submitit names SLURM's: partition, time (minutes), cpus_per_task, …
     """
     try:

@@ -34,7 +34,7 @@ class Planned(NamedTuple):
         return sweep / self.name
 
     def command(self, sweep: Path) -> list[str]:
-        """What trains it, or goes on with it."""
+        """Command that trains it, or goes on with it."""
         return [sys.executable, "-m", "experiments.train", f"--config={self.config}",
                 f"--workdir={self.workdir(sweep)}",
                 *(f"--config.{change}" for change in self.changes)]
@@ -61,8 +61,8 @@ def plan(config: str, grid: Sequence[tuple[str, Sequence[str]]], seeds: int,
 
     Args:
       config: FILE[:ARGUMENT].
-      grid: of `parse_grid`; values of ARGUMENT join words by '+', and are added to the config's own
-        argument.
+      grid: result of `parse_grid`; values of ARGUMENT join words by '+', and are added to the
+        config's own argument.
       changes: FIELD=VALUE of all runs.
 
     Raises:

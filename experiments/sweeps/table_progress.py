@@ -1,4 +1,4 @@
-"""How far the sweep of a table is: its grid of states, and the time that is left."""
+"""Progress of a table's sweep: its grid of states, and the time that is left."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ class Display:
 
 
 def _alike(cell: Cell) -> tuple[str, str]:
-    """What runs that do the same arithmetic an iteration have in common."""
+    """Key that runs with the same arithmetic an iteration share."""
     known = SETTINGS.get(cell.setting)
     return cell.variant, str(known.n_dis) if known else cell.setting
 

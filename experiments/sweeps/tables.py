@@ -28,10 +28,10 @@ _SCORES = 5
 
 
 class Scale(NamedTuple):
-    """What is reduced against the paper, by name; 0 for what is not.
+    """Reductions against the paper, by name; 0 for what is not reduced.
 
     width: base width of both networks (paper: 64 for the standard CNN).
-    iterations: of every run.
+    iterations: iterations of every run.
     images: real and generated ones that the score at the end is computed of.
     image_size: side of the images, in pixels, where the data set's is larger.
     """
@@ -76,10 +76,10 @@ SCALES = {scale.name: scale for scale in (
 
 
 class Dataset(NamedTuple):
-    """What the runs train on.
+    """Data that the runs train on.
 
-    prefix: of the config files that train on it; the others are CIFAR-10's with `changes`.
-    extractor, metrics: of the score at the end.
+    prefix: prefix of the config files that train on it; the others are CIFAR-10's with `changes`.
+    extractor, metrics: extractor and metrics of the score at the end.
     """
 
     prefix: str
@@ -101,8 +101,8 @@ DATASETS = {
 class Variant(NamedTuple):
     """A row of a table, without its setting.
 
-    name: of its runs; words: of the config file's argument.
-    model: of the config file, 'cnn' or 'resnet'.
+    name: name of its runs; words: words of the config file's argument.
+    model: model of the config file, 'cnn' or 'resnet'.
     settings: keys of Table 1, or `OWN`.
     paper_scale: whether it is left out at any other scale.
     datasets: that it is run on, all where empty.
@@ -227,7 +227,7 @@ def name_of(table: str) -> str:
 
 
 def folder_of(table: str) -> str:
-    """Where `ALL` puts it: 'table2', 'figure4'."""
+    """Key in `ALL`: 'table2', 'figure4'."""
     return f"table{table}" if table.isdigit() else table
 
 
@@ -284,7 +284,7 @@ def check_sweep(request: Request, sweep: Path) -> None:
 
 
 def _identity(request: Request) -> dict[str, Any]:
-    """What may not differ between two commands of one folder: not the seeds, methods, settings."""
+    """Facts that may not differ between commands of one folder: not seeds, methods, settings."""
     return {"title": request.title(), "table": request.table, "dataset": request.dataset,
             "scale": SCALES[request.scale]._asdict(), "changes": sorted(request.changes)}
 

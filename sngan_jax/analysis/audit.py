@@ -36,15 +36,15 @@ STARTS = 64
 def audit(discriminator: nn.Module, variables: Any, real: tuple[np.ndarray, Any],
           samples: tuple[np.ndarray, Any], *, ascent_steps: int = 100, seed: int = 0
           ) -> dict[str, Any]:
-    """What docs/audit.md explains, as plain values for JSON.
+    """Measures of docs/audit.md, as plain values for JSON.
 
     Args:
       discriminator: that computes in float32.
       variables: its collections.
       real, samples: (images float32 (n, h, w, c) in [-1, 1], labels int32 (n,) or None for an
         unconditional D).
-      ascent_steps: of gradient ascent on the gradient's norm, 0 or more.
-      seed: of the points between images.
+      ascent_steps: number of steps of gradient ascent on the gradient's norm, 0 or more.
+      seed: seed of the points between images.
 
     Raises:
       UserError: for layers that cannot be looked at, and for weights, logits or gradients that are

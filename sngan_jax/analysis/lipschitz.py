@@ -67,7 +67,7 @@ def reshaped_bound(discriminator: nn.Module, variables: Any, layers: dict[str, L
 
 
 class _Parts(NamedTuple):
-    """What the rules below look up by a path inside the network: norms of layers and of scales."""
+    """Norms of layers and of scales, which the rules below look up by a path in the network."""
 
     layers: dict[str, LinearLayer]
     norm_of: Callable[..., float]
@@ -185,7 +185,7 @@ def _scale(d: nn.Module, variables: Any, path: str) -> float:
 
 
 class Points(NamedTuple):
-    """Where D is measured: images, their labels (None: unconditional), logits and gradients.
+    """Points at which D is measured: images, labels (None: unconditional), logits and gradients.
 
     x, gradients: float32 (n, h, w, c); labels: int32 (n,); logits: float32 (n,).
     """
@@ -249,8 +249,8 @@ def ascend(discriminator: nn.Module, variables: Any, start: Points, steps: int, 
     it. These two points are also the pair. All points stay inside [-1, 1].
 
     Args:
-      start: where from.
-      steps: how many; with none the results are the start's largest norm, and 0.
+      start: point to start from.
+      steps: number of steps; with none the results are the start's largest norm, and 0.
       rate: length of a step.
     """
     def unit(x: np.ndarray) -> np.ndarray:

@@ -38,7 +38,7 @@ class LinearLayer(NamedTuple):
     kind: its Linen class, as 'Conv'.
     weight: W̄, float64, a convolution's mask applied.
     layout: which axes of it are outputs, see `spectral.matricize`.
-    geometry: of a convolution, (the plain Linen layer without bias, the shape of one input image);
+    geometry: for a convolution, (the plain Linen layer without bias, the shape of one input image);
       else None.
     pooled: whether the layer computes the mean over squares of 2x2 after it besides.
     """
@@ -144,7 +144,7 @@ def layer_spectra(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, 
 
 
 def layer_singular_values(layer: LinearLayer) -> np.ndarray:
-    """Those of the (outputs, rest) matrix (paper §2.1): float64 (n,), descending."""
+    """Singular values of the (outputs, rest) matrix (paper §2.1): float64 (n,), descending."""
     weight: Any = layer.weight  # float64 stays so in NumPy alone
     values = np.linalg.svd(matricize(weight, layer.layout), compute_uv=False)
     return np.sort(values.reshape(-1))[::-1]
@@ -162,7 +162,7 @@ def layer_operator_norm(layer: LinearLayer, pooled: bool = False) -> float:
     Of a convolution at the size, stride and padding that it has in the network.
 
     Args:
-      pooled: with the mean over squares of 2x2 after it, as one linear map.
+      pooled: whether the mean over squares of 2x2 follows, as one linear map.
     """
     if layer.geometry is None:
         return float(layer_singular_values(layer)[0])

@@ -1,4 +1,4 @@
-"""Where what was fetched or computed once is kept: weights, statistics, compiled programs."""
+"""Cache of what was fetched or computed once: weights, statistics, compiled programs."""
 
 from __future__ import annotations
 

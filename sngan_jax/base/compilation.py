@@ -1,4 +1,4 @@
-"""How functions are compiled for the processor at hand."""
+"""Compilation of functions for the processor at hand."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Lowerable(Protocol):
         """Computes it."""
 
     def lower(self, *arguments: Any) -> Any:
-        """As of `jax.stages.Wrapped`."""
+        """Lowers for these arguments, as `jax.stages.Wrapped.lower` does."""
 
 
 def compile_at_first_call(function: Lowerable) -> Lowerable:

@@ -11,5 +11,5 @@ class UserError(ValueError):
 
 
 def one_line(error: BaseException) -> str:
-    """What another library's error says, fit to stand inside a sentence."""
+    """Text of another library's error, fit to stand inside a sentence."""
     return " ".join(str(error).split())[:300] or type(error).__name__

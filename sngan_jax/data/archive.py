@@ -37,8 +37,8 @@ def read_arrays(archive: zipfile.ZipFile, names: Iterable[str], file: Path
 
     Args:
       archive: the open zip.
-      names: of `array_names`.
-      file: where it lies.
+      names: result of `array_names`.
+      file: path of the archive.
 
     Raises:
       ValueError: not an array, pickled objects, a header that does not agree, a bomb.

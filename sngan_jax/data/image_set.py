@@ -1,4 +1,4 @@
-"""What every source returns: a set of equally large uint8 images with optional class labels."""
+"""A set of equally large uint8 images with optional class labels, which every source returns."""
 
 import dataclasses
 import hashlib
@@ -70,7 +70,7 @@ def checked_labels(labels: np.ndarray, count: int, where: str) -> tuple[np.ndarr
     Args:
       labels: integers of shape (count,) or (count, 1), not negative.
       count: the number of images that they belong to.
-      where: what the sentences call the labels, such as "'labels' of x.npz".
+      where: name of the labels in error sentences, such as "'labels' of x.npz".
 
     Raises:
       DataError: the labels are of another type, shape, number or range.

@@ -91,7 +91,7 @@ class PreparedImages:
 
     Attributes:
       channels: 1 if the set is declared grey, else 3.
-      num_classes: of its class label, 0 where it has none.
+      num_classes: number of classes of its label, 0 without one.
       identity: bytes that differ between data sets, versions and splits.
     """
 
@@ -228,7 +228,7 @@ def _versions(folder: Path) -> list[str]:
 
 
 def _default_config(top: Path) -> str | None:
-    """What TFDS noted, when it prepared the set, as its default configuration."""
+    """Default configuration that TFDS noted when it prepared the set."""
     try:
         return json.loads((top / ".config" / "metadata.json").read_text())["default_config_name"]
     except (OSError, ValueError, KeyError, TypeError):

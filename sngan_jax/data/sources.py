@@ -1,4 +1,4 @@
-"""Where images come from: `load(spec)` reads a whole data set into memory as uint8.
+"""Sources of images: `load(spec)` reads a whole data set into memory as uint8.
 
 | spec              | what it reads                                                        |
 |-------------------|----------------------------------------------------------------------|

@@ -61,7 +61,7 @@ class ImageStream:
 
         Args:
           rows: integers (n,) in [0, len(self)).
-          map_: how to call a function on each, such as a thread pool's `map`.
+          map_: function that calls another on each, such as a thread pool's `map`.
 
         Raises:
           DataError: where an image cannot be read, has another size than the first one, or has no
@@ -147,11 +147,11 @@ def batches(stream: ImageStream, key: jax.Array, *, first_iteration: int, n_dis:
     Close the generator to end its threads.
 
     Args:
-      key: of the data order.
-      first_iteration: where to begin, the number of iterations that are done.
+      key: PRNG key of the data order.
+      first_iteration: number of iterations that are done.
       batch_size: images of a global batch; this process reads entries start … start + count - 1.
       threads: that decode; None: one a core.
-      ahead: how many iterations are read before they are asked for.
+      ahead: number of iterations that are read before they are asked for.
 
     Yields:
       images uint8 (n_dis, count, h, w, c); labels int32 (n_dis, count), or None.

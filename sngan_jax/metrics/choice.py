@@ -25,7 +25,7 @@ def make_extractor(kind: str, images: ImageSet | ImageStream | None = None, *,
       kind: 'inception' or 'classifier'.
       images: that the classifier is trained on, unless the cache has it; of a set that is streamed,
         as many at random as fit into a GiB.
-      resize: of Inception's input, one of `resize.RESIZES`.
+      resize: method that enlarges images to Inception's input, one of `resize.RESIZES`.
       batch_size: images at a time on each device; None for a good one.
 
     Raises:

@@ -89,7 +89,7 @@ def cached_classifier(images: ImageSet, folder: Path) -> Trained:
 
     Args:
       images: which are its training data; the file's name is a function of their content.
-      folder: of the cache.
+      folder: the cache's folder.
 
     Raises:
       UserError: no labels, fewer than two classes or ten images, or a damaged file.
@@ -117,7 +117,7 @@ def cached_classifier(images: ImageSet, folder: Path) -> Trained:
 
 
 def load_classifier(file: Path) -> Trained:
-    """What `cached_classifier` wrote; UserError where it is damaged."""
+    """Reads what `cached_classifier` wrote; UserError where it is damaged."""
     try:
         arrays = read_npz(file)
         about = json.loads(str(arrays.pop("about")))

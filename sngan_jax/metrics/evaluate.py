@@ -79,13 +79,13 @@ def of_images(images: ImageSet | ImageStream, split: str, num: int, metrics: Seq
 
     Args:
       split: that they were opened with, for the record.
-      num: how many the features are of; 0 for all.
+      num: number of images that give features; 0 for all.
       metrics: which decide whether all features are kept.
-      num_logits: how many the logits are of, where that is more.
+      num_logits: number of images that give logits, where that is more.
       cache: a folder where statistics are looked up, and written after they were computed, if
         `metrics` need no more than them.
       protocol: whose numbers these are, for the sentence.
-      name: of the progress bar.
+      name: label of the progress bar.
 
     Raises:
       UserError: fewer images than asked for; an image that cannot be read.
@@ -121,12 +121,12 @@ def of_samples(generator: nn.Module, state: GeneratorState, config: Any, protoco
     """The side of a generator's samples, classes in turn.
 
     Args:
-      state: of the generator; not replicated, or replicated.
-      config: of the run.
-      protocol: with the number of samples, which must not be 0.
+      state: the generator's state, replicated or not.
+      config: the run's config.
+      protocol: the protocol; its number of samples must not be 0.
       ema, bn_mode: as of `sampling.sample_batches`.
-      seed: of the latents.
-      iteration: of the state, for the record.
+      seed: seed of the latents.
+      iteration: the state's iteration, for the record.
 
     Raises:
       UserError: images that are not finite; no moving average where it is asked for.

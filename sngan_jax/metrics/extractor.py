@@ -24,11 +24,11 @@ class Extractor:
     """A network that scores are computed with.
 
     Attributes:
-      name: what a record of a score says, as 'inception-2015-12-05'.
-      checksum: of its weights.
-      resize: how images are enlarged for it; '' where they are not.
-      dimensions: of a feature vector.
-      num_classes: of the logits, 0 where there are none.
+      name: name in a score's record, such as 'inception-2015-12-05'.
+      checksum: SHA-256 of its weights.
+      resize: method that enlarges images for it; '' for none.
+      dimensions: length of a feature vector.
+      num_classes: length of the logits, 0 without logits.
       params: the weights.
       function: (params, uint8 (n, h, w, c)) -> float32 features (n, dimensions) and logits
         (n, num_classes), or None.
@@ -82,7 +82,7 @@ class Extracted(NamedTuple):
 
 
 class Collected(NamedTuple):
-    """What the scores of one set need: its moments, and where asked for, every vector.
+    """Features of one set of images: their moments and, where asked for, every vector.
 
     features: float32 (n, dimensions), or None.
     logits: float32 (m, classes), of the first m images, or None.
@@ -97,7 +97,7 @@ def inception_extractor(weights: Weights, resize: str = "tf1", batch_size: int =
     """The extractor of FID, KID and IS.
 
     Args:
-      weights: of `inception_weights.load_weights`.
+      weights: result of `inception_weights.load_weights`.
       resize: one of `resize.RESIZES`.
       batch_size: images at a time on each device.
 

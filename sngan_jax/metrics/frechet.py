@@ -53,7 +53,7 @@ class RunningMoments:
         self.n = total
 
     def moments(self) -> Moments:
-        """Those of all batches so far; ValueError for fewer than two vectors."""
+        """Moments of all batches so far; ValueError for fewer than two vectors."""
         if self.n < 2:
             raise ValueError(f"a covariance needs at least 2 vectors, got {self.n}")
         return Moments(self._mean.copy(), self._squares / (self.n - 1), self.n)

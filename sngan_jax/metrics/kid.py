@@ -34,7 +34,7 @@ def kernel_distance(x: np.ndarray, y: np.ndarray, *, subsets: int = 100, subset_
       y: (m, d).
       subset_size: drawn from each without replacement; at most n and m are, and half of them where
         that would be all of both, so that there is a deviation.
-      seed: of the draws.
+      seed: seed of the draws.
 
     Raises:
       ValueError: as `mmd2`.

@@ -13,11 +13,11 @@ class Protocol:
     """Counts of images.
 
     Attributes:
-      name: what a record says.
-      split: of the real images; None for the one that the run was trained on.
+      name: name of the protocol in a record.
+      split: split of the real images; None for the one that the run was trained on.
       num_real: 0 for all of the split.
-      num_fake: of all scores but the Inception Score; 0 for all there are.
-      num_score: of the Inception Score.
+      num_fake: number of fake images of every score but the Inception Score; 0 for all of them.
+      num_score: number of fake images of the Inception Score.
       splits: parts of these that the Inception Score is the mean over.
     """
 
@@ -29,7 +29,7 @@ class Protocol:
     splits: int = 10
 
     def fakes_for(self, metrics: Iterable[str]) -> int:
-        """How many generated images these metrics need, 0 for all there are."""
+        """Number of generated images that these metrics need; 0 for all there are."""
         wanted = [self.num_score if m in ("is", "cs") else self.num_fake for m in metrics]
         return 0 if 0 in wanted else max(wanted)
 

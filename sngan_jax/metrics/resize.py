@@ -1,4 +1,4 @@
-"""How images are enlarged for Inception: part of a score's protocol, for it moves the score.
+"""Resizing of images for Inception: part of a score's protocol, because it moves the score.
 
 References: TensorFlow 1's `ResizeBilinear`, and pytorch-fid (Seitzer 2020).
 """

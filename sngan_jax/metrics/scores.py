@@ -73,7 +73,7 @@ def check_metrics(metrics: Sequence[str], extractor: Extractor, *, labels: bool,
 
 
 class Sides(NamedTuple):
-    """What a score is computed of: the arguments of `compute`.
+    """Inputs of a score: the arguments of `compute`.
 
     real_labels: int (n,); fake_labels: int (m,); each None where there are none.
     """
@@ -97,8 +97,8 @@ def compute(metrics: Sequence[str], real: Collected | None, fake: Collected, *,
       fake: the same; with logits for 'is', 'cs' and 'classes'.
       real_labels: int (n,), for 'intra_fid'.
       fake_labels: int (m,), the same; for 'classes', how often the classifier agrees.
-      splits: of the Inception Score.
-      seed: of KID's subsets.
+      splits: number of splits of the Inception Score.
+      seed: seed of KID's subsets.
 
     Raises:
       UserError: a class with fewer than two images; fewer images than splits or neighbours.
@@ -114,7 +114,7 @@ def compute(metrics: Sequence[str], real: Collected | None, fake: Collected, *,
 
 
 def _there(value: T | None) -> T:
-    """What `check_metrics` has made sure of."""
+    """Result of `check_metrics`."""
     assert value is not None
     return value
 

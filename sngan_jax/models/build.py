@@ -1,4 +1,4 @@
-"""From the fields of a config to a generator and a discriminator."""
+"""Builds a generator and a discriminator from the fields of a config."""
 
 from __future__ import annotations
 

@@ -28,10 +28,10 @@ _INIT = nn.initializers.normal(0.02)
 
 
 class CNNShape(NamedTuple):
-    """What differs between the standard CNN in the paper and in its published code.
+    """Differences between the standard CNN in the paper and in its published code.
 
     discriminator: width of each of its seven layers, in multiples of the base width.
-    slope: of its leaky ReLU.
+    slope: negative slope of the leaky ReLU.
     norm_units: whether the generator normalises each unit after its dense layer for itself.
     """
 
@@ -63,7 +63,7 @@ class CNNGenerator(nn.Module):
       num_classes: 0, or the number of classes that `norm` is conditional on.
       norm: called as `norm(name=…)(x, y)`; None for no normalisation.
       norm_units: normalise each unit, not each channel, after the dense layer (chainer-gan-lib).
-      dtype: of the computation; parameters are float32.
+      dtype: dtype of the computation; parameters are float32.
       on_cpu: whether convolutions take the forms that are fast on a CPU; the same function.
 
     Raises:
@@ -111,9 +111,9 @@ class CNNDiscriminator(nn.Module):
     or as `conditioning` says; 'auxiliary' returns (logits, class logits (n, classes)).
 
     Attributes:
-      widths: of the seven layers; the paper's are the default.
-      slope: of the leaky ReLU.
-      norm: of activations, on all layers but the first, as in DCGAN.
+      widths: channels of the seven layers; by default the paper's.
+      slope: negative slope of the leaky ReLU.
+      norm: activation norm, on all layers but the first, as in DCGAN.
       head_bias: whether the last dense layer has a bias.
       on_cpu: the same choice as in `CNNGenerator`; it leaves forward mode out.
 

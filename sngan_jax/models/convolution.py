@@ -34,7 +34,7 @@ def convolve(x: jax.Array, kernel: jax.Array, padding: Padding,
       x: (n, h, w, in).
       kernel: (kh, kw, in, out), in the dtype of `x`.
       padding: above and below, left and right.
-      strides: of rows and columns.
+      strides: strides along rows and columns.
 
     Returns:
       (n, h', w', out).
@@ -107,7 +107,7 @@ def phases(x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int
     the kernel; the phases are then interleaved.
 
     Args:
-      padding: of the dilated image, above and to the left.
+      padding: padding of the dilated image, above and to the left.
 
     Returns:
       (n, stride·h, stride·w, out).

@@ -69,11 +69,11 @@ class ResNetGenerator(nn.Module):
 
     Attributes:
       image_size: a multiple of 2 to the number of blocks.
-      widths: of the dense layer and of each block.
+      widths: channels after the dense layer and after each block.
       num_classes: 0, or the number of classes that `norm` is conditional on.
-      norm: of the blocks, called as `norm(name=…)(x, y)`; None for no normalisation.
+      norm: activation norm of the blocks, called as `norm(name=…)(x, y)`; None for none.
       last_norm: before the last convolution; unconditional in the official code.
-      dtype: of the computation; parameters are float32.
+      dtype: dtype of the computation; parameters are float32.
       upsampling: a key of `resample.UPSAMPLING`.
       fusion: one of `blocks.FUSIONS`; the same function with each.
       on_cpu: whether convolutions take the forms that are fast on a CPU; the same function, without
@@ -122,13 +122,13 @@ class ResNetDiscriminator(nn.Module):
     conditioning 'auxiliary' it returns (logits, class logits (n, classes)).
 
     Attributes:
-      widths: of each block.
-      downsampling: how many of the first blocks halve the size; 2 to its power divides s.
+      widths: channels after each block.
+      downsampling: number of blocks, from the first, that halve the size; 2 to its power divides s.
       num_classes: 0 for an unconditional network.
-      conditioning: of a conditional one; see `blocks.CONDITIONINGS`.
+      conditioning: how a conditional one uses the label; see `blocks.CONDITIONINGS`.
       pool: over the positions, a key of POOLS: 'sum' is the paper's, 'mean' Gulrajani et al.'s.
       head_bias: whether the last dense layer has a bias.
-      norm: of activations; None in the paper's residual networks.
+      norm: activation norm; None in the paper's residual networks.
       fusion: one of `blocks.FUSIONS`; the same function with each.
       on_cpu: whether convolutions take the forms that are fast on a CPU; the same function, without
         forward mode.

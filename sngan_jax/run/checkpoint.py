@@ -52,7 +52,7 @@ class Checkpoints(StoredCheckpoints):
 
     Args:
       workdir: an existing folder, locked.
-      keep: how many of the newest to keep.
+      keep: number of newest checkpoints to keep.
       every: also keep those whose iteration is a multiple of this; 0: none.
 
     Attributes:
@@ -217,7 +217,7 @@ class NotFiniteState(Exception):
 
 
 def _as_sentence(error: BaseException, step: Path, iteration: int) -> BaseException:
-    """What the loop raises for an error of the writing thread."""
+    """Error that the loop raises for an error of the writing thread."""
     text = getattr(error, "strerror", None) or one_line(error)
     known = next((words for words in _DISK if words in f"{text} {error}"), None)
     if isinstance(error, NotFiniteState) or not (isinstance(error, OSError) or known):
@@ -228,7 +228,7 @@ def _as_sentence(error: BaseException, step: Path, iteration: int) -> BaseExcept
 
 @contextlib.contextmanager
 def _without_orbax_tracebacks() -> Iterator[None]:
-    """Of a save that fails: the sentence says it; Orbax's threads and tasks would, at length."""
+    """Silences Orbax's threads and tasks about a save that fails: the sentence says it."""
     def unraisable(hooked: Any) -> None:
         text = str(hooked.exc_value)
         if text != "Event loop is closed" and "RESOURCE_EXHAUSTED" not in text:

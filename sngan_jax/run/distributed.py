@@ -64,8 +64,8 @@ def joined(mode: str = "auto", coordinator: str = "", num_processes: int = 0,
       mode: 'auto', join where `several` or a coordinator is given; 'yes', by the environment, as on
         a TPU VM, whose variables do not say how many there are; 'no'.
       coordinator: host:port of the first process; with the next two, instead of the environment.
-      num_processes: of the run.
-      process_id: of this one, from 0.
+      num_processes: number of processes of the run.
+      process_id: number of this process, from 0.
       timeout: seconds within which all must have started.
 
     Raises:
@@ -136,7 +136,7 @@ def agree(topic: str, facts: Mapping[str, Any]) -> None:
 
 
 def disagreements(found: list[dict[str, Any]]) -> list[str]:
-    """What differs from the first: one sentence a process. Each has `host` and `facts`."""
+    """Differences from the first: one sentence a process. Each has `host` and `facts`."""
     first, sentences = found[0], []
     for i, other in enumerate(found):
         names = sorted(name for name in first["facts"].keys() | other["facts"].keys()

@@ -34,7 +34,7 @@ def make_evaluation(config: Any, workdir: Path, generator: nn.Module,
     fewer; their features are taken here, once, before the training.
 
     Args:
-      first_iteration: of the state that the run goes on from; later records are dropped.
+      first_iteration: iteration that the run resumes from; later records are dropped.
 
     Returns:
       None where `config.evaluate_every` is 0.

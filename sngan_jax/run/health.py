@@ -1,4 +1,4 @@
-"""What the numbers of a run say of its health: NaN and infinity end it, a collapse is a warning."""
+"""Health of a run by its numbers: NaN and infinity end it, a collapse is a warning."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Watch:
                                f"{self._where(report['flags'], names)}")
 
     def _where(self, flags: np.ndarray, metrics: list[str]) -> str:
-        """Where the first values that are not finite stood."""
+        """Places of the first values that are not finite."""
         g, d = self._state.generator, self._state.discriminator
         own = {name: 0 for name in metrics if name.startswith("g_")}
         others = {name: 0 for name in metrics if name not in own and name != "learning_rate"}

@@ -1,4 +1,4 @@
-"""What shows that a checkpoint is the one that was written: hashes of its leaves and its files.
+"""Proof that a checkpoint is the one that was written: hashes of its leaves and its files.
 
 The hashes of the leaves, by path, stand in the checkpoint's `meta` item: what comes back from
 restoring is compared with them. The manifest has the size and the hash of every file of the step,

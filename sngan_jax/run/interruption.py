@@ -94,7 +94,7 @@ class Interruption:
 
     @contextlib.contextmanager
     def abandoning(self) -> Iterator[None]:
-        """In here a signal raises Stopped: the work can be left and done again."""
+        """Context in which a signal raises Stopped: its work can be left and done again."""
         self._abandoning = True
         try:
             if self.signal is not None:
@@ -104,7 +104,7 @@ class Interruption:
             self._abandoning = False
 
     def set_fallback(self, save: Callable[[], None] | None) -> None:
-        """What saves the run should the main thread not come back in time.
+        """Function that saves the run should the main thread not come back in time.
 
         None where only the main thread can: it holds the state, or is saving. Returns never while
         another thread is saving: the process ends then.

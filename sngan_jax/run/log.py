@@ -1,4 +1,4 @@
-"""What a run says of itself: metrics, TensorBoard events, sample grids and curves."""
+"""Log of a run: metrics, TensorBoard events, sample grids and curves."""
 
 from __future__ import annotations
 

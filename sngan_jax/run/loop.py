@@ -135,11 +135,11 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
 def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step: Callable,
            images: ImageSet | ImageStream, devices: list[jax.Device], checkpoints: Checkpoints,
            interruption: Interruption, rollbacks: int | None) -> bool:
-    """From the newest checkpoint to the end, or to a signal.
+    """Trains from the newest checkpoint to the end, or to a signal.
 
     Args:
       shapes: the state's, `jax.ShapeDtypeStruct`s.
-      rollbacks: how often the run has gone back because of NaN; None: as the checkpoint says.
+      rollbacks: number of returns to a checkpoint because of NaN; None: as the checkpoint says.
 
     Raises:
       Diverged: with `rollbacks` and, in words, `last_good`.

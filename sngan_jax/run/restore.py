@@ -45,7 +45,7 @@ class RestoredRun(NamedTuple):
                              self.config)
 
     def latents(self, n: int, seed: int = 0) -> jax.Array:
-        """Those that `sample` draws for its first n images: float32 (n, latent_size)."""
+        """Latents that `sample` draws for its first n images: float32 (n, latent_size)."""
         return sample_latents(example_keys(jax.random.key(seed), 0, n), self.config.latent_size,
                               self.config.latent)
 
@@ -55,7 +55,7 @@ class RestoredRun(NamedTuple):
 
 
 def saved_iterations(workdir: Path) -> list[int]:
-    """Those of a run's checkpoints, oldest first; UserError where there is none."""
+    """Iterations of a run's checkpoints, oldest first; UserError where there is none."""
     read_config(workdir)
     if saved := StoredCheckpoints(workdir).all():
         return saved

@@ -34,12 +34,12 @@ DAMAGED = "damaged"
 
 
 def identity_of(config: Any) -> dict[str, Any]:
-    """What a checkpoint must agree in with a run, whatever its arrays look like."""
+    """Facts in which a checkpoint must agree with a run, whatever its arrays look like."""
     return {name: config[name] for name in ("model", "method")}
 
 
 class Saved(NamedTuple):
-    """What a checkpoint holds; the state as numpy arrays."""
+    """Content of a checkpoint; the state as numpy arrays."""
 
     iteration: int
     state: TrainState
@@ -61,7 +61,7 @@ class StoredCheckpoints:
                       and path.is_dir())
 
     def meta(self, iteration: int) -> dict[str, Any]:
-        """What was saved beside the state; the files of the step are verified.
+        """Meta that was saved beside the state; the files of the step are verified.
 
         Raises:
           DamagedError: they are not what was written.

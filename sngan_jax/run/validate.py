@@ -56,7 +56,7 @@ def validate(config: Any, device_count: int) -> None:
 
 
 def in_words(field: Field) -> str:
-    """What a field may be."""
+    """Rule for the values of a field."""
     words = field.rule.words
     return words if isinstance(words, str) else words()
 

@@ -23,14 +23,14 @@ def named_leaves(tree: Any) -> dict[str, Any]:
 
 
 def state_checks(g: Any, d: Any) -> Checks:
-    """What is checked of the two players before an iteration."""
+    """Checks of the two players before an iteration."""
     return {"parameter generator": g.params, "batch statistic generator": g.batch_stats,
             "parameter discriminator": d.params, "spectral vector discriminator": d.spectral,
             "batch statistic discriminator": d.batch_stats}
 
 
 def update_checks(player: str, metrics: dict[str, Any], gradients: Any) -> Checks:
-    """What is checked in an update of 'generator' or 'discriminator', cause before effect.
+    """Checks of an update of 'generator' or 'discriminator', cause before effect.
 
     gradients: their sums of squares (`sums_of_squares`) are finite where they are.
     """

@@ -40,7 +40,7 @@ def mean_over_devices(metrics: Any, gradients: Any, collections: tuple[Collectio
 
 
 def all_devices() -> list[jax.Device]:
-    """Those of all processes, each process's together, so that it needs one part of a batch."""
+    """Devices of all processes, each process's together, so that it needs one part of a batch."""
     return sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
 
 

@@ -1,4 +1,4 @@
-"""What a generator is given: latents drawn at random, and walks between latents and classes."""
+"""Inputs of a generator: latents drawn at random, and walks between latents and classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an iteration is made of: `Recipe`, static in its compilation, and `Inputs`, its arrays."""
+"""Arguments of an iteration: `Recipe`, static in its compilation, and `Inputs`, its arrays."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Inputs(NamedTuple):
 
 
 class Now(NamedTuple):
-    """What the updates of one iteration share: computed once, outside the loop over them.
+    """Values that the updates of one iteration share: computed once, outside the loop over them.
 
     number: int32 scalar, the iterations that are done.
     learning_rate: Adam's α in this iteration.

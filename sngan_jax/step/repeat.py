@@ -1,4 +1,4 @@
-"""How a compiled program repeats a function: written out, or as a loop."""
+"""Repetition of a function in a compiled program: written out, or as a loop."""
 
 from __future__ import annotations
 

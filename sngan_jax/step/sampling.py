@@ -37,14 +37,14 @@ class NotFiniteError(UserError):
 
 def sample_images(generator: nn.Module, state: GeneratorState, key: jax.Array, labels: np.ndarray,
                   config: Any, **options: Any) -> np.ndarray:
-    """As many images as labels: uint8 (n, h, w, c); arguments as of `sample_batches`."""
+    """One image a label: uint8 (n, h, w, c); arguments as for `sample_batches`."""
     return np.concatenate(list(sample_batches(generator, state, key, labels, config, **options)))
 
 
 def sample_batches(generator: nn.Module, state: GeneratorState, key: jax.Array,
                    labels: np.ndarray, config: Any, *, batch_size: int = 256,
                    ema: bool | None = None, bn_mode: str | None = None) -> Iterator[np.ndarray]:
-    """As many images as labels, made batch by batch on all devices: uint8 (n, h, w, c).
+    """One image a label, made batch by batch on all devices: uint8 (n, h, w, c).
 
     Image i is a function of (key, i, labels[i]) alone, except with the statistics of the batch,
     where it is one of its batch's other images too. Several processes share the work, so all must
@@ -53,7 +53,7 @@ def sample_batches(generator: nn.Module, state: GeneratorState, key: jax.Array,
     Args:
       generator: one that is not tied to the axis of a pmap (`setup.recipe_of` without devices).
       state: not replicated, or replicated.
-      key: of the latents.
+      key: PRNG key for the latents.
       labels: int (n,), ignored by an unconditional generator.
       config: fields `latent_size`, `latent`, `bn_evaluation` (one of BN_MODES) and `bn_decay`.
       batch_size: images made at a time; the last batch is padded and cut.

@@ -1,4 +1,4 @@
-"""From a config to the recipe and the inputs of its iterations."""
+"""Builds the recipe and the inputs of a config's iterations."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def recipe_of(config: Any, channels: int, num_classes: int,
     """The networks, losses and schedule of a config.
 
     Args:
-      channels: of the images.
-      num_classes: of the data; used where `config.conditional`.
-      devices: of the pmap that is to share the batches; None for networks outside pmap, as for
+      channels: number of channels of the images.
+      num_classes: number of classes of the data; used where `config.conditional`.
+      devices: devices of the pmap that shares the batches; None for networks outside pmap, as for
         samples.
     """
     generator, discriminator = build_models(
@@ -62,7 +62,7 @@ def normalized_weights(recipe: Recipe) -> Specs | None:
 
 def inputs_of(config: Any, key: jax.Array, images: Any = None, labels: Any = None,
               position: Any = 0) -> Inputs:
-    """What the iterations of a config are called with besides the state.
+    """Arguments of a config's iterations besides the state.
 
     Args:
       key: typed PRNG key, a scalar.

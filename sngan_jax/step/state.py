@@ -25,12 +25,12 @@ class _Player(struct.PyTreeNode):
 
     @property
     def collections(self) -> dict[str, Any]:
-        """What a forward pass in training mode updates."""
+        """Collections that a forward pass in training mode updates."""
         return {"spectral": self.spectral, "batch_stats": self.batch_stats}
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What `apply` takes."""
+        """Variables for `apply`."""
         return {"params": self.params, **self.collections}
 
 

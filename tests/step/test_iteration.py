@@ -267,7 +267,7 @@ def test_together_is_apart_for_a_discriminator_without_batch_statistics(conditio
 
 
 def test_an_auxiliary_classifier_is_trained_on_the_real_classes_alone():
-    recipe, state, inputs = _setup(True, "auxiliary", axis=None, class_weights=(0.7, 0.1))
+    recipe, state, _ = _setup(True, "auxiliary", axis=None, class_weights=(0.7, 0.1))
     d, keys = state.discriminator, jax.random.split(jax.random.key(1), 2 * BATCH)
     x = jax.random.normal(keys[0], (2, BATCH, 4, 4, 1))
     real, fake = (Batch(x[i], jnp.arange(BATCH) % CLASSES) for i in (0, 1))
