@@ -6,11 +6,14 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.configs.paper import SETTINGS
-from experiments.paper import imagenet, lucic2018
-from experiments.reports.chosen import hindsight_table
-from experiments.reports.extra import EXTRA
-from experiments.reports.parts import (
+from sngan_jax.metrics.scores import LESS_IS_BETTER
+
+from ..configs.paper import SETTINGS
+from ..paper import imagenet, lucic2018
+from ..sweeps.tables import OWN, name_of
+from .chosen import hindsight_table
+from .extra import EXTRA
+from .parts import (
     NOT_RUN,
     NOTHING,
     Entry,
@@ -20,7 +23,7 @@ from experiments.reports.parts import (
     number,
     values_of,
 )
-from experiments.reports.published import (
+from .published import (
     DATA,
     PUBLISHED,
     Place,
@@ -32,7 +35,7 @@ from experiments.reports.published import (
     settings_table,
     unrun_table,
 )
-from experiments.reports.runs import (
+from .runs import (
     BESIDE,
     FINISHED,
     METRICS,
@@ -49,8 +52,6 @@ from experiments.reports.runs import (
     protocols,
     value_of,
 )
-from experiments.sweeps.tables import OWN, name_of
-from sngan_jax.metrics.scores import LESS_IS_BETTER
 
 _WHAT = {
     "2": "unsupervised generation by every method in every setting of Table 1",
