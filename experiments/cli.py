@@ -116,10 +116,7 @@ def parse(arguments: Callable[[Any], None], about: str, name: str, argv: Sequenc
     words = [_dashed(word) for word in words]
     if {"-h", "--help"} & {*words}:
         if takes_config:
-            from .fields import fields_help
-
-            given = [word.partition("=")[2] for word in words if word.startswith("--config=")]
-            parser.epilog = fields_help(given[-1] if given else "")
+            parser.epilog = _fields_help(words)
         parser.print_help()
         return None
     options, rest = parser.parse_known_args(words)
@@ -280,11 +277,23 @@ def _unknown(word: str, flags: Collection[str], takes_config: bool) -> str:
     if takes_config:
         from .fields import likely_field
 
-        if field := likely_field(name.lstrip("-").replace("-", "_")):
+        if field := likely_field(name.lstrip("-").replace("-", "_"), 0.8):
             return f"{name} is no flag: --config.{field}=VALUE changes the field of the config"
     near = difflib.get_close_matches(long, flags, 1)
     return f"{name} is no flag of this program" + (
         f", did you mean {near[0]}?" if near else ": --help tells which there are")
+
+
+def _fields_help(words: Sequence[str]) -> str:
+    """The fields, with the values of the last --config= among the words, or the paper's."""
+    from sngan_jax.run.config import defaults
+
+    from .fields import fields_help
+    from .read_config import load_config
+
+    given = [word.partition("=")[2] for word in words if word.startswith("--config=")]
+    return (fields_help(load_config(given[-1]), f"--config={given[-1]}") if given else
+            fields_help(defaults(), "the paper's standard CNN"))
 
 
 # What belongs to every program.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from typing import Any
 
 from sngan_jax.base.errors import UserError
-from sngan_jax.run.config import FIELDS, SECTIONS, defaults
+from sngan_jax.run.config import FIELDS, SECTIONS
 from sngan_jax.run.validate import in_words
 
 # What the fields are called elsewhere.
@@ -25,13 +26,16 @@ SYNONYMS = {
     "b1": "beta1", "b2": "beta2"}
 
 
-def likely_field(name: str) -> str | None:
-    """The field that a name, which is no flag, stands for; None where it stands for none."""
+def likely_field(name: str, cutoff: float = 0.6) -> str | None:
+    """The field that a name stands for; None where it stands for none.
+
+    cutoff: how like it must be, from 0 to 1.
+    """
     if name in FIELDS:
         return name
     if known := SYNONYMS.get(name.lower()):
         return known
-    near = difflib.get_close_matches(name.lower(), FIELDS, 1, cutoff=0.8)
+    near = difflib.get_close_matches(name.lower(), FIELDS, 1, cutoff)
     return near[0] if near else None
 
 
@@ -74,20 +78,9 @@ def no_field(name: str, value: str) -> str:
             "docs/configs.md")
 
 
-def fields_help(text: str = "") -> str:
-    """A line a field: name, value, meaning.
-
-    Args:
-      text: of a --config, whose values are shown; those of the paper's standard CNN where empty.
-
-    Raises:
-      UserError: there is no such config.
-    """
-    from .read_config import load_config
-
-    values = load_config(text) if text else defaults()
-    lines = ["fields of a config (--config.FIELD=VALUE), with the values of "
-             + (f"--config={text}:" if text else "the paper's standard CNN:")]
+def fields_help(values: Mapping[str, Any], whose: str) -> str:
+    """A line a field: name, value, meaning."""
+    lines = [f"fields of a config (--config.FIELD=VALUE), with the values of {whose}:"]
     for section, fields in SECTIONS.items():
         lines += ["", f"  {section}"]
         for name, field in fields.items():

@@ -45,7 +45,7 @@ def main(options: argparse.Namespace) -> None:
                 options.command)
 
 
-def make_report(folders: Sequence[Path], out: Path, command: str) -> None:
+def make_report(folders: Sequence[Path], out: Path, command: str = "") -> None:
     """Writes the report of these folders, and says what it has.
 
     Raises:
@@ -66,7 +66,7 @@ def make_report(folders: Sequence[Path], out: Path, command: str) -> None:
                  f"{len(found.runs)} runs, {finished} of them finished and scored. Numbers are of "
                  "last checkpoints; what was chosen in hindsight stands apart.",
                  f"Made {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC by commit "
-                 f"{source or 'unknown'}, by the command: {command}")
+                 f"{source or 'unknown'}" + (f", by the command: {command}" if command else ""))
         write_report(Report("Spectral normalisation for GANs: tables and figures", about, found,
                             tuple(tables), figures), out)
     absent = sum(isinstance(figure, Missing) for figure in figures)

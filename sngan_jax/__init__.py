@@ -6,7 +6,6 @@ Layers and what belongs to them are here; models, losses, data and training are 
 JAX and Flax are imported when a name is first used, so that a command line is answered at once.
 """
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -43,9 +42,10 @@ __all__ = ["SNConv", "SNConvLocal", "SNConvTranspose", "SNDense", "SNDenseGenera
 def __getattr__(name: str) -> Any:
     """A name of `__all__`, from its module."""
     if name not in __all__:
-        raise AttributeError(f"module 'sngan_jax' has no attribute {name!r}")
-    module = "layers" if name.startswith("SN") or name == "normalized" else "network"
-    return getattr(importlib.import_module(f"sngan_jax.{module}"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from sngan_jax import layers, network
+
+    return getattr(layers if hasattr(layers, name) else network, name)
 
 
 def __dir__() -> list[str]:

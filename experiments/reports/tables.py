@@ -103,8 +103,8 @@ def _lucic(sources: Sequence[Source]) -> Table:
         lines.append((Entry(row.label), Entry(NOTHING, "none"), published(row, column)))
         records.append({"table": key, "method": row.label, "metric": "FID",
                         "paper_value": row.values[column].mean})
-    how = ("python -m experiments.evaluate --workdir=RUN --num_fake=10000 --num_real=10000 "
-           "--against_split=test --metrics=fid")
+    how = ("python -m experiments.evaluate --workdir=RUN --num-fake=10000 --num-real=10000 "
+           "--against-split=test --metrics=fid")
     return Table(key, "FID of Fashion-MNIST, beside Lucic et al. 2018",
                  "Ours: runs on data with “fashion” in the name, scored with 10,000 generated "
                  f"images against the 10,000 of the test set, which is done by: {how}; images are "
