@@ -29,18 +29,21 @@ MODULE = re.compile(rf"\b(?:{'|'.join(PACKAGES)})(?:(?:\.\w+)+\.?|\.$)")
 OF_ALL = ("setup.cfg", "pyproject.toml", ".ci/", "tests/conftest.py", "tests/__init__.py")
 
 
-def names(source: str, *, whole: bool) -> tuple[set[str], set[str]]:
+def names(source: str, *, whole: bool, package: str = "") -> tuple[set[str], set[str]]:
     """(dotted names that a Python text imports or writes in strings, paths in its strings).
 
     whole: count only strings that are a name and nothing else, as messages name programs too.
+    package: that relative imports begin at.
     """
     dotted, paths, inside = set(), set(), set()
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             dotted |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            dotted |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[:package.count(".") + 2 - node.level] if node.level else []
+            module = ".".join([*above, *filter(None, [node.module])])
+            dotted |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and node not in inside:
             parts = []
             while isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
@@ -91,7 +94,8 @@ class Tree:
 
     def _direct(self, path: str) -> set[str]:
         text = self.files[path] or ""
-        dotted, paths = names(text, whole=not path.startswith(("tests/", "docs/")))
+        dotted, paths = names(text, whole=not path.startswith(("tests/", "docs/")),
+                              package=str(Path(path).parent).replace("/", "."))
         found = {"tests/conftest.py"} if "finished_run" in text else set()
         for name in dotted:
             if name.endswith("."):  # f"experiments.{name}"

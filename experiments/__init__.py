@@ -1,5 +1,5 @@
 """Programs. `experiments.accelerators` says what happens here."""
 
-from experiments import accelerators
+from . import accelerators
 
 accelerators.hide()

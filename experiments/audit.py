@@ -6,13 +6,12 @@ Writes `audit.json`, `audit.md` and `spectra.png` into the workdir, or another f
 the table. docs/audit.md says what each number is.
 """
 
+import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
-from absl import flags
 
-from experiments import cli
-from experiments.reports.audit import as_markdown, save_spectra
 from sngan_jax.analysis.audit import audit
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.files import write_errors, write_text
@@ -23,37 +22,40 @@ from sngan_jax.run.restore import RestoredRun, restore_run
 from sngan_jax.run.workdir import environment, make_workdir, write_json
 from sngan_jax.step.sampling import even_labels
 
-WORKDIR = flags.DEFINE_string("workdir", None, "The folder of a run of experiments.train.")
-CHECKPOINT = flags.DEFINE_integer("checkpoint", None, "An iteration; the newest one otherwise.")
-NUM = flags.DEFINE_integer("num", 256, "How many real images, and how many samples.")
-ASCENT_STEPS = flags.DEFINE_integer("ascent_steps", 100, "Of gradient ascent on the gradient's "
-                                    "norm; 0: none.")
-SEED = flags.DEFINE_integer("seed", 0, "Of the choice of images, the latents, the points between.")
-OUT = flags.DEFINE_string("out", None, "A folder for the files; otherwise the workdir.")
+from . import cli
+from .reports.audit import as_markdown, save_spectra
 
 
-def main() -> None:
+def arguments(parser: cli.Parser) -> None:
+    """The flags of `audit`."""
+    parser.add_argument("--workdir", required=True, metavar="FOLDER", help="the folder of a run")
+    parser.add_argument("--checkpoint", type=cli.whole(0), metavar="ITERATION",
+                        help="the newest one otherwise")
+    parser.add_argument("--num", type=cli.whole(2), default=256, metavar="N", help="how many real "
+                        "images, and how many samples: pairs of images need two (default: 256)")
+    parser.add_argument("--ascent-steps", type=cli.whole(0), default=100, metavar="N",
+                        help="of gradient ascent on the gradient's norm; 0: none (default: 100)")
+    parser.add_argument("--seed", type=cli.whole(0), default=0, help="of the choice of images, the "
+                        "latents, the points between (default: 0)")
+    parser.add_argument("--out", metavar="FOLDER", help="of the files; otherwise the workdir")
+
+
+def main(options: argparse.Namespace) -> None:
     """Restores the run, measures, writes, prints."""
-    if NUM.value < 2:
-        raise UserError(f"--num is {NUM.value}: pairs of images need at least 2")
-    if ASCENT_STEPS.value < 0:
-        raise UserError(f"--ascent_steps is {ASCENT_STEPS.value}: it must be 0 or more")
-    if SEED.value < 0:
-        raise UserError(f"--seed is {SEED.value}: it must be 0 or more")
-    workdir = Path(WORKDIR.value)
-    run = restore_run(workdir, CHECKPOINT.value)
-    out = make_workdir(OUT.value) if OUT.value else workdir
-    real, labels = real_images(run)
+    workdir = Path(options.workdir)
+    run = restore_run(workdir, options.checkpoint)
+    out = make_workdir(options.out) if options.out else workdir
+    real, labels = real_images(run, options.num, options.seed)
     y = even_labels(len(real), run.num_classes)
-    samples = np.asarray(scale(run.sample(y, SEED.value)))
+    samples = np.asarray(scale(run.sample(y, options.seed)))
 
     # In float32, whatever the run computed in: in bfloat16 D is a staircase without gradients.
     config = run.config.copy_and_resolve_references()
     config.dtype = "float32"
     _, discriminator = build_models(config, channels=run.channels, num_classes=run.num_classes)
     record = audit(discriminator, run.state.discriminator.variables, (real, labels),
-                   (samples, y if run.num_classes else None), ascent_steps=ASCENT_STEPS.value,
-                   seed=SEED.value)
+                   (samples, y if run.num_classes else None), ascent_steps=options.ascent_steps,
+                   seed=options.seed)
     about = environment()
     record = {"iteration": run.iteration, **record, "method": config.method,
               "model": config.model, "dataset": config.dataset,
@@ -69,22 +71,22 @@ def main() -> None:
     print(f"written: {out}/audit.json, audit.md, spectra.png")
 
 
-def real_images(run: RestoredRun) -> tuple[np.ndarray, np.ndarray | None]:
-    """--num of the run's images in [-1, 1], and their labels if its D takes them."""
+def real_images(run: RestoredRun, num: int, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """So many of the run's images in [-1, 1], and their labels if its D takes them."""
     config = run.config
     images = open_images(config.dataset, split=config.split, image_size=config.image_size,
                          channels=run.channels, data_dir=config.data_dir or None)
-    if len(images) < NUM.value:
-        raise UserError(f"--num is {NUM.value}, and {config.dataset}, split {config.split!r}, has "
+    if len(images) < num:
+        raise UserError(f"--num is {num}, and {config.dataset}, split {config.split!r}, has "
                         f"{len(images):,} images: take fewer")
     if run.num_classes > images.num_classes:
         raise UserError(f"the run has {run.num_classes} classes, and {config.dataset} now has "
                         f"{images.num_classes}: these are not its data")
     labels: list[np.ndarray] = []
-    batches = list(pixels(images, chosen_rows(len(images), NUM.value, SEED.value), labels))
+    batches = list(pixels(images, chosen_rows(len(images), num, seed), labels))
     y = np.concatenate(labels).astype(np.int32) if run.num_classes else None
     return np.asarray(scale(np.concatenate(batches))), y
 
 
 if __name__ == "__main__":
-    cli.run(main, required=("workdir",))
+    sys.exit(cli.run(main, arguments, __doc__, "audit"))

@@ -7,28 +7,34 @@ class is drawn; the Fréchet distance in the raw 8x8 pixels is given over that b
 halves of the real digits; a conditional model's samples are compared with the class asked for.
 """
 
+import argparse
 import json
+import sys
 from pathlib import Path
 
-from absl import flags
-
-from experiments import cli
-from experiments.digit_grades import Grader
 from sngan_jax.base.errors import UserError
 from sngan_jax.run.restore import restore_run
 
-WORKDIR = flags.DEFINE_string("workdir", None, "The folder of a run on the digits.")
-NUM = flags.DEFINE_integer("num", 1000, "How many samples.", lower_bound=10)
-SEED = flags.DEFINE_integer("seed", 0, "Of the latents.")
+from . import cli
+from .digit_grades import Grader
 
 
-def main() -> None:
+def arguments(parser: cli.Parser) -> None:
+    """The flags of `check-digits`."""
+    parser.add_argument("--workdir", required=True, metavar="FOLDER",
+                        help="the folder of a run on the digits")
+    parser.add_argument("--num", type=cli.whole(10), default=1000, metavar="N",
+                        help="how many samples (default: 1000)")
+    parser.add_argument("--seed", type=cli.whole(0), default=0, help="of the latents (default: 0)")
+
+
+def main(options: argparse.Namespace) -> None:
     """Samples, classifies, compares; prints sentences and one JSON line."""
-    run = restore_run(Path(WORKDIR.value))
+    run = restore_run(Path(options.workdir))
     if run.config.dataset != "digits":
-        raise UserError(f"{WORKDIR.value} was trained on {run.config.dataset!r}, and these figures "
-                        "are about digits")
-    result = Grader().grade(run, NUM.value, SEED.value)
+        raise UserError(f"{options.workdir} was trained on {run.config.dataset!r}, and these "
+                        "figures are about digits")
+    result = Grader().grade(run, options.num, options.seed)
     print(f"classifier: {result['classifier_accuracy']:.1%} of held-out real digits right")
     print("share of each class: " + ", ".join(
         f"{i}: {share:.1%}" for i, share in enumerate(result["class_share"])))
@@ -40,4 +46,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, required=("workdir",))
+    sys.exit(cli.run(main, arguments, __doc__, "check-digits"))

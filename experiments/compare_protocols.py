@@ -10,13 +10,12 @@ off goes on; --rows chooses some of them.
 
 from __future__ import annotations
 
+import argparse
 import json
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from absl import flags
-
-from experiments import cli
 from sngan_jax.base.cache import cache_folder
 from sngan_jax.base.errors import UserError
 from sngan_jax.metrics.choice import make_extractor
@@ -24,6 +23,8 @@ from sngan_jax.metrics.evaluate import append_record, of_images, of_samples, ope
 from sngan_jax.metrics.protocol import protocol_of
 from sngan_jax.metrics.scores import METRICS
 from sngan_jax.run.restore import restore_run
+
+from . import cli
 
 
 class Row(NamedTuple):
@@ -44,35 +45,40 @@ ROWS = (Row("the paper's, with EMA"), Row("without EMA", ema=False),
         Row("all training images", split="train", num_real=0),
         Row("all training images, 50,000 generated", split="train", num_real=0, num_fake=50_000))
 
-WORKDIR = flags.DEFINE_string("workdir", None, "The folder of a run.")
-EXTRACTOR = flags.DEFINE_enum("extractor", "inception", list(METRICS), "What sees the images.")
-CHOSEN = flags.DEFINE_list("rows", [str(i) for i in range(1, 1 + len(ROWS))], "Which, from 1 on.")
-SCORES = flags.DEFINE_string("scores", None, "The file of the records; otherwise protocols.jsonl "
-                             "in the workdir.")
+
+def arguments(parser: cli.Parser) -> None:
+    """The flags of `compare-protocols`."""
+    parser.add_argument("--workdir", required=True, metavar="FOLDER", help="the folder of a run")
+    parser.add_argument("--extractor", type=cli.one_of(METRICS), default="inception",
+                        metavar="|".join(METRICS), help="what sees the images")
+    parser.add_argument("--rows", type=cli.names, metavar="I,J", help="which, from 1 on; "
+                        "otherwise all", default=[str(i) for i in range(1, 1 + len(ROWS))])
+    parser.add_argument("--scores", metavar="FILE", help="of the records; otherwise "
+                        "protocols.jsonl in the workdir")
 
 
-def main() -> None:
+def main(options: argparse.Namespace) -> None:
     """Prints a Markdown table, a line a protocol."""
-    for text in CHOSEN.value:
+    for text in options.rows:
         if not text.isdigit() or not 1 <= int(text) <= len(ROWS):
             raise UserError(f"--rows names {text!r}: there are 1 to {len(ROWS)}")
-    run = restore_run(Path(WORKDIR.value))
+    run = restore_run(Path(options.workdir))
     state = run.state.generator
     if state.ema_params is None:
-        raise UserError(f"{WORKDIR.value} kept no moving average of its generator: train one with "
-                        "--config.ema_decay=0.99, say")
+        raise UserError(f"{options.workdir} kept no moving average of its generator: train one "
+                        "with --config.ema_decay=0.99, say")
     config = run.config
     data = {"image_size": config.image_size, "channels": run.channels,
             "data_dir": config.data_dir or None}
     sets = {split: open_images(config.dataset, split=split, **data) for split in ("test", "train")}
-    extractor = make_extractor(EXTRACTOR.value, sets["train"])
+    extractor = make_extractor(options.extractor, sets["train"])
     metric = {"inception": "fid", "classifier": "fcd"}[extractor.family]
-    file = Path(SCORES.value or Path(WORKDIR.value) / "protocols.jsonl")
+    file = Path(options.scores or Path(options.workdir) / "protocols.jsonl")
     done = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     known = {(r["row"], r["checksum"], r["fake"]["iteration"]): r for r in done}
     print(f"| protocol | real | generated | EMA | batch norm | {metric.upper()} |\n"
           "|---|---|---|---|---|---|")
-    for row in (ROWS[int(text) - 1] for text in CHOSEN.value):
+    for row in (ROWS[int(text) - 1] for text in options.rows):
         record = known.get((row.name, extractor.checksum, run.iteration))
         if record is None:
             protocol = protocol_of("free", row.num_real, row.num_fake)
@@ -89,4 +95,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, required=("workdir",))
+    sys.exit(cli.run(main, arguments, __doc__, "compare-protocols"))

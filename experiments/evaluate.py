@@ -1,9 +1,9 @@
 """Scores of a run's samples, or of any images, each with the protocol that made it.
 
     python -m experiments.evaluate --workdir=runs/cnn --protocol=paper --metrics=fid,kid
-    python -m experiments.evaluate --workdir=runs/digits --extractor=classifier --num_fake=5000
+    python -m experiments.evaluate --workdir=runs/digits --extractor=classifier --num-fake=5000
     python -m experiments.evaluate --images=samples.npz --against=my/images --metrics=fid,prdc
-    python -m experiments.evaluate --images=tfds:cifar10 --save_statistics=cifar10.npz
+    python -m experiments.evaluate --images=tfds:cifar10 --save-statistics=cifar10.npz
 
 Images are a folder, an .npz, a data set (`digits`, `tfds:…`, `idx:…`), or, for FID, a statistics
 file with `mu` and `sigma`. Prints a table and appends a record a checkpoint to scores.jsonl (in the
@@ -13,14 +13,12 @@ workdir; of images, in the current folder). Inception's weights are got once by
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import time
 from pathlib import Path
 
-from absl import flags
-
-from experiments import cli
 from sngan_jax.base.cache import cache_folder
 from sngan_jax.base.errors import UserError
 from sngan_jax.metrics.choice import make_extractor
@@ -52,97 +50,113 @@ from sngan_jax.run.restore import RestoredRun, at_iteration, restore_run, saved_
 from sngan_jax.run.validate import names_of
 from sngan_jax.step.sampling import BN_MODES
 
-WORKDIR = flags.DEFINE_string("workdir", None, "The folder of a run, whose samples are scored.")
-CHECKPOINT = flags.DEFINE_string("checkpoint", "last", "last, best (by the first metric), each, or "
-                                 "an iteration.")
-IMAGES = flags.DEFINE_string("images", None, "Images to score, in place of a run's samples.")
-AGAINST = flags.DEFINE_string("against", None, "What they are compared with; of a run, its data.")
-IMAGES_SPLIT = flags.DEFINE_string("images_split", "train", "Of --images, as train[:5000].")
-AGAINST_SPLIT = flags.DEFINE_string("against_split", None, "Of the real images; otherwise the "
-                                    "protocol's.")
-PROTOCOL = flags.DEFINE_string("protocol", FREE, "paper (10,000 real, 5,000 generated; IS of 10 x "
-                               "5,000), 50k, or free: the numbers below.")
-NUM_REAL = flags.DEFINE_integer("num_real", None, "Free protocol: real images; 0 is all.")
-NUM_FAKE = flags.DEFINE_integer("num_fake", None, "Free protocol: generated images (of a run 5,000 "
-                                "unless given) or those of --images; 0 is all.")
-SPLITS = flags.DEFINE_integer("splits", None, "Free protocol: parts of the Inception Score.")
-METRIC = flags.DEFINE_string("metrics", None, "With commas: " + "; ".join(
-    f"{kind}: {','.join(names)}" for kind, names in METRICS.items()))
-EXTRACTOR = flags.DEFINE_enum("extractor", "inception", list(METRICS), "What sees the images.")
-CLASSES = flags.DEFINE_string("classifier_data", None, "The labelled set that the classifier is "
-                              "trained on; otherwise the run's, or --against.")
-RESIZE = flags.DEFINE_enum("resize", "tf1", list(RESIZES), "How Inception's input is enlarged.")
-BN_MODE = flags.DEFINE_enum("bn_mode", None, list(BN_MODES), "Batch norm's statistics in the "
-                            "generator; otherwise the config's.")
-EMA = flags.DEFINE_enum("ema", "auto", ["auto", "yes", "no"], "Score the generator's moving "
-                        "average; auto: where the run has one.")
-SEED = flags.DEFINE_integer("seed", 0, "Of the latents, of the choice of images, of KID.")
-IMAGE_SIZE = flags.DEFINE_integer("image_size", None, "Crop and resize images to this side; "
-                                  "otherwise as they are, or as the run's.")
-DATA_DIR = flags.DEFINE_string("data_dir", None, "Of prepared TFDS data sets.")
-BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Images at a time on each device.")
-OUT = flags.DEFINE_string("scores", None, "The file that records are appended to.")
-STATISTICS = flags.DEFINE_string("save_statistics", None, "Write mean and covariance of the real "
-                                 "images (or of --images alone) to this .npz.")
+from . import cli
+
+
+def arguments(parser: cli.Parser) -> None:
+    """The flags of `evaluate`."""
+    parser.add_argument("--workdir", metavar="FOLDER", help="of a run, whose samples are scored")
+    parser.add_argument("--checkpoint", default="last", metavar="WHICH", help="last, best (by the "
+                        "first metric), each, or an iteration (default: last)")
+    parser.add_argument("--images", help="to score, in place of a run's samples")
+    parser.add_argument("--against", metavar="IMAGES",
+                        help="what they are compared with; of a run, its data")
+    parser.add_argument("--images-split", default="train", metavar="SPLIT",
+                        help="of --images, as train[:5000] (default: train)")
+    parser.add_argument("--against-split", metavar="SPLIT",
+                        help="of the real images; otherwise the protocol's")
+    parser.add_argument("--protocol", default=FREE, help="paper (10,000 real, 5,000 generated; IS "
+                        "of 10 x 5,000), 50k, or free: the numbers below (default: free)")
+    parser.add_argument("--num-real", type=cli.whole(), metavar="N",
+                        help="free protocol: real images; 0 is all")
+    parser.add_argument("--num-fake", type=cli.whole(), metavar="N", help="free protocol: "
+                        "generated images (of a run 5,000 unless given) or those of --images; "
+                        "0 is all")
+    parser.add_argument("--splits", type=cli.whole(), metavar="N",
+                        help="free protocol: parts of the Inception Score")
+    parser.add_argument("--metrics", type=names_of, metavar="NAME,NAME", help="; ".join(
+        f"of {kind}: {','.join(there)}" for kind, there in METRICS.items()))
+    parser.add_argument("--extractor", type=cli.one_of(METRICS), default="inception",
+                        metavar="|".join(METRICS), help="what sees the images")
+    parser.add_argument("--classifier-data", metavar="IMAGES", help="the labelled set that the "
+                        "classifier is trained on; otherwise the run's, or --against")
+    parser.add_argument("--resize", type=cli.one_of(RESIZES), default="tf1",
+                        metavar="|".join(RESIZES), help="how Inception's input is enlarged")
+    parser.add_argument("--bn-mode", type=cli.one_of(BN_MODES), metavar="|".join(BN_MODES),
+                        help="batch norm's statistics in the generator; otherwise the config's")
+    parser.add_argument("--ema", type=cli.one_of(("auto", "yes", "no")), default="auto",
+                        metavar="auto|yes|no",
+                        help="score the generator's moving average; auto: where the run has one")
+    parser.add_argument("--seed", type=cli.whole(0), default=0,
+                        help="of the latents, of the choice of images, of KID (default: 0)")
+    parser.add_argument("--image-size", type=cli.whole(1), metavar="N", help="crop and resize "
+                        "images to this side; otherwise as they are, or as the run's")
+    parser.add_argument("--data-dir", metavar="FOLDER", help="of prepared TFDS data sets")
+    parser.add_argument("--batch-size", type=cli.whole(1), metavar="N",
+                        help="images at a time on each device")
+    parser.add_argument("--scores", metavar="FILE", help="that records are appended to")
+    parser.add_argument("--save-statistics", metavar="FILE.npz", help="write mean and covariance "
+                        "of the real images (or of --images alone)")
+
+
 _DEFAULT = {"inception": "fid", "classifier": "fcd,cs,classes"}
 
 
-def main() -> None:
+def main(options: argparse.Namespace) -> None:
     """Checks every flag, then scores, prints and records."""
-    metrics = names_of(METRIC.value or _DEFAULT[EXTRACTOR.value])
-    check_names(metrics, EXTRACTOR.value)
-    protocol = protocol_of(PROTOCOL.value, NUM_REAL.value, NUM_FAKE.value, SPLITS.value,
-                           default_fake=5000 if WORKDIR.value else 0)
-    if bool(WORKDIR.value) == bool(IMAGES.value):
+    metrics = options.metrics or names_of(_DEFAULT[options.extractor])
+    check_names(metrics, options.extractor)
+    protocol = protocol_of(options.protocol, options.num_real, options.num_fake, options.splits,
+                           default_fake=5000 if options.workdir else 0)
+    if bool(options.workdir) == bool(options.images):
         raise UserError("give either --workdir of a run or --images, and not both")
-    for flag in (BATCH_SIZE, IMAGE_SIZE):
-        if flag.value is not None and flag.value < 1:
-            raise UserError(f"--{flag.name} is {flag.value}: it must be at least 1")
-    if STATISTICS.value and not STATISTICS.value.endswith(".npz"):
-        raise UserError(f"--save_statistics={STATISTICS.value}: the file's name must end in .npz")
-    if WORKDIR.value:
-        of_run(Path(WORKDIR.value), metrics, protocol)
+    if options.save_statistics and not options.save_statistics.endswith(".npz"):
+        raise UserError(f"--save-statistics={options.save_statistics}: the file's name must end in "
+                        ".npz")
+    if options.workdir:
+        of_run(Path(options.workdir), metrics, protocol, options)
     else:
-        of_two(metrics, protocol)
+        of_two(metrics, protocol, options)
 
 
-def of_run(workdir: Path, metrics: list[str], protocol: Protocol) -> None:
+def of_run(workdir: Path, metrics: list[str], protocol: Protocol, options: argparse.Namespace
+           ) -> None:
     """Scores one checkpoint or several of a run."""
-    iterations, compared = chosen(workdir, metrics)
+    iterations, compared = chosen(workdir, options.checkpoint, metrics)
     run = restore_run(workdir, iterations[0])
-    if EMA.value == "yes" and run.state.generator.ema_params is None:
+    if options.ema == "yes" and run.state.generator.ema_params is None:
         raise UserError(f"--ema=yes, but {workdir} kept no moving average of its generator "
                         "(config.ema_decay is 0): leave the flag out")
     config = run.config
-    data = {"image_size": IMAGE_SIZE.value or config.image_size, "channels": run.channels,
-            "data_dir": DATA_DIR.value or config.data_dir or None}
-    labelled = (CLASSES.value or config.dataset, config.split) if (
-        EXTRACTOR.value == "classifier") else None
-    extractor = extractor_of(labelled, data)
+    data = {"image_size": options.image_size or config.image_size, "channels": run.channels,
+            "data_dir": options.data_dir or config.data_dir or None}
+    labelled = (options.classifier_data or config.dataset, config.split) if (
+        options.extractor == "classifier") else None
+    extractor = extractor_of(labelled, data, options)
     real = None
-    if needs_reference(metrics) or STATISTICS.value:
-        real = reference(AGAINST.value or config.dataset,
-                         AGAINST_SPLIT.value or protocol.split or config.split, data, metrics,
-                         protocol, extractor, labels=run.num_classes > 0)
+    if needs_reference(metrics) or options.save_statistics:
+        real = reference(options.against or config.dataset,
+                         options.against_split or protocol.split or config.split, data, metrics,
+                         protocol, extractor, options, labels=run.num_classes > 0)
     if protocol.fakes_for(metrics) < 1:
-        raise UserError("--num_fake is 0: a generator makes as many images as are asked for, so "
+        raise UserError("--num-fake is 0: a generator makes as many images as are asked for, so "
                         "choose a number")
     records = []
     for iteration in iterations:
         run = run if iteration == run.iteration else at_iteration(run, workdir, iteration)
-        records.append(scored(run, metrics, protocol, real, extractor))
-    if CHECKPOINT.value == "best":
+        records.append(scored(run, metrics, protocol, real, extractor, options))
+    if options.checkpoint == "best":
         records = [{**best(records, metrics[0]), "best_of": compared, "best_by": metrics[0]}]
-    finish(records, Path(OUT.value or workdir / SCORES))
+    finish(records, Path(options.scores or workdir / SCORES))
 
 
-def chosen(workdir: Path, metrics: list[str]) -> tuple[list[int], list[int]]:
+def chosen(workdir: Path, which: str, metrics: list[str]) -> tuple[list[int], list[int]]:
     """The iterations to score for --checkpoint, and those among which the best one is sought.
 
     Where the run noted this metric while it trained, the best is chosen by that.
     """
     saved = saved_iterations(workdir)
-    match CHECKPOINT.value:
+    match which:
         case "last":
             return saved[-1:], saved
         case "best" if metrics[0] not in LESS_IS_BETTER:
@@ -154,7 +168,7 @@ def chosen(workdir: Path, metrics: list[str]) -> tuple[list[int], list[int]]:
             return saved, saved
         case text if text.isdecimal() and int(text) in saved:
             return [int(text)], saved
-    raise UserError(f"--checkpoint is {CHECKPOINT.value!r}: expected last, best, each, or one of "
+    raise UserError(f"--checkpoint is {which!r}: expected last, best, each, or one of "
                     f"the iterations {', '.join(map(str, saved))}")
 
 
@@ -170,33 +184,35 @@ def best(records: list[dict], metric: str) -> dict:
 
 
 def scored(run: RestoredRun, metrics: list[str], protocol: Protocol, real: Side | None,
-           extractor: Extractor) -> dict:
+           extractor: Extractor, options: argparse.Namespace) -> dict:
     """The record of a checkpoint."""
     start = time.perf_counter()
     fake = of_samples(run.generator, run.state.generator, run.config, protocol, metrics, extractor,
-                      ema={"auto": None, "yes": True, "no": False}[EMA.value],
-                      bn_mode=BN_MODE.value, seed=SEED.value, iteration=run.iteration)
-    return timed(score(metrics, real, fake, extractor, protocol, seed=SEED.value), start)
+                      ema={"auto": None, "yes": True, "no": False}[options.ema],
+                      bn_mode=options.bn_mode, seed=options.seed, iteration=run.iteration)
+    return timed(score(metrics, real, fake, extractor, protocol, seed=options.seed), start)
 
 
-def of_two(metrics: list[str], protocol: Protocol) -> None:
+def of_two(metrics: list[str], protocol: Protocol, options: argparse.Namespace) -> None:
     """Scores images against images."""
-    if not AGAINST.value and needs_reference(metrics) and not STATISTICS.value:
+    if not options.against and needs_reference(metrics) and not options.save_statistics:
         raise UserError("--against is missing: what --images are compared with, a folder, an "
                         ".npz, a data set or a statistics file")
-    data = {"image_size": IMAGE_SIZE.value, "channels": None, "data_dir": DATA_DIR.value}
-    split = AGAINST_SPLIT.value or protocol.split or "train"
-    labelled = ((CLASSES.value or AGAINST.value or IMAGES.value, "train" if CLASSES.value else
-                 split if AGAINST.value else IMAGES_SPLIT.value)
-                if EXTRACTOR.value == "classifier" else None)
-    extractor = extractor_of(labelled, data)
+    data = {"image_size": options.image_size, "channels": None, "data_dir": options.data_dir}
+    split = options.against_split or protocol.split or "train"
+    labelled = None
+    if options.extractor == "classifier":
+        labelled = ((options.classifier_data, "train") if options.classifier_data
+                    else (options.against, split) if options.against
+                    else (options.images, options.images_split))
+    extractor = extractor_of(labelled, data, options)
     start = time.perf_counter()
-    if not AGAINST.value and STATISTICS.value:
-        found = reference(IMAGES.value, IMAGES_SPLIT.value, data, ["fid"], protocol, extractor,
-                          num=protocol.num_fake, name="images")
-        print(f"{STATISTICS.value}: mean and covariance of {found.about['n']:,} images")
+    if not options.against and options.save_statistics:
+        found = reference(options.images, options.images_split, data, ["fid"], protocol, extractor,
+                          options, num=protocol.num_fake, name="images")
+        print(f"{options.save_statistics}: mean and covariance of {found.about['n']:,} images")
         return
-    name, is_file = resolved(IMAGES.value)
+    name, is_file = resolved(options.images)
     if is_file:
         fake = of_statistics(Path(name), extractor)
         check_metrics(metrics, extractor, labels=False, statistics_only=True)
@@ -204,19 +220,19 @@ def of_two(metrics: list[str], protocol: Protocol) -> None:
             raise UserError(f"{', '.join(metrics)} cannot be computed from a statistics file: give "
                             "the images")
     else:
-        images = open_images(name, split=IMAGES_SPLIT.value, **data)
+        images = open_images(name, split=options.images_split, **data)
         check_metrics(metrics, extractor, labels=bool(images.num_classes))
     real = None
-    if needs_reference(metrics) or STATISTICS.value:
-        real = reference(AGAINST.value, split, data, metrics, protocol, extractor,
+    if needs_reference(metrics) or options.save_statistics:
+        real = reference(options.against, split, data, metrics, protocol, extractor, options,
                          labels=is_file or images.num_classes > 0)
     if not is_file:
         scores = {"is", "cs", "classes"} & set(metrics)
-        fake = of_images(images, IMAGES_SPLIT.value, protocol.num_fake, metrics, extractor,
-                         num_logits=protocol.num_score if scores else 0, seed=SEED.value,
+        fake = of_images(images, options.images_split, protocol.num_fake, metrics, extractor,
+                         num_logits=protocol.num_score if scores else 0, seed=options.seed,
                          cache=None if scores else cache_folder(), protocol=protocol.name)
-    finish([timed(score(metrics, real, fake, extractor, protocol, seed=SEED.value), start)],
-           Path(OUT.value or SCORES))
+    finish([timed(score(metrics, real, fake, extractor, protocol, seed=options.seed), start)],
+           Path(options.scores or SCORES))
 
 
 def resolved(spec: str) -> tuple[str, bool]:
@@ -230,23 +246,24 @@ def resolved(spec: str) -> tuple[str, bool]:
     return spec, False
 
 
-def extractor_of(labelled: tuple[str, str] | None, data: dict) -> Extractor:
+def extractor_of(labelled: tuple[str, str] | None, data: dict, options: argparse.Namespace
+                 ) -> Extractor:
     """The extractor of the flags; of a classifier, trained on that data and split."""
     images = None
     if labelled:
         spec, is_file = resolved(labelled[0])
         if is_file:
             raise UserError(f"the classifier cannot be trained on the statistics file {spec}: give "
-                            "a labelled set by --classifier_data")
+                            "a labelled set by --classifier-data")
         images = open_images(spec, split=labelled[1], **data)
-    return make_extractor(EXTRACTOR.value, images, resize=RESIZE.value,
-                          batch_size=BATCH_SIZE.value)
+    return make_extractor(options.extractor, images, resize=options.resize,
+                          batch_size=options.batch_size)
 
 
 def reference(spec: str, split: str, data: dict, metrics: list[str], protocol: Protocol,
-              extractor: Extractor, *, labels: bool = True, num: int | None = None,
-              name: str = "real images") -> Side:
-    """The real images' side; written out where --save_statistics asks for it."""
+              extractor: Extractor, options: argparse.Namespace, *, labels: bool = True,
+              num: int | None = None, name: str = "real images") -> Side:
+    """The real images' side; written out where --save-statistics asks for it."""
     spec, is_file = resolved(spec)
     if is_file:
         check_metrics(metrics, extractor, labels=False, statistics_only=True)
@@ -255,10 +272,10 @@ def reference(spec: str, split: str, data: dict, metrics: list[str], protocol: P
         images = open_images(spec, split=split, **data)
         check_metrics(metrics, extractor, labels=labels and images.num_classes > 0)
         side = of_images(images, split, protocol.num_real if num is None else num, metrics,
-                         extractor, seed=SEED.value, cache=cache_folder(), protocol=protocol.name,
+                         extractor, seed=options.seed, cache=cache_folder(), protocol=protocol.name,
                          name=name)
-    if STATISTICS.value:
-        export(Path(STATISTICS.value), side.collected, side.about, extractor)
+    if options.save_statistics:
+        export(Path(options.save_statistics), side.collected, side.about, extractor)
     return side
 
 
@@ -293,4 +310,4 @@ def warning(record: dict) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    sys.exit(cli.run(main, arguments, __doc__, "evaluate"))

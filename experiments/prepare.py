@@ -6,28 +6,33 @@ Without --archive it is looked for in <data_dir>/downloads/manual, TFDS's own pl
 `--config.dataset=tfds:cifar10` then reads what this has written. Nothing is downloaded.
 """
 
+import argparse
 import os
+import sys
 from pathlib import Path
 
-from absl import flags
-
-from experiments import cli
-from experiments.cifar import NAMES, archive_name, prepare_cifar
-
-DATASET = flags.DEFINE_enum("dataset", None, NAMES, "Which data set.")
-ARCHIVE = flags.DEFINE_string("archive", None, "The published archive, in the binary format.")
-DATA_DIR = flags.DEFINE_string("data_dir", None, "TFDS's folder of prepared data sets; "
-                               "$TFDS_DATA_DIR or ~/tensorflow_datasets where it is left out.")
+from . import cli
+from .cifar import NAMES, archive_name, prepare_cifar
 
 
-def main() -> None:
+def arguments(parser: cli.Parser) -> None:
+    """The flags of `prepare`."""
+    parser.add_argument("--dataset", required=True, type=cli.one_of(NAMES),
+                        metavar="|".join(NAMES), help="which data set")
+    parser.add_argument("--archive", metavar="FILE",
+                        help="the published archive, in the binary format")
+    parser.add_argument("--data-dir", metavar="FOLDER", help="TFDS's folder of prepared data sets; "
+                        "otherwise $TFDS_DATA_DIR or ~/tensorflow_datasets")
+
+
+def main(options: argparse.Namespace) -> None:
     """Checks, prepares, says where."""
-    data_dir = Path(DATA_DIR.value or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    data_dir = Path(options.data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
                     ).expanduser()
-    archive = (Path(ARCHIVE.value).expanduser() if ARCHIVE.value
-               else data_dir / "downloads" / "manual" / archive_name(DATASET.value))
-    print(f"prepared: {prepare_cifar(DATASET.value, archive, data_dir)}")
+    archive = (Path(options.archive).expanduser() if options.archive
+               else data_dir / "downloads" / "manual" / archive_name(options.dataset))
+    print(f"prepared: {prepare_cifar(options.dataset, archive, data_dir)}")
 
 
 if __name__ == "__main__":
-    cli.run(main, required=("dataset",))
+    sys.exit(cli.run(main, arguments, __doc__, "prepare"))

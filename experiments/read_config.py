@@ -1,40 +1,139 @@
-"""A config from a text on the command line, without absl: FILE[:ARGUMENT] and changed fields."""
+"""A config from a text on the command line: NAME or FILE, [:ARGUMENT], and changed fields."""
 
 from __future__ import annotations
 
+import difflib
+import importlib
 import importlib.util
-from collections.abc import Iterable
+import inspect
+import re
+import sys
+import traceback
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from sngan_jax.base.errors import UserError
-from sngan_jax.run.config import FIELDS
-from sngan_jax.run.validate import unknown_field, validate
+from ml_collections import ConfigDict
+
+from sngan_jax.base.errors import UserError, one_line
+from sngan_jax.run.validate import validate
+
+from .fields import value_of
+
+FOLDER = Path(__file__).parent / "configs"
+_PACKAGE = f"{__package__}.configs"
+# In the folder, and no config.
+_SHARED = ("__init__", "paper")
 
 
-def read_config(text: str, changes: Iterable[str], device_count: int) -> Any:
-    """A validated config: FILE[:ARGUMENT] with changes FIELD=VALUE; UserError for what is wrong.
+def packaged() -> list[str]:
+    """The names of the configs of the package."""
+    return sorted(file.stem for file in FOLDER.glob("*.py") if file.stem not in _SHARED)
 
-    Args:
-      device_count: as of `validate`.
-    """
-    file, _, argument = text.partition(":")
-    if not Path(file).is_file():
-        raise UserError(f"--config={text}: there is no file {file}")
-    spec = importlib.util.spec_from_file_location("config_to_read", file)
-    if spec is None or spec.loader is None:
-        raise UserError(f"--config={text}: {file} is no Python file: its name must end in .py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = module.get_config(argument)
-    for change in changes:
-        name, _, value = change.partition("=")
-        if name not in FIELDS:
-            raise UserError(unknown_field(name))
-        kind = type(FIELDS[name].default)
-        try:
-            config[name] = {"true": True, "false": False}[value] if kind is bool else kind(value)
-        except (KeyError, ValueError):
-            raise UserError(f"{change}: {name} takes {kind.__name__}") from None
+
+def read_config(text: str, changes: Iterable[str], device_count: int) -> ConfigDict:
+    """`load_config`, and `validate` of it for so many devices."""
+    config = load_config(text, changes)
     validate(config, device_count)
     return config
+
+
+def load_config(text: str, changes: Iterable[str] = ()) -> ConfigDict:
+    """The config that a text names, with changes FIELD=VALUE.
+
+    A name is that of a config of the package, a path that of a file. The file stands, for its own
+    relative imports, in the package's folder, wherever it lies: `from .paper import apply_words`.
+
+    Raises:
+      UserError: there is no such config; the file is no Python, fails, or has no `get_config`; a
+        change of no field, or to no value of it.
+    """
+    place, colon, argument = text.partition(":")
+    if re.fullmatch(r"\w+", place):
+        config = _made(text, _of_package(text, place), colon, argument)
+    else:
+        config = _made(text, _of_file(text, Path(place).expanduser()), colon, argument)
+    for change in changes:
+        name, value = value_of(change)
+        try:
+            config[name] = value
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"config.{name} cannot be changed to {value!r} in {text}: "
+                            f"{one_line(error)}") from error
+    return config
+
+
+def _of_package(text: str, name: str) -> ModuleType:
+    if name in packaged():
+        return importlib.import_module(f"{_PACKAGE}.{name}")
+    near = difflib.get_close_matches(name, packaged(), 1)
+    raise UserError(f"--config={text}: there is no config {name!r}"
+                    + (f", did you mean {near[0]}?" if near else "")
+                    + f" The package has {', '.join(packaged())}; a file is given by its path, as "
+                    "./my_config.py")
+
+
+def _of_file(text: str, file: Path) -> ModuleType:
+    if not file.is_file():
+        if file.is_dir():
+            raise UserError(f"--config={text}: {file} is a folder: give a config file in it")
+        known = f"--config={file.stem} is the package's own, which needs no path" if (
+            file.stem in packaged()) else f"the package's own are {', '.join(packaged())}"
+        raise UserError(f"--config={text}: there is no file {file}; {known}")
+    if file.suffix != ".py":
+        raise UserError(f"--config={text}: {file} is no Python file: its name must end in .py")
+    if file.resolve() in (FOLDER / f"{name}.py" for name in packaged()):
+        return importlib.import_module(f"{_PACKAGE}.{file.stem}")
+    spec = importlib.util.spec_from_file_location(f"{_PACKAGE}.given_{file.stem}", file)
+    assert spec is not None and spec.loader is not None  # of a name that ends in .py
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # as dataclasses need it
+    with _sentences(text, file):
+        spec.loader.exec_module(module)
+    return module
+
+
+def _made(text: str, module: ModuleType, colon: str, argument: str) -> ConfigDict:
+    """What the module's `get_config` makes of the argument."""
+    file = Path(module.__file__ or "")
+    function = getattr(module, "get_config", None)
+    if not callable(function):
+        raise UserError(f"--config={text}: {file} has no function get_config: a config file "
+                        "defines one, as experiments/configs/digits.py does")
+    with _sentences(text, file):
+        if colon:
+            try:
+                inspect.signature(function).bind(argument)
+            except TypeError:
+                raise UserError(f"--config={text}: get_config of {file} takes no argument: leave "
+                                f"out :{argument}") from None
+        made = function(argument) if colon else function()
+    if not isinstance(made, ConfigDict | Mapping):
+        raise UserError(f"--config={text}: get_config of {file} returns {type(made).__name__}: it "
+                        "must return an ml_collections.ConfigDict")
+    return made if isinstance(made, ConfigDict) else ConfigDict(dict(made))
+
+
+class _sentences:
+    """Turns whatever a person's file raises into a UserError with file, line and reason."""
+
+    def __init__(self, text: str, file: Path):
+        self._text, self._file = text, file
+
+    def __enter__(self) -> None:
+        """Begins."""
+
+    def __exit__(self, kind: Any, error: BaseException | None, tree: Any) -> None:
+        """Raises UserError in place of an Exception."""
+        if error is None or isinstance(error, UserError) or not isinstance(error, Exception):
+            return
+        if isinstance(error, SyntaxError) and error.filename == str(self._file):
+            line, why = error.lineno, error.msg
+        else:
+            lines = [frame.lineno for frame in traceback.extract_tb(tree)
+                     if frame.filename == str(self._file)]
+            line, why = (lines or [None])[-1], f"{type(error).__name__}: {one_line(error)}"
+        raise UserError(f"--config={self._text}: {self._file} fails"
+                        + (f" in line {line}" if line else "") + f" ({why}): mend it, or take "
+                        f"one of the package's: {', '.join(packaged())}") from error

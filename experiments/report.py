@@ -10,38 +10,42 @@ them. Writes report.html, which needs no other file, report.md, tables/*.csv and
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import flags
-
-from experiments import cli
-from experiments.reports.figures import FIGURES, draw
-from experiments.reports.page import MARKDOWN, PAGE, PICTURES, TABLES, Report, write_report
-from experiments.reports.parts import Missing
-from experiments.reports.runs import FINISHED, collect
-from experiments.reports.tables import make_tables
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.files import write_errors
 from sngan_jax.run.workdir import commit, make_workdir
 
-WORKDIR = flags.DEFINE_string("workdir", None, "Folders of sweeps, of runs, or a run's own; "
-                              "several with commas.")
-OUT = flags.DEFINE_string("out", None, "The folder of the report; otherwise `report` in the first "
-                          "--workdir.")
+from . import cli
+from .reports.figures import FIGURES, draw
+from .reports.page import MARKDOWN, PAGE, PICTURES, TABLES, Report, write_report
+from .reports.parts import Missing
+from .reports.runs import FINISHED, collect
+from .reports.tables import make_tables
 
 
-def main() -> None:
+def arguments(parser: cli.Parser) -> None:
+    """The flags of `report`."""
+    parser.add_argument("--workdir", required=True, metavar="FOLDER", help="folders of sweeps, of "
+                        "runs, or a run's own; several with commas")
+    parser.add_argument("--out", metavar="FOLDER", help="of the report; otherwise `report` in the "
+                        "first --workdir")
+
+
+def main(options: argparse.Namespace) -> None:
     """Collects, draws, writes."""
     # A run of a table has commas in its own name.
-    whole = Path(WORKDIR.value)
-    folders = [whole] if whole.exists() else [Path(name) for name in WORKDIR.value.split(",")]
-    make_report(folders, Path(OUT.value) if OUT.value else folders[0] / "report")
+    whole = Path(options.workdir)
+    folders = [whole] if whole.exists() else [Path(name) for name in options.workdir.split(",")]
+    make_report(folders, Path(options.out) if options.out else folders[0] / "report",
+                options.command)
 
 
-def make_report(folders: Sequence[Path], out: Path) -> None:
+def make_report(folders: Sequence[Path], out: Path, command: str = "") -> None:
     """Writes the report of these folders, and says what it has.
 
     Raises:
@@ -62,8 +66,7 @@ def make_report(folders: Sequence[Path], out: Path) -> None:
                  f"{len(found.runs)} runs, {finished} of them finished and scored. Numbers are of "
                  "last checkpoints; what was chosen in hindsight stands apart.",
                  f"Made {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC by commit "
-                 f"{source or 'unknown'}, by the command: python -m experiments.report "
-                 + " ".join(sys.argv[1:]))
+                 f"{source or 'unknown'}" + (f", by the command: {command}" if command else ""))
         write_report(Report("Spectral normalisation for GANs: tables and figures", about, found,
                             tuple(tables), figures), out)
     absent = sum(isinstance(figure, Missing) for figure in figures)
@@ -81,4 +84,4 @@ def _check(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, required=("workdir",))
+    sys.exit(cli.run(main, arguments, __doc__, "report"))

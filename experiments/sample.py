@@ -16,49 +16,61 @@ morphing); --morph=all: row i from class i to the next. Out is then `<workdir>/i
 `labels` or, of a morph, `weights` (float32 n x classes).
 """
 
+import argparse
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import flags
 
-from experiments import cli
 from sngan_jax.base.errors import UserError
 from sngan_jax.run.figures import save_grid
 from sngan_jax.run.restore import RestoredRun, restore_run
 from sngan_jax.step.latents import WALKS, class_walk
 from sngan_jax.step.sampling import even_labels
 
-WORKDIR = flags.DEFINE_string("workdir", None, "The folder of a run of experiments.train.")
-NUM = flags.DEFINE_integer("num", 100, "How many samples.")
-SEED = flags.DEFINE_integer("seed", 0, "Of the latents.")
-LABEL = flags.DEFINE_integer("label", None, "One class only, of a conditional model; "
-                             "otherwise all classes in turn.")
-CHECKPOINT = flags.DEFINE_integer("checkpoint", None, "An iteration; the newest one otherwise.")
-OUT = flags.DEFINE_string("out", None, "Path of the files to write, without an ending.")
-GRID = flags.DEFINE_integer("grid", 100, "How many samples the grid shows at most.")
-INTERPOLATE = flags.DEFINE_integer("interpolate", None, "Walk between latents, in so many steps.")
-PATH = flags.DEFINE_enum("path", "linear", WALKS, "Between latents: a line, or a great arc.")
-MORPH = flags.DEFINE_string("morph", None, "Walk between two classes, as 3,5; or all.")
-STEPS = flags.DEFINE_integer("steps", 8, "Of a --morph.")
-ROWS = flags.DEFINE_integer("rows", 8, "How many walks.")
+from . import cli
 
 
-def main() -> None:
+def arguments(parser: cli.Parser) -> None:
+    """The flags of `sample`."""
+    parser.add_argument("--workdir", required=True, metavar="FOLDER", help="the folder of a run")
+    parser.add_argument("--num", type=cli.whole(1), default=100, metavar="N",
+                        help="how many samples (default: 100)")
+    parser.add_argument("--seed", type=cli.whole(0), default=0, help="of the latents (default: 0)")
+    parser.add_argument("--label", type=cli.whole(), metavar="CLASS", help="one class only, of a "
+                        "conditional model; otherwise all classes in turn")
+    parser.add_argument("--checkpoint", type=cli.whole(0), metavar="ITERATION",
+                        help="the newest one otherwise")
+    parser.add_argument("--out", metavar="PATH", help="of the files to write, without an ending")
+    parser.add_argument("--grid", type=cli.whole(1), default=100, metavar="N",
+                        help="how many samples the grid shows at most (default: 100)")
+    parser.add_argument("--interpolate", type=cli.whole(2), metavar="N",
+                        help="walk between latents, in so many steps")
+    parser.add_argument("--path", type=cli.one_of(WALKS), default="linear",
+                        metavar="|".join(WALKS), help="between latents: a line, or a great arc")
+    parser.add_argument("--morph", metavar="A,B|all", help="walk between two classes, as 3,5")
+    parser.add_argument("--steps", type=cli.whole(2), default=8, metavar="N",
+                        help="of a --morph (default: 8)")
+    parser.add_argument("--rows", type=cli.whole(1), default=8, metavar="N",
+                        help="how many walks (default: 8)")
+
+
+def main(options: argparse.Namespace) -> None:
     """Restores the run, draws, writes."""
-    walk = _check_flags()
-    run = restore_run(Path(WORKDIR.value), CHECKPOINT.value)
-    if LABEL.value is not None:
-        _check_class("label", LABEL.value, run.num_classes)
-    arrays, columns = _WALKS[walk](run) if walk else _samples(run)
+    walk = _check_flags(options)
+    run = restore_run(Path(options.workdir), options.checkpoint)
+    if options.label is not None:
+        _check_class("label", options.label, run.num_classes)
+    arrays, columns = _WALKS[walk](run, options) if walk else _samples(run, options)
     images = arrays["images"]
     kind = {"morph": "morph", "interpolate": "interpolation"}.get(walk, "samples")
-    out = Path(OUT.value or Path(WORKDIR.value) / f"{kind}-{run.iteration}")
+    out = Path(options.out or Path(options.workdir) / f"{kind}-{run.iteration}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(f"{out}.npz", **arrays)
-        save_grid(Path(f"{out}.png"), images if walk else images[:GRID.value], columns)
+        save_grid(Path(f"{out}.png"), images if walk else images[:options.grid], columns)
     except OSError as error:
         raise UserError(f"{out}.npz cannot be written ({error.strerror}): choose another --out"
                         ) from error
@@ -67,24 +79,21 @@ def main() -> None:
     print(f"{what} of iteration {run.iteration:,}: {out}.npz, {out}.png")
 
 
-def _check_flags() -> str | None:
+def _check_flags(options: argparse.Namespace) -> str | None:
     """Which walk is asked for, if any; UserError for flags that do not go together."""
-    walks = [flag.name for flag in (INTERPOLATE, MORPH) if flag.value is not None]
+    walks = [name for name in ("interpolate", "morph") if name in options.given]
     if len(walks) > 1:
         raise UserError("--interpolate and --morph exclude each other: give one of them")
     (walk,) = walks or [None]
     goes_with = {"num": None, "grid": None, "path": "interpolate", "steps": "morph"}
     for name, owner in goes_with.items():
-        if flags.FLAGS[name].present and owner != walk:
+        if name in options.given and owner != walk:
             raise UserError(f"--{name} goes with {f'--{owner}' if owner else 'samples alone'}, "
                             + (f"not with --{walk}" if walk else "which is missing"))
-    if ROWS.present and not walk:
+    if "rows" in options.given and not walk:
         raise UserError("--rows goes with --interpolate or --morph, and both are missing")
-    if walk == "morph" and LABEL.value is not None:
+    if walk == "morph" and options.label is not None:
         raise UserError("--label goes with one class, and --morph with two: leave it out")
-    for flag, bound in ((NUM, 1), (GRID, 1), (ROWS, 1), (STEPS, 2), (INTERPOLATE, 2)):
-        if flag.value is not None and flag.value < bound:
-            raise UserError(f"--{flag.name} is {flag.value}: it must be at least {bound}")
     return walk
 
 
@@ -94,51 +103,51 @@ def _check_class(flag: str, label: int, num_classes: int) -> None:
         raise UserError(f"--{flag} is {label}, but the classes of this model are {there}")
 
 
-def _samples(run: RestoredRun) -> tuple[dict[str, Any], int | None]:
-    labels = _labels(run, NUM.value)
-    columns = run.num_classes if run.num_classes and LABEL.value is None else None
-    return {"images": run.sample(labels, SEED.value), **_if_conditional(run, labels)}, columns
+def _samples(run: RestoredRun, options: argparse.Namespace) -> tuple[dict[str, Any], int | None]:
+    labels = _labels(run, options.num, options.label)
+    columns = run.num_classes if run.num_classes and options.label is None else None
+    return {"images": run.sample(labels, options.seed), **_if_conditional(run, labels)}, columns
 
 
-def _interpolation(run: RestoredRun) -> tuple[dict[str, Any], int]:
-    if PATH.value == "spherical" and run.config.latent != "normal":
+def _interpolation(run: RestoredRun, options: argparse.Namespace) -> tuple[dict[str, Any], int]:
+    if options.path == "spherical" and run.config.latent != "normal":
         raise UserError(f"--path=spherical is for normal latents, and this run's are "
                         f"{run.config.latent}: take --path=linear")
-    ends = run.latents(2 * ROWS.value, SEED.value)
-    z = WALKS[PATH.value](ends[::2], ends[1::2], INTERPOLATE.value)
+    ends = run.latents(2 * options.rows, options.seed)
+    z = WALKS[options.path](ends[::2], ends[1::2], options.interpolate)
     z = z.reshape(-1, z.shape[-1])
-    labels = np.repeat(_labels(run, ROWS.value), INTERPOLATE.value)
+    labels = np.repeat(_labels(run, options.rows, options.label), options.interpolate)
     images = run.images_of(z, labels if run.num_classes else None)
-    return {"images": images, "z": z, **_if_conditional(run, labels)}, INTERPOLATE.value
+    return {"images": images, "z": z, **_if_conditional(run, labels)}, options.interpolate
 
 
-def _morph(run: RestoredRun) -> tuple[dict[str, Any], int]:
+def _morph(run: RestoredRun, options: argparse.Namespace) -> tuple[dict[str, Any], int]:
     if not run.num_classes:
-        raise UserError(f"--morph walks from class to class, and {WORKDIR.value} is a run of an "
+        raise UserError(f"--morph walks from class to class, and {options.workdir} is a run of an "
                         "unconditional model: train one with :conditional, or take --interpolate")
-    if MORPH.value == "all":
-        if ROWS.present:
+    if options.morph == "all":
+        if "rows" in options.given:
             raise UserError("--rows goes with --morph=A,B: --morph=all has a row a class")
         pairs = [(c, (c + 1) % run.num_classes) for c in range(run.num_classes)]
     else:
-        words = MORPH.value.split(",")
+        words = options.morph.split(",")
         if len(words) != 2 or not all(word.strip().isdigit() for word in words):
-            raise UserError(f"--morph={MORPH.value}: give two classes, as --morph=3,5, or all")
-        pairs = [tuple(map(int, words))] * ROWS.value
+            raise UserError(f"--morph={options.morph}: give two classes, as --morph=3,5, or all")
+        pairs = [tuple(map(int, words))] * options.rows
         for label in pairs[0]:
             _check_class("morph", label, run.num_classes)
-    z = np.repeat(run.latents(len(pairs), SEED.value), STEPS.value, axis=0)
-    weights = np.concatenate([class_walk(*pair, run.num_classes, STEPS.value) for pair in pairs])
-    return {"images": run.images_of(z, weights), "z": z, "weights": weights}, STEPS.value
+    z = np.repeat(run.latents(len(pairs), options.seed), options.steps, axis=0)
+    weights = np.concatenate([class_walk(*pair, run.num_classes, options.steps) for pair in pairs])
+    return {"images": run.images_of(z, weights), "z": z, "weights": weights}, options.steps
 
 
 _WALKS = {"interpolate": _interpolation, "morph": _morph}
 
 
-def _labels(run: RestoredRun, n: int) -> np.ndarray:
+def _labels(run: RestoredRun, n: int, label: int | None) -> np.ndarray:
     labels = even_labels(n, run.num_classes)
-    if LABEL.value is not None:
-        labels[:] = LABEL.value
+    if label is not None:
+        labels[:] = label
     return labels
 
 
@@ -147,4 +156,4 @@ def _if_conditional(run: RestoredRun, labels: np.ndarray) -> Mapping[str, np.nda
 
 
 if __name__ == "__main__":
-    cli.run(main, required=("workdir",))
+    sys.exit(cli.run(main, arguments, __doc__, "sample"))

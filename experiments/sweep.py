@@ -5,7 +5,7 @@
 
     python -m experiments.sweep --config=experiments/configs/digits.py --workdir=runs/sweep \\
         --grid=arg=sn,wgan_gp+A --grid=learning_rate=1e-3,2e-4 --seeds=3 --parallel=2
-    python -m experiments.sweep … --dry_run
+    python -m experiments.sweep … --dry-run
     python -m experiments.sweep … --launcher=slurm --slurm=partition=gpu --slurm=gpus_per_node=1
 
 The same command again skips what is finished and goes on with what was cut off, however it ended.
@@ -18,17 +18,19 @@ the config file, '+' for ','. Exit status: 0 when all are finished, 1 where one 
 is in --workdir/jobs), 2 for bad input, 130 when interrupted, with every run saved.
 """
 
+import argparse
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from absl import flags
+from sngan_jax.base.errors import UserError
 
-from experiments import cli
-from experiments.sweeps.launch import LAUNCHERS, launch, make_executor
-from experiments.sweeps.plan import Planned, listing, parse_grid, plan, remaining
-from experiments.sweeps.table_progress import Display, table_listing
-from experiments.sweeps.tables import (
+from . import cli
+from .sweeps.launch import LAUNCHERS, launch, make_executor
+from .sweeps.plan import Planned, listing, parse_grid, plan, remaining
+from .sweeps.table_progress import Display, table_listing
+from .sweeps.tables import (
     ALL,
     DATASETS,
     SCALES,
@@ -41,95 +43,105 @@ from experiments.sweeps.tables import (
     plan_table,
     tables_of,
 )
-from sngan_jax.base.errors import UserError
-
-CONFIG = flags.DEFINE_string("config", None, "A config file, as experiments/configs/digits.py:sn.")
-WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the sweep.")
-TABLE = flags.DEFINE_enum("table", None, [*TABLES, ALL], "A table or figure of the paper; "
-                          "conditional, steps, norms: docs/reproduce.md.")
-DATASET = flags.DEFINE_enum("dataset", None, DATASETS, "Of the table's runs.")
-SCALE = flags.DEFINE_enum("scale", None, SCALES, "What is reduced; paper: nothing.")
-METHODS = flags.DEFINE_list("methods", [], "Rows of the table; empty: all.")
-SETTINGS = flags.DEFINE_list("settings", [], "Of the table, A-F, or own for the residual networks; "
-                             "empty: all.")
-GRID = flags.DEFINE_multi_string("grid", [], "FIELD=VALUE,VALUE…; may be repeated.")
-SET = flags.DEFINE_multi_string("set", [], "FIELD=VALUE of all runs; may be repeated.")
-SEEDS = flags.DEFINE_integer("seeds", 1, "Runs of each combination, with seeds 0, 1, …")
-LAUNCHER = flags.DEFINE_enum("launcher", "local", LAUNCHERS, "Who starts the runs.")
-PARALLEL = flags.DEFINE_integer("parallel", 0, "Runs at a time; 0: one on this machine, all that "
-                                "SLURM will.", lower_bound=0)
-SLURM = flags.DEFINE_multi_string("slurm", [], "NAME=VALUE of the job, as submitit names it: "
-                                  "partition=gpu, time=600 (minutes), cpus_per_task=8.")
-DRY_RUN = flags.DEFINE_bool("dry_run", False, "List the runs, and how far each is, and end.")
-flags.DEFINE_alias("dry-run", "dry_run")
 
 
-def main() -> int:
+def arguments(parser: cli.Parser) -> None:
+    """The flags of `sweep`."""
+    parser.add_config(required=False)
+    parser.add_argument("--workdir", required=True, metavar="FOLDER", help="of the sweep")
+    parser.add_argument("--table", type=cli.one_of((*TABLES, ALL)), metavar="TABLE",
+                        help=f"a table or figure of the paper: {', '.join((*TABLES, ALL))} "
+                        "(docs/reproduce.md)")
+    parser.add_argument("--dataset", type=cli.one_of(DATASETS), metavar="|".join(DATASETS),
+                        help="of the table's runs")
+    parser.add_argument("--scale", type=cli.one_of(SCALES), metavar="|".join(SCALES),
+                        help="what is reduced; paper: nothing")
+    parser.add_argument("--methods", type=cli.names, default=[], metavar="METHOD,METHOD",
+                        help="rows of the table; otherwise all")
+    parser.add_argument("--settings", type=cli.names, default=[], metavar="A,B", help="of the "
+                        "table, A-F, or own for the residual networks; otherwise all")
+    parser.add_argument("--grid", action="append", default=[], metavar="FIELD=VALUE,VALUE",
+                        help="may be repeated; of the field arg: arguments of the config")
+    parser.add_argument("--seeds", type=cli.whole(1), default=1, metavar="N",
+                        help="runs of each combination, with seeds 0, 1, … (default: 1)")
+    parser.add_argument("--launcher", type=cli.one_of(LAUNCHERS), default="local",
+                        metavar="|".join(LAUNCHERS), help="who starts the runs")
+    parser.add_argument("--parallel", type=cli.whole(0), default=0, metavar="N", help="runs at a "
+                        "time; 0: one on this machine, all that SLURM will")
+    parser.add_argument("--slurm", action="append", default=[], metavar="NAME=VALUE", help="of the "
+                        "job, as submitit names it: partition=gpu, time=600 (minutes), "
+                        "cpus_per_task=8; may be repeated")
+    parser.add_switch("--dry-run", "list the runs, how far each is and what is left, and end")
+
+
+def main(options: argparse.Namespace) -> int:
     """Plans, lists, starts and waits."""
-    sweep = Path(WORKDIR.value).absolute()
-    if TABLE.value == ALL:
-        return _all(_request(), sweep)
-    if TABLE.value:
-        request = _request()
-        return _table(request, sweep, plan_table(request))
-    for flag in (DATASET, SCALE, METHODS, SETTINGS):
-        if flag.value:
-            raise UserError(f"--{flag.name} goes with --table, which is missing")
-    if not CONFIG.value:
-        raise UserError(f"--config is missing: {flags.FLAGS['config'].help} Or give a --table")
-    runs = plan(CONFIG.value, parse_grid(GRID.value), SEEDS.value, SET.value)
-    if DRY_RUN.value:
+    sweep = Path(options.workdir).absolute()
+    if options.table == ALL:
+        return _all(_request(options), sweep, options)
+    if options.table:
+        request = _request(options)
+        return _table(request, sweep, plan_table(request), options)
+    for name in ("dataset", "scale", "methods", "settings"):
+        if getattr(options, name):
+            raise UserError(f"--{name} goes with --table, which is missing")
+    if not options.config:
+        raise UserError("--config is missing: a config of the package, as digits:sn, or a file; or "
+                        "give a --table")
+    runs = plan(options.config, parse_grid(options.grid), options.seeds, options.changes)
+    if options.dry_run:
         print("\n".join(listing(runs, sweep)))
         return 0
-    return _run(runs, sweep, lambda line: print(line, flush=True))
+    return _run(runs, sweep, options, lambda line: print(line, flush=True))
 
 
-def _request() -> Request:
+def _request(options: argparse.Namespace) -> Request:
     """Table that the flags ask for."""
-    for flag in (CONFIG, GRID):
-        if flag.value:
-            raise UserError(f"--{flag.name} and --table exclude each other: the table has its own "
-                            "configs; --set=FIELD=VALUE changes a field of all of them")
-    for flag in (DATASET, SCALE):
-        if not flag.value:
-            there = DATASETS if flag is DATASET else SCALES
-            raise UserError(f"--table needs --{flag.name}: one of {', '.join(there)}")
-    return Request(TABLE.value, DATASET.value, SCALE.value, SEEDS.value, tuple(METHODS.value),
-                   tuple(SETTINGS.value), tuple(SET.value))
+    for name in ("config", "grid"):
+        if getattr(options, name):
+            raise UserError(f"--{name} and --table exclude each other: the table has its own "
+                            "configs; --config.FIELD=VALUE changes a field of all of them")
+    for name, there in (("dataset", DATASETS), ("scale", SCALES)):
+        if not getattr(options, name):
+            raise UserError(f"--table needs --{name}: one of {', '.join(there)}")
+    return Request(options.table, options.dataset, options.scale, options.seeds,
+                   tuple(options.methods), tuple(options.settings), tuple(options.changes))
 
 
-def _all(request: Request, sweep: Path) -> int:
+def _all(request: Request, sweep: Path, options: argparse.Namespace) -> int:
     """Every table that there is at this scale, one after the other, each in a folder of its own."""
-    for flag in (METHODS, SETTINGS):
-        if flag.value:
-            raise UserError(f"--{flag.name} chooses of one table, and --table={ALL} is all of them")
+    for name in ("methods", "settings"):
+        if getattr(options, name):
+            raise UserError(f"--{name} chooses of one table, and --table={ALL} is all of them")
     requests = [request._replace(table=table) for table in tables_of(request)]
     planned = [(one, sweep / folder_of(one.table), plan_table(one)) for one in requests]
     for one, folder, _ in planned:  # before any of them starts
         check_sweep(one, folder)
-    return max(_table(*of_one) for of_one in planned)
+    return max(_table(*of_one, options) for of_one in planned)
 
 
-def _table(request: Request, sweep: Path, cells: Sequence[Cell]) -> int:
+def _table(request: Request, sweep: Path, cells: Sequence[Cell], options: argparse.Namespace
+           ) -> int:
     """The planned runs of a table, with its progress."""
-    if DRY_RUN.value:
+    if options.dry_run:
         check_sweep(request, sweep)
         print("\n".join((request.title(), *table_listing(cells, sweep))))
         return 0
     open_sweep(request, sweep)
     display = Display(request.title(), cells, sweep)
-    return _run([cell.run for cell in cells], sweep, display.say, display)
+    return _run([cell.run for cell in cells], sweep, options, display.say, display)
 
 
-def _run(runs: Sequence[Planned], sweep: Path, say: Callable[[str], None],
-         display: Display | None = None) -> int:
+def _run(runs: Sequence[Planned], sweep: Path, options: argparse.Namespace,
+         say: Callable[[str], None], display: Display | None = None) -> int:
     """Starts what is left and waits: the exit status."""
     left = remaining(runs, sweep)
     print(f"{len(runs)} runs, {len(runs) - len(left)} of them finished", flush=True)
     ended = {}
     if left:
-        executor = make_executor(LAUNCHER.value, sweep / "jobs", dict(map(_option, SLURM.value)))
-        at_once = PARALLEL.value or (1 if LAUNCHER.value == "local" else len(left))
+        executor = make_executor(options.launcher, sweep / "jobs",
+                                 dict(map(_option, options.slurm)))
+        at_once = options.parallel or (1 if options.launcher == "local" else len(left))
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
         try:
             ended = launch(left, sweep, executor, at_once, say, display and display.look)
@@ -154,4 +166,4 @@ def _option(text: str) -> tuple[str, str | int]:
 
 
 if __name__ == "__main__":
-    cli.run(main, required=("workdir",))
+    sys.exit(cli.run(main, arguments, __doc__, "sweep"))

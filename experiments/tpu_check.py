@@ -1,14 +1,19 @@
-"""`experiments.compile_check` by its old name, for the TPU v3-8 where no target is given.
+"""`compile-check` by its old name, for the TPU v3-8 where no target is given.
 
     python -m experiments.tpu_check --config=experiments/configs/cifar10_resnet.py --topology=v3-8
 """
 
-from absl import flags
+import sys
 
-from experiments import cli
-from experiments.compile_check import main
+from . import cli, compile_check
+from .compile_check import main
 
-flags.FLAGS.set_default("target", "v3-8")
+
+def arguments(parser: cli.Parser) -> None:
+    """The flags of `compile-check`."""
+    compile_check.arguments(parser)
+    parser.set_defaults(target="v3-8")
+
 
 if __name__ == "__main__":
-    cli.run(main, required=("config",))
+    sys.exit(cli.run(main, arguments, __doc__, "tpu-check"))

@@ -1,5 +1,6 @@
 """Trains a GAN, or goes on with one that was stopped.
 
+    sngan train --config=digits --workdir=runs/digits
     python -m experiments.train --config=experiments/configs/digits.py --workdir=runs/digits
 
 Every field of the config is a flag: --config.iterations=200 --config.batch_size=128. The same
@@ -7,42 +8,51 @@ command again resumes. Exit status: 0 when all iterations are done, 2 for bad in
 or SIGTERM stopped it with everything saved, 1 for what came later (a full disk, NaN).
 
 On several hosts, start the same command on each: SLURM's srun, mpirun and GKE are recognised, a TPU
-VM needs --distributed=yes, and anything else the three flags --coordinator, --num_processes and
---process_id (docs/scaling.md). Exit status 3: another process was lost.
+VM needs --distributed=yes, and anything else the three flags --coordinator, --num-processes and
+--process-id (docs/scaling.md). Exit status 3: another process was lost.
 """
 
-import experiments.stopping  # noqa: F401, I001  (first: a signal may come while the rest is read)
+from . import stopping  # noqa: F401, I001  (first: a signal may come while the rest is read)
 
-from absl import flags
+import argparse
+import sys
 
-from experiments import cli
 from sngan_jax.run import distributed
 from sngan_jax.run.interruption import STOPPED
 from sngan_jax.run.loop import train
 
-cli.define_config()
-WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run, created where missing.")
-ACCEPT = flags.DEFINE_bool("accept_config_changes", False,
-                           "Go on in a workdir whose run had another config.")
-
-DISTRIBUTED = flags.DEFINE_enum("distributed", "auto", distributed.MODES, "Whether this is one of "
-                                "several processes: as the environment says, yes, no.")
-COORDINATOR = flags.DEFINE_string("coordinator", "", "host:port of the first process.")
-PROCESSES = flags.DEFINE_integer("num_processes", 0, "Of the run, on all hosts together.",
-                                 lower_bound=0)
-PROCESS = flags.DEFINE_integer("process_id", -1, "Of this process, from 0.", lower_bound=-1)
-JOIN_WITHIN = flags.DEFINE_integer("join_within", 300, "Seconds in which all must have started.",
-                                   lower_bound=1)
+from . import cli
+from .read_config import load_config
 
 
-def main() -> int:
+def arguments(parser: cli.Parser) -> None:
+    """The flags of `train`."""
+    parser.add_config()
+    parser.add_argument("--workdir", required=True, metavar="FOLDER",
+                        help="the folder of the run, created where missing")
+    parser.add_switch("--accept-config-changes", "go on in a workdir whose run had another config")
+    parser.add_argument("--distributed", type=cli.one_of(distributed.MODES), default="auto",
+                        metavar="|".join(distributed.MODES), help="whether this is one of several "
+                        "processes: as the environment says, yes, no")
+    parser.add_argument("--coordinator", default="", metavar="HOST:PORT",
+                        help="of the first process")
+    parser.add_argument("--num-processes", type=cli.whole(0), default=0, metavar="N",
+                        help="of the run, on all hosts together")
+    parser.add_argument("--process-id", type=cli.whole(-1), default=-1, metavar="I",
+                        help="of this process, from 0")
+    parser.add_argument("--join-within", type=cli.whole(1), default=300, metavar="SECONDS",
+                        help="in which all must have started (default: 300)")
+
+
+def main(options: argparse.Namespace) -> int:
     """Runs the flags' config in the flags' workdir."""
-    with distributed.joined(DISTRIBUTED.value, COORDINATOR.value, PROCESSES.value, PROCESS.value,
-                            JOIN_WITHIN.value):
-        done = train(flags.FLAGS.config, WORKDIR.value, accept_changes=ACCEPT.value,
+    config = load_config(options.config, options.changes)
+    with distributed.joined(options.distributed, options.coordinator, options.num_processes,
+                            options.process_id, options.join_within):
+        done = train(config, options.workdir, accept_changes=options.accept_config_changes,
                      own_process=True)
     return 0 if done else STOPPED
 
 
 if __name__ == "__main__":
-    cli.run(main, required=("config", "workdir"))
+    sys.exit(cli.run(main, arguments, __doc__, "train"))

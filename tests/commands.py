@@ -1,68 +1,51 @@
-"""Parses a command line of the documentation with its program's own flags, and runs nothing.
+"""Reads a command line of the documentation with its program's own flags, and runs nothing.
 
-    python -m tests.commands "experiments.sample --workdir=runs/digits"
+    python -m tests.commands "sngan sample --workdir=runs/digits"
 
 It is taken as far as the program reads flags and config. Exit status 1 where the program would
 refuse it, with what it would say.
 """
 
-import argparse
-import runpy
+import importlib
 import shlex
 import sys
 
-from absl import flags
-
 from experiments import cli
+from experiments.__main__ import PROGRAMS
 from experiments.read_config import read_config
+from sngan_jax.base.errors import UserError
 from sngan_jax.metrics.scores import check_names
-from sngan_jax.run.validate import names_of, validate
 
 
-class Accepted(BaseException):
-    """The program would begin now."""
-
-
-def parsed_by_absl(main, *, required=()):
-    """In place of `cli.run`: its parsing and checks, and those of config and metrics."""
-    assert len(cli._parse(sys.argv)) == 1, "every option is --name=value"
-    values = flags.FLAGS
-    missing = [name for name in required if not values[name].value]
-    assert not missing, f"--{missing} is missing"
-    config = values["config"].value if "config" in values else None
-    if isinstance(config, str):
-        read_config(config, [], 1)
-    elif config is not None:
-        validate(values.config, 1)
-    if "metrics" in values and values["metrics"].value:
-        check_names(names_of(values.metrics), values.extractor)
-    raise Accepted
-
-
-def parsed_by_argparse(parse):
-    """A wrapper of `ArgumentParser.parse_args`."""
-    def parse_args(self, *args, **kwargs):
-        options = parse(self, *args, **kwargs)
-        if getattr(options, "config", None):
-            read_config(options.config, [], 1)
-        raise Accepted
-    return parse_args
+def words_of(command):
+    """(module, arguments) of `sngan NAME …`, `experiments.NAME …` or `tests.NAME …`."""
+    first, *words = shlex.split(command)
+    if first == cli.COMMAND:
+        if words[0] not in PROGRAMS:
+            raise UserError(f"there is no program {words[0]}")
+        first = f"experiments.{words.pop(0).replace('-', '_')}"
+    module = importlib.import_module(first)
+    if hasattr(module, "PROGRAMS"):
+        module = importlib.import_module(f"{first}.{words.pop(0)}")
+    return module, words
 
 
 def check(command):
-    """Ends in Accepted, or in whatever the program says."""
-    module, *arguments = shlex.split(command)
-    cli.run = parsed_by_absl
-    argparse.ArgumentParser.parse_args = parsed_by_argparse(argparse.ArgumentParser.parse_args)
-    sys.argv = [module, *arguments]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
-    raise AssertionError("it reads no flags")
+    """Raises what the program would say, if anything."""
+    module, words = words_of(command)
+    if not hasattr(module, "arguments"):
+        return  # a program of the tests
+    options = cli.parse(module.arguments, "", module.__name__, words)
+    if options is None:
+        return
+    if getattr(options, "config", None):
+        read_config(options.config, options.changes, 1)
+    if getattr(options, "metrics", None):
+        check_names(options.metrics, options.extractor)
 
 
 if __name__ == "__main__":
     try:
         check(sys.argv[1])
-    except Accepted:
-        sys.exit(0)
-    except BaseException as error:
+    except (UserError, ImportError) as error:
         sys.exit(f"{type(error).__name__}: {error}")

@@ -1,1 +1,22 @@
-"""Timings of the library on this machine: see __main__.py."""
+"""Timings of the library on this machine.
+
+    sngan bench step --config=cifar10_resnet:sn
+    sngan bench step --config=… --compare=unfused,unnormalised --peer=torch
+    sngan bench methods --repeats=5 --out=runs/table2/methods.json
+    sngan bench layers
+    sngan bench metrics --extractor=classifier
+    sngan bench input --config=imagenet128 --jpeg=400
+    sngan bench start
+
+Each prints a table, and as its last line one JSON object with the same figures, the commit and the
+machine. What is compared is run in turns in one process, and figures are medians.
+"""
+
+PROGRAMS = {
+    "step": "an iteration of a config: time, parts, FLOPs, memory; beside others if asked",
+    "layers": "forward and backward of the CIFAR ResNet D, normalised over plain",
+    "methods": "100 updates of G by every method, and their ratio to no normalisation",
+    "metrics": "images a second through the extractor, and seconds of each score",
+    "input": "images a second of a config's input: sampled on the device, read from files",
+    "start": "from the shell to the first iteration",
+}

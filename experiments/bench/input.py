@@ -15,30 +15,38 @@ import jax
 import numpy as np
 from PIL import Image
 
-from experiments.bench.step import random_data
-from experiments.bench.timing import in_turns, medians, positive, print_table
-from experiments.read_config import read_config
 from sngan_jax.data.pipeline import batch_indices, dequantize, example_keys
 from sngan_jax.data.streaming import ImageStream, batches, open_stream
+
+from .. import cli
+from ..read_config import read_config
+from .step import random_data
+from .timing import in_turns, medians, print_report, print_table
 
 # A common size of ImageNet's photographs; the files come out at about 100 kB, as theirs.
 _WIDTH, _HEIGHT, _QUALITY = 500, 375, 92
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `input`."""
-    parser.add_argument("--config", required=True, help="a config file, as "
-                        "experiments/configs/imagenet128.py")
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="changes",
-                        help="change a field of the config; may be repeated")
-    parser.add_argument("--jpeg", type=positive, metavar="N", help="stream N synthetic JPEG files "
-                        f"of {_WIDTH} x {_HEIGHT} pixels too")
-    parser.add_argument("--threads", default="1,2", help="that decode, with commas")
-    parser.add_argument("--seconds", type=positive, default=5, help="of each measurement")
-    parser.add_argument("--repeats", type=positive, default=3)
+def arguments(parser: cli.Parser) -> None:
+    """The flags of `bench input`."""
+    parser.add_config()
+    parser.add_argument("--jpeg", type=cli.whole(1), metavar="N", help="stream N synthetic JPEG "
+                        f"files of {_WIDTH} x {_HEIGHT} pixels too")
+    parser.add_argument("--threads", type=cli.wholes(1), default=[1, 2], metavar="N,N",
+                        help="that decode (default: 1,2)")
+    parser.add_argument("--seconds", type=cli.whole(1), default=5, metavar="N",
+                        help="of each measurement (default: 5)")
+    parser.add_argument("--repeats", type=cli.whole(1), default=3, metavar="N",
+                        help="turns (default: 3)")
 
 
-def input_(config: str, changes: list[str], jpeg: int | None, threads: str, seconds: int,
+def main(options: argparse.Namespace) -> None:
+    """Prints the figures, and as the last line all of them as JSON."""
+    print_report(input_(options.config, options.changes, options.jpeg, options.threads,
+                        options.seconds, options.repeats))
+
+
+def input_(config: str, changes: list[str], jpeg: int | None, threads: list[int], seconds: int,
            repeats: int) -> dict[str, Any]:
     """Images a second that the input of a config gives: sampled on the device, read from files."""
     config = read_config(config, changes, jax.local_device_count())
@@ -51,7 +59,7 @@ def input_(config: str, changes: list[str], jpeg: int | None, threads: str, seco
             size = np.mean([file.stat().st_size for file in folder.iterdir()])
             stream = open_stream(f"folder:{folder}", image_size=config.image_size, channels=3)
             report |= {"jpeg_bytes": float(size), "jpeg_pixels": [_WIDTH, _HEIGHT], "streamed": {}}
-            for count in map(positive, threads.split(",")):
+            for count in threads:
                 rates = [streamed(stream, config, count, seconds) for _ in range(repeats)]
                 report["streamed"][count] = float(np.median(rates))
                 rows.append((f"JPEG of {size / 1e3:,.0f} kB", str(count),

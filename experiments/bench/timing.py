@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+import json
 import os
 import platform
 import resource
@@ -91,8 +91,6 @@ def machine() -> dict[str, Any]:
     }
 
 
-def positive(text: str) -> int:
-    """A whole number from the command line, 1 or more."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, 1 or more")
-    return int(text)
+def print_report(report: Mapping[str, Any]) -> None:
+    """The figures with the commit and the machine, as one line of JSON."""
+    print(json.dumps({**report, **machine()}))

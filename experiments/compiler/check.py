@@ -12,12 +12,13 @@ from typing import Any
 import jax
 import jaxlib
 
-from experiments.compiler import gpu, tpu
-from experiments.compiler.cards import SHARE
-from experiments.compiler.step import Facts, lower, parts_of, with_batch
-from experiments.compiler.targets import Cards, Target, devices_of
 from sngan_jax.base.compilation import OPTIONS
 from sngan_jax.models.build import fusion_of
+
+from . import gpu, tpu
+from .cards import SHARE
+from .step import Facts, lower, parts_of, with_batch
+from .targets import Cards, Target, devices_of
 
 # The distribution that a compiler comes with.
 _COMPILERS = {"tpu": "libtpu", "gpu": "jax-cuda12-pjrt"}

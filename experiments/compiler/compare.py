@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from experiments.configs.paper import choose_method
 from sngan_jax.base.errors import UserError
 from sngan_jax.methods import METHODS
+
+from ..configs.paper import choose_method
 
 # Of a record, what differs between methods, in the words of a table: (field, words, unit, divisor).
 _TPU = (("compute_seconds", "compute of an iteration", "ms", 1e-3),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import collections
 from typing import Any
 
-from experiments.compiler.collectives import sizes_of_all_reduces
-from experiments.compiler.hlo import Program
-from experiments.compiler.launches import OPEN_LOOPS, Launches, launches_of
-from experiments.compiler.origins import ORIGINS, origin_of
-from experiments.compiler.targets import Cards
+from .collectives import sizes_of_all_reduces
+from .hlo import Program
+from .launches import OPEN_LOOPS, Launches, launches_of
+from .origins import ORIGINS, origin_of
+from .targets import Cards
 
 # Without a card nothing can be tried out: XLA takes the first algorithm that fits. Any other level
 # asks for a card.

@@ -12,8 +12,9 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from experiments.compiler.hlo import Instruction, Program
 from sngan_jax.base.errors import UserError
+
+from .hlo import Instruction, Program
 
 # Names for values, and orders between them: nothing runs.
 _BOOKKEEPING = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all",

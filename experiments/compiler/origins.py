@@ -21,7 +21,7 @@ import collections
 import functools
 from typing import NamedTuple
 
-from experiments.compiler.hlo import Function, Instruction, Program
+from .hlo import Function, Instruction, Program
 
 NORMALISATION = "power iteration and W̄"
 CONVOLUTIONS = "convolutions"

@@ -9,9 +9,10 @@ from typing import Any
 
 import jax
 
-from experiments.compiler.step import with_batch
-from experiments.compiler.targets import Cards, Target
 from sngan_jax.base.errors import UserError
+
+from .step import with_batch
+from .targets import Cards, Target
 
 
 def same(config: Any, target: Target, per_device: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from experiments.compiler.tpus import GIB
+from .tpus import GIB
 
 # Of `row`, a line of a sweep over TPU slices, and of `launch_row`, one over cards.
 ROW = ("topology", "cores", "batch", "a core", "HBM GiB", "GFLOP", "compute ms", "all-reduces",

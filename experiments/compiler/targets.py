@@ -7,9 +7,10 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from experiments.compiler.cards import CARDS, Card
-from experiments.compiler.tpus import CHIPS, Topology, parse_topology, tpu_devices
 from sngan_jax.base.errors import UserError
+
+from .cards import CARDS, Card
+from .tpus import CHIPS, Topology, parse_topology, tpu_devices
 
 _CARDS = re.compile(r"(?P<card>[a-z]+\d+)(?:x(?P<devices>\d+))?")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from experiments.compiler.collectives import all_reduces, executed, loop_share, updates
-from experiments.compiler.tpus import CHIPS, Topology
+from .collectives import all_reduces, executed, loop_share, updates
+from .tpus import CHIPS, Topology
 
 # Of a message from the first chip to the farthest one, a link: not measured.
 HOP_SECONDS = 1e-6

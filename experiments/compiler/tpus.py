@@ -10,8 +10,9 @@ import importlib.util
 import math
 from typing import Any, NamedTuple
 
-from experiments import accelerators
 from sngan_jax.base.errors import UserError
+
+from .. import accelerators
 
 GIB = 2**30
 

@@ -9,7 +9,7 @@ the unconditional model; `:concat` and `:auxiliary` the other conditional ones.
 
 from ml_collections import ConfigDict
 
-from experiments.configs.paper import apply_words, resnet_defaults
+from .paper import apply_words, resnet_defaults
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -13,7 +13,7 @@ Protocol: 100,000 iterations; inception score of 5,000 samples ten times, FID of
 
 from ml_collections import ConfigDict
 
-from experiments.configs.paper import apply_words, paper_defaults
+from .paper import apply_words, paper_defaults
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -12,7 +12,7 @@ says how to get the data).
 
 from ml_collections import ConfigDict
 
-from experiments.configs.paper import apply_words, resnet_defaults
+from .paper import apply_words, resnet_defaults
 
 
 def get_config(arg: str = "") -> ConfigDict:

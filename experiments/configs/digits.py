@@ -9,7 +9,7 @@ cores train them in minutes. `python -m experiments.check_digits` grades the sam
 
 from ml_collections import ConfigDict
 
-from experiments.configs.paper import apply_words, paper_defaults
+from .paper import apply_words, paper_defaults
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -11,7 +11,7 @@ cores do. `:conditional` trains the class-conditional model; `--config.dataset=t
 
 from ml_collections import ConfigDict
 
-from experiments.configs.paper import apply_words, paper_defaults
+from .paper import apply_words, paper_defaults
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -12,7 +12,7 @@ training.
 
 from ml_collections import ConfigDict
 
-from experiments.configs.paper import apply_words, resnet_defaults
+from .paper import apply_words, resnet_defaults
 
 SIZES = ("32", "48", "64", "128", "256")
 

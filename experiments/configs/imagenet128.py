@@ -11,7 +11,7 @@ streamed from TFDS's `imagenet2012` (docs/data.md). Hours on any device: not run
 
 from ml_collections import ConfigDict
 
-from experiments.configs.paper import apply_words, resnet_defaults
+from .paper import apply_words, resnet_defaults
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -9,8 +9,8 @@ images are streamed from TFDS's `imagenet2012` (docs/data.md). Hours on any devi
 
 from ml_collections import ConfigDict
 
-from experiments.configs import imagenet128
-from experiments.configs.paper import apply_words
+from . import imagenet128
+from .paper import apply_words
 
 
 def get_config(arg: str = "") -> ConfigDict:

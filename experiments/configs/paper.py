@@ -8,12 +8,13 @@ from collections.abc import Collection, Sequence
 
 from ml_collections import ConfigDict
 
-from experiments.paper.table1 import SETTINGS
 from sngan_jax.base.errors import UserError
 from sngan_jax.losses import LOSSES
 from sngan_jax.methods import METHODS, layer_fields
 from sngan_jax.models.blocks import CONDITIONINGS
 from sngan_jax.run.config import defaults
+
+from ..paper.table1 import SETTINGS
 
 
 def paper_defaults() -> ConfigDict:
@@ -48,6 +49,7 @@ def apply_words(config: ConfigDict, arg: str, file: str, *, own: Sequence[str] =
     Raises:
       UserError: for a word that is none of these.
     """
+    name = file.removesuffix(".py")
     words = [word.strip() for word in arg.split(",") if word.strip()]
     tables: tuple[Collection[str], ...] = (
         METHODS, SETTINGS, LOSSES, ("conditional", *CONDITIONINGS))
@@ -67,12 +69,12 @@ def apply_words(config: ConfigDict, arg: str, file: str, *, own: Sequence[str] =
             there = "; ".join(f"{kind}: {', '.join(table)}"
                               for kind, table in zip(kinds, tables, strict=True))
             there += f"; also: {', '.join(own)}" if own else ""
-            raise UserError(f"experiments/configs/{file} has no variant {word!r}. There are "
-                            f"{there}. Join several by commas, as {file}:sn,A")
+            raise UserError(f"the config {name} has no variant {word!r}. There are "
+                            f"{there}. Join several by commas, as {name}:sn,A")
     for table, kind in zip(tables, ("method", "setting", "loss", "conditioning"), strict=True):
         several = [word for word in words if word in table]
         if len(several) > 1:
-            raise UserError(f"{file}:{arg} names more than one {kind} ({', '.join(several)}): "
+            raise UserError(f"{name}:{arg} names more than one {kind} ({', '.join(several)}): "
                             "choose one")
     return config
 

@@ -12,7 +12,7 @@ cifar10_cnn.py. Hours on any device: not run.
 
 from ml_collections import ConfigDict
 
-from experiments.configs.paper import SETTINGS, apply_words, paper_defaults
+from .paper import SETTINGS, apply_words, paper_defaults
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -6,7 +6,7 @@ Figure 7 of arXiv 1802.05957v1; README_paper.md of the authors' sngan_projection
 on 4 GPUs with global batches of 64 for D and 128 for G.
 """
 
-from experiments.paper import Row, Value
+from . import Row, Value
 
 
 def _values(score: Value, intra: Value) -> dict[tuple[str, str], Value]:

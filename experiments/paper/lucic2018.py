@@ -4,7 +4,7 @@
 hyper-parameters. None has spectral normalisation, and the networks are not ours.
 """
 
-from experiments.paper import Row, Value
+from . import Row, Value
 
 
 def _row(label: str, fid: float, method: str = "", loss: str = "") -> Row:

@@ -5,7 +5,7 @@ says more. Inception score of 5,000 samples ten times; FID of 10,000 real and 5,
 images. Source: Table 2 of arXiv 1802.05957v1 (its blind submission had other numbers).
 """
 
-from experiments.paper import Row, Value
+from . import Row, Value
 
 TWICE = "twice the updates: 200,000 iterations"
 

@@ -3,7 +3,7 @@
 W = γ·W/|W| with a γ that is learnt (Appendix E). Source: Table 7 of arXiv 1802.05957v1.
 """
 
-from experiments.paper import Row, Value
+from . import Row, Value
 
 
 def _values(score: Value | None, fid: Value | None = None) -> dict[tuple[str, str], Value]:

@@ -3,7 +3,7 @@
 Source: Table 8 of arXiv 1802.05957v1.
 """
 
-from experiments.paper import Row, Value
+from . import Row, Value
 
 
 def _values(score: Value, fid: Value | None = None) -> dict[tuple[str, str], Value]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from experiments.reports.parts import NOT_RUN, NOTHING, Entry, Source, Table, number, values_of
-from experiments.reports.published import Place, headings, paper_columns, published
-from experiments.reports.runs import (
+from sngan_jax.metrics.scores import LESS_IS_BETTER
+
+from ..sweeps.tables import name_of
+from .parts import NOT_RUN, NOTHING, Entry, Source, Table, number, values_of
+from .published import Place, headings, paper_columns, published
+from .runs import (
     METRICS,
     RecordedProtocol,
     Run,
@@ -15,8 +18,6 @@ from experiments.reports.runs import (
     recorded_protocol,
     value_of,
 )
-from experiments.sweeps.tables import name_of
-from sngan_jax.metrics.scores import LESS_IS_BETTER
 
 
 def hindsight_table(sweep: Sweep, key: str, protocol: RecordedProtocol, rows: Sequence[Place],

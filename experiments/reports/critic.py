@@ -9,11 +9,6 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments.reports.parts import Figure, Missing
-from experiments.reports.plots import legend_below, new_figure, of_run, save, style_of, where
-from experiments.reports.published import command_like
-from experiments.reports.runs import METRICS, Collection, Run
-from experiments.reports.scores import axis_label, readable
 from sngan_jax.base.errors import UserError
 from sngan_jax.data.pipeline import scale
 from sngan_jax.data.sources import DataError, load
@@ -22,6 +17,12 @@ from sngan_jax.methods import method_of
 from sngan_jax.run.evaluation import recorded
 from sngan_jax.run.restore import at_iteration, restore_run
 from sngan_jax.step.sampling import even_labels
+
+from .parts import Figure, Missing
+from .plots import legend_below, new_figure, of_run, save, style_of, where
+from .published import command_like
+from .runs import METRICS, Collection, Run
+from .scores import axis_label, readable
 
 _METHODS = ("wgan_gp", "wn_wgan_gp", "sn_wgan_gp")
 _IMAGES = 297  # of each kind: what digits leaves beside the 1,500 that are trained on

@@ -16,7 +16,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.reports.parts import (
+from sngan_jax.base.errors import UserError
+from sngan_jax.run.figures import COLOURS
+from sngan_jax.run.workdir import read_metrics
+
+from ..sweeps.tables import TABLES
+from .parts import (
     NOT_RUN,
     Entry,
     Figure,
@@ -26,9 +31,9 @@ from experiments.reports.parts import (
     heading,
     number,
 )
-from experiments.reports.plots import legend_below, new_figure, of_run, save, where
-from experiments.reports.published import command
-from experiments.reports.runs import (
+from .plots import legend_below, new_figure, of_run, save, where
+from .published import command
+from .runs import (
     FINISHED,
     NOT_SCORED,
     Collection,
@@ -41,11 +46,7 @@ from experiments.reports.runs import (
     protocols,
     value_of,
 )
-from experiments.reports.spectra import spectra_of
-from experiments.sweeps.tables import TABLES
-from sngan_jax.base.errors import UserError
-from sngan_jax.run.figures import COLOURS
-from sngan_jax.run.workdir import read_metrics
+from .spectra import spectra_of
 
 AUDIT = "audit.json"
 _STEPS_TITLE = "Power steps: how exact is σ, and does it matter (not in the paper)"

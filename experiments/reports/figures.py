@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from experiments.reports.critic import figure15
-from experiments.reports.extra import figure_steps
-from experiments.reports.parts import Figure, Missing
-from experiments.reports.runs import Collection
-from experiments.reports.scores import figure1, figure2, figure4, figure5, figure11
-from experiments.reports.sheets import figure6, figure7, figure12
-from experiments.reports.spectra import figure3, figure9, figure14
-from experiments.reports.timings import figure10
+from .critic import figure15
+from .extra import figure_steps
+from .parts import Figure, Missing
+from .runs import Collection
+from .scores import figure1, figure2, figure4, figure5, figure11
+from .sheets import figure6, figure7, figure12
+from .spectra import figure3, figure9, figure14
+from .timings import figure10
 
 Drawing = Callable[[Collection, Path], Figure | Missing]
 FIGURES: tuple[Drawing, ...] = (

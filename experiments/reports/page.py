@@ -11,8 +11,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.reports.parts import Entry, Figure, Missing, Source, Table
-from experiments.reports.runs import (
+from sngan_jax.base.files import write_text
+
+from .parts import Entry, Figure, Missing, Source, Table
+from .runs import (
     FINISHED,
     METRICS,
     Collection,
@@ -20,7 +22,6 @@ from experiments.reports.runs import (
     how_far,
     recorded_protocol,
 )
-from sngan_jax.base.files import write_text
 
 PAGE, MARKDOWN, TABLES, PICTURES = "report.html", "report.md", "tables", "figures"
 _COLUMNS = ("table", "method", "setting", "seed", "metric", "value", "std", "runs", "state",

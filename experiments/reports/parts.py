@@ -6,8 +6,9 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.reports.runs import METRICS, RecordedProtocol, Run, value_of
 from sngan_jax.metrics.scores import LESS_IS_BETTER
+
+from .runs import METRICS, RecordedProtocol, Run, value_of
 
 NOT_RUN, NOTHING = "not run", "–"
 

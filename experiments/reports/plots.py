@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.reports.runs import Run, Sweep
 from sngan_jax.base.files import replacing
 from sngan_jax.run.figures import COLOURS
+
+from .runs import Run, Sweep
 
 WIDTH = 8.0  # inches, of the page's width
 _GREY = "#7F7F7F"

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.configs.paper import SETTINGS
-from experiments.paper import Row, Value, table1, table2, table7, table8
-from experiments.reports.parts import NOT_RUN, NOTHING, Entry, Table
-from experiments.reports.runs import BESIDE, Collection, Run, Sweep
-from experiments.sweeps.tables import TABLES
+from ..configs.paper import SETTINGS
+from ..paper import Row, Value, table1, table2, table7, table8
+from ..sweeps.tables import TABLES
+from .parts import NOT_RUN, NOTHING, Entry, Table
+from .runs import BESIDE, Collection, Run, Sweep
 
 PUBLISHED = {"2": table2.ROWS, "7": table7.ROWS, "8": table8.ROWS}
 DATA = {"cifar10": "CIFAR-10", "stl10": "STL-10", "imagenet128": "ImageNet"}

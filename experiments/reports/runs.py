@@ -13,13 +13,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.sweeps.tables import OWN, SWEEP, TABLES, folder_of
 from sngan_jax.base.errors import UserError
 from sngan_jax.metrics.evaluate import SCORES
 from sngan_jax.run.evaluation import read_scores
 from sngan_jax.run.lock import is_held
 from sngan_jax.run.stored_checkpoints import StoredCheckpoints
 from sngan_jax.run.workdir import CONFIG, read_config
+
+from ..sweeps.tables import OWN, SWEEP, TABLES, folder_of
 
 # How far a run is.
 FINISHED, NOT_SCORED, UNFINISHED, RUNNING = "finished", "not scored", "unfinished", "running"

@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.configs.paper import SETTINGS
-from experiments.reports.parts import Figure, Missing
-from experiments.reports.plots import legend_below, new_figure, of_run, save, style_of, where
-from experiments.reports.published import command_like
-from experiments.reports.runs import (
+from sngan_jax.metrics.scores import LESS_IS_BETTER
+from sngan_jax.run.evaluation import recorded
+
+from ..configs.paper import SETTINGS
+from ..sweeps.tables import OWN, TABLES
+from .parts import Figure, Missing
+from .plots import legend_below, new_figure, of_run, save, style_of, where
+from .published import command_like
+from .runs import (
     BESIDE,
     METRICS,
     Collection,
@@ -23,9 +27,6 @@ from experiments.reports.runs import (
     protocols,
     value_of,
 )
-from experiments.sweeps.tables import OWN, TABLES
-from sngan_jax.metrics.scores import LESS_IS_BETTER
-from sngan_jax.run.evaluation import recorded
 
 
 def figure1(found: Collection, folder: Path) -> Figure | Missing:

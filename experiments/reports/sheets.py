@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from experiments.reports.parts import Figure, Missing
-from experiments.reports.plots import WIDTH, left_out, new_figure, of_run, save, style_of, where
-from experiments.reports.published import command_like
-from experiments.reports.runs import FINISHED, NOT_SCORED, Collection, Run, Sweep
-from experiments.reports.spectra import in_one_setting, newest
 from sngan_jax.base.errors import UserError
 from sngan_jax.run.figures import image_grid
 from sngan_jax.run.restore import RestoredRun
 from sngan_jax.step.latents import class_walk, linear
 from sngan_jax.step.sampling import even_labels
+
+from .parts import Figure, Missing
+from .plots import WIDTH, left_out, new_figure, of_run, save, style_of, where
+from .published import command_like
+from .runs import FINISHED, NOT_SCORED, Collection, Run, Sweep
+from .spectra import in_one_setting, newest
 
 _SEED = 0  # of the latents: the same in all panels
 _SIDE, _COLUMNS = 5, 4  # of a panel of Figure 6 in images, of the figure in panels

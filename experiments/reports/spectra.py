@@ -9,9 +9,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.configs.paper import SETTINGS
-from experiments.reports.parts import Figure, Missing
-from experiments.reports.plots import (
+from sngan_jax.analysis.spectra import layer_spectra
+from sngan_jax.base.errors import UserError
+from sngan_jax.run.figures import COLOURS
+from sngan_jax.run.restore import RestoredRun, at_iteration, restore_run
+
+from ..configs.paper import SETTINGS
+from ..sweeps.tables import OWN, TABLES
+from .parts import Figure, Missing
+from .plots import (
     left_out,
     legend_below,
     new_figure,
@@ -20,13 +26,8 @@ from experiments.reports.plots import (
     style_of,
     where,
 )
-from experiments.reports.published import command_like
-from experiments.reports.runs import FINISHED, NOT_SCORED, Collection, Run, Sweep
-from experiments.sweeps.tables import OWN, TABLES
-from sngan_jax.analysis.spectra import layer_spectra
-from sngan_jax.base.errors import UserError
-from sngan_jax.run.figures import COLOURS
-from sngan_jax.run.restore import RestoredRun, at_iteration, restore_run
+from .published import command_like
+from .runs import FINISHED, NOT_SCORED, Collection, Run, Sweep
 
 _SIZE = 50  # of Figure 14's matrix
 _WATCHED = ("sn", "weight_norm", "orthonormal")

@@ -6,11 +6,14 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.configs.paper import SETTINGS
-from experiments.paper import imagenet, lucic2018
-from experiments.reports.chosen import hindsight_table
-from experiments.reports.extra import EXTRA
-from experiments.reports.parts import (
+from sngan_jax.metrics.scores import LESS_IS_BETTER
+
+from ..configs.paper import SETTINGS
+from ..paper import imagenet, lucic2018
+from ..sweeps.tables import OWN, name_of
+from .chosen import hindsight_table
+from .extra import EXTRA
+from .parts import (
     NOT_RUN,
     NOTHING,
     Entry,
@@ -20,7 +23,7 @@ from experiments.reports.parts import (
     number,
     values_of,
 )
-from experiments.reports.published import (
+from .published import (
     DATA,
     PUBLISHED,
     Place,
@@ -32,7 +35,7 @@ from experiments.reports.published import (
     settings_table,
     unrun_table,
 )
-from experiments.reports.runs import (
+from .runs import (
     BESIDE,
     FINISHED,
     METRICS,
@@ -49,8 +52,6 @@ from experiments.reports.runs import (
     protocols,
     value_of,
 )
-from experiments.sweeps.tables import OWN, name_of
-from sngan_jax.metrics.scores import LESS_IS_BETTER
 
 _WHAT = {
     "2": "unsupervised generation by every method in every setting of Table 1",
@@ -102,8 +103,8 @@ def _lucic(sources: Sequence[Source]) -> Table:
         lines.append((Entry(row.label), Entry(NOTHING, "none"), published(row, column)))
         records.append({"table": key, "method": row.label, "metric": "FID",
                         "paper_value": row.values[column].mean})
-    how = ("python -m experiments.evaluate --workdir=RUN --num_fake=10000 --num_real=10000 "
-           "--against_split=test --metrics=fid")
+    how = ("python -m experiments.evaluate --workdir=RUN --num-fake=10000 --num-real=10000 "
+           "--against-split=test --metrics=fid")
     return Table(key, "FID of Fashion-MNIST, beside Lucic et al. 2018",
                  "Ours: runs on data with “fashion” in the name, scored with 10,000 generated "
                  f"images against the 10,000 of the test set, which is done by: {how}; images are "

@@ -7,9 +7,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from experiments.reports.parts import Figure, Missing
-from experiments.reports.plots import new_figure, save, style_of
-from experiments.reports.runs import Collection
+from .parts import Figure, Missing
+from .plots import new_figure, save, style_of
+from .runs import Collection
 
 TIMINGS = "methods.json"
 

@@ -9,9 +9,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.sweeps.plan import Planned, is_finished
 from sngan_jax.base.errors import UserError
 from sngan_jax.run.lock import is_held
+
+from .plan import Planned, is_finished
 
 LAUNCHERS = ("local", "slurm")
 _LOOK_EVERY = 0.5  # seconds

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.read_config import read_config
 from sngan_jax.base.errors import UserError
 from sngan_jax.run.evaluation import is_recorded
+
+from ..cli import command
+from ..read_config import read_config
 
 # Not a field: the argument of the config file, as a method and a setting.
 ARGUMENT = "arg"
@@ -34,8 +35,8 @@ class Planned(NamedTuple):
         return sweep / self.name
 
     def command(self, sweep: Path) -> list[str]:
-        """Command that trains it, or goes on with it."""
-        return [sys.executable, "-m", "experiments.train", f"--config={self.config}",
+        """What trains it, or goes on with it."""
+        return [*command("train"), f"--config={self.config}",
                 f"--workdir={self.workdir(sweep)}",
                 *(f"--config.{change}" for change in self.changes)]
 

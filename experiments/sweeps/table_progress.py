@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from experiments.configs.paper import SETTINGS
-from experiments.sweeps.plan import is_finished, progress
-from experiments.sweeps.tables import Cell
 from sngan_jax.base.files import write_text
 from sngan_jax.run.lock import is_held
 from sngan_jax.run.workdir import METRICS, read_metrics
+
+from ..configs.paper import SETTINGS
+from .plan import is_finished, progress
+from .tables import Cell
 
 PROGRESS = "progress.txt"
 FINISHED, RUNNING, CUT_OFF, FAILED, NEW = "✓", "▸", "…", "✗", "·"

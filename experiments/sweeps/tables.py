@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.configs.paper import SETTINGS
-from experiments.read_config import read_config
-from experiments.sweeps.plan import Planned
 from sngan_jax.base.errors import UserError
 from sngan_jax.run.workdir import write_json
 
-_CONFIGS = Path(__file__).parents[1] / "configs"
+from ..configs.paper import SETTINGS
+from ..read_config import read_config
+from .plan import Planned
+
 SWEEP = "sweep.json"
 # In place of a table: every one.
 ALL = "all"
@@ -338,7 +338,7 @@ def _config(request: Request, row: Variant, setting: str) -> tuple[str, tuple[st
     """FILE:ARGUMENT, FIELD=VALUE without the seed, and the config that they make."""
     dataset, scale = DATASETS[request.dataset], SCALES[request.scale]
     words = row.words if setting == OWN else (*row.words, setting)
-    text = f"{_CONFIGS / f'{dataset.prefix}_{row.model}.py'}:{','.join(words)}"
+    text = f"{dataset.prefix}_{row.model}:{','.join(words)}"
     fields = {**dataset.changes, **dict(row.changes),
               **scale.changes(dataset.changes.get("image_size", 32)),
               "evaluate_extractor": dataset.extractor, "evaluate_metrics": dataset.metrics,

@@ -1,7 +1,11 @@
 """Data: `load` a set by its spec (sources.py), then sample it on the device (pipeline.py)."""
 
-from sngan_jax.data.image_set import DataError, ImageSet, check_batch
-from sngan_jax.data.pipeline import (
+from sngan_jax.base.extras import need
+
+need("sngan_jax.data", "PIL")
+
+from sngan_jax.data.image_set import DataError, ImageSet, check_batch  # noqa: E402
+from sngan_jax.data.pipeline import (  # noqa: E402
     batch_indices,
     dequantize,
     epoch_permutation,
@@ -9,7 +13,7 @@ from sngan_jax.data.pipeline import (
     scale,
     to_uint8,
 )
-from sngan_jax.data.sources import load
+from sngan_jax.data.sources import load  # noqa: E402
 
 __all__ = [
     "DataError",

@@ -206,7 +206,7 @@ def _command(spec: str, data_dir: str | None) -> str:
     """The shell command that prepares a stock data set, and what must be placed by hand before."""
     name = re.split("[/:]", spec)[0]
     if name in ("cifar10", "cifar100"):
-        place = f" --data_dir={data_dir}" if data_dir else ""
+        place = f" --data-dir={data_dir}" if data_dir else ""
         return (f"python -m experiments.prepare --dataset={name}{place}, from the archive that it "
                 "asks for")
     place = f"data_dir='{data_dir}', " if data_dir else ""

@@ -73,13 +73,13 @@ def joined(mode: str = "auto", coordinator: str = "", num_processes: int = 0,
     """
     given = (bool(coordinator), num_processes > 0, process_id >= 0)
     if any(given) and not all(given):
-        raise UserError("--coordinator=host:port, --num_processes and --process_id go together: "
+        raise UserError("--coordinator=host:port, --num-processes and --process-id go together: "
                         "give all three, or none and let SLURM, Open MPI or the TPU say")
     if mode == "no" or (mode == "auto" and not coordinator and not several(os.environ)):
         yield
         return
     if coordinator and not (process_id < num_processes and ":" in coordinator):
-        raise UserError(f"--process_id={process_id} of --num_processes={num_processes} with "
+        raise UserError(f"--process-id={process_id} of --num-processes={num_processes} with "
                         f"--coordinator={coordinator}: the ids are 0 to {num_processes - 1}, and "
                         "the coordinator is host:port")
     _connect(coordinator, num_processes, process_id, timeout)

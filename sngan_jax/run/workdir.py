@@ -54,7 +54,7 @@ def open_workdir(path: str | os.PathLike, config: dict[str, Any], *,
             if differences:
                 raise UserError(
                     f"{workdir} holds a run of another config ({'; '.join(differences)}): choose "
-                    "another --workdir, or pass --accept_config_changes to go on with the new one")
+                    "another --workdir, or pass --accept-config-changes to go on with the new one")
         write_json(workdir / CONFIG, config)
         write_json(workdir / "environment.json", environment())
     except OSError as error:

@@ -110,7 +110,7 @@ class TestSentences:
         )
         with pytest.raises(DataError, match=f"looked in {root}/mnist.*data_dir='{root}', file_"):
             loaded("mnist", root)
-        with pytest.raises(DataError, match=f"prepare --dataset=cifar10 --data_dir={root}, from"):
+        with pytest.raises(DataError, match=f"prepare --dataset=cifar10 --data-dir={root}, from"):
             loaded("cifar10", root)
         with pytest.raises(DataError, match=r"ILSVRC2012_img_train\.tar must lie in"):
             loaded("imagenet2012", root)

@@ -1,4 +1,4 @@
-"""What `experiments.sample` says of wrong flags: JSON lists of arguments -> JSON sentences.
+"""What `sngan sample` says of wrong flags: JSON lists of arguments -> JSON sentences.
 
 The workdirs `no-classes` and `uniform` stand for runs of such models.
 """
@@ -7,11 +7,9 @@ import json
 import sys
 from pathlib import Path
 
-from absl import flags
-from absl.testing import flagsaver
 from ml_collections import ConfigDict
 
-from experiments import sample
+from experiments import cli, sample
 from sngan_jax.base.errors import UserError
 from sngan_jax.run.restore import RestoredRun, restore_run
 
@@ -25,13 +23,10 @@ def restored(workdir, iteration):
 
 sample.restore_run = restored
 said = []
-flags.FLAGS.mark_as_parsed()
 for arguments in json.loads(sys.argv[1]):
-    with flagsaver.flagsaver():
-        flags.FLAGS(["sample", *arguments])
-        try:
-            sample.main()
-            said.append("")
-        except UserError as error:
-            said.append(str(error))
+    try:
+        sample.main(cli.parse(sample.arguments, "", "sample", arguments))
+        said.append("")
+    except UserError as error:
+        said.append(str(error))
 print(json.dumps(said))

@@ -27,7 +27,7 @@ def workdir(tmp_path_factory):
 
 
 def test_audit_writes_a_record_a_table_and_a_picture(workdir):
-    done = program("experiments.audit", f"--workdir={workdir}", "--num=12", "--ascent_steps=1")
+    done = program("experiments.audit", f"--workdir={workdir}", "--num=12", "--ascent-steps=1")
     assert done.returncode == 0, done.stderr
     record = json.loads((workdir / "audit.json").read_text())
     assert record["iteration"] == 1 and record["commit"] and record["date"]
@@ -48,7 +48,7 @@ def test_audit_writes_a_record_a_table_and_a_picture(workdir):
     (("--checkpoint=7",), "no checkpoint of iteration 7; it has: 1"),
     (("--num=1",), "--num is 1: pairs of images need at least 2"),
     (("--num=2000",), "--num is 2000, and digits, split 'train', has 1,797 images"),
-    (("--ascent_steps=-1",), "--ascent_steps is -1"),
+    (("--ascent-steps=-1",), "--ascent-steps is -1"),
     (("--workdir=/nowhere",), "/nowhere is not the workdir of a run"),
     (("--out=/dev/null/x", "--num=4"), "/dev/null/x cannot be made")])
 def test_bad_input_is_one_sentence(workdir, arguments, sentence):

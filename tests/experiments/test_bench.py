@@ -56,7 +56,7 @@ def test_scores_are_timed(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [
-    (["--num=3"], "at least 10 vectors"),
+    (["--num=3"], "--num is 3: it must be at least 10"),
     (["--extractor=classifier", "--torchscript=x.pt"], "--torchscript is an Inception network"),
 ])
 def test_bad_input_of_metrics(capsys, arguments, sentence):
@@ -86,8 +86,8 @@ def test_updates_of_methods_in_turns(capsys, tmp_path):
 
 @pytest.mark.parametrize(("arguments", "sentence"), [
     (["--methods=sn,spectral"], "--methods names 'spectral': the methods are sn, weight_clipping"),
-    (["--n-dis=1,0"], "--n-dis=1,0: '0' must be a whole number"),
-    (["--width=-1"], "--width is -1: it must be at least 1, or 0 for the config's"),
+    (["--n-dis=1,0"], "--n-dis is 0: it must be at least 1"),
+    (["--width=-1"], "--width is -1: it must be at least 0"),
     (["--config=none.py"], "there is no file none.py"),
     (["--out=/nowhere/methods.json"], "there is no folder /nowhere")])
 def test_bad_input_of_methods(capsys, arguments, sentence):
@@ -104,7 +104,8 @@ def test_turns_alternate():
 @pytest.mark.parametrize(("arguments", "sentence"), [
     (["--config=nothing.py"], "there is no file nothing.py"),
     (["--config=experiments/configs/digits.py", "--set", "batchsize=3"], "did you mean batch_size"),
-    (["--config=experiments/configs/digits.py", "--set", "batch_size=x"], "batch_size takes int"),
+    (["--config=experiments/configs/digits.py", "--set", "batch_size=x"],
+     "batch_size is 'x', expected a whole number"),
     (["--config=experiments/configs/digits.py", "--compare=tensorflow"], "unfused, unnormalised"),
 ])
 def test_bad_input_is_one_sentence(capsys, arguments, sentence):
@@ -118,7 +119,7 @@ def test_values_of_every_kind_are_read():
                          ["conditional=true", "learning_rate=1e-3", "method=none", "seed=4"], 1)
     assert (config.conditional, config.learning_rate, config.method, config.seed) == (
         True, 1e-3, "none", 4)
-    with pytest.raises(UserError, match="conditional takes bool"):
+    with pytest.raises(UserError, match="conditional is 'yes', expected true or false"):
         read_config("experiments/configs/cifar10_cnn.py", ["conditional=yes"], 1)
     with pytest.raises(UserError, match=r"README\.md is no Python file"):
         read_config("README.md", [], 1)

@@ -110,6 +110,6 @@ def test_wrong_missing_and_damaged_archives_are_sentences(tmp_path, trusted):
 
 
 def test_the_program_looks_in_the_manual_folder(tmp_path):
-    done = program("experiments.prepare", "--dataset=cifar10", f"--data_dir={tmp_path}")
+    done = program("experiments.prepare", "--dataset=cifar10", f"--data-dir={tmp_path}")
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert f"{tmp_path}/downloads/manual/cifar-10-binary.tar.gz does not exist" in done.stderr

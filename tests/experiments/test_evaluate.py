@@ -46,7 +46,7 @@ def test_each_and_the_best_checkpoint_of_a_run(place):
     out = place / "run.jsonl"
     for checkpoint, rows in (("each", 2), ("best", 1), ("4", 1)):
         done = run("evaluate", place, f"--workdir={place / 'run'}", "--extractor=classifier",
-                   "--metrics=fcd,intra_fcd,classes", "--num_fake=60", "--num_real=300",
+                   "--metrics=fcd,intra_fcd,classes", "--num-fake=60", "--num-real=300",
                    f"--checkpoint={checkpoint}", f"--scores={out}")
         assert done.returncode == 0, done.stderr
         assert len(re.findall(r"60 +[24] +no +running +300 of digits +train", done.stdout)) == rows
@@ -61,14 +61,14 @@ def test_each_and_the_best_checkpoint_of_a_run(place):
 def test_two_sets_of_images(place):
     out = place / "pairs.jsonl"
     done = run("evaluate", place, f"--images={place / 'b.npz'}", f"--against={place / 'a.npz'}",
-               "--extractor=classifier", "--metrics=fcd,kcd,prdc,cs", "--num_fake=200",
-               f"--scores={out}", f"--save_statistics={place / 'stored.npz'}")
+               "--extractor=classifier", "--metrics=fcd,kcd,prdc,cs", "--num-fake=200",
+               f"--scores={out}", f"--save-statistics={place / 'stored.npz'}")
     assert done.returncode == 0, done.stderr
     (record,) = records(out)
     assert record["scores"]["precision"] > 0.3 and record["n_score"] == 200
     done = run("evaluate", place, f"--images={place / 'b.npz'}", f"--scores={out}",
-               f"--against={place / 'stored.npz'}", "--extractor=classifier", "--num_fake=200",
-               "--metrics=fcd", f"--classifier_data={place / 'a.npz'}")
+               f"--against={place / 'stored.npz'}", "--extractor=classifier", "--num-fake=200",
+               "--metrics=fcd", f"--classifier-data={place / 'a.npz'}")
     assert done.returncode == 0, done.stderr
     again = records(out)[-1]
     assert again["scores"]["fcd"] == pytest.approx(record["scores"]["fcd"], rel=1e-6)
@@ -81,9 +81,9 @@ def test_two_sets_of_images(place):
     ((), "either --workdir"),
     (("--workdir={}/run", "--metrics=fcd"), "no metric 'fcd' with the extractor inception"),
     (("--workdir={}/run", "--protocol=papers"), "no protocol 'papers'"),
-    (("--workdir={}/run", "--protocol=50k", "--num_fake=9"), "num_fake can be chosen with"),
+    (("--workdir={}/run", "--protocol=50k", "--num-fake=9"), "num_fake can be chosen with"),
     (("--workdir={}/run", "--protocol=paper", "--extractor=classifier"), "no split 'test'"),
-    (("--workdir={}/run", "--num_real=2000", "--extractor=classifier"),
+    (("--workdir={}/run", "--num-real=2000", "--extractor=classifier"),
      "protocol free needs 2,000 images, and digits, split 'train', has 1,797"),
     (("--workdir={}/run", "--ema=yes", "--extractor=classifier"), "kept no moving average"),
     (("--workdir={}/run", "--checkpoint=7", "--extractor=classifier"), "the iterations 2, 4"),
@@ -95,10 +95,10 @@ def test_two_sets_of_images(place):
     (("--images={}/b.npz", "--against={}/a.npz", "--extractor=classifier",
       "--metrics=intra_fcd"), "one of the two sets has no labels"),
     (("--images={}/b.npz", "--against={}/theirs.npz", "--extractor=classifier",
-      "--classifier_data={}/a.npz", "--metrics=fcd"), "of another extractor"),
+      "--classifier-data={}/a.npz", "--metrics=fcd"), "of another extractor"),
     (("--images={}/pictures", "--against={}/a.npz", "--extractor=classifier"),
      "trained on images of 8 x 8 with 1 channel, and these are of 8 x 8 with 3"),
-    (("--images=digits", "--save_statistics=x.txt"), r"must end in \.npz"),
+    (("--images=digits", "--save-statistics=x.txt"), r"must end in \.npz"),
     (("--images={}/nothing.npz", "--against=digits", "--extractor=classifier"), "no such file"),
     (("--images=digits", "--against=digits", "--extractor=resnet"), "extractor"),
 ])
@@ -123,9 +123,9 @@ def test_all_scores_by_inception_of_random_weights(place):
         for k, v in flatten_dict(shapes["params"]).items()})
     out = place / "inception.jsonl"
     try:
-        done = run("evaluate", place, f"--workdir={place / 'run'}", "--num_real=20",
-                   "--num_fake=20", "--metrics=fid,is,kid,prdc", "--splits=2",
-                   f"--scores={out}", "--batch_size=8")
+        done = run("evaluate", place, f"--workdir={place / 'run'}", "--num-real=20",
+                   "--num-fake=20", "--metrics=fid,is,kid,prdc", "--splits=2",
+                   f"--scores={out}", "--batch-size=8")
         assert done.returncode == 0, done.stderr
         (record,) = records(out)
         assert record["extractor"] == "inception-2015-12-05" and record["resize"] == "tf1"
@@ -133,9 +133,9 @@ def test_all_scores_by_inception_of_random_weights(place):
                                          "recall", "density", "coverage"}
         assert all(np.isfinite(value) for value in record["scores"].values())
         assert "warning: an FID of 20 images" in done.stderr
-        done = run("evaluate", place, f"--images={place / 'pictures'}", "--batch_size=8",
-                   f"--against={place / 'b.npz'}", "--num_real=20", f"--scores={out}",
-                   "--image_size=16", "--resize=half_pixel")
+        done = run("evaluate", place, f"--images={place / 'pictures'}", "--batch-size=8",
+                   f"--against={place / 'b.npz'}", "--num-real=20", f"--scores={out}",
+                   "--image-size=16", "--resize=half_pixel")
         assert done.returncode == 0, done.stderr
         assert records(out)[-1]["fake"]["n"] == 40
     finally:

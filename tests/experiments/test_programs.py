@@ -97,7 +97,7 @@ def test_check_digits_prints_a_record(workdir):
     (("--config.batch_size=many",), "batch_size"),
     (("--config.n_dis=1.5",), "n_dis"),
     (("--config.dataset=npz:none.npz",), "none.npz"),
-    (("--config=experiments/configs/none.py",), "none.py cannot be read"),
+    (("--config=experiments/configs/none.py",), "there is no file experiments/configs/none.py"),
     (("--config=experiments/configs/digits.py:colour",), "no variant 'colour'"),
     (("--config=",), "--config"),
     (("--wrokdir=x",), "wrokdir"),

@@ -220,7 +220,7 @@ def test_one_update_of_d_needs_one_all_reduce():
 @pytest.mark.slow
 def test_batch_norm_per_device_needs_no_further_all_reduce():
     record = compiled("--config=experiments/configs/digits.py", "--topology=v3-8",
-                      "--config.bn_sync=device", "--config.n_dis=3", "--per_device_batch=2")
+                      "--config.bn_sync=device", "--config.n_dis=3", "--per-device-batch=2")
     assert (record["all_reduces"], record["bn_all_reduces"]) == (4, 0)
     done = tpu_check("--config=experiments/configs/digits.py", "--topology=v3:9x2x1")
     assert done.returncode == 2 and "knows no topology v3:9x2x1" in done.stderr

@@ -2,6 +2,8 @@
 
 
 
+import sys
+
 import experiments.train
 from experiments import cli
 from sngan_jax.run import evaluation
@@ -9,4 +11,4 @@ from tests.metrics.fake_extractor import mean_extractor
 
 if __name__ == "__main__":
     evaluation.make_extractor = lambda *_, **__: mean_extractor(dimensions=1, num_classes=1)
-    cli.run(experiments.train.main, required=("config", "workdir"))
+    sys.exit(cli.run(experiments.train.main, experiments.train.arguments, "", "train"))

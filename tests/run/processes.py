@@ -42,7 +42,7 @@ def start(processes: int, devices: int, workdir: Path, *arguments: str,
     port, started = free_port(), []
     for i in range(processes):
         joined = () if processes == 1 else (
-            f"--coordinator=127.0.0.1:{port}", f"--num_processes={processes}", f"--process_id={i}")
+            f"--coordinator=127.0.0.1:{port}", f"--num-processes={processes}", f"--process-id={i}")
         with output(workdir, i).open("w") as out:
             started.append(subprocess.Popen(
                 [sys.executable, "-m", "experiments.train", *TINY, f"--workdir={workdir}", *joined,

@@ -84,7 +84,7 @@ def test_processes_train_like_one_and_move_to_one(tmp_path):
     kept = max(int(p.name) for p in (tmp_path / "two" / "checkpoints").iterdir()
                if p.name.isdigit())
     more = f"--config.iterations={kept + 4}"
-    assert wait(start(1, 1, tmp_path / "two", more, "--accept_config_changes")) == [0]
+    assert wait(start(1, 1, tmp_path / "two", more, "--accept-config-changes")) == [0]
     assert iterations(tmp_path / "two") == list(range(1, kept + 5))
     assert_same_losses(read_metrics(tmp_path / "two")[:12], expected[:kept + 4])
     assert f"at iteration {kept}" in output(tmp_path / "two", 0).read_text()
@@ -109,7 +109,7 @@ def test_the_loss_of_one_ends_the_other_with_a_sentence(victim, tmp_path):
         return
     kept = max(int(p.name) for p in (workdir / "checkpoints").iterdir() if p.name.isdigit())
     more = f"--config.iterations={kept + 2}"
-    assert wait(start(2, 1, workdir, more, "--accept_config_changes")) == [0, 0]
+    assert wait(start(2, 1, workdir, more, "--accept-config-changes")) == [0, 0]
     assert f"resuming {workdir} at iteration {kept}" in output(workdir, 0).read_text()
     assert iterations(workdir) == list(range(1, kept + 3))
 
@@ -155,7 +155,7 @@ def test_sigterm_to_one_stops_both_at_one_iteration(tmp_path):
 
 @pytest.mark.slow
 def test_a_process_that_waits_in_vain_says_so(tmp_path):
-    started = start(2, 1, tmp_path / "run", "--join_within=6")
+    started = start(2, 1, tmp_path / "run", "--join-within=6")
     started[0].kill()
     wait([started[0]])
     assert wait([started[1]], 60) != [0]

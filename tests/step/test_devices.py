@@ -80,7 +80,7 @@ def test_a_run_on_eight_devices_goes_on_on_one_and_on_four(tmp_path):
     for count in (1, 4):
         shutil.copytree(tmp_path / "8", tmp_path / str(count))
     for count in (1, 4, 8):
-        assert wait(start(1, count, tmp_path / str(count), more, "--accept_config_changes")) == [0]
+        assert wait(start(1, count, tmp_path / str(count), more, "--accept-config-changes")) == [0]
     rows = {count: read_metrics(tmp_path / str(count)) for count in (1, 4, 8)}
     assert [row["iteration"] for row in rows[8]] == list(range(1, 9))
     for count in (1, 4):

@@ -1,0 +1,41 @@
+"""What is installed with the extras of the package, and a sentence where one is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+
+# Module -> extra of setup.cfg that brings it. What is not here comes with the package itself.
+EXTRAS = {
+    "PIL": "train", "absl": "train", "array_record": "train", "importlib_resources": "train",
+    "matplotlib": "train", "ml_collections": "train", "orbax": "train", "sklearn": "train",
+    "tensorboardX": "train", "tensorflow_datasets": "train", "tqdm": "train",
+    "submitit": "sweep", "scipy": "bench", "torch": "bench", "tensorflow": "tf",
+    "libtpu": "tpu-check"}
+
+
+class MissingExtra(ModuleNotFoundError):
+    """A module that an extra brings is not installed; the message says which."""
+
+
+def need(package: str, *modules: str) -> None:
+    """Looks for the modules that a package of this library imports.
+
+    Raises:
+      MissingExtra: the first of them that is not installed.
+    """
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtra(_sentence(module, f"{package} needs"), name=module)
+
+
+def missing(error: ModuleNotFoundError) -> str | None:
+    """The sentence about a module that is not there; None where no extra brings it."""
+    if isinstance(error, MissingExtra):
+        return str(error)
+    module = (error.name or "").partition(".")[0]
+    return _sentence(module, "this needs") if module in EXTRAS else None
+
+
+def _sentence(module: str, who: str) -> str:
+    return (f"{who} the module {module}, which is not installed: pip install "
+            f"'sngan_jax[{EXTRAS[module]}]'")
