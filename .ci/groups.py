@@ -84,6 +84,9 @@ class Tree:
         self.files = files
         self.modules = {path.removesuffix(".py").removesuffix("/__init__").replace("/", "."): path
                         for path in files if path.endswith(".py")}
+        # The programs have two names.
+        self.modules |= {f"sngan_jax.{name}": path for name, path in self.modules.items()
+                         if name.partition(".")[0] == "experiments"}
         self.folders = {str(parent) for path in files for parent in Path(path).parents} - {"."}
         self.tests = sorted(path for path in files if re.search(r"(^|/)test_\w+\.py$", path))
 

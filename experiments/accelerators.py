@@ -1,6 +1,6 @@
 """Compilers of accelerators that this machine does not have stay asleep.
 
-libtpu and NVIDIA's plugin of JAX may be installed for `experiments.compile_check` alone. JAX wakes
+libtpu and NVIDIA's plugin of JAX may be installed for `sngan compile-check` alone. JAX wakes
 both in every program, to look for their devices, and both complain at length where there are none:
 libtpu in five lines, the plugin in a traceback. `hide` keeps JAX from them, before it is imported,
 and only where there is no sign of such a device; `show` undoes it for the one program that asks a

@@ -1,6 +1,6 @@
 """How Lipschitz is a run's discriminator? Its layers, a bound from above, and one from below.
 
-    python -m experiments.audit --workdir=runs/digits
+    sngan audit --workdir=runs/digits
 
 Writes `audit.json`, `audit.md` and `spectra.png` into the workdir, or another folder, and prints
 the table. docs/audit.md says what each number is.

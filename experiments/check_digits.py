@@ -1,6 +1,6 @@
 """Quality of a digits run's samples: three figures against the real 8x8 digits.
 
-    python -m experiments.check_digits --workdir=runs/digits
+    sngan check-digits --workdir=runs/digits
 
 A scikit-learn classifier (an RBF support vector machine on the 8x8 pixels) counts how often each
 class is drawn; the Fréchet distance in the raw 8x8 pixels is given over that between two random

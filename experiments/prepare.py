@@ -1,6 +1,6 @@
 """Prepares CIFAR-10 or CIFAR-100 from an archive that you have placed by hand, without TensorFlow.
 
-    python -m experiments.prepare --dataset=cifar10 --archive=cifar-10-binary.tar.gz
+    sngan prepare --dataset=cifar10 --archive=cifar-10-binary.tar.gz
 
 Without --archive it is looked for in <data_dir>/downloads/manual, TFDS's own place for such files.
 `--config.dataset=tfds:cifar10` then reads what this has written. Nothing is downloaded.

@@ -1,9 +1,9 @@
 """Tables and figures of the paper from finished runs: one page, Markdown and CSV.
 
-    python -m experiments.report --workdir=runs/table2
-    python -m experiments.report --workdir=runs/table2,runs/table7,runs/figure4 --out=runs/report
+    sngan report --workdir=runs/table2
+    sngan report --workdir=runs/table2,runs/table7,runs/figure4 --out=runs/report
 
-Reads the folders of `experiments.sweep` (or of single runs), trains nothing and changes nothing in
+Reads the folders of `sngan sweep` (or of single runs), trains nothing and changes nothing in
 them. Writes report.html, which needs no other file, report.md, tables/*.csv and figures/*.png into
 --out. What has not been run says so, with the command that runs it; docs/report.md explains.
 """

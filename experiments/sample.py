@@ -1,9 +1,9 @@
 """Draws samples from a run's newest checkpoint, or walks through its latents or classes.
 
-    python -m experiments.sample --workdir=runs/digits --num=1000
-    python -m experiments.sample --workdir=runs/digits --interpolate=8
-    python -m experiments.sample --workdir=runs/conditional --morph=3,5
-    python -m experiments.sample --workdir=runs/conditional --morph=all
+    sngan sample --workdir=runs/digits --num=1000
+    sngan sample --workdir=runs/digits --interpolate=8
+    sngan sample --workdir=runs/conditional --morph=3,5
+    sngan sample --workdir=runs/conditional --morph=all
 
 Writes `<out>.npz` (images: uint8 n x h x w x c; labels: int32 n, of a conditional model) and
 `<out>.png`, a grid of the first of them. The default out is `<workdir>/samples-<iteration>`.

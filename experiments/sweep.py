@@ -1,17 +1,17 @@
 """Many runs: a table of the paper, or every combination of some fields' values, with several seeds.
 
-    python -m experiments.sweep --table=2 --dataset=digits --scale=tiny --seeds=3 --workdir=runs/t2
-    python -m experiments.sweep --table=2 … --methods=sn,wgan_gp --settings=A,C --dry-run
+    sngan sweep --table=2 --dataset=digits --scale=tiny --seeds=3 --workdir=runs/t2
+    sngan sweep --table=2 … --methods=sn,wgan_gp --settings=A,C --dry-run
 
-    python -m experiments.sweep --config=experiments/configs/digits.py --workdir=runs/sweep \\
+    sngan sweep --config=digits --workdir=runs/sweep \\
         --grid=arg=sn,wgan_gp+A --grid=learning_rate=1e-3,2e-4 --seeds=3 --parallel=2
-    python -m experiments.sweep … --dry-run
-    python -m experiments.sweep … --launcher=slurm --slurm=partition=gpu --slurm=gpus_per_node=1
+    sngan sweep … --dry-run
+    sngan sweep … --launcher=slurm --slurm=partition=gpu --slurm=gpus_per_node=1
 
 The same command again skips what is finished and goes on with what was cut off, however it ended.
-Each run is a folder of --workdir, named by its values, and is what `experiments.train` makes.
+Each run is a folder of --workdir, named by its values, and is what `sngan train` makes.
 --table=2, 7, 8, figure4, figure11, figure15, conditional, steps or norms plans method x setting x
-seed at a named scale, --table=all every one (docs/reproduce.md); `experiments.report` makes a page
+seed at a named scale, --table=all every one (docs/reproduce.md); `sngan report` makes a page
 of what is finished.
 --config=FILE[:ARGUMENT]; --set=FIELD=VALUE holds for all runs; a grid of `arg` is over arguments of
 the config file, '+' for ','. Exit status: 0 when all are finished, 1 where one failed (its output

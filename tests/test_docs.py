@@ -110,16 +110,14 @@ def command_lines(page):
     """The lines of shell that a page tells to type."""
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     lines = re.findall(r"^    (\S.*)$", text, re.MULTILINE)
-    lines += re.findall(r"`((?:python -m|sbatch|mpirun|pip) [^`]+)`", text.replace("\n", " "))
-    # docs/paper.md has an abbreviation: C stands for a command and a folder.
-    lines = [line for line in lines if not line.endswith("--config=experiments/configs")]
-    for given in re.findall(r"`(C/[^`]+)`", text):
-        lines.append("python -m experiments.train --workdir=a --config=experiments/configs"
-                     + given[1:].replace("METHOD", "sn").replace("SETTING", "A"))
+    lines += re.findall(r"`((?:sngan|python -m|sbatch|mpirun|pip) [^`]+)`", text.replace("\n", " "))
+    if page.name == "paper.md":  # where the command is left out
+        lines += ["sngan train --workdir=a " + given.replace("METHOD", "sn").replace("SETTING", "A")
+                  for given in re.findall(r"`(--config=[^`]+)`", text)]
     for line in lines:
         # Square brackets hold what may be left out; an ellipsis stands for a value, or for more.
         line = re.sub(r"\[(--[^\]]*)\]", r"\1", line)
-        line = line.replace("--config=…", "--config=experiments/configs/digits.py")
+        line = line.replace("--config=…", "--config=digits")
         yield from (part.strip() for part in line.replace("=…", "=a").split("&&"))
 
 
@@ -132,18 +130,19 @@ def programs(page):
             assert (ROOT / script).is_file(), f"{page.name}: {line}"
             rest = line.split(script)[1]
             if rest.strip(" …"):
-                yield f"experiments.train{rest}"
-        elif match := re.search(r"python3? -m ((?:experiments|tests)\.?\S*.*)", " ".join(words)):
-            yield match[1]
+                yield f"sngan train{rest}"
+        elif match := re.search(r"python3? -m ((?:experiments|tests)\.?\S*.*)|(sngan .*)",
+                                " ".join(words)):
+            yield match[1] or match[2]
 
 
 def test_every_command_is_accepted_by_its_program():
     commands = {command for page in PAGES for command in programs(page) if "=" in command}
-    commands |= {"experiments.sample --workdir=runs/digits --num_samples=5"}  # wrong: must be found
+    commands |= {"sngan sample --workdir=runs/digits --num-samples=5"}  # wrong: must be found
     assert len(commands) > 40
     refused = {command: said for command in sorted(commands)
                if (said := program("tests.commands", command)).returncode}
-    assert list(refused) == ["experiments.sample --workdir=runs/digits --num_samples=5"], refused
+    assert list(refused) == ["sngan sample --workdir=runs/digits --num-samples=5"], refused
 
 
 def test_every_program_and_extra_that_is_named_is_there():
@@ -164,8 +163,8 @@ def test_every_program_and_extra_that_is_named_is_there():
 @pytest.mark.slow
 def test_the_dry_run_of_a_table(tmp_path):
     command = next(c for c in programs(ROOT / "docs" / "reproduce.md") if c.endswith("--dry-run"))
-    module, *arguments = command.replace("runs/table2", str(tmp_path)).split()
-    done = program(module, *arguments)
+    _, *arguments = command.replace("runs/table2", str(tmp_path)).split()
+    done = program("experiments", *arguments)
     assert done.returncode == 0 and "sn,C" in done.stdout, done.stdout + done.stderr
 
 

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """The folder of the built site."""
-    pytest.importorskip("sphinx", reason='the site needs pip install -e ".[docs]"')
+    pytest.importorskip("sphinx", reason='the site needs pip install "sngan_jax[docs]"')
     folder = tmp_path_factory.mktemp("site")
     built = subprocess.run(
         [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html",
@@ -94,7 +94,7 @@ def address(site):
 def browser():
     """Chromium without a window, for which localhost is the only host."""
     webdriver = pytest.importorskip("selenium.webdriver",
-                                    reason='the browser needs pip install -e ".[docs]"')
+                                    reason='the browser needs pip install "sngan_jax[docs]"')
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     driver = shutil.which("chromedriver")
     if not (chromium and driver):

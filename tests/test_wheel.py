@@ -24,7 +24,7 @@ def run(*command, **options):
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """Built of a copy, so that no file of an earlier build gets in."""
-    pytest.importorskip("build", reason='the wheel needs pip install -e ".[test]"')
+    pytest.importorskip("build", reason='the wheel needs pip install "sngan_jax[test]"')
     folder = tmp_path_factory.mktemp("wheel")
     shutil.copytree(ROOT, folder / "source", ignore=shutil.ignore_patterns(
         ".git", "build", "dist", "*.egg-info", "__pycache__", "runs", "_build", "generated",

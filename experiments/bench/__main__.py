@@ -1,4 +1,4 @@
-"""The benchmarks: `python -m experiments.bench`."""
+"""The benchmarks: `sngan bench`."""
 
 import sys
 

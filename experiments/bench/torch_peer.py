@@ -18,7 +18,7 @@ try:
     from torch import nn
     from torch.nn.utils.parametrizations import spectral_norm
 except ImportError:
-    raise UserError('PyTorch is not installed: pip install -e ".[bench]"') from None
+    raise UserError('PyTorch is not installed: pip install "sngan_jax[bench]"') from None
 
 
 class UpBlock(nn.Module):

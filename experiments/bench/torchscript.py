@@ -17,7 +17,7 @@ def torch_features(file: Path) -> Features:
     try:
         import torch
     except ImportError:
-        raise UserError('PyTorch is not installed: pip install -e ".[bench]"') from None
+        raise UserError('PyTorch is not installed: pip install "sngan_jax[bench]"') from None
     if not file.is_file():
         raise UserError(f"--torchscript={file} is not a file: take default_1.pt out of the wheel")
     module = torch.jit.load(file).eval()

@@ -1,1 +1,1 @@
-"""Parts of `experiments.compile_check`: compilers asked about devices that are not here."""
+"""Parts of `sngan compile-check`: compilers asked about devices that are not here."""

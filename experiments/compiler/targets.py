@@ -69,7 +69,7 @@ def devices_of(target: Target) -> Sequence[Any]:
 def _card_devices(target: Cards) -> list[Any]:
     if importlib.util.find_spec("jax_cuda12_plugin") is None:
         raise UserError("the NVIDIA compiler is not installed: in an environment of its own (some "
-                        "GiB), pip install -e '.[gpu-check]'")
+                        "GiB), pip install 'sngan_jax[gpu-check]'")
     from jax.experimental import topologies
 
     try:

@@ -105,7 +105,7 @@ def tpu_devices(topology: Topology) -> list[Any]:
     """
     accelerators.show()
     if importlib.util.find_spec("libtpu") is None:
-        raise UserError("the TPU compiler is not installed: pip install -e '.[tpu-check]'")
+        raise UserError("the TPU compiler is not installed: pip install 'sngan_jax[tpu-check]'")
     from jax.experimental import topologies
 
     # On a v4 the compiler has two devices a chip by default; JAX has one there, of both cores.

@@ -1,6 +1,6 @@
 """The residual networks on CelebA's 162,770 training faces, cropped to squares, at 64x64.
 
-    python -m experiments.train --config=experiments/configs/celeba64.py --workdir=runs/celeba
+    sngan train --config=celeba64 --workdir=runs/celeba
 
 Not in the paper, whose schedule for CIFAR-10 and whose official networks for 64x64 this takes.
 The set is read into memory (2 GB). Hours on any device: not run (docs/data.md says how to get the

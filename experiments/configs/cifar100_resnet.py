@@ -1,6 +1,6 @@
 """The residual networks on CIFAR-100, class-conditional by projection (Miyato & Koyama 2018).
 
-    python -m experiments.train --config=experiments/configs/cifar100_resnet.py --workdir=runs/c100
+    sngan train --config=cifar100_resnet --workdir=runs/c100
 
 Published, from memory of that paper's Table 3 and not verified: inception score 9.04, FID 23.2.
 Protocol: as cifar10_resnet.py. Hours on any device: not run. `--config.conditional=false` trains

@@ -1,6 +1,6 @@
 """The standard CNN on CIFAR-10 (paper Tables 2 and 3, Figures 1, 2, 9, 10, 11).
 
-    python -m experiments.train --config=experiments/configs/cifar10_cnn.py:sn,A --workdir=runs/cnn
+    sngan train --config=cifar10_cnn:sn,A --workdir=runs/cnn
 
 The argument names a method, a setting of Table 1 (default C) and a loss, as `wgan_gp,B` or
 `sn,hinge`. Paper, inception score and FID of the best setting: sn 7.42 ± .08, 29.3; sn with hinge

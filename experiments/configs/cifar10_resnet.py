@@ -1,6 +1,6 @@
 """The residual networks on CIFAR-10 (paper Table 4), hinge loss.
 
-    python -m experiments.train --config=experiments/configs/cifar10_resnet.py --workdir=runs/resnet
+    sngan train --config=cifar10_resnet --workdir=runs/resnet
 
 Paper: inception score 8.22 ± .05, FID 21.7 ± .21; `:orthonormal` 7.92, 23.8. `:conditional` is the
 projection discriminator (Miyato & Koyama 2018: 8.62, 17.5). Table 8, the auxiliary classifier in

@@ -1,10 +1,10 @@
 """scikit-learn's 1,797 handwritten digits.
 
-    python -m experiments.train --config=experiments/configs/digits.py --workdir=runs/digits
-    python -m experiments.train --config=experiments/configs/digits.py:conditional --workdir=…
+    sngan train --config=digits --workdir=runs/digits
+    sngan train --config=digits:conditional --workdir=…
 
 The paper's residual networks (Table 4), 32 channels wide, on the 8x8 images as they are: two CPU
-cores train them in minutes. `python -m experiments.check_digits` grades the samples.
+cores train them in minutes. `sngan check-digits` grades the samples.
 """
 
 from ml_collections import ConfigDict

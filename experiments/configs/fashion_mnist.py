@@ -1,6 +1,6 @@
 """Fashion-MNIST's 60,000 pictures of clothing, from its four files in MNIST's IDX format.
 
-    python -m experiments.train --config=experiments/configs/fashion_mnist.py \
+    sngan train --config=fashion_mnist \
         --config.dataset=idx:data/fashion-mnist --workdir=runs/fashion
 
 The folder holds train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz (Debian's package

@@ -1,6 +1,6 @@
 """Your own images: a folder of PNG and JPEG files, sub-folders as classes.
 
-    python -m experiments.train --config=experiments/configs/folder.py:32 \
+    sngan train --config=folder:32 \
         --config.dataset=folder:my/images --workdir=runs/mine
 
 The argument is the side of the images: 32 (the default), 48, 64, 128 or 256, each with the paper's

@@ -1,6 +1,6 @@
 """The residual networks on ImageNet at 128x128, 1,000 classes (paper Table 6, Figures 5, 7, 13).
 
-    python -m experiments.train --config=experiments/configs/imagenet128.py:concat --workdir=runs/i
+    sngan train --config=imagenet128:concat --workdir=runs/i
 
 `:projection` (the default) or `:concat`; `--config.conditional=false` is Figure 13a; `:orthonormal`
 its rival. Paper: concat, inception score 21.1 ± .35, intra-FID 141.2; projection (Miyato & Koyama

@@ -1,6 +1,6 @@
 """The residual networks on ImageNet at 64x64, 1,000 classes (sngan_projection `resnet_64`).
 
-    python -m experiments.train --config=experiments/configs/imagenet64.py --workdir=runs/imagenet64
+    sngan train --config=imagenet64 --workdir=runs/imagenet64
 
 Not in the paper; no score is published with the official config. Protocol: that config's 250,000
 iterations, the learning rate falling to zero from 200,000 on, batches of 64 for both networks. The

@@ -1,6 +1,6 @@
 """The standard CNN on STL-10's 100,000 unlabelled images at 48x48 (paper Tables 2 and 3, Figure 4).
 
-    python -m experiments.train --config=experiments/configs/stl10_cnn.py:sn,B --workdir=runs/stl
+    sngan train --config=stl10_cnn:sn,B --workdir=runs/stl
 
 The argument is as that of cifar10_cnn.py; the default is B, the paper's best for sn (its footnote
 4; C for orthonormal). Paper, inception score and FID: sn 8.28 ± .09, 53.1; orthonormal 8.56, 46.7;

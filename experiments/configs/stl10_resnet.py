@@ -1,6 +1,6 @@
 """The residual networks on STL-10's 100,000 unlabelled images at 48x48 (paper Table 5), hinge loss.
 
-    python -m experiments.train --config=experiments/configs/stl10_resnet.py --workdir=runs/stl
+    sngan train --config=stl10_resnet --workdir=runs/stl
 
 Paper: inception score 9.10 ± .04, FID 40.1 ± .50; `:orthonormal` 8.72, 42.4. Protocol: as
 cifar10_resnet.py, whose schedule this takes: the paper gives none for STL-10. Hours on any device:

@@ -1,1 +1,1 @@
-"""A page of tables and figures from finished runs (`experiments.report`)."""
+"""A page of tables and figures from finished runs (`sngan report`)."""

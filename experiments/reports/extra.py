@@ -3,7 +3,7 @@
 `steps_table`: 1, 2, 5, 20 power steps and the exact σ (sweep table `steps`): the error of σ, the
 score, the time. `norms_table`: the σ of the reshaped kernel, the norm of the convolution, the mean
 of two reshapes (sweep table `norms`): the product bound, the measured Lipschitz constant, the
-score. The latter two are those of `python -m experiments.audit`, run on each run.
+score. The latter two are those of `sngan audit`, run on each run.
 """
 
 from __future__ import annotations
@@ -180,14 +180,14 @@ def sigma_errors(run: Run) -> dict[int, dict[str, float]]:
 
 
 def read_audit(folder: Path) -> dict[str, Any]:
-    """What `experiments.audit` found of a run: its bounds, `sigmas` and `operator_norms`.
+    """What `sngan audit` found of a run: its bounds, `sigmas` and `operator_norms`.
 
     Raises:
       UserError: it was not run, or its file is none of it.
     """
     file = folder / AUDIT
     if not file.is_file():
-        raise UserError(f"python -m experiments.audit --workdir={folder}")
+        raise UserError(f"sngan audit --workdir={folder}")
     try:
         there = json.loads(file.read_text())
         bounds = {name: float(there[name]) for name in (
@@ -198,7 +198,7 @@ def read_audit(folder: Path) -> dict[str, Any]:
         if not layers:
             raise ValueError("no layers")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} is no report of experiments.audit ({error!r})") from error
+        raise UserError(f"{file} is no report of sngan audit ({error!r})") from error
     return found
 
 

@@ -22,7 +22,7 @@ def command(table: str, sweep: Sweep | None = None, seeds: int = 3) -> str:
     dataset, scale = (sweep.dataset, sweep.scale) if sweep else ("cifar10", "paper")
     folder = sweep.folder if sweep else f"runs/{'table' * table.isdigit()}{table}"
     folder = shlex.quote(str(folder))
-    return " ".join((f"python -m experiments.sweep --table={table} --dataset={dataset} "
+    return " ".join((f"sngan sweep --table={table} --dataset={dataset} "
                      f"--scale={scale} --seeds={seeds} --workdir={folder}",
                      *(shlex.quote(f"--set={change}") for change in (
                          sweep.changes if sweep else ()))))

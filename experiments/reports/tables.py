@@ -81,7 +81,7 @@ def make_tables(found: Collection) -> list[Table]:
                for table, rows in PUBLISHED.items() if table not in there]
     return [*tables, unrun_table("ImageNet", "with labels, at 128x128 (Figure 7 and the authors' "
                               "later numbers)", imagenet.ROWS,
-                              "python -m experiments.train --config="
+                              "sngan train --config="
                               "experiments/configs/imagenet128.py:concat --workdir=runs/imagenet")]
 
 
@@ -103,7 +103,7 @@ def _lucic(sources: Sequence[Source]) -> Table:
         lines.append((Entry(row.label), Entry(NOTHING, "none"), published(row, column)))
         records.append({"table": key, "method": row.label, "metric": "FID",
                         "paper_value": row.values[column].mean})
-    how = ("python -m experiments.evaluate --workdir=RUN --num-fake=10000 --num-real=10000 "
+    how = ("sngan evaluate --workdir=RUN --num-fake=10000 --num-real=10000 "
            "--against-split=test --metrics=fid")
     return Table(key, "FID of Fashion-MNIST, beside Lucic et al. 2018",
                  "Ours: runs on data with “fashion” in the name, scored with 10,000 generated "

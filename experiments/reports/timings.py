@@ -1,4 +1,4 @@
-"""Figure 10: how long generator updates take by method, of `experiments.bench methods`."""
+"""Figure 10: how long generator updates take by method, of `sngan bench methods`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def figure10(found: Collection, folder: Path) -> Figure | Missing:
 
 
 def read_timings(file: Path) -> dict[str, Any]:
-    """What `experiments.bench methods --out` wrote; ValueError for what is none of it."""
+    """What `sngan bench methods --out` wrote; ValueError for what is none of it."""
     try:
         report = json.loads(file.read_text())
         for part in report["parts"]:
@@ -60,7 +60,7 @@ def read_timings(file: Path) -> dict[str, Any]:
         missing = {"size", "config", "repeats", "updates", "command", "commit", "device", "cores",
                    "machine", "jax", "date"} - report.keys()
     except (KeyError, TypeError, AttributeError, OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"it is no report of experiments.bench methods ({error!r})") from error
+        raise ValueError(f"it is no report of sngan bench methods ({error!r})") from error
     if missing or not report["parts"]:
         raise ValueError(f"it has no {min(missing, default='part')}")
     return report

@@ -1,1 +1,1 @@
-"""Parts of `experiments.sweep`: the plan of the runs, and who starts them."""
+"""Parts of `sngan sweep`: the plan of the runs, and who starts them."""

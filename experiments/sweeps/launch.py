@@ -29,7 +29,7 @@ def make_executor(launcher: str, folder: Path, options: dict[str, Any]) -> Any:
     try:
         import submitit
     except ImportError:
-        raise UserError("the sweeps need submitit: pip install -e '.[sweep]'") from None
+        raise UserError("the sweeps need submitit: pip install 'sngan_jax[sweep]'") from None
     try:
         executor = {"local": submitit.LocalExecutor, "slurm": submitit.SlurmExecutor}[launcher](
             folder=folder)

@@ -207,11 +207,11 @@ def _command(spec: str, data_dir: str | None) -> str:
     name = re.split("[/:]", spec)[0]
     if name in ("cifar10", "cifar100"):
         place = f" --data-dir={data_dir}" if data_dir else ""
-        return (f"python -m experiments.prepare --dataset={name}{place}, from the archive that it "
+        return (f"sngan prepare --dataset={name}{place}, from the archive that it "
                 "asks for")
     place = f"data_dir='{data_dir}', " if data_dir else ""
     return (
-        'pip install -e ".[tf]" && python -c "import tensorflow_datasets as tfds; '
+        'pip install "sngan_jax[tf]" && python -c "import tensorflow_datasets as tfds; '
         f"tfds.builder('{spec}', {place}file_format='array_record').download_and_prepare()\""
         + ("; ILSVRC2012_img_train.tar must lie in TFDS's downloads/manual before (register at "
            "image-net.org)" if name == "imagenet2012" else "")
@@ -316,7 +316,7 @@ def _tf_examples(
     if importlib.util.find_spec("tensorflow") is None:
         raise DataError(
             f"{where}: it is stored as TFRecord, which only TensorFlow reads: "
-            'pip install -e ".[tf]", or prepare it with file_format=\'array_record\''
+            'pip install "sngan_jax[tf]", or prepare it with file_format=\'array_record\''
         )
     import tensorflow as tf
 

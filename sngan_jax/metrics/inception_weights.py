@@ -75,7 +75,7 @@ def load_weights(file: Path | None = None) -> Weights:
         flat = {tuple(name.split("/")): array for name, array in read_npz(file).items()}
     except ValueError as error:
         raise UserError(f"the Inception weights {file} cannot be read ({error}): they are damaged; "
-                        "remove the file and run python -m experiments.get_inception") from error
+                        "remove the file and run sngan get-inception") from error
     return checked(flat, str(file))
 
 

@@ -60,7 +60,7 @@ def check_metrics(metrics: Sequence[str], extractor: Extractor, *, labels: bool,
     if "is" in metrics and not extractor.num_classes:
         raise UserError("the Inception Score needs the network's head, which these weights of "
                         f"{extractor.name} (checksum {extractor.checksum}) lack: get pytorch-fid's "
-                        "file and run python -m experiments.get_inception --file=…, or leave 'is' "
+                        "file and run sngan get-inception --file=…, or leave 'is' "
                         "out")
     for name in ("intra_fid", "intra_fcd"):
         if name in metrics and not labels:

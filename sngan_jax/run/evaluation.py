@@ -67,7 +67,7 @@ def make_evaluation(config: Any, workdir: Path, generator: nn.Module,
 
 
 def read_scores(workdir: Path) -> list[dict[str, Any]]:
-    """The records of a run, those of `experiments.evaluate` among them."""
+    """The records of a run, those of `sngan evaluate` among them."""
     return read_lines(workdir / SCORES, lambda record: isinstance(record["scores"], dict)
                       and isinstance(record["fake"], dict))
 

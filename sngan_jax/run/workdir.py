@@ -70,7 +70,7 @@ def read_config(workdir: Path) -> dict[str, Any]:
         return completed(json.loads(file.read_text()))
     except FileNotFoundError:
         raise UserError(f"{workdir} is not the workdir of a run: it has no {CONFIG}; give the "
-                        "--workdir of a run of experiments.train") from None
+                        "--workdir of a run of sngan train") from None
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{file} cannot be read ({error}): it is damaged; remove it or choose "
                         "another --workdir") from error

@@ -20,7 +20,7 @@ DIGITS = ("--config=experiments/configs/digits.py", "--config.n_dis=2")
 pytestmark = [
     pytest.mark.gpu_compile,
     pytest.mark.skipif(not is_installed("jax-cuda12-plugin"), reason=(
-        "needs NVIDIA's compiler: pip install -e '.[gpu-check]'"))]
+        "needs NVIDIA's compiler: pip install 'sngan_jax[gpu-check]'"))]
 
 
 def compile_check(*arguments):

@@ -112,7 +112,7 @@ def test_slurm_runs_one_job_of_two_tasks(slurm, tmp_path):
 
 @pytest.mark.slow
 def test_slurm_runs_a_sweep_and_one_node(slurm, tmp_path):
-    pytest.importorskip("submitit", reason="a sweep needs submitit: pip install -e '.[sweep]'")
+    pytest.importorskip("submitit", reason="a sweep needs submitit: pip install 'sngan_jax[sweep]'")
     tiny = [option.replace("--config.", "--set=") for option in TINY]
     command = [sys.executable, "-m", "experiments.sweep", *tiny, f"--workdir={tmp_path}/sweep",
                "--grid=learning_rate=1e-3,1e-4", "--launcher=slurm", "--slurm=time=10",

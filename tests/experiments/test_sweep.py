@@ -66,7 +66,7 @@ def sweep(workdir, *arguments):
 
 @pytest.mark.slow
 def test_a_sweep_that_is_interrupted_saves_and_goes_on(tmp_path):
-    pytest.importorskip("submitit", reason="a sweep needs submitit: pip install -e '.[sweep]'")
+    pytest.importorskip("submitit", reason="a sweep needs submitit: pip install 'sngan_jax[sweep]'")
     options = {"cwd": ROOT, "env": environment(1), "text": True, "stdout": subprocess.PIPE,
                "stderr": subprocess.STDOUT}
     long = sweep(tmp_path, "--seeds=2", "--set=iterations=3000", "--set=checkpoint_every=100",
@@ -99,7 +99,7 @@ def test_a_sweep_that_is_interrupted_saves_and_goes_on(tmp_path):
 
 @pytest.mark.slow
 def test_a_run_that_fails_is_named(tmp_path):
-    pytest.importorskip("submitit", reason="a sweep needs submitit: pip install -e '.[sweep]'")
+    pytest.importorskip("submitit", reason="a sweep needs submitit: pip install 'sngan_jax[sweep]'")
     done = subprocess.run(sweep(tmp_path, "--set=dataset=npz:none.npz"), cwd=ROOT,
                           env=environment(1), text=True, capture_output=True)
     assert done.returncode == 1 and "seed=0: exit status 2" in done.stdout

@@ -291,7 +291,7 @@ def test_on_a_terminal_the_table_takes_its_own_place(tmp_path, monkeypatch):
 
 
 def test_a_run_on_this_machine_has_no_time_limit(tmp_path):
-    pytest.importorskip("submitit", reason="a sweep needs submitit: pip install -e '.[sweep]'")
+    pytest.importorskip("submitit", reason="a sweep needs submitit: pip install 'sngan_jax[sweep]'")
     # submitit's own is two minutes.
     assert make_executor("local", tmp_path, {}).parameters["timeout_min"] > 60 * 24 * 365
     assert make_executor("local", tmp_path, {"timeout_min": 5}).parameters["timeout_min"] == 5
@@ -318,7 +318,7 @@ def test_flags_that_do_not_go_together(arguments, words, tmp_path):
 
 @pytest.mark.slow
 def test_a_table_that_is_killed_and_widened_goes_on(tmp_path):
-    pytest.importorskip("submitit", reason="a sweep needs submitit: pip install -e '.[sweep]'")
+    pytest.importorskip("submitit", reason="a sweep needs submitit: pip install 'sngan_jax[sweep]'")
     options = {"cwd": ROOT, "env": {**environment(1), "SNGAN_JAX_CACHE": str(tmp_path / "cache")},
                "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     folder = tmp_path / "table"

@@ -160,7 +160,7 @@ def compiled(*arguments):
 
 
 needs_libtpu = pytest.mark.skipif(not is_installed("libtpu"), reason=(
-    "needs the TPU compiler: pip install -e '.[tpu-check]'"))
+    "needs the TPU compiler: pip install 'sngan_jax[tpu-check]'"))
 
 
 _WRITTEN_OUT = """
@@ -242,5 +242,5 @@ def test_the_compiler_has_the_devices_that_jax_has():
 
 def test_without_the_compiler_there_is_a_sentence(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install -e '.\[tpu-check\]'"):
+    with pytest.raises(UserError, match=r"pip install 'sngan_jax\[tpu-check\]'"):
         tpu_devices(parse_topology("v3-8"))
