@@ -17,6 +17,7 @@ from sngan_jax.network import sigmas
 from sngan_jax.run.events import Events
 from sngan_jax.run.figures import save_curves, save_grid
 from sngan_jax.run.health import Watch
+from sngan_jax.run.progress import Progress
 from sngan_jax.run.workdir import MetricsFile
 from sngan_jax.step.recipe import Recipe
 from sngan_jax.step.sampling import NotFiniteError, even_labels, sample_images
@@ -41,7 +42,7 @@ class Log:
         self._marker = (iteration, time.perf_counter())
         weights = normalized_weights(recipe)
         self._sigmas = jax.jit(lambda d: sigmas(d.variables, weights) if weights else {})
-        self._first = True
+        self._compile_seconds = 0.0
         self._lock = threading.RLock()
         self._kept: tuple[int, dict[str, jax.Array], dict[str, jax.Array]] | None = None
         (workdir / "samples").mkdir(exist_ok=True)
@@ -50,7 +51,13 @@ class Log:
         """Notes the metrics (scalars) of an iteration on the device; nothing waits for them."""
         self._kept = iteration, metrics, self._sigmas(state.discriminator)
 
-    def write(self, bar: tqdm | None) -> None:
+    def compiled(self, iteration: int) -> None:
+        """The first call of the step has been started, so that its program is compiled."""
+        now = time.perf_counter()
+        self._compile_seconds = now - self._marker[1]
+        self._marker = (iteration, now)
+
+    def write(self, bar: Progress | None) -> None:
         """Fetches what was kept, if anything, and writes it everywhere.
 
         Raises:
@@ -59,7 +66,7 @@ class Log:
         with self._lock:  # a signal's thread may save in the main one's place
             self._write(bar)
 
-    def _write(self, bar: tqdm | None) -> None:
+    def _write(self, bar: Progress | None) -> None:
         if self._kept is None:
             return
         (iteration, metrics, norms), self._kept = self._kept, None
@@ -70,24 +77,22 @@ class Log:
         layers = {f"sigma/{k}": v for k, v in layers.items()}
         now = time.perf_counter()
         since, then = self._marker
-        rate = (iteration - since) / (now - then)
+        rate = (iteration - since) / (now - then) if iteration > since else 0.0
         row = {"iteration": iteration, **values, **layers, "time": round(time.time(), 3)}
-        if self._first:  # this interval holds the compilation
-            timing = {"compile_seconds": round(now - then, 4)}
-        else:
-            timing = {"iterations_per_second": round(rate, 4),
-                      "images_per_second": round(rate * self._images_per_iteration, 2)}
-        self._first = False
+        timing = {}
+        if self._compile_seconds:
+            timing["compile_seconds"] = round(self._compile_seconds, 4)
+            self._compile_seconds = 0.0
+        if rate:
+            timing |= {"iterations_per_second": round(rate, 4),
+                       "images_per_second": round(rate * self._images_per_iteration, 2)}
         self._file.append({**row, **timing, **self._extra})
         self._events.scalars(values | layers | timing, iteration)
         if bar is not None:
-            bar.set_description("training", refresh=False)
-            speed = f"{timing.get('images_per_second', 0):,.0f} img/s, "
-            bar.set_postfix_str(f"{speed}D {values['d_loss']:.3f}, G {values['g_loss']:.3f}",
-                                refresh=False)
+            bar.row(iteration, values, rate, rate * self._images_per_iteration)
         self._marker = (iteration, time.perf_counter())
 
-    def flush(self, bar: tqdm | None) -> None:
+    def flush(self, bar: Progress | None) -> None:
         """`write`, and everything is on the disk afterwards; Diverged as of now."""
         self._watch.check()
         self.write(bar)

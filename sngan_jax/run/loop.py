@@ -15,7 +15,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.files import write_errors
@@ -30,6 +29,7 @@ from sngan_jax.run.health import Diverged, Watch
 from sngan_jax.run.interruption import Interruption, Stopped
 from sngan_jax.run.lock import locked
 from sngan_jax.run.log import Log
+from sngan_jax.run.progress import Progress, finished
 from sngan_jax.run.stored_checkpoints import identity_of
 from sngan_jax.run.validate import config_warnings, names_of, validate
 from sngan_jax.run.workdir import make_workdir, open_workdir
@@ -173,7 +173,8 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
         scores_missing = bool(distributed.from_first(first > 0 and _is_due(
             first, config.evaluate_every, config) and not is_recorded(workdir, first)))
         if first >= config.iterations and not scores_missing:
-            print("nothing left to do")
+            if distributed.is_first():
+                print(finished(workdir, config, None))
             return True
         watch = Watch(shapes)
         networks = recipe_of(config, images.channels, images.num_classes)
@@ -208,12 +209,11 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
     # Among several processes pmap itself sends the key, 8 bytes, in each call.
     guard = "disallow" if jax.process_count() == 1 else "allow"
     in_flight: deque = deque(maxlen=1 if len(devices) > 1 and devices[0].platform == "cpu" else 2)
-    last_save = time.monotonic()
+    begin = last_save = time.monotonic()
     iteration = first
     try:
-        with stream as next_batches, tqdm(
-                total=config.iterations, initial=first, unit="it", dynamic_ncols=True,
-                desc="compiling", mininterval=1, disable=not distributed.is_first()) as bar:
+        with stream as next_batches, Progress(
+                config.iterations, first, shown=distributed.is_first()) as bar:
             while iteration < config.iterations and interruption.signal is None:
                 inputs = inputs._replace(**dict(zip(("images", "labels"), next_batches(),
                                                     strict=True)))
@@ -221,6 +221,8 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
                 interruption.set_fallback((lambda: None) if iteration == first else None)
                 with jax.transfer_guard(guard):
                     state, metrics = step(state, inputs)
+                if iteration == first:
+                    log.compiled(first + per_call)
                 iteration += per_call
                 log.write(bar)  # what was kept before, while the devices work on this call
                 if grid is not None and iteration > first + per_call:
@@ -266,6 +268,8 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
         print(f"stopped by {interruption.name} at iteration {iteration:,}, saved; the same "
               "command goes on from there")
         return False
+    if distributed.is_first():
+        print(finished(workdir, config, time.monotonic() - begin))
     return True
 
 

@@ -19,6 +19,8 @@ from sngan_jax.base.errors import UserError
 from sngan_jax.base.files import WriteError, naming, write_text
 from sngan_jax.base.provenance import commit
 from sngan_jax.run.config import completed
+from sngan_jax.run.extension import may_continue, why_not
+from sngan_jax.run.stored_checkpoints import StoredCheckpoints
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
@@ -50,11 +52,14 @@ def open_workdir(path: str | os.PathLike, config: dict[str, Any], *,
     config = json.loads(json.dumps(config))  # tuples become lists, as in the file
     try:
         if (workdir / CONFIG).exists() and not accept_changes:
-            differences = list(_differences(read_config(workdir), config))
-            if differences:
+            there = read_config(workdir)
+            differences = list(_differences(there, config))
+            at = max(StoredCheckpoints(workdir).all(), default=0)
+            if differences and not may_continue(there, config, at):
                 raise UserError(
-                    f"{workdir} holds a run of another config ({'; '.join(differences)}): choose "
-                    "another --workdir, or pass --accept-config-changes to go on with the new one")
+                    f"{workdir} holds a run of another config ({'; '.join(differences)}"
+                    f"{why_not(there, config, at)}): choose another --workdir, or pass "
+                    "--accept-config-changes to go on with the new one")
         write_json(workdir / CONFIG, config)
         write_json(workdir / "environment.json", environment())
     except OSError as error:

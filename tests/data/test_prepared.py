@@ -105,8 +105,8 @@ class TestSentences:
         with pytest.raises(DataError, match=r"\(looked in .*tensorflow_datasets/mnist\)") as info:
             load("tfds:mnist", image_size=32)
         assert str(info.value).endswith(
-            'prepare it once by pip install "sngan_jax[tf]" && python -c "import tensorflow_datasets '
-            "as tfds; tfds.builder('mnist', file_format='array_record').download_and_prepare()\""
+            'prepare it once by pip install "sngan_jax[tf]" && python -c "import '
+            "tensorflow_datasets as tfds; tfds.builder('mnist', file_format='array_record').download_and_prepare()\""
         )
         with pytest.raises(DataError, match=f"looked in {root}/mnist.*data_dir='{root}', file_"):
             loaded("mnist", root)
