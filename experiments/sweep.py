@@ -29,7 +29,7 @@ from sngan_jax.base.errors import UserError
 from . import cli
 from .sweeps.launch import LAUNCHERS, launch, make_executor
 from .sweeps.plan import Planned, listing, parse_grid, plan, remaining
-from .sweeps.table_progress import Display, table_listing
+from .sweeps.table_progress import Display, grid_summary, table_listing
 from .sweeps.tables import (
     ALL,
     DATASETS,
@@ -90,7 +90,7 @@ def main(options: argparse.Namespace) -> int:
                         "give a --table")
     runs = plan(options.config, parse_grid(options.grid), options.seeds, options.changes)
     if options.dry_run:
-        print("\n".join(listing(runs, sweep)))
+        print("\n".join((*listing(runs, sweep), *grid_summary(runs, sweep))))
         return 0
     return _run(runs, sweep, options, lambda line: print(line, flush=True))
 

@@ -16,7 +16,8 @@ from sngan_jax.run.lock import is_held
 from sngan_jax.run.workdir import METRICS, read_metrics
 
 from ..configs.paper import SETTINGS
-from .plan import is_finished, progress
+from .plan import Planned, is_finished, progress, remaining
+from .records import guess
 from .tables import Cell
 
 PROGRESS = "progress.txt"
@@ -98,15 +99,24 @@ def summary(seconds: Mapping[str, float | None]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """'40 s', '12 min' or '3.5 h'."""
+    """'40 s', '12 min', '3.5 h' or '20 days'."""
     if seconds < 90:
         return f"{math.ceil(seconds)} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if seconds < 48 * 3600:
+        return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:,.0f} days"
 
 
 def table_listing(cells: Sequence[Cell], sweep: Path) -> list[str]:
-    """A line a run: how far it is and how long it will take; then the sum."""
+    """A line a run: how far it is and how long it will take; then the sum.
+
+    Where no run like it has finished here, the time is guessed by the records of this repository.
+    """
     seconds = predicted_seconds(cells, sweep)
+    unknown = [cell.run for cell in cells if seconds.get(cell.run.name, 0) is None]
+    guessed, source = guess((run.config, run.changes, run.iterations - progress(run, sweep))
+                            for run in unknown)
+    seconds |= dict(zip((run.name for run in unknown), guessed, strict=True))
     lines = []
     for cell in cells:
         name, at = cell.run.name, progress(cell.run, sweep)
@@ -119,7 +129,23 @@ def table_listing(cells: Sequence[Cell], sweep: Path) -> list[str]:
             how_far = f"running, {at:,} of {cell.run.iterations:,} saved"
         value = seconds[name]
         lines.append(f"{name}: {how_far}; time: {UNKNOWN if value is None else duration(value)}")
-    return [*lines, summary(seconds)]
+    return [*lines, summary(seconds), *by_records(source, guessed)]
+
+
+def grid_summary(runs: Sequence[Planned], sweep: Path) -> list[str]:
+    """The predicted time of the runs of a grid that are left, by the records of this repository."""
+    left = remaining(runs, sweep)
+    guessed, source = guess((run.config, run.changes, run.iterations - progress(run, sweep))
+                            for run in left)
+    return [summary(dict(zip((run.name for run in left), guessed, strict=True))),
+            *by_records(source, guessed)]
+
+
+def by_records(source: str, guessed: Sequence[float | None]) -> list[str]:
+    """A line about where guesses are from; none where nothing was guessed."""
+    count = sum(seconds is not None for seconds in guessed)
+    return [f"{count} of them guessed from records of this repository ({source}), until runs like "
+            "them have finished here"] if count else []
 
 
 class Display:

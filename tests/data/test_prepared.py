@@ -106,7 +106,8 @@ class TestSentences:
             load("tfds:mnist", image_size=32)
         assert str(info.value).endswith(
             'prepare it once by pip install "sngan_jax[tf]" && python -c "import '
-            "tensorflow_datasets as tfds; tfds.builder('mnist', file_format='array_record').download_and_prepare()\""
+            "tensorflow_datasets as tfds; tfds.builder('mnist', file_format='array_record')"
+            '.download_and_prepare()"'
         )
         with pytest.raises(DataError, match=f"looked in {root}/mnist.*data_dir='{root}', file_"):
             loaded("mnist", root)
@@ -178,5 +179,5 @@ class TestSentences:
             "find_spec",
             lambda name, *rest: None if name == "tensorflow" else find_spec(name, *rest),
         )
-        with pytest.raises(DataError, match=r'only TensorFlow reads: pip install -e "\.\[tf\]"'):
+        with pytest.raises(DataError, match=r'only TensorFlow reads: pip install "sngan_jax\[tf\]"'):
             loaded("tiny_png", tmp_path)

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -252,8 +253,11 @@ def test_time_is_predicted_from_runs_that_do_the_same_work_only(tmp_path):
     assert "sn,D,seed=1: cut off at 20 of 60; time: 27 s" in lines
     with locked(of["sn", "D", 1].run.workdir(tmp_path)):
         assert "sn,D,seed=1: running, 20 of 60 saved; time: 27 s" in table_listing(cells, tmp_path)
-    assert lines[-1] == ("predicted training time, one run after another: 2 min for 3 runs; "
-                         "8 more: unknown until a run like it has finished")
+    assert summary(seconds) == ("predicted training time, one run after another: 2 min for 3 runs; "
+                                "8 more: unknown until a run like it has finished")
+    # What is unknown is guessed from the records of the repository.
+    assert re.search("another: .* for 11 runs$", lines[-2])
+    assert re.search("^8 of them guessed from records .* commit 4a2581c", lines[-1])
     assert [duration(s) for s in (0.2, 89, 600, 7200)] == ["1 s", "89 s", "10 min", "2.0 h"]
 
 
