@@ -163,10 +163,12 @@ class Parser(argparse.ArgumentParser):
 
     def add_config(self, *, required: bool = True, default: str | None = None) -> None:
         """--config=NAME[:ARGUMENT], with --config.FIELD=VALUE and, as older, --set=FIELD=VALUE."""
+        from .read_config import packaged
+
         self.add_argument(
             "--config", required=required, default=default, metavar="NAME[:ARGUMENT]",
-            help="a config of the package, as digits, or a file, as my/config.py; with an argument "
-            "after a colon, as digits:conditional"
+            help=f"a config of the package ({', '.join(packaged())}), or a file, as my/config.py; "
+            "with an argument after a colon, as digits:conditional"
             + (f" (otherwise {default})" if default else ""))
         self.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE",
                           help="the older form of --config.FIELD=VALUE, which changes a field")
@@ -275,11 +277,11 @@ def _unknown(word: str, flags: Collection[str], takes_config: bool) -> str:
     if long in flags:
         return f"{name} needs two dashes: write {long}{word[len(name):]}"
     if takes_config:
-        from .fields import likely_field
+        from sngan_jax.run.validate import likely_field
 
         if field := likely_field(name.lstrip("-").replace("-", "_"), 0.8):
             return f"{name} is no flag: --config.{field}=VALUE changes the field of the config"
-    near = difflib.get_close_matches(long, flags, 1)
+    near = difflib.get_close_matches(long, flags, 1, 0.7)
     return f"{name} is no flag of this program" + (
         f", did you mean {near[0]}?" if near else ": --help tells which there are")
 

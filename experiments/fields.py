@@ -2,41 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 from sngan_jax.base.errors import UserError
 from sngan_jax.run.config import FIELDS, SECTIONS
-from sngan_jax.run.validate import in_words
-
-# What the fields are called elsewhere.
-SYNONYMS = {
-    "lr": "learning_rate", "alpha": "learning_rate", "rate": "learning_rate",
-    "g_lr": "learning_rate", "d_lr": "learning_rate", "epochs": "iterations", "steps": "iterations",
-    "num_steps": "iterations", "max_steps": "iterations", "max_iter": "iterations",
-    "n_iter": "iterations", "total_steps": "iterations", "batch": "batch_size", "bs": "batch_size",
-    "n_critic": "n_dis", "num_dis": "n_dis", "d_steps": "n_dis", "ema": "ema_decay",
-    "resolution": "image_size", "img_size": "image_size", "size": "image_size",
-    "data": "dataset", "z_dim": "latent_size", "nz": "latent_size", "latent_dim": "latent_size",
-    "ngf": "generator_width", "ndf": "discriminator_width", "ch": "generator_width",
-    "arch": "model", "architecture": "model", "network": "model", "k": "lipschitz",
-    "gp": "gp_coefficient", "gp_weight": "gp_coefficient", "random_seed": "seed",
-    "save_every": "checkpoint_every", "precision": "dtype", "norm": "method",
-    "b1": "beta1", "b2": "beta2"}
-
-
-def likely_field(name: str, cutoff: float = 0.6) -> str | None:
-    """The field that a name stands for; None where it stands for none.
-
-    cutoff: how like it must be, from 0 to 1.
-    """
-    if name in FIELDS:
-        return name
-    if known := SYNONYMS.get(name.lower()):
-        return known
-    near = difflib.get_close_matches(name.lower(), FIELDS, 1, cutoff)
-    return near[0] if near else None
+from sngan_jax.run.validate import in_words, unknown_field
 
 
 def value_of(change: str) -> tuple[str, Any]:
@@ -72,10 +43,7 @@ def no_field(name: str, value: str) -> str:
                     f"{'.'.join(parts[1:])!r}: write --config.{parts[0]}=VALUE")
         return (f"config.{name} is no field: the fields of a config have no parts"
                 + (f"; write --config.{inner[-1]}={value}" if inner else ""))
-    if near := likely_field(name):
-        return f"config.{name} is not a field of a training config, did you mean {near}?"
-    return (f"config.{name} is not a field of a training config: --help lists them, and so does "
-            "docs/configs.md")
+    return unknown_field(name)
 
 
 def fields_help(values: Mapping[str, Any], whose: str) -> str:

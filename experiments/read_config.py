@@ -51,9 +51,12 @@ def load_config(text: str, changes: Iterable[str] = ()) -> ConfigDict:
     """
     place, colon, argument = text.partition(":")
     if re.fullmatch(r"\w+", place):
-        config = _made(text, _of_package(text, place), colon, argument)
+        file = FOLDER / f"{place}.py"
+        module = _of_package(text, place)
     else:
-        config = _made(text, _of_file(text, Path(place).expanduser()), colon, argument)
+        file = Path(place).expanduser()
+        module = _of_file(text, file)
+    config = _made(text, module, file, colon, argument)
     for change in changes:
         name, value = value_of(change)
         try:
@@ -94,13 +97,12 @@ def _of_file(text: str, file: Path) -> ModuleType:
     return module
 
 
-def _made(text: str, module: ModuleType, colon: str, argument: str) -> ConfigDict:
+def _made(text: str, module: ModuleType, file: Path, colon: str, argument: str) -> ConfigDict:
     """What the module's `get_config` makes of the argument."""
-    file = Path(module.__file__ or "")
     function = getattr(module, "get_config", None)
     if not callable(function):
         raise UserError(f"--config={text}: {file} has no function get_config: a config file "
-                        "defines one, as experiments/configs/digits.py does")
+                        "defines one that returns a ConfigDict")
     with _sentences(text, file):
         if colon:
             try:
@@ -128,12 +130,15 @@ class _sentences:
         """Raises UserError in place of an Exception."""
         if error is None or isinstance(error, UserError) or not isinstance(error, Exception):
             return
-        if isinstance(error, SyntaxError) and error.filename == str(self._file):
+        if isinstance(error, SyntaxError) and self._is_own(error.filename):
             line, why = error.lineno, error.msg
         else:
             lines = [frame.lineno for frame in traceback.extract_tb(tree)
-                     if frame.filename == str(self._file)]
+                     if self._is_own(frame.filename)]
             line, why = (lines or [None])[-1], f"{type(error).__name__}: {one_line(error)}"
         raise UserError(f"--config={self._text}: {self._file} fails"
                         + (f" in line {line}" if line else "") + f" ({why}): mend it, or take "
-                        f"one of the package's: {', '.join(packaged())}") from error
+                        "one of the package's (sngan train --help)") from error
+
+    def _is_own(self, name: str | None) -> bool:
+        return name is not None and Path(name).absolute() == self._file.absolute()

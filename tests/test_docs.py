@@ -109,6 +109,7 @@ def test_the_functions_that_train_do(tmp_path):
 def command_lines(page):
     """The lines of shell that a page tells to type."""
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"<!-- wrong commands.*end of wrong commands -->", "", text, flags=re.DOTALL)
     lines = re.findall(r"^    (\S.*)$", text, re.MULTILINE)
     lines += re.findall(r"`((?:sngan|python -m|sbatch|mpirun|pip) [^`]+)`", text.replace("\n", " "))
     if page.name == "paper.md":  # where the command is left out

@@ -2,7 +2,7 @@
 # One process a GPU (or a task) on several nodes: JAX reads coordinator, count and ids from SLURM.
 #
 #   sbatch --nodes=2 --ntasks-per-node=4 --gpus-per-task=1 experiments/launch/slurm_many_nodes.sh \
-#       --config=experiments/configs/imagenet128.py --workdir=/shared/runs/imagenet
+#       --config=imagenet128 --workdir=/shared/runs/imagenet
 #
 # The workdir and the data must be on a path that all nodes share. If one task is lost, the others
 # end with a sentence and status 3, and the same command goes on from the last checkpoint.
@@ -16,4 +16,4 @@ set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:-.}"
 if [[ -n "${SNGAN_VENV:-}" ]]; then . "$SNGAN_VENV/bin/activate"; fi  # where JAX is installed
 # Each task ends by itself, with its own sentence.
-exec srun --kill-on-bad-exit=0 --label python -m experiments.train --distributed=yes "$@"
+exec srun --kill-on-bad-exit=0 --label sngan train --distributed=yes "$@"

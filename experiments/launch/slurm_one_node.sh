@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One process on one node with all of its devices.
 #
-#   sbatch experiments/launch/slurm_one_node.sh --config=experiments/configs/cifar10_resnet.py --workdir=runs/resnet
+#   sbatch experiments/launch/slurm_one_node.sh --config=cifar10_resnet --workdir=runs/resnet
 #
 # Choose partition and devices by sbatch's own options, as --partition=gpu --gres=gpu:4. Five minutes
 # before its time is over the run saves and ends; the same command goes on with it.
@@ -14,4 +14,4 @@
 set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:-.}"
 if [[ -n "${SNGAN_VENV:-}" ]]; then . "$SNGAN_VENV/bin/activate"; fi  # where JAX is installed
-exec srun --kill-on-bad-exit=0 python -m experiments.train "$@"
+exec srun --kill-on-bad-exit=0 sngan train "$@"

@@ -7,7 +7,7 @@
 # Beforehand, once: gcloud compute tpus tpu-vm create "$TPU" --zone="$ZONE" \
 #     --accelerator-type=v3-32 --version=tpu-ubuntu2204-base
 # and, on every host (the same ssh command with --worker=all): clone this repository into ~/sngan_jax
-# and pip install -e "./sngan_jax[tpu]". The workdir is on a disk that all hosts mount (Filestore, or
+# and pip install -e "./sngan_jax[train,tpu]". The workdir is on a disk that all hosts mount (Filestore, or
 # a bucket by gcsfuse); only the first host writes there. DRY_RUN=1 prints the command.
 set -euo pipefail
 : "${TPU:?the name of the TPU VM}" "${ZONE:?its zone}"

@@ -13,6 +13,21 @@ from sngan_jax.models.build import size_factor
 from sngan_jax.models.cnn import CNNS
 from sngan_jax.run.config import FIELDS, Field
 
+# What the fields are called elsewhere.
+SYNONYMS = {
+    "lr": "learning_rate", "alpha": "learning_rate", "rate": "learning_rate",
+    "g_lr": "learning_rate", "d_lr": "learning_rate", "epochs": "iterations", "steps": "iterations",
+    "num_steps": "iterations", "max_steps": "iterations", "max_iter": "iterations",
+    "n_iter": "iterations", "total_steps": "iterations", "batch": "batch_size", "bs": "batch_size",
+    "n_critic": "n_dis", "num_dis": "n_dis", "d_steps": "n_dis", "ema": "ema_decay",
+    "resolution": "image_size", "img_size": "image_size", "size": "image_size",
+    "data": "dataset", "z_dim": "latent_size", "nz": "latent_size", "latent_dim": "latent_size",
+    "ngf": "generator_width", "ndf": "discriminator_width", "ch": "generator_width",
+    "arch": "model", "architecture": "model", "network": "model", "k": "lipschitz",
+    "gp": "gp_coefficient", "gp_weight": "gp_coefficient", "random_seed": "seed",
+    "save_every": "checkpoint_every", "precision": "dtype", "norm": "method",
+    "b1": "beta1", "b2": "beta2"}
+
 
 def validate(config: Any, device_count: int) -> None:
     """Raises UserError with the first thing that is wrong with a config.
@@ -109,7 +124,19 @@ def config_warnings(config: Any) -> Iterator[str]:
 
 def unknown_field(name: str) -> str:
     """The sentence about a field that does not exist."""
-    near = difflib.get_close_matches(name, list(FIELDS), 1)
-    return (f"config.{name} is not a field of a training config"
-            + (f", did you mean {near[0]}" if near else "")
-            + "; the fields are: " + ", ".join(sorted(FIELDS)))
+    near = likely_field(name)
+    return f"config.{name} is not a field of a training config" + (
+        f", did you mean {near}?" if near else ": sngan train --help lists them")
+
+
+def likely_field(name: str, cutoff: float = 0.6) -> str | None:
+    """The field that a name stands for; None where it stands for none.
+
+    cutoff: how like it must be, from 0 to 1.
+    """
+    if name in FIELDS:
+        return name
+    if known := SYNONYMS.get(name.lower()):
+        return known
+    near = difflib.get_close_matches(name.lower(), FIELDS, 1, cutoff)
+    return near[0] if near else None

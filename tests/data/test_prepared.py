@@ -179,5 +179,5 @@ class TestSentences:
             "find_spec",
             lambda name, *rest: None if name == "tensorflow" else find_spec(name, *rest),
         )
-        with pytest.raises(DataError, match=r'only TensorFlow reads: pip install "sngan_jax\[tf\]"'):
+        with pytest.raises(DataError, match=r'TensorFlow reads: pip install "sngan_jax\[tf\]"'):
             loaded("tiny_png", tmp_path)
