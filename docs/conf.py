@@ -20,6 +20,9 @@ import flax.linen as nn  # noqa: E402
 import sngan_jax  # noqa: E402
 from sngan_jax import layers  # noqa: E402
 
+# The programs, beside which the tests lie, are no part of the library's pages.
+del sngan_jax.__path__[1:]
+
 # Pages of modules that are no more would be left over from an earlier build.
 shutil.rmtree(Path(__file__).parent / "generated", ignore_errors=True)
 

@@ -1,5 +1,7 @@
 """What `pip install` of a wheel gives: the library, the programs, their files, and no tests."""
 
+import configparser
+import json
 import os
 import shutil
 import subprocess
@@ -10,8 +12,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-
-pytestmark = pytest.mark.slow
 
 
 def run(*command, **options):
@@ -33,28 +33,99 @@ def wheel(tmp_path_factory):
     return next(folder.glob("*.whl"))
 
 
+def test_the_map_of_packages_is_that_of_the_folders():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    folders = {file.parent.relative_to(ROOT) for package in ("sngan_jax", "experiments")
+               for file in (ROOT / package).rglob("__init__.py")}
+    names = {".".join(folder.parts) for folder in folders}
+    names = {f"sngan_jax.{name}" if name.startswith("experiments") else name for name in names}
+    assert set(config["options"]["packages"].split()) == names
+
+
+@pytest.mark.slow
 def test_the_wheel_holds_what_it_should(wheel):
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert {name.partition("/")[0] for name in names} == {"sngan_jax"}
     wanted = {str(file.relative_to(ROOT)) for package in ("sngan_jax", "experiments")
               for file in (ROOT / package).rglob("*.py")}
     wanted |= {str(file.relative_to(ROOT)) for file in (ROOT / "experiments" / "launch").iterdir()}
+    results = ROOT / "experiments" / "results"
+    wanted |= {str(file.relative_to(ROOT)) for pattern in (
+        "digits_table2_tiny.json", "fashion_mnist_table2/methods.json", "fashion_mnist_h100/*.json",
+        "fashion_mnist_h100/*-metrics.jsonl") for file in results.glob(pattern)}
+    wanted = {f"sngan_jax/{name}" if name.startswith("experiments/") else name for name in wanted}
     assert names == wanted | {"sngan_jax/py.typed"}
-    assert {"experiments/launch/gke_tpu.yaml", "experiments/configs/digits.py"} <= names
+    assert {"sngan_jax/experiments/launch/gke_tpu.yaml",
+            "sngan_jax/experiments/configs/digits.py"} <= names
 
 
-def test_what_is_installed_works_in_another_folder(wheel, tmp_path):
-    installed = tmp_path / "installed"
-    run("-m", "pip", "install", "-q", "--no-deps", "--target", installed, wheel)
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """A folder with the wheel, and an environment that has it; its packages are those of here."""
+    folder = tmp_path_factory.mktemp("installed")
+    run("-m", "pip", "install", "-q", "--no-deps", "--target", folder, wheel)
+    return folder
+
+
+def sngan(installed, cwd, *arguments):
+    """What the command prints in a folder, where Python itself finds nothing of this checkout."""
     environment = {**os.environ, "PYTHONPATH": str(installed), "JAX_PLATFORMS": "cpu"}
-    text = run("-c", "import sngan_jax, experiments; from importlib.metadata import version; "
-               "print(sngan_jax.__file__, experiments.__file__, sngan_jax.__version__, "
-               "version('sngan_jax'))", cwd=tmp_path, env=environment).split()
-    assert text[0] == str(installed / "sngan_jax" / "__init__.py")
-    assert text[1] == str(installed / "experiments" / "__init__.py")
-    assert text[2] == text[3]
-    # A training run by the installed program and config.
-    config = installed / "experiments" / "configs" / "digits.py"
-    run("-m", "experiments.train", f"--config={config}", "--workdir=run", "--config.iterations=2",
-        "--config.generator_width=4", "--config.discriminator_width=4", "--config.batch_size=8",
-        "--config.generator_batch_size=8", "--config.num_samples=4", cwd=tmp_path, env=environment)
-    assert (tmp_path / "run" / "metrics.jsonl").read_text().count("\n") >= 1
+    return subprocess.run([sys.executable, installed / "bin" / "sngan", *map(str, arguments)],
+                          cwd=cwd, env=environment, text=True, capture_output=True, timeout=550)
+
+
+@pytest.mark.slow
+def test_the_three_uses_in_a_project_with_experiments_of_its_own(installed, tmp_path):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "__init__.py").write_text("MINE = 1\n")
+    environment = {**os.environ, "PYTHONPATH": str(installed), "JAX_PLATFORMS": "cpu"}
+    code = """
+import experiments, sngan_jax, sngan_jax.experiments.configs.digits as digits
+from importlib.metadata import version
+from sngan_jax import SNConv
+print(experiments.MINE, sngan_jax.__file__, digits.__file__, sngan_jax.__version__)
+print(version('sngan_jax'))"""
+    text = run("-c", code, cwd=tmp_path, env=environment).split()
+    assert text[:3] == ["1", str(installed / "sngan_jax" / "__init__.py"),
+                        str(installed / "sngan_jax" / "experiments" / "configs" / "digits.py")]
+    assert text[3] == text[4]
+    # To train, by a packaged config and by a file of one's own that starts from one.
+    (tmp_path / "mine.py").write_text(
+        "from .paper import apply_words\nfrom .digits import get_config as digits\n\n\n"
+        "def get_config(argument=''):\n    config = digits()\n    config.generator_width = 4\n"
+        "    return apply_words(config, argument, 'mine')\n")
+    tiny = [f"--config.{name}={value}" for name, value in {
+        "iterations": 2, "discriminator_width": 4, "generator_width": 4, "batch_size": 8,
+        "generator_batch_size": 8, "num_samples": 4}.items()]
+    done = sngan(installed, tmp_path, "train", "--config=digits", "--workdir=run", *tiny)
+    assert done.returncode == 0, done.stderr
+    assert "next: sngan sample --workdir=run" in done.stdout
+    done = sngan(installed, tmp_path, "sample", "--workdir=run", "--num=4")
+    assert done.returncode == 0 and (tmp_path / "run" / "samples-2.png").is_file(), done.stderr
+    done = sngan(installed, tmp_path, "train", "--config=mine.py:sn,A", "--workdir=mine",
+                 "--config.discriminator_width=-1")
+    assert done.returncode == 2 and "discriminator_width is -1" in done.stderr
+    # To reproduce, by the records that came with it.
+    done = sngan(installed, tmp_path, "sweep", "--table=2", "--dataset=digits", "--scale=tiny",
+                 "--workdir=t", "--dry-run")
+    assert done.returncode == 0 and "48 of them guessed" in done.stdout, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["experiments", "mine.py", "run"]
+
+
+@pytest.mark.slow
+def test_the_base_brings_nothing_but_what_flax_and_optax_bring(wheel):
+    """By pip's own resolution, without installing."""
+    def brought(*wanted):
+        report = json.loads(run("-m", "pip", "install", "--dry-run", "--ignore-installed",
+                                "--quiet", "--report", "-", *wanted))
+        return {item["metadata"]["name"].lower().replace("_", "-") for item in report["install"]}
+
+    assert brought(wheel) - brought("flax", "optax") == {"sngan-jax"}
+
+
+def test_the_import_takes_no_longer_than_that_of_flax():
+    """The layers import Flax, and nothing else that takes long: 0.2 s at most."""
+    code = ("import time, flax.linen; begin = time.process_time(); from sngan_jax import SNConv; "
+            "print(time.process_time() - begin)")
+    assert min(float(run("-c", code, cwd=ROOT)) for _ in range(2)) < 0.2
