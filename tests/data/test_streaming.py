@@ -49,7 +49,7 @@ def test_pixels_labels_and_order_are_those_of_the_set_in_memory(root, spec, spli
     memory, stream = both(root, spec, split=split)
     assert (len(stream), stream.num_classes, stream.channels) == (
         len(memory), memory.num_classes, memory.channels)
-    for it, (images, labels) in enumerate(take(stream, 0, 4)):
+    for it, (images, labels, _) in enumerate(take(stream, 0, 4)):
         rows = np.concatenate([batch_indices(KEY, it * 2 + i, batch_size=4, n=len(memory))
                                for i in range(2)])
         np.testing.assert_array_equal(images.reshape(8, *images.shape[2:]), memory.images[rows])
