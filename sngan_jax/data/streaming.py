@@ -22,7 +22,13 @@ import numpy as np
 
 from sngan_jax.base.output import say
 from sngan_jax.data.crop import check_size, fit_one
-from sngan_jax.data.folder import common_size, decode_file, image_size_of, list_folder
+from sngan_jax.data.folder import (
+    check_header,
+    common_size,
+    decode_file,
+    image_size_of,
+    list_folder,
+)
 from sngan_jax.data.image_set import DataError, attempted, next_good, refuse_bad
 from sngan_jax.data.pipeline import batch_indices
 from sngan_jax.data.prepared import PreparedImages
@@ -102,6 +108,9 @@ class ImageStream:
         """As `read`, and in how many of the places the next image stands for a damaged one.
 
         The next one in the order of the set is a function of the row alone, whatever else is read.
+
+        Raises:
+          DataError: as `read`.
         """
         images = np.empty((len(rows), *self.shape), np.uint8)
         labels = np.empty(len(rows), np.int32)
@@ -202,7 +211,7 @@ def open_stream(spec: str, *, image_size: int | None, channels: int | None = Non
             identity = (b"".join(pool.map(_content, files)) if exact else
                         "".join(f"{file}:{file.stat().st_size};" for file in files).encode())
         return ImageStream(spec, len(files), (*size, channels), num_classes, identity, read_file,
-                           lambda row: image_size_of(files[row]), bad if skip_bad else None)
+                           lambda row: check_header(files[row]), bad if skip_bad else None)
     raise DataError(f"config.stream is true, but {spec!r} is read into memory: only tfds:<name> "
                     "and folder:<folder> are streamed; use --config.stream=false")
 

@@ -62,7 +62,12 @@ def check_workdir(workdir: Path, config: dict[str, Any], *, accept_changes: bool
     try:
         names = {path.name for path in workdir.iterdir()} if workdir.is_dir() else set()
         if CONFIG in names:
-            found = list(differences(read_config(workdir), config))
+            old = read_config(workdir)
+            if missing := sorted(FIELDS.keys() - old.keys()):
+                raise UserError(f"{workdir / CONFIG} is no run's config (it has no "
+                                f"{missing[0]}), and would be written over: choose another "
+                                "--workdir")
+            found = list(differences(old, config))
             if found and not accept_changes:
                 raise UserError(
                     f"{workdir} holds a run of another config ({'; '.join(found)}): choose another "
@@ -119,7 +124,7 @@ def read_config(workdir: Path) -> dict[str, Any]:
     """The config that a folder's run was started with.
 
     Raises:
-      UserError: there is none, it is damaged, or not a run's.
+      UserError: there is none, it is damaged, or has a field or a value of another kind.
     """
     file = workdir / CONFIG
     try:
@@ -133,13 +138,10 @@ def read_config(workdir: Path) -> dict[str, Any]:
         raise UserError(f"{file} cannot be read ({one_line(error)}): it is damaged; remove it or "
                         "choose another --workdir") from error
     config = completed(found)
-    for name in {**FIELDS, **config}:
+    for name, value in config.items():
         if name not in FIELDS:
             raise UserError(f"{file}: {unknown_field(name)}; take the line out")
-        if name not in config:
-            raise UserError(f"{file} is no run's config: it has no {name}; choose another "
-                            "--workdir")
-        kind, value = type(FIELDS[name].default), config[name]
+        kind = type(FIELDS[name].default)
         if type(value) is not kind and not (kind is float and type(value) is int):
             raise UserError(f"{file}: {name} is {one_line(ValueError(repr(value)))}, expected "
                             f"{in_words(FIELDS[name])}: put back what the run was started with")

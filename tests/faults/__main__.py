@@ -20,8 +20,10 @@ import time
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+from sngan_jax.base.cache import cache_folder
+
 # Programs are compiled once, for this process and for those that it starts.
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", "/tmp/sngan_jax_faults/compiled")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "faults"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
