@@ -59,7 +59,8 @@ def read_folder(
     # and about decompression bombs, which `_opened` refuses.
     with ThreadPoolExecutor(os.cpu_count()) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        rows, bad, name = range(len(files)), {}, f"folder:{folder}"
+        rows, name = range(len(files)), f"folder:{folder}"
+        bad: dict[int, str] = {}
 
         if channels is None or not image_size:
             look = check_header if image_size else image_size_of
