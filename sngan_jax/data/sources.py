@@ -103,13 +103,13 @@ def _read_digits(split: str, image_size: int | None) -> tuple[np.ndarray, np.nda
     with gzip.open(folder / "datasets" / "data" / "digits.csv.gz", "rt") as file:
         rows = np.loadtxt(file, delimiter=",", dtype=np.uint16)
     # 0..16 to 0..255, rounded; the last column is the digit.
-    images = (rows[:, :-1].reshape(-1, 8, 8) * 255 + 8) // 16
+    images = ((rows[:, :-1].reshape(-1, 8, 8) * 255 + 8) // 16).astype(np.uint8)
     # Enlarged by repeating pixels where that is possible: means over blocks give the 8x8 image
     # back, which they do not after an interpolation.
     k = image_size // 8 if image_size and image_size % 8 == 0 else 1
-    check_images(len(images), (8 * k, 8 * k, images.itemsize), "the digits")
+    check_images(len(images), (8 * k, 8 * k), "the digits")
     images = images.repeat(k, axis=1).repeat(k, axis=2)
-    return images.astype(np.uint8), rows[:, -1].astype(np.int32), 10
+    return images, rows[:, -1].astype(np.int32), 10
 
 
 def _unknown_spec(spec: str, kind: str) -> str:
