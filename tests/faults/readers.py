@@ -6,12 +6,14 @@ import contextlib
 import io
 import json
 import signal
+import subprocess
 import time
 from pathlib import Path
 
 import numpy as np
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.run.lock import locked
 from sngan_jax.run.restore import GoneError, at_iteration, restore_run, saved_iterations
 from tests.faults.runs import (
     Outcome,
@@ -63,6 +65,20 @@ def hosts(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
             (workdir / "lock").write_text(json.dumps({"host": f"pod-{n}", "pid": 1, "date": "now"}))
             status = start(workdir).wait()
             problems += refusal_problems(said(workdir), status, 75)
+        elif n % 4 == 2:
+            process = start(workdir, **_LONG)
+            wait_for_iteration(workdir, process)
+            time.sleep(rng.uniform(0, 2))
+            (workdir / "lock").unlink()
+            with locked(workdir):
+                try:
+                    status = process.wait(30)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    status = process.wait()
+                problems += refusal_problems(said(workdir), status)
+                if (workdir / "checkpoints" / "saving").exists():
+                    problems.append("it was saving")
         else:
             first = start(workdir, **_LONG)
             wait_for_iteration(workdir, first)

@@ -87,7 +87,8 @@ def sizes(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
            {"num_samples": 2_000_000_000}, {"num_samples": 2**31 - 1, "image_size": 64},
            {"generator_batch_size": 2**31 - 8, "image_size": 64},
            {"evaluate_images": 10**20, "evaluate_every": 25}, {"latent_size": 65536,
-            "image_size": 64, "generator_width": 1024}, {"generator_width": 65536, "discriminator_width": 65536}]
+            "image_size": 64, "generator_width": 1024},
+           {"generator_width": 65536, "discriminator_width": 65536}]
     held, notes, slowest = 0, [], 0.0
     for n in range(rounds):
         changes = {"evaluate_every": 0, **big[n % len(big)]}
