@@ -10,15 +10,17 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import os
 import re
 import shlex
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from sngan_jax.base.cache import cache_folder
-from sngan_jax.base.errors import UserError
+from sngan_jax.base.cache import cache_folder, others_may_write
+from sngan_jax.base.errors import UserError, one_line
 from sngan_jax.base.extras import missing
+from sngan_jax.base.output import make_steady, say
 
 BAD_INPUT = 2
 COMMAND = "sngan"
@@ -42,6 +44,7 @@ def start(programs: Mapping[str, str], argv: Sequence[str], about: str, prefix: 
       prefix: of the names, as `bench `.
       package: where the modules are.
     """
+    make_steady()
     whole = f"{COMMAND} {prefix}".strip()
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(f"{about.strip()}\n\nusage: {whole} PROGRAM [--FLAG=VALUE …]\n")
@@ -84,6 +87,7 @@ def run(main: Callable[[argparse.Namespace], int | None],
       argv: without the program's name; None for that of the process.
     """
     argv = sys.argv[1:] if argv is None else argv
+    make_steady()
     try:
         options = parse(arguments, about, name, argv)
         if options is None:
@@ -97,6 +101,12 @@ def run(main: Callable[[argparse.Namespace], int | None],
         return _fail(_missing_extra(error))
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
+    except RuntimeError as error:
+        asked = os.environ.get("JAX_PLATFORMS")
+        if not asked or "Unable to initialize backend" not in str(error):
+            raise
+        return _fail(f"JAX_PLATFORMS={asked} cannot be had ({one_line(error)}): set another, as "
+                     "cpu, or none")
 
 
 def parse(arguments: Callable[[Any], None], about: str, name: str, argv: Sequence[str]
@@ -310,6 +320,11 @@ def keep_compiled_programs() -> None:
 
     # JAX adds its options to the config at run time.
     if jax.config.jax_compilation_cache_dir is None:
+        if others_may_write(cache_folder()):
+            say(f"warning: others may write into the cache {cache_folder()}, so that no compiled "
+                "program is taken from it: chmod go-w it, or set SNGAN_JAX_CACHE to a folder of "
+                "your own")
+            return
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
@@ -331,5 +346,5 @@ def _missing_extra(error: ModuleNotFoundError) -> str:
 
 
 def _fail(sentence: str, status: int = BAD_INPUT) -> int:
-    print(f"error: {sentence}", file=sys.stderr)
+    say(f"error: {sentence}")
     return status

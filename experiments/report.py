@@ -18,6 +18,7 @@ from pathlib import Path
 
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.files import write_errors
+from sngan_jax.base.output import say
 from sngan_jax.run.workdir import commit, make_workdir
 
 from . import cli
@@ -54,7 +55,7 @@ def make_report(folders: Sequence[Path], out: Path, command: str = "") -> None:
     found, source = collect(folders), commit()
     _check(out)
     for note in found.notes:
-        print(f"warning: {note}", file=sys.stderr)
+        say(f"warning: {note}")
     with write_errors("the report", out):
         pictures = make_workdir(out / PICTURES)
         for old in pictures.glob("*.png"):

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.memory import check_memory
 from sngan_jax.run.figures import save_grid
 from sngan_jax.run.restore import RestoredRun, restore_run
 from sngan_jax.step.latents import WALKS, class_walk
@@ -63,6 +64,9 @@ def main(options: argparse.Namespace) -> None:
     run = restore_run(Path(options.workdir), options.checkpoint)
     if options.label is not None:
         _check_class("label", options.label, run.num_classes)
+    count = options.rows * (options.interpolate or options.steps) if walk else options.num
+    check_memory(2 * count * run.config.image_size ** 2 * run.channels, f"{count:,} images",
+                 "ask for fewer")
     arrays, columns = _WALKS[walk](run, options) if walk else _samples(run, options)
     images = arrays["images"]
     kind = {"morph": "morph", "interpolate": "interpolation"}.get(walk, "samples")

@@ -2,20 +2,28 @@
 
 import os
 import signal
-import sys
 from types import FrameType
+
+# Those of sngan_jax/run/interruption.py, which takes seconds to import.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
+            signal.SIGXCPU)
 
 
 def end_at_once() -> None:
-    """Until somebody else handles them, SIGINT and SIGTERM end the process with status 75."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _end)
+    """Until somebody else handles them, signals end the process with status 75.
+
+    Those that are ignored, as SIGHUP under `nohup`, stay so.
+    """
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _end)
 
 
 def _end(number: int, _frame: FrameType | None) -> None:
-    print(f"stopped by {signal.Signals(number).name} before anything was done", file=sys.stderr)
-    sys.stderr.flush()
-    os._exit(os.EX_TEMPFAIL)
+    try:
+        os.write(2, f"stopped by {signal.Signals(number).name} before anything was done\n".encode())
+    finally:
+        os._exit(os.EX_TEMPFAIL)
 
 
 end_at_once()

@@ -25,6 +25,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.run.interruption import SIGNALS
 
 from . import cli
 from .sweeps.launch import LAUNCHERS, launch, make_executor
@@ -142,7 +143,9 @@ def _run(runs: Sequence[Planned], sweep: Path, options: argparse.Namespace,
         executor = make_executor(options.launcher, sweep / "jobs",
                                  dict(map(_option, options.slurm)))
         at_once = options.parallel or (1 if options.launcher == "local" else len(left))
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+        for number in SIGNALS:  # as Ctrl-C
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, signal.default_int_handler)
         try:
             ended = launch(left, sweep, executor, at_once, say, display and display.look)
         except KeyboardInterrupt:

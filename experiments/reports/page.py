@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sngan_jax.base.errors import printable
 from sngan_jax.base.files import write_text
 
 from .parts import Entry, Figure, Missing, Source, Table
@@ -84,8 +85,20 @@ def csv_text(table: Table) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, names, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(table.records)
+    writer.writerows({name: _csv_cell(value) for name, value in row.items()}
+                     for row in table.records)
     return out.getvalue()
+
+
+def _csv_cell(value: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula, as the name of a folder could be."""
+    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{printable(value)}"
+    return value
 
 
 def page(report: Report) -> str:
@@ -115,7 +128,12 @@ def slug(text: str) -> str:
 
 
 def _e(text: str) -> str:
-    return html.escape(text)
+    return html.escape(printable(text))
+
+
+def _m(text: str) -> str:
+    """A text inside Markdown, in which nothing is a tag of HTML."""
+    return html.escape(printable(text), quote=False)
 
 
 def _rich(text: str) -> str:
@@ -222,26 +240,26 @@ def _runs(runs: Sequence[Run]) -> str:
 
 def markdown(report: Report, folder: Path) -> str:
     """The same in Markdown, with the pictures' files."""
-    lines = [f"# {report.title}", "", *_paragraphs(report.about),
-             *_paragraphs(f"**Note:** {note}" for note in report.found.notes), "## Tables", ""]
+    lines = [f"# {_m(report.title)}", "", *_paragraphs(map(_m, report.about)),
+             *_paragraphs(f"**Note:** {_m(note)}" for note in report.found.notes), "## Tables", ""]
     for table in report.tables:
-        lines += [f"### {table.title}", "", table.caption, "", _md_row(table.head),
+        lines += [f"### {_m(table.title)}", "", _m(table.caption), "", _md_row(table.head),
                   _md_row(["---"] * len(table.head)),
                   *(_md_row([_md_cell(cell) for cell in row]) for row in table.rows), ""]
     lines += ["## Figures", "", _ABSENT, ""]
     for figure in report.figures:
-        lines += [f"### {figure.title}", ""]
+        lines += [f"### {_m(figure.title)}", ""]
         if isinstance(figure, Missing):
-            lines += [f"Not run. {figure.reason}", ""]
+            lines += [f"Not run. {_m(figure.reason)}", ""]
         else:
             place = figure.file.relative_to(folder).as_posix()
-            lines += [f"![{figure.title}]({place})", "", figure.caption, "",
-                      *(f"- {line}" for line in figure.provenance), ""]
+            lines += [f"![{_m(figure.title)}]({place})", "", _m(figure.caption), "",
+                      *(f"- {_m(line)}" for line in figure.provenance), ""]
     lines += ["## Where each number is from", ""]
     for source in (source for table in report.tables for source in table.sources):
         by = source.protocol.sentence() if source.protocol else "not scored"
-        lines += [f'<a id="{source.anchor}"></a>**{source.title}**: {by}', "",
-                  *(f"- {line}" for line in provenance(source)), ""]
+        lines += [f'<a id="{source.anchor}"></a>**{_m(source.title)}**: {_m(by)}', "",
+                  *(f"- {_m(line)}" for line in provenance(source)), ""]
     return "\n".join(lines)
 
 
@@ -250,7 +268,7 @@ def _paragraphs(texts: Iterable[str]) -> list[str]:
 
 
 def _md_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").strip() for cell in cells) + " |"
+    return "| " + " | ".join(_m(cell).replace("|", "\\|").strip() for cell in cells) + " |"
 
 
 def _md_cell(cell: Entry) -> str:

@@ -4,10 +4,21 @@
 class UserError(ValueError):
     """Bad input of any kind; the message names the value, what was expected and how to fix it.
 
-    The programs in `experiments/` print it without a traceback and exit with its `status`.
+    The programs in `experiments/` print it without a traceback and exit with its `status`. What
+    stands in the message of others, as the name of a file, cannot steer a terminal: `printable`.
     """
 
     status = 2
+
+    def __init__(self, message: str = ""):
+        super().__init__(printable(message))
+
+
+def printable(text: str) -> str:
+    """A text with its control, format and surrogate characters as escapes (`\\x1b`, `\\n`)."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def one_line(error: BaseException) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from sngan_jax.base.errors import UserError
+
+_ABANDONED = 3600.0  # seconds after which nobody writes on
 
 
 class WriteError(UserError):
@@ -41,6 +45,10 @@ def replacing(file: Path) -> Iterator[Path]:
       OSError: it cannot be written.
     """
     temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+    for left in leftovers(file.parent, file.name):  # by processes that were killed
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _ABANDONED:
+                left.unlink()
     try:
         yield temporary
         with temporary.open("rb") as written:
@@ -53,6 +61,12 @@ def replacing(file: Path) -> Iterator[Path]:
             error.filename = str(file)
         raise
     sync_folder(file.parent)
+
+
+def leftovers(folder: Path, name: str = "") -> list[Path]:
+    """The temporary files of `replacing` in a folder; of one name, or of all."""
+    return [path for path in folder.glob(f"{glob.escape(name) or '*'}.*.tmp")
+            if path.name.removesuffix(".tmp").rpartition(".")[2].isdecimal()]
 
 
 def write_text(file: Path, text: str) -> None:

@@ -1,12 +1,23 @@
 """Arrays of images to one square size and one number of channels, bit for bit as Pillow does it."""
 
+import math
+
 import numpy as np
 from PIL import Image
 
+from sngan_jax.base.memory import check_memory
 from sngan_jax.data.image_set import DataError
 
 _FRACTION_BITS = 22  # Pillow's resampling coefficients are integers with 22 fractional bits
 _CHUNK_BYTES = 2**24  # so that a large set never exists as floats or wide integers
+
+
+def check_images(count: int, shape: tuple[int, ...], where: str) -> None:
+    """DataError where this machine's memory cannot hold so many images of this shape, a byte a
+    value.
+    """
+    check_memory(count * math.prod(shape), f"{count:,} images of {shape[0]} x {shape[1]} ({where})",
+                 "take a smaller image_size, or a part of the set, as train[:10%]", DataError)
 
 
 def fit(images: np.ndarray, image_size: int | None, channels: int | None,
@@ -55,6 +66,7 @@ def fit(images: np.ndarray, image_size: int | None, channels: int | None,
     new = (height, width) if image_size is None else (image_size, image_size)
     if new == (height, width) and images.shape[-1] == channels:
         return images
+    check_images(len(images), (*new, channels), where)
     across = pillow_coefficients(height, new[0])
     out = np.empty((len(images), *new, channels), np.uint8)
     step = max(1, _CHUNK_BYTES // (8 * max(height, width, *new) ** 2 * images.shape[-1]))

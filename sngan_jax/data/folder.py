@@ -12,8 +12,9 @@ from PIL import Image, ImageOps
 
 from sngan_jax.base.errors import one_line
 from sngan_jax.base.files import is_dir, is_file
-from sngan_jax.data.crop import fit_one
-from sngan_jax.data.image_set import DataError
+from sngan_jax.base.output import say
+from sngan_jax.data.crop import check_images, fit_one
+from sngan_jax.data.image_set import DataError, attempted, bad_image, next_good, refuse_bad
 from sngan_jax.data.split import parse_split, rows_of
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -28,7 +29,7 @@ _SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 
 
 def read_folder(
-    folder: str, split: str, image_size: int | None, channels: int | None
+    folder: str, split: str, image_size: int | None, channels: int | None, skip_bad: bool = False
 ) -> tuple[np.ndarray, np.ndarray | None, int]:
     """Reads every PNG and JPEG below a folder, in sorted order.
 
@@ -42,6 +43,7 @@ def read_folder(
       image_size: side in pixels to crop (centre) and resize each image to; None keeps the size
         that they have, which must be one.
       channels: 1, 3, or None for 1 if all the files are grey and 3 otherwise.
+      skip_bad: put the next image in the order of the files in the place of a damaged one.
 
     Returns:
       images uint8 (n, height, width, channels), labels int32 (n,) or None, num_classes.
@@ -57,20 +59,34 @@ def read_folder(
     # and about decompression bombs, which `_opened` refuses.
     with ThreadPoolExecutor(os.cpu_count()) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            if channels is None:
-                channels = 1 if all(pool.map(_is_grey, files)) else 3
-            size = (image_size, image_size) if image_size else common_size(files, pool)
-            images = np.empty((len(files), *size, channels), np.uint8)
+        rows, name = range(len(files)), f"folder:{folder}"
+        bad: dict[int, str] = {}
 
-            def read(i: int) -> None:
-                images[i] = fit_one(decode_file(files[i]), image_size, channels)
+        if channels is None or not image_size:
+            look = check_header if image_size else image_size_of
+            bad |= attempted(lambda i: look(files[i]), rows, pool.map)
+        good = [files[i] for i in rows if i not in bad]
+        if not good and not skip_bad:
+            refuse_bad(bad, name)
+        next_good(0, bad, len(files), name)
+        if channels is None:
+            channels = 1 if all(pool.map(_is_grey, good)) else 3
+        size = (image_size, image_size) if image_size else common_size(good, pool)
+        check_images(len(files), (*size, channels), name)
+        images = np.empty((len(files), *size, channels), np.uint8)
 
-            for _ in pool.map(read, range(len(files))):
-                pass
-        except DataError:
-            pool.shutdown(cancel_futures=True)  # or else all the other files would be read first
-            raise
+        def read(i: int) -> None:
+            images[i] = fit_one(decode_file(files[i]), image_size, channels)
+
+        bad |= attempted(read, [i for i in rows if i not in bad], pool.map)
+        if not skip_bad:
+            refuse_bad(bad, name)
+        for i, why in bad.items():
+            say(f"warning: {why}; another stands in its place")
+            other = next_good(i, bad, len(files), name)
+            images[i] = images[other]
+            if labels is not None:
+                labels[i] = labels[other]
     return images, labels, num_classes
 
 
@@ -93,6 +109,7 @@ def list_folder(folder: str, split: str) -> tuple[list[Path], np.ndarray | None,
         child.name: _images_below(child) for child in _visible(root) if child.is_dir()
     }
     labelled = [name for name, files in deep.items() if files]
+    _refuse_loops(root, labelled)
     if flat and labelled:
         raise DataError(
             f"folder:{folder} holds images (such as {flat[0].name}) beside folders of images (such "
@@ -119,9 +136,21 @@ def list_folder(folder: str, split: str) -> tuple[list[Path], np.ndarray | None,
     return files[rows], labels[rows], len(deep)
 
 
+def _refuse_loops(root: Path, names: list[str]) -> None:
+    """DataError where links make one folder two classes, or the whole a part of itself."""
+    real = {name: (root / name).resolve() for name in names}
+    for name, folder in real.items():
+        for other, there in [("the folder itself", root.resolve()),
+                             *((k, v) for k, v in real.items() if k != name)]:
+            if there == folder or folder in there.parents:
+                raise DataError(f"folder:{root}: the class folder {name} leads to {folder}, which "
+                                f"is or holds {other}: its images would be there twice; remove the "
+                                "link")
+
+
 def common_size(files: list[Path], pool: ThreadPoolExecutor) -> tuple[int, int]:
     """Height and width of all the files, by their headers; DataError where they differ."""
-    sizes = pool.map(_size, files)
+    sizes = pool.map(image_size_of, files)
     first = next(sizes)
     for file, size in zip(files[1:], sizes, strict=True):
         if size != first:
@@ -134,7 +163,14 @@ def common_size(files: list[Path], pool: ThreadPoolExecutor) -> tuple[int, int]:
     return first
 
 
-def _size(path: Path) -> tuple[int, int]:
+def check_header(path: Path) -> None:
+    """DataError where a file does not begin as a picture."""
+    with _opened(path):
+        pass
+
+
+def image_size_of(path: Path) -> tuple[int, int]:
+    """Height and width, by the header; DataError where there is none."""
     with _opened(path) as image:
         turned = image.getexif().get(_ORIENTATION, 1) >= 5
         return (image.width, image.height) if turned else (image.height, image.width)
@@ -175,9 +211,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
                 )
             yield image
     except Exception as error:  # on corrupt files Pillow raises almost anything
-        raise DataError(
-            f"cannot read the image {path}: {one_line(error)}; repair it or remove it"
-        ) from error
+        raise bad_image(f"the image {path}", one_line(error)) from error
 
 
 def _is_grey(path: Path) -> bool:

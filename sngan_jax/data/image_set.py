@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Sized
+from collections.abc import Callable, Collection, Iterable, Mapping, Sized
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +12,49 @@ from sngan_jax.base.errors import UserError
 
 class DataError(UserError):
     """Data that cannot be used, in one sentence: what was found, what is needed, the cure."""
+
+
+_ENDING = "; repair it or remove it"
+
+
+def bad_image(what: str, why: str) -> DataError:
+    """The sentence about one damaged image."""
+    return DataError(f"cannot read {what}: {why}{_ENDING}")
+
+
+def attempted(function: Callable[[int], object], rows: Iterable[int], map_: Callable = map
+              ) -> dict[int, str]:
+    """The rows for which a function raises DataError, each with its sentence.
+
+    map_: how to call a function on each, such as a thread pool's `map`.
+    """
+    def attempt(row: int) -> tuple[int, str]:
+        try:
+            function(row)
+        except DataError as error:
+            return row, str(error)
+        return row, ""
+
+    return {row: sentence for row, sentence in map_(attempt, rows) if sentence}
+
+
+def refuse_bad(bad: Mapping[int, str], name: str) -> None:
+    """DataError that names all damaged images of a set, if any; `bad` is of `attempted`."""
+    sentences = [bad[row].removesuffix(_ENDING) for row in sorted(bad)]
+    if len(sentences) == 1:
+        raise DataError(sentences[0] + _ENDING)
+    if sentences:
+        raise DataError(f"{len(bad):,} images of {name} are damaged: {'; '.join(sentences)}; "
+                        "repair them or remove them, or put others in their places by "
+                        "--config.on_bad_image=skip")
+
+
+def next_good(row: int, bad: Collection[int], count: int, name: str) -> int:
+    """The first row from `row` on, around the end of `count`, that is not in `bad`; DataError."""
+    for step in range(count):
+        if (row + step) % count not in bad:
+            return (row + step) % count
+    raise DataError(f"not one of the {count:,} images of {name} can be read: take another data set")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

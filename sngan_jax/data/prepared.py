@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import io
 import json
 import os
 import re
@@ -11,10 +12,11 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from sngan_jax.base.errors import one_line
-from sngan_jax.data.crop import check_size, fit_one
-from sngan_jax.data.image_set import DataError, checked_labels
+from sngan_jax.data.crop import check_images, check_size, fit_one
+from sngan_jax.data.image_set import DataError, bad_image, checked_labels
 
 _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[^/:]+))?(:(?P<version>\d+\.\d+\.\d+))?")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -66,6 +68,7 @@ def read_tfds(
             image = image[..., None] if image.ndim == 2 else image
             image = fit_one(image, image_size, channels)
             if images is None:
+                check_images(count, image.shape, where)
                 images = np.empty((count, *image.shape), np.uint8)
             check_size(image, images.shape[1:], f"example {i} of {where}")
             images[i] = image
@@ -136,8 +139,20 @@ class PreparedImages:
         try:
             return self._source[row]
         except Exception as error:
-            raise DataError(f"{self._where}: example {row} cannot be read: {one_line(error)}"
-                            ) from error
+            raise self._damaged(row, error) from error
+
+    def check(self, raw: dict, row: int) -> None:
+        """DataError where the header of an image, as of `raw`, is no picture's."""
+        if not self._skipped:
+            return
+        try:
+            with Image.open(io.BytesIO(raw[self._image])):
+                pass
+        except Exception as error:  # as of `decode`
+            raise self._damaged(row, error) from error
+
+    def _damaged(self, row: int, error: Exception) -> DataError:
+        return bad_image(f"the image of example {row} of {self._where}", one_line(error))
 
     def decode(self, raw: dict, row: int) -> tuple[np.ndarray, int]:
         """uint8 (height, width, channels) and the class, -1 where there is none.
@@ -149,8 +164,7 @@ class PreparedImages:
         try:
             image = self._decode(image) if self._skipped else image
         except Exception as error:  # a damaged PNG or JPEG surfaces as almost anything
-            raise DataError(f"{self._where}: the image of example {row} cannot be decoded: "
-                            f"{one_line(error)}") from error
+            raise self._damaged(row, error) from error
         return (image[..., None] if image.ndim == 2 else image,
                 int(raw[self._label]) if self._label else -1)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sngan_jax.data.crop import fit
+from sngan_jax.data.crop import check_images, fit
 from sngan_jax.data.files import read_idx, read_npz
 from sngan_jax.data.folder import read_folder
 from sngan_jax.data.image_set import DataError, ImageSet, check_batch
@@ -37,6 +37,7 @@ def load(
     channels: int | None = None,
     split: str = "train",
     data_dir: str | None = None,
+    skip_bad: bool = False,
 ) -> ImageSet:
     """Loads a data set, cropped to squares about the centre and resized (bilinear, antialiased).
 
@@ -48,6 +49,7 @@ def load(
       split: 'train', or 'test' where the source has one, or a part of it, as 'train[:5000]' or
         'train[90%:]'; for `tfds:` anything that TFDS understands, such as 'unlabelled'.
       data_dir: for `tfds:`, the folder of prepared data sets; None for TFDS's own default.
+      skip_bad: of `folder:`, put the next image in the place of a damaged one.
 
     Returns:
       An ImageSet of uint8 (n, height, width, channels), in the order of the source.
@@ -57,6 +59,10 @@ def load(
     """
     if image_size is not None and image_size < 1:
         raise DataError(f"image_size is {image_size}: it must be at least 1")
+    if skip_bad and not spec.startswith("folder:"):
+        raise DataError(f"config.on_bad_image is 'skip', but {spec!r} is read whole: damaged "
+                        "images are skipped of folder:<folder>, and of tfds:<name> with "
+                        "--config.stream=true")
     if channels not in (None, 1, 3):
         raise DataError(f"channels is {channels}: it must be 1 (grey), 3 (RGB) or None (as stored)")
     match spec.partition(":"):
@@ -67,7 +73,7 @@ def load(
         case ("idx", ":", place) if place:
             found = _part(split, *read_idx(place, parse_split(split)[0]))
         case ("folder", ":", place) if place:
-            found = read_folder(place, split, image_size, channels)
+            found = read_folder(place, split, image_size, channels, skip_bad)
         case ("tfds", ":", place) if place:
             found = read_tfds(place, split, image_size, channels, data_dir)
         case (kind, _, _):
@@ -97,12 +103,13 @@ def _read_digits(split: str, image_size: int | None) -> tuple[np.ndarray, np.nda
     with gzip.open(folder / "datasets" / "data" / "digits.csv.gz", "rt") as file:
         rows = np.loadtxt(file, delimiter=",", dtype=np.uint16)
     # 0..16 to 0..255, rounded; the last column is the digit.
-    images = (rows[:, :-1].reshape(-1, 8, 8) * 255 + 8) // 16
+    images = ((rows[:, :-1].reshape(-1, 8, 8) * 255 + 8) // 16).astype(np.uint8)
     # Enlarged by repeating pixels where that is possible: means over blocks give the 8x8 image
     # back, which they do not after an interpolation.
     k = image_size // 8 if image_size and image_size % 8 == 0 else 1
+    check_images(len(images), (8 * k, 8 * k), "the digits")
     images = images.repeat(k, axis=1).repeat(k, axis=2)
-    return images.astype(np.uint8), rows[:, -1].astype(np.int32), 10
+    return images, rows[:, -1].astype(np.int32), 10
 
 
 def _unknown_spec(spec: str, kind: str) -> str:

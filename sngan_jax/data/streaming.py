@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,14 +20,23 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from sngan_jax.base.output import say
 from sngan_jax.data.crop import check_size, fit_one
-from sngan_jax.data.folder import common_size, decode_file, list_folder
-from sngan_jax.data.image_set import DataError
+from sngan_jax.data.folder import (
+    check_header,
+    common_size,
+    decode_file,
+    image_size_of,
+    list_folder,
+)
+from sngan_jax.data.image_set import DataError, attempted, next_good, refuse_bad
 from sngan_jax.data.pipeline import batch_indices
 from sngan_jax.data.prepared import PreparedImages
 
 # uint8 (h, w, c) and a class, -1 where there is none.
 Example = tuple[np.ndarray, int]
+
+_SCAN_SECONDS, _SCAN_ROWS = 60.0, 1024
 
 
 class ImageStream:
@@ -36,12 +46,15 @@ class ImageStream:
       name: the spec that it was opened from.
       shape: height, width and channels of the images that it gives.
       num_classes: 0 for an unlabelled set.
+      bad: the damaged images that were found, row -> what is wrong, where they are skipped.
     """
 
     def __init__(self, name: str, count: int, shape: tuple[int, int, int], num_classes: int,
-                 identity: bytes, read_one: Callable[[int], Example]):
+                 identity: bytes, read_one: Callable[[int], Example],
+                 check_one: Callable[[int], object], bad: dict[int, str] | None):
         self.name, self.shape, self.num_classes = name, shape, num_classes
         self._count, self._identity, self._read_one = count, identity, read_one
+        self._check_one, self._skip, self.bad = check_one, bad is not None, dict(bad or {})
 
     def __len__(self) -> int:
         return self._count
@@ -56,6 +69,27 @@ class ImageStream:
         size = repr((self._count, *self.shape)).encode()
         return hashlib.sha256(self._identity + size).hexdigest()[:16]
 
+    def scan(self, seconds: float = _SCAN_SECONDS) -> None:
+        """Looks at the headers of the images, in order, for so long, and says how far it came.
+
+        Raises:
+          DataError: names all damaged ones that it found, unless they are skipped.
+        """
+        begun, done = time.monotonic(), 0
+        bad: dict[int, str] = {}
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            while done < self._count and time.monotonic() - begun < seconds:
+                rows = range(done, min(done + _SCAN_ROWS, self._count))
+                bad |= attempted(self._check_one, rows, pool.map)
+                done = rows.stop
+        say(f"note: the headers of {done:,} of the {self._count:,} images of {self.name} were "
+            f"looked at: {len(bad):,} are damaged")
+        if not self._skip:
+            refuse_bad(bad, self.name)
+        for row, why in sorted(bad.items()):
+            self._note(row, why)
+        next_good(0, self.bad, self._count, self.name)
+
     def read(self, rows: np.ndarray, map_: Callable = map) -> tuple[np.ndarray, np.ndarray | None]:
         """The images of these rows: uint8 (n, h, w, c), and int32 labels (n,) or None.
 
@@ -64,26 +98,56 @@ class ImageStream:
           map_: function that calls another on each, such as a thread pool's `map`.
 
         Raises:
-          DataError: where an image cannot be read, has another size than the first one, or has no
-            class in a set with classes.
+          DataError: where an image cannot be read and is not skipped, has another size than the
+            first one, or has no class in a set with classes.
+        """
+        return self.read_counting(rows, map_)[:2]
+
+    def read_counting(self, rows: np.ndarray, map_: Callable = map
+                      ) -> tuple[np.ndarray, np.ndarray | None, int]:
+        """As `read`, and in how many of the places the next image stands for a damaged one.
+
+        The next one in the order of the set is a function of the row alone, whatever else is read.
+
+        Raises:
+          DataError: as `read`.
         """
         images = np.empty((len(rows), *self.shape), np.uint8)
         labels = np.empty(len(rows), np.int32)
-        for i, (image, label) in enumerate(map_(self._read_one, map(int, rows))):
-            check_size(image, self.shape, f"image {rows[i]} of {self.name}")
+        replaced = 0
+        for i, (row, image, label) in enumerate(map_(self._read_good, map(int, rows))):
             images[i], labels[i] = image, label
+            replaced += row != rows[i]
         if not self.num_classes:
-            return images, None
+            return images, None, replaced
         if labels.min() < 0:
             row = int(rows[int(np.argmin(labels))])
             raise DataError(f"{self.name}: image {row} has no class, and others have: take a "
                             "split whose images all have one")
-        return images, labels
+        return images, labels, replaced
+
+    def _read_good(self, row: int) -> tuple[int, np.ndarray, int]:
+        """The row that is read, its image and class."""
+        while True:
+            row = next_good(row, self.bad, self._count, self.name)
+            try:
+                image, label = self._read_one(row)
+                check_size(image, self.shape, f"image {row} of {self.name}")
+                return row, image, label
+            except DataError as error:
+                if not self._skip:
+                    raise
+                self._note(row, str(error))
+
+    def _note(self, row: int, why: str) -> None:
+        if row not in self.bad:
+            self.bad[row] = why
+            say(f"warning: {why}; the next image stands in its place")
 
 
 def open_stream(spec: str, *, image_size: int | None, channels: int | None = None,
                 split: str = "train", data_dir: str | None = None,
-                exact: bool = False) -> ImageStream:
+                exact: bool = False, skip_bad: bool = False) -> ImageStream:
     """Opens a data set for reading image by image; arguments as of `sources.load`.
 
     Args:
@@ -91,6 +155,7 @@ def open_stream(spec: str, *, image_size: int | None, channels: int | None = Non
       channels: None reads as `sources.load` does for tfds, and RGB for a folder.
       exact: whether the fingerprint is of the content of a folder's files, which are all read for
         it, and not of their names and sizes only.
+      skip_bad: put the next image in the place of a damaged one.
 
     Returns:
       an ImageStream of the pixels and labels of `sources.load`, in its order.
@@ -110,10 +175,25 @@ def open_stream(spec: str, *, image_size: int | None, channels: int | None = Non
             image, label = source.decode(raw, row)
             return fit_one(image, image_size, depth), label
 
-        image, label = read_tfds(0)
+        def check_tfds(row: int) -> None:
+            with lock:
+                raw = source.raw(row)
+            source.check(raw, row)
+
+        bad: dict[int, str] = {}
+        while True:  # what the first good one is like, all are
+            row = next_good(0, bad, len(source), spec)
+            try:
+                image, label = read_tfds(row)
+                break
+            except DataError as error:
+                if not skip_bad:
+                    raise
+                bad[row] = str(error)
         labelled = source.num_classes and label >= 0
         return ImageStream(spec, len(source), image.shape,
-                           source.num_classes if labelled else 0, source.identity, read_tfds)
+                           source.num_classes if labelled else 0, source.identity, read_tfds,
+                           check_tfds, bad if skip_bad else None)
     if kind == "folder" and place:
         files, labels, num_classes = list_folder(place, split)
         channels = channels or 3
@@ -123,10 +203,15 @@ def open_stream(spec: str, *, image_size: int | None, channels: int | None = Non
             return image, -1 if labels is None else int(labels[row])
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            size = (image_size, image_size) if image_size else common_size(files, pool)
+            bad = {} if image_size or not skip_bad else attempted(
+                lambda row: image_size_of(files[row]), range(len(files)), pool.map)
+            next_good(0, bad, len(files), spec)
+            size = (image_size, image_size) if image_size else common_size(
+                [file for row, file in enumerate(files) if row not in bad], pool)
             identity = (b"".join(pool.map(_content, files)) if exact else
                         "".join(f"{file}:{file.stat().st_size};" for file in files).encode())
-        return ImageStream(spec, len(files), (*size, channels), num_classes, identity, read_file)
+        return ImageStream(spec, len(files), (*size, channels), num_classes, identity, read_file,
+                           lambda row: check_header(files[row]), bad if skip_bad else None)
     raise DataError(f"config.stream is true, but {spec!r} is read into memory: only tfds:<name> "
                     "and folder:<folder> are streamed; use --config.stream=false")
 
@@ -141,7 +226,7 @@ def _content(file: Path) -> bytes:
 
 def batches(stream: ImageStream, key: jax.Array, *, first_iteration: int, n_dis: int,
             batch_size: int, start: int, count: int, threads: int | None = None, ahead: int = 2
-            ) -> Generator[tuple[np.ndarray, np.ndarray | None], None, None]:
+            ) -> Generator[tuple[np.ndarray, np.ndarray | None, int], None, None]:
     """The real images of one iteration after the other, read ahead by threads.
 
     Close the generator to end its threads.
@@ -154,7 +239,8 @@ def batches(stream: ImageStream, key: jax.Array, *, first_iteration: int, n_dis:
       ahead: number of iterations that are read before they are asked for.
 
     Yields:
-      images uint8 (n_dis, count, h, w, c); labels int32 (n_dis, count), or None.
+      images uint8 (n_dis, count, h, w, c); labels int32 (n_dis, count), or None; in how many of
+      the places another image stands for a damaged one.
 
     Raises:
       DataError: where an image cannot be read.
@@ -165,13 +251,13 @@ def batches(stream: ImageStream, key: jax.Array, *, first_iteration: int, n_dis:
         indices = jax.jit(functools.partial(batch_indices, batch_size=batch_size, n=len(stream),
                                             start=start, count=count))
 
-    def one(iteration: int) -> tuple[np.ndarray, np.ndarray | None]:
+    def one(iteration: int) -> tuple[np.ndarray, np.ndarray | None, int]:
         with jax.default_device(cpu):
             rows = np.concatenate([np.asarray(indices(key, iteration * n_dis + i))
                                    for i in range(n_dis)])
-        images, labels = stream.read(rows, decoders.map)
+        images, labels, replaced = stream.read_counting(rows, decoders.map)
         return (images.reshape(n_dis, count, *images.shape[1:]),
-                None if labels is None else labels.reshape(n_dis, count))
+                None if labels is None else labels.reshape(n_dis, count), replaced)
 
     # Decoding releases the GIL. One more thread assembles the batches, in order.
     with ThreadPoolExecutor(threads or os.cpu_count(), "decode") as decoders, \

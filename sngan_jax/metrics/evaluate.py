@@ -20,7 +20,7 @@ from sngan_jax.data.image_set import ImageSet
 from sngan_jax.data.prepared import NoRandomAccess
 from sngan_jax.data.sources import load
 from sngan_jax.data.streaming import ImageStream, open_stream
-from sngan_jax.metrics.extractor import Collected, Extractor, collect
+from sngan_jax.metrics.extractor import Collected, Extractor, check_features, collect
 from sngan_jax.metrics.protocol import FREE, Protocol
 from sngan_jax.metrics.reference import cache_name, load_statistics, save_statistics
 from sngan_jax.metrics.scores import check_metrics, compute, keeps_features, needs_reference
@@ -135,6 +135,7 @@ def of_samples(generator: nn.Module, state: GeneratorState, config: Any, protoco
     if total < 1:
         raise UserError("a generator has no number of images of its own: choose num_fake")
     num = min(total, protocol.num_fake)
+    check_features(extractor, total, keeps_features(metrics), "samples")
     labels = even_labels(total, generator.num_classes)
     batches = sample_batches(generator, state, jax.random.key(seed), labels, config, ema=ema,
                              bn_mode=bn_mode)

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from sngan_jax.base.compilation import compiler_options
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.memory import check_memory
 from sngan_jax.metrics.frechet import Moments, RunningMoments
 from sngan_jax.metrics.inception import CLASSES, FEATURES, InceptionV3
 from sngan_jax.metrics.inception_weights import Weights
@@ -117,6 +118,12 @@ def inception_extractor(weights: Weights, resize: str = "tf1", batch_size: int =
                      CLASSES if weights.head else 0, weights.params, function, batch_size)
 
 
+def check_features(extractor: Extractor, count: int, keep: bool, name: str) -> None:
+    """UserError where this machine's memory cannot hold what `collect` keeps of `count` images."""
+    check_memory(4 * count * (2 * extractor.dimensions * keep + extractor.num_classes),
+                 f"the features of {count:,} {name}", "take fewer of them")
+
+
 def collect(extractor: Extractor, batches: Iterable[np.ndarray], *, keep: bool = False,
             limit: int | None = None, total: int | None = None, name: str = "images") -> Collected:
     """One pass over images: moments, logits, and all features where `keep` is true.
@@ -130,6 +137,8 @@ def collect(extractor: Extractor, batches: Iterable[np.ndarray], *, keep: bool =
     Raises:
       UserError: fewer than two images; images of several sizes; features that are not finite.
     """
+    if total is not None:
+        check_features(extractor, total, keep, name)
     running = RunningMoments(extractor.dimensions)
     features, logits = [], []
     with tqdm(total=total, unit="img", desc=name, dynamic_ncols=True, mininterval=1) as bar:

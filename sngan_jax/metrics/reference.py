@@ -44,6 +44,8 @@ def load_statistics(file: Path, extractor: Extractor) -> tuple[Moments, dict[str
         if not {"mu", "sigma"} <= set(arrays):
             raise UserError(f"{file} holds {', '.join(arrays) or 'nothing'}: a statistics file "
                             "holds 'mu' and 'sigma'")
+        if any(arrays[k].dtype.kind not in "fiu" for k in ("mu", "sigma")):
+            raise ValueError("its 'mu' and 'sigma' must be real numbers")
         mean, covariance = (np.asarray(arrays[k], np.float64) for k in ("mu", "sigma"))
         n = int(arrays.get("n", 0))
         about = json.loads(str(arrays.get("about", "{}")))
@@ -62,11 +64,26 @@ def load_statistics(file: Path, extractor: Extractor) -> tuple[Moments, dict[str
                         f"its covariance {covariance.shape}, but {extractor.name} has {d} features")
     if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
         raise UserError(f"{file} holds values that are not finite: make or fetch it again")
+    if not _is_covariance(covariance):
+        raise UserError(f"the 'sigma' of {file} is no covariance, which is symmetric and has no "
+                        "negative eigenvalue: make or fetch it again")
     for key, ours in _identity(extractor).items():
         if about.get(key, ours) != ours:
             raise UserError(f"{file} was made with the {key} {about[key]!r}, and this is "
                             f"{ours!r}: scores of the two cannot be compared; make it again")
     return Moments(mean, covariance, n), about
+
+
+def _is_covariance(matrix: np.ndarray) -> bool:
+    """Whether a real matrix is symmetric and positive semidefinite, but for rounding in float32."""
+    largest = np.abs(np.diag(matrix)).max()
+    if np.abs(matrix - matrix.T).max() > 1e-4 * largest:
+        return False
+    try:
+        np.linalg.cholesky(matrix + (1e-3 * largest + np.finfo(float).tiny) * np.eye(len(matrix)))
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 def is_statistics(file: Path) -> bool:

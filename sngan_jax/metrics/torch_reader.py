@@ -35,19 +35,46 @@ class _Node:
         self.attributes = state if isinstance(state, dict) else {}
 
 
-def _rebuild_tensor(storage: np.ndarray, offset: int, size: tuple[int, ...],
-                    stride: tuple[int, ...], *_: Any) -> np.ndarray:
-    size, stride = tuple(map(int, size)), tuple(map(int, stride))
+class _Fixed:
+    """An object that a pickle cannot change once it is made."""
+
+    def __setstate__(self, _: Any) -> None:
+        raise pickle.UnpicklingError("it changes what is no object of its own")
+
+
+class _Type(_Fixed):
+    """The type of a storage, by PyTorch's name for it."""
+
+    def __init__(self, name: str):
+        self.dtype = np.dtype(_DTYPES[name])
+
+
+class _Storage(_Fixed):
+    """The values of a storage, (n,): no tensor, which nothing may take for one."""
+
+    def __init__(self, values: np.ndarray):
+        self.values = values
+
+
+def _tensor(values: np.ndarray, offset: int, size: tuple[int, ...], stride: tuple[int, ...]
+            ) -> np.ndarray:
+    """A copy of a part of a storage's values (n,), which lies within them."""
     last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
-    if min((offset, *size, *stride)) < 0 or (0 not in size and last >= len(storage)):
+    if 0 not in size and last >= len(values):
         raise ValueError("a tensor reaches beyond its storage")
+    if 0 in size:
+        return np.empty(size, values.dtype)
     view = np.lib.stride_tricks.as_strided(
-        storage[offset:], size, [s * storage.itemsize for s in stride])
+        values[offset:], size, [s * values.itemsize for s in stride])
     return np.array(view)
 
 
-def _rebuild_parameter(data: np.ndarray, *_: Any) -> np.ndarray:
-    return data
+def _numbers(values: Any) -> tuple[int, ...]:
+    """Sizes, strides or places as plain whole numbers that an array may have."""
+    if not isinstance(values, tuple | list) or not all(
+            type(n) is int and 0 <= n < 2**62 for n in values):
+        raise ValueError("a tensor's place, size or stride is no whole number")
+    return tuple(values)
 
 
 class _Unpickler(pickle.Unpickler):
@@ -59,7 +86,8 @@ class _Unpickler(pickle.Unpickler):
                 raise pickle.UnpicklingError("it numbers more objects than it can hold")
         super().__init__(io.BytesIO(content))
         self._archive, self._root, self._file = archive, root, file
-        self._storages: dict[str, np.ndarray] = {}
+        self._node = type("Node", (_Node,), {})  # of this file alone, should it change the class
+        self._storages: dict[str, _Storage] = {}
         self._left = _MOST_COPIES * file.stat().st_size
 
     def find_class(self, module: str, name: str) -> Any:
@@ -68,31 +96,34 @@ class _Unpickler(pickle.Unpickler):
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return self._rebuild
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
-            return _rebuild_parameter
+            return lambda data, *_: data
         if module == "torch.jit._pickle" and name in _LISTS:
             return list
         if module == "torch" and name in _DTYPES:
-            return _DTYPES[name]
+            return _Type(name)
         if module == "__torch__" or module.startswith("__torch__."):
-            return _Node  # a class that the TorchScript file itself describes; not executed
+            return self._node  # a class that the file itself describes; not executed
         raise pickle.UnpicklingError(f"it names {module}.{name}, which a file of weights does not")
 
-    def persistent_load(self, pid: Any) -> np.ndarray:
-        kind, dtype, key, _, count = pid
-        if kind != "storage":
+    def persistent_load(self, pid: Any) -> _Storage:
+        kind, type_, key, _, count = pid
+        if kind != "storage" or type(type_) is not _Type or type(key) is not str:
             raise pickle.UnpicklingError(f"it holds a {kind!r}")
+        (count,) = _numbers([count])
         if key not in self._storages:
             raw = _member(self._archive, f"{self._root}/data/{key}", self._file)
-            self._storages[key] = np.frombuffer(raw, dtype, count)
+            self._storages[key] = _Storage(np.frombuffer(raw, type_.dtype, count))
         return self._storages[key]
 
-    def _rebuild(self, storage: np.ndarray, offset: int, size: tuple[int, ...],
-                 stride: tuple[int, ...], *_: Any) -> np.ndarray:
+    def _rebuild(self, storage: Any, offset: int, size: Any, stride: Any, *_: Any) -> np.ndarray:
+        if type(storage) is not _Storage:
+            raise ValueError("a tensor lies in what is no storage")
+        (offset,), size, stride = _numbers([offset]), _numbers(size), _numbers(stride)
         # A stride of zero, or one storage for many tensors, could ask for any amount of memory.
-        self._left -= math.prod(map(int, size)) * storage.itemsize
+        self._left -= math.prod(size) * storage.values.itemsize
         if self._left < 0:
             raise ValueError("its tensors are larger than what it holds")
-        return _rebuild_tensor(storage, offset, size, stride)
+        return _tensor(storage.values, offset, size, stride)
 
 
 def _member(archive: zipfile.ZipFile, name: str, file: Path) -> bytes:
@@ -117,16 +148,18 @@ def read_torch(file: Path) -> dict[str, np.ndarray]:
                      if name.endswith("/data.pkl")]
             if len(roots) != 1:
                 raise ValueError("it has no data.pkl: a PyTorch file of 1.6 or newer has one")
-            return dict(_leaves(_Unpickler(archive, roots[0], file).load(), ""))
+            return dict(_leaves(_Unpickler(archive, roots[0], file).load(), "", set()))
     except Exception as error:  # a damaged pickle may raise anything
         raise UserError(f"{file} cannot be read as a PyTorch file of weights ({one_line(error)}): "
                         "it is damaged or of another kind; fetch it again") from error
 
 
-def _leaves(node: Any, name: str) -> Iterator[tuple[str, np.ndarray]]:
+def _leaves(node: Any, name: str, seen: set[int]) -> Iterator[tuple[str, np.ndarray]]:
+    """The tensors of a graph, by name. What it holds in several places is named by the first."""
     if isinstance(node, np.ndarray):
         yield name, node
-    elif isinstance(node, _Node | dict):
+    elif isinstance(node, _Node | dict) and id(node) not in seen:
+        seen.add(id(node))
         items = node if isinstance(node, dict) else getattr(node, "attributes", {})
         for key, value in items.items():
-            yield from _leaves(value, f"{name}.{key}" if name else str(key))
+            yield from _leaves(value, f"{name}.{key}" if name else str(key), seen)

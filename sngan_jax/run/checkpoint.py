@@ -16,7 +16,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,17 +28,20 @@ import orbax.checkpoint as ocp
 import sngan_jax
 from sngan_jax.base.errors import one_line
 from sngan_jax.base.files import WriteError, cannot_write, sync_folder
-from sngan_jax.run.integrity import hashed, not_finite, write_manifest
+from sngan_jax.base.output import say
+from sngan_jax.run.integrity import describe, not_finite, write_manifest
 from sngan_jax.run.stored_checkpoints import (
     DAMAGED,
+    DELETING,
     FORMAT,
+    SAVING,
     UNFINISHED,
+    Saved,
     StoredCheckpoints,
     checkpointer,
 )
 from sngan_jax.step.state import TrainState
 
-_SAVING, _DELETING = "saving", "deleting"
 _DISK = ("No space left on device", "Disk quota", "Read-only", "Permission denied",
          "RESOURCE_EXHAUSTED", "Input/output error", "File too large")
 
@@ -54,17 +57,19 @@ class Checkpoints(StoredCheckpoints):
       workdir: an existing folder, locked.
       keep: number of newest checkpoints to keep.
       every: also keep those whose iteration is a multiple of this; 0: none.
+      still_ours: raises where another run has the folder, before anything is saved there.
 
     Attributes:
       best: the iteration of one more to keep, or None.
       blocked: the seconds that saving has held up its caller.
     """
 
-    def __init__(self, workdir: Path, keep: int = 2, every: int = 0):
+    def __init__(self, workdir: Path, keep: int = 2, every: int = 0,
+                 still_ours: Callable[[], None] = lambda: None):
         super().__init__(workdir)
         self.best: int | None = None
         self.blocked = 0.0
-        self._keep, self._every = keep, every
+        self._keep, self._every, self._still_ours = keep, every, still_ours
         self._lock = threading.RLock()
         # One being written and one waiting: a third would be one copy of the state more in memory.
         self._slots = threading.BoundedSemaphore(2)
@@ -73,7 +78,7 @@ class Checkpoints(StoredCheckpoints):
         self._failed = False
         self._writer = ThreadPoolExecutor(1, "checkpoint")
         self.folder.mkdir(exist_ok=True)
-        shutil.rmtree(self.folder / _DELETING, ignore_errors=True)
+        shutil.rmtree(self.folder / DELETING, ignore_errors=True)
         self._tidy()
 
     def __enter__(self) -> Checkpoints:
@@ -100,7 +105,7 @@ class Checkpoints(StoredCheckpoints):
         Only the copy off the device is waited for, so that training may donate the state.
 
         Raises:
-          WriteError, NotFiniteState: as `check`, of an earlier save.
+          UserError, WriteError, NotFiniteState: as `check`, of an earlier save.
         """
         with self._lock:
             self.check()
@@ -118,9 +123,11 @@ class Checkpoints(StoredCheckpoints):
         """Raises what has gone wrong in the background.
 
         Raises:
+          UserError: another run has the folder.
           WriteError: a checkpoint cannot be written.
           NotFiniteState: the state held NaN or infinity, and was not saved.
         """
+        self._still_ours()
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
@@ -130,23 +137,30 @@ class Checkpoints(StoredCheckpoints):
         self._writer.submit(lambda: None).result()
         self.check()
 
-    def damaged(self, iteration: int, why: str) -> None:
-        """Moves a step aside and says so."""
-        step = self.folder / str(iteration)
-        n = 1
-        while (aside := self.folder / DAMAGED / f"{iteration}-{n}").exists():
-            n += 1
-        try:
-            aside.parent.mkdir(exist_ok=True)
-            step.rename(aside)
-            where = f"it was moved to {aside}"
-        except OSError as error:
-            where = f"it could not be moved aside ({error.strerror})"
-        print(f"warning: the checkpoint {step} is damaged ({why}): {where}, and the one before is "
-              "used", file=sys.stderr)
+    def newest(self, like: Callable[[dict[str, Any]], TrainState],
+               identity: dict[str, Any] | None = None) -> Saved | None:
+        """As of `StoredCheckpoints`; damaged ones are moved aside."""
+        found = super().newest(like, identity)
+        self.move_aside(self.bad)
+        return found
+
+    def move_aside(self, bad: dict[int, str]) -> None:
+        """Moves damaged steps, by iteration, into a folder of their own, and says so."""
+        for iteration in bad:
+            step = self.folder / str(iteration)
+            n = 1
+            while (aside := self.folder / DAMAGED / f"{iteration}-{n}").exists():
+                n += 1
+            try:
+                aside.parent.mkdir(exist_ok=True)
+                step.rename(aside)
+                say(f"note: the damaged checkpoint {step} was moved to {aside}")
+            except OSError as error:
+                say(f"warning: the damaged checkpoint {step} could not be moved aside "
+                    f"({error.strerror})")
 
     def _write(self, host: TrainState, iteration: int, meta: dict[str, Any]) -> None:
-        step = self.folder / _SAVING / str(iteration)
+        step = self.folder / SAVING / str(iteration)
         try:
             if self._failure is not None:
                 return
@@ -155,7 +169,7 @@ class Checkpoints(StoredCheckpoints):
             self._check_room(host)
             step.parent.mkdir(exist_ok=True)
             meta = {**meta, "format": FORMAT, "version": sngan_jax.__version__,
-                    "leaves": hashed(host)}
+                    "leaves": describe(host)}
             with checkpointer() as opened:
                 opened.save(step, args=ocp.args.Composite(
                     state=ocp.args.StandardSave(host), meta=ocp.args.JsonSave(meta)))
@@ -166,7 +180,7 @@ class Checkpoints(StoredCheckpoints):
             self._prune()
         except BaseException as error:
             # Room for what comes next; this was no checkpoint yet.
-            shutil.rmtree(self.folder / _SAVING, ignore_errors=True)
+            shutil.rmtree(self.folder / SAVING, ignore_errors=True)
             self._failure, self._failed = _as_sentence(error, step, iteration), True
         finally:
             self._pending.discard(iteration)
@@ -184,21 +198,21 @@ class Checkpoints(StoredCheckpoints):
         for iteration in saved[:-self._keep]:
             if iteration == self.best or (self._every and iteration % self._every == 0):
                 continue
-            doomed = self.folder / _DELETING / str(iteration)
+            doomed = self.folder / DELETING / str(iteration)
             doomed.parent.mkdir(exist_ok=True)
             shutil.rmtree(doomed, ignore_errors=True)
             (self.folder / str(iteration)).rename(doomed)
-        shutil.rmtree(self.folder / _DELETING, ignore_errors=True)
+        shutil.rmtree(self.folder / DELETING, ignore_errors=True)
 
     def _tidy(self) -> None:
         """Puts the last save that was cut off aside; it has never been a checkpoint."""
-        saving = self.folder / _SAVING
+        saving = self.folder / SAVING
         cut = [*(saving.iterdir() if saving.is_dir() else ()),
                *self.folder.glob("*.orbax-checkpoint-tmp")]
         if not cut:
             return
-        print("note: a save that was cut off is left out: "
-              + ", ".join(sorted(path.name for path in cut)), file=sys.stderr)
+        say("note: a save that was cut off is left out: "
+            + ", ".join(sorted(path.name for path in cut)))
         aside = self.folder / DAMAGED / UNFINISHED
         with contextlib.suppress(OSError):
             shutil.rmtree(aside, ignore_errors=True)

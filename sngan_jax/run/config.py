@@ -81,6 +81,9 @@ SECTIONS: dict[str, dict[str, Field]] = {
         "data_dir": Field("", _TEXT, "folder of prepared TFDS data sets; empty: TFDS's default"),
         "stream": Field(
             False, _SWITCH, "read from disk while training, for sets larger than memory"),
+        "on_bad_image": Field(
+            "stop", _one_of(("stop", "skip")),
+            "on a damaged image: stop, saved first, or put the next one in its place", later=True),
         "image_size": Field(32, _SIZE, "side of the images, in pixels"),
         "channels": Field(
             0, Rule(lambda v: v in (0, 1, 3), "0 (as the data), 1 (grey) or 3 (RGB)"),
@@ -173,7 +176,7 @@ SECTIONS: dict[str, dict[str, Field]] = {
             "inception", _one_of(METRICS), "network whose features are compared", later=True),
         "evaluate_metrics": Field("fid", _TEXT, "names of scores, separated by commas", later=True),
         "evaluate_images": Field(
-            5000, Rule(lambda v: v >= 2, "a whole number of at least 2"),
+            5000, Rule(lambda v: 2 <= v < 2**31, "a whole number of at least 2, below 2**31"),
             "number of real and of generated images", later=True)},
     "Files": {
         "log_every": Field(100, _COUNT, "iterations between two rows of metrics.jsonl"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import platform
@@ -28,12 +29,14 @@ from jax.experimental import multihost_utils
 
 import sngan_jax
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.output import say
 
 BAD_INPUT, PEER_LOST = 2, 3
 MODES = ("auto", "yes", "no")
 _BEAT, _LOST_AFTER = 2.0, 20.0  # seconds
 _AGREE_WITHIN = 3600  # seconds: a host may read a large data set first
 _PREFIX = "sngan_jax"
+_BARRIERS = itertools.count()
 
 # Speaks for a process that cannot, when its end of the pipe closes with nothing written.
 _EXIT_MESSAGE = "import sys; sys.stdin.buffer.read() or sys.stderr.write(sys.argv[1])"
@@ -111,8 +114,14 @@ def seen_of_first(folder: str | os.PathLike) -> Iterator[Path]:
 
 
 def from_first(tree: Any) -> Any:
-    """The arrays of the first process, in all; the others give arrays of the same shapes."""
-    return multihost_utils.broadcast_one_to_all(tree) if jax.process_count() > 1 else tree
+    """The arrays of the first process, in all; the others give arrays of the same shapes.
+
+    All wait for each other first: on CPUs, a collective itself gives up after thirty seconds.
+    """
+    if jax.process_count() == 1:
+        return tree
+    _client().wait_at_barrier(f"{_PREFIX}/from_first/{next(_BARRIERS)}", 1000 * _AGREE_WITHIN)
+    return multihost_utils.broadcast_one_to_all(tree)
 
 
 def agree(topic: str, facts: Mapping[str, Any]) -> None:
@@ -278,5 +287,5 @@ class _Watch:
         with self._lock:  # one sentence is enough
             self._exit_message.cancel()
             sys.stdout.flush()
-            print(sentence, file=sys.stderr, flush=True)
+            say(sentence)
             os._exit(status)

@@ -17,8 +17,9 @@ from sngan_jax.data.image_set import ImageSet
 from sngan_jax.data.streaming import ImageStream
 from sngan_jax.metrics.choice import make_extractor
 from sngan_jax.metrics.evaluate import SCORES, append_record, of_images, of_samples, score
+from sngan_jax.metrics.extractor import check_features
 from sngan_jax.metrics.protocol import protocol_of
-from sngan_jax.metrics.scores import LESS_IS_BETTER, check_metrics
+from sngan_jax.metrics.scores import LESS_IS_BETTER, check_metrics, keeps_features
 from sngan_jax.run.validate import names_of
 from sngan_jax.run.workdir import read_lines
 from sngan_jax.step.state import GeneratorState
@@ -50,6 +51,8 @@ def make_evaluation(config: Any, workdir: Path, generator: nn.Module,
                   labels=bool(generator.num_classes) and bool(images.num_classes))
     protocol = protocol_of("free", min(config.evaluate_images, len(images)),
                            config.evaluate_images)
+    check_features(extractor, protocol.fakes_for(metrics), keeps_features(metrics),
+                   "samples (config.evaluate_images)")
     # Several processes share the work, so none may find it done.
     cache = cache_folder() if jax.process_count() == 1 else None
     real = of_images(images, config.split, protocol.num_real, metrics, extractor,
@@ -68,8 +71,14 @@ def make_evaluation(config: Any, workdir: Path, generator: nn.Module,
 
 def read_scores(workdir: Path) -> list[dict[str, Any]]:
     """The records of a run, those of `sngan evaluate` among them."""
-    return read_lines(workdir / SCORES, lambda record: isinstance(record["scores"], dict)
-                      and isinstance(record["fake"], dict))
+    return read_lines(workdir / SCORES, _is_record)
+
+
+def _is_record(record: Any) -> bool:
+    """Whether a value has what is asked of a record; may raise KeyError or TypeError for no."""
+    fake = record["fake"]
+    return (isinstance(record["scores"], dict) and isinstance(fake, dict)
+            and isinstance(fake["iteration"] if record.get("while_training") else 0, int))
 
 
 def recorded(workdir: Path, metric: str) -> dict[int, float]:

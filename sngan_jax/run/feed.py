@@ -12,7 +12,7 @@ from sngan_jax.data.image_set import ImageSet
 from sngan_jax.data.streaming import ImageStream, batches
 from sngan_jax.step.devices import own_places, replicate, spread
 
-Batches = tuple[jax.Array, jax.Array | None]
+Batches = tuple[jax.Array, jax.Array | None, int]
 
 
 @contextlib.contextmanager
@@ -21,7 +21,8 @@ def feed(images: ImageSet | ImageStream, devices: list[jax.Device], key: jax.Arr
          iterations_per_call: int = 1) -> Iterator[Callable[[], Batches]]:
     """A function that returns images and labels (or None) of one call after the other.
 
-    Their shapes are those of `recipe.Inputs`.
+    Their shapes are those of `recipe.Inputs`. The third value is the number of images in the whole
+    batches that others stand for, because they are damaged.
 
     Args:
       images: a set in memory goes to every device, once. A stream is read in the same order, while
@@ -32,7 +33,7 @@ def feed(images: ImageSet | ImageStream, devices: list[jax.Device], key: jax.Arr
     if isinstance(images, ImageSet):
         rows = images.images.reshape(len(images), -1)  # `Inputs` says why
         data = replicate((rows, images.labels), devices)
-        yield lambda: data
+        yield lambda: (*data, 0)
         return
     data_key = jax.random.split(key)[0]
     places = own_places(devices)
@@ -44,8 +45,9 @@ def feed(images: ImageSet | ImageStream, devices: list[jax.Device], key: jax.Arr
             return spread(_by_device(np.stack(parts), len(places)), devices)
 
         def place() -> Batches:
-            pixels, labels = zip(*(next(stream) for _ in range(iterations_per_call)), strict=True)
-            return sent(pixels), None if labels[0] is None else sent(labels)
+            pixels, labels, replaced = zip(*(next(stream) for _ in range(iterations_per_call)),
+                                           strict=True)
+            return sent(pixels), None if labels[0] is None else sent(labels), sum(replaced)
 
         # Sent one call ahead, so that the transfer is done when its turn comes.
         waiting = [place()]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import Any
 
 import jax
 import numpy as np
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.output import say
 from sngan_jax.step.checks import names_of_checks, state_checks, update_checks
 from sngan_jax.step.state import TrainState
 
@@ -90,7 +90,7 @@ class Watch:
     def _warn(self, kind: str, sentence: str) -> None:
         if kind not in self._warned:
             self._warned.add(kind)
-            print(f"warning: {sentence}", file=sys.stderr)
+            say(f"warning: {sentence}")
 
 
 def _first(names: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the run is saved and ends, wherever it stands when the signal comes.
+"""Signals that end a run: it is saved first, wherever it stands when the signal comes.
 
 Python runs a signal's handler between two of its own instructions, which can be minutes away while
 XLA compiles. So a thread learns of the signal at once, by Python's wake-up descriptor. It gives the
@@ -19,10 +19,18 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
+from sngan_jax.base.output import say
+
 STOPPED = os.EX_TEMPFAIL
 # What `signal.signal` takes and gives back.
 _Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Ctrl-C and `kill`; the terminal or ssh closed; what schedulers send before their time is over
+# (SLURM's --signal, submitit); the limit of CPU time.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
+           signal.SIGXCPU)
+# A second one of these is a person who will not wait. The others are sent again by themselves: by
+# the shell after the terminal, by the kernel each second.
+_AT_ONCE = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(KeyboardInterrupt):
@@ -30,14 +38,16 @@ class Stopped(KeyboardInterrupt):
 
 
 class Interruption:
-    """While entered, the first SIGINT or SIGTERM is only noted; a second acts as usual.
+    """While entered, the first of SIGNALS is only noted; a second SIGINT or SIGTERM acts as usual.
+
+    A signal that was ignored before, as SIGHUP under `nohup`, stays ignored.
 
     Args:
       own_process: whether this process may be ended where its main thread cannot be interrupted;
         a second signal then ends it even there. Left, it is to end, and signals are ignored.
       grace: seconds that the main thread has to stop by itself.
       several: whether this is one of several processes, which must end together: JAX notes SIGTERM
-        then (`distributed.told_to_stop`), and SIGINT is passed on to it.
+        then (`distributed.told_to_stop`), and the others are passed on to it.
 
     Attributes:
       signal: the one that came, or None.
@@ -47,7 +57,7 @@ class Interruption:
                  several: bool = False):
         self.signal: signal.Signals | None = None
         self._own_process, self._grace, self._several = own_process, grace, several
-        self._abandoning = False
+        self._abandoning = self._noted = False
         self._fallback: Callable[[], None] | None = None
         self._lock = threading.Lock()
         self._old: dict[signal.Signals, _Handler] = {}
@@ -61,8 +71,9 @@ class Interruption:
     def __enter__(self) -> Interruption:
         if threading.current_thread() is not threading.main_thread():
             return self  # Python lets only the main thread handle signals
+        heard = [n for n in SIGNALS if signal.getsignal(n) not in (signal.SIG_IGN, None)]
         if self._several:
-            self._old[signal.SIGINT] = signal.signal(signal.SIGINT, self._pass_on)
+            self._old = {n: signal.signal(n, self._pass_on) for n in heard if n != signal.SIGTERM}
             return self
         self._sockets = socket.socketpair()
         for end in self._sockets:
@@ -71,8 +82,7 @@ class Interruption:
         self._watcher = threading.Thread(target=self._watch, daemon=True, name="signals")
         self._watcher.start()
         self._old_hook, sys.unraisablehook = sys.unraisablehook, self._unraisable
-        for number in _SIGNALS:
-            self._old[number] = signal.signal(number, self._note)
+        self._old = {number: signal.signal(number, self._note) for number in heard}
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -113,9 +123,12 @@ class Interruption:
             self._fallback = save
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
+        if self._noted:
+            return
+        self._noted = True
         self.signal = signal.Signals(number)
-        for each, handler in self._old.items():
-            signal.signal(each, signal.SIG_DFL if self._own_process else handler)
+        for each in self._old.keys() & _AT_ONCE:
+            signal.signal(each, signal.SIG_DFL if self._own_process else self._old[each])
         if self._abandoning:
             raise Stopped
 
@@ -139,13 +152,13 @@ class Interruption:
             except BlockingIOError:
                 numbers = b""
             for number in numbers:
-                if number not in _SIGNALS:
+                if number not in self._old:
                     continue
                 if came is None:
                     came, self.signal = time.monotonic(), signal.Signals(number)
-                    print(f"{self.signal.name}: stopping at the end of this iteration; a second "
-                          "signal stops at once", file=sys.stderr, flush=True)
-                elif self._own_process:
+                    say(f"{self.signal.name}: stopping at the end of this iteration; SIGINT or "
+                        "SIGTERM now stops at once")
+                elif self._own_process and number in _AT_ONCE:
                     os._exit(128 + number)
             if came is not None and self._own_process and time.monotonic() - came > self._grace:
                 self._save_instead()
@@ -158,11 +171,10 @@ class Interruption:
             try:
                 self._fallback()
             except BaseException as error:
-                print(f"error: {error}", file=sys.stderr)
+                say(f"error: {error}")
                 status = getattr(error, "status", 1)
             else:
-                print(f"stopped by {self.name}, saved; the same command goes on from there",
-                      file=sys.stderr)
+                say(f"stopped by {self.name}, saved; the same command goes on from there")
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(status)

@@ -13,42 +13,43 @@ import fcntl
 import json
 import os
 import socket
-import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.output import say
 
 LOCK = "lock"
-_BEAT, _STALE = 20.0, 300.0  # seconds: between signs of life; after which another host is dead
+_LOOK, _BEAT, _STALE = 2.0, 20.0, 300.0  # seconds: between looks at the file; between signs of
+# life; after which another host is dead
+
+
+class InUse(UserError):
+    """A run of another host may be at work; a scheduler is to try again. Exit status 75."""
+
+    status = os.EX_TEMPFAIL
 
 
 @contextlib.contextmanager
-def locked(workdir: Path) -> Iterator[None]:
+def locked(workdir: Path) -> Iterator[Callable[[], None]]:
     """Holds the lock of an existing folder.
 
+    Yields:
+      a function that raises UserError where another run has the folder now, because the file was
+      deleted. One that was only deleted is made again.
+
     Raises:
-      UserError: another run holds it.
+      UserError, InUse: another run holds it, on this or on another host.
       OSError: the file cannot be written.
     """
-    file = workdir / LOCK
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+    lock = _Lock(workdir / LOCK)
     try:
-        _take(descriptor, file)
-        left = threading.Event()
-        beat = threading.Thread(target=_beat, args=(file, left), daemon=True, name="lock")
-        beat.start()
-        try:
-            yield
-        finally:
-            left.set()
-            beat.join()
-            os.ftruncate(descriptor, 0)
+        yield lock.check
     finally:
-        os.close(descriptor)
+        lock.release()
 
 
 def is_held(workdir: Path) -> bool:
@@ -63,19 +64,92 @@ def is_held(workdir: Path) -> bool:
         os.close(descriptor)
 
 
-def _take(descriptor: int, file: Path) -> None:
-    busy = _is_at_work(descriptor, fcntl.LOCK_EX)
-    holder = _read(descriptor)
-    if busy:
-        raise _refusal(file, holder)
-    if holder:
-        print(f"note: {file.parent} was left by {_who(holder)} without an end: taken over",
-              file=sys.stderr)
-    text = json.dumps({"host": socket.gethostname(), "pid": os.getpid(),
-                       "started": _started(os.getpid()),
-                       "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")})
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, text.encode(), 0)
+def is_lock(file: Path) -> bool:
+    """Whether a file is one that a run wrote, or empty."""
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        return not os.fstat(descriptor).st_size or {"host", "pid"} <= _read(descriptor).keys()
+    finally:
+        os.close(descriptor)
+
+
+class _Removed(Exception):
+    """The file that was opened has no name any more."""
+
+
+class _Lock:
+    def __init__(self, file: Path):
+        self._file, self._lost = file, ""
+        self._mutex, self._left = threading.Lock(), threading.Event()
+        self._descriptor = _take(file)
+        self._thread = threading.Thread(target=self._beat, daemon=True, name="lock")
+        self._thread.start()
+
+    def check(self) -> None:
+        with self._mutex:
+            if not self._lost and not _is_named(self._descriptor, self._file):
+                try:
+                    again = _take(self._file)
+                except (UserError, OSError) as error:
+                    self._lost = f"the lock of this run was deleted, and {error}"
+                else:
+                    os.close(self._descriptor)
+                    self._descriptor = again
+                    say(f"warning: {self._file} was deleted under this run, and is made again")
+        if self._lost:
+            raise UserError(self._lost)
+
+    def release(self) -> None:
+        self._left.set()
+        self._thread.join()
+        with contextlib.suppress(OSError):
+            if _is_named(self._descriptor, self._file):
+                self._file.unlink()
+        os.close(self._descriptor)
+
+    def _beat(self) -> None:
+        beaten = time.monotonic()
+        while not self._left.wait(_LOOK):
+            with contextlib.suppress(UserError, OSError):  # what is lost, the run itself says
+                self.check()
+                if time.monotonic() - beaten >= _BEAT:
+                    os.utime(self._descriptor)
+                    beaten = time.monotonic()
+
+
+def _take(file: Path) -> int:
+    """A descriptor that holds the lock."""
+    while True:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            busy = _is_at_work(descriptor, fcntl.LOCK_EX)
+            holder = _read(descriptor)
+            if busy:
+                raise _refusal(file, holder)
+            if not _is_named(descriptor, file):
+                raise _Removed  # by its holder, just now
+            if holder:
+                say(f"note: {file.parent} was left by {_who(holder)} without an end: taken over")
+            text = json.dumps({
+                "host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid()),
+                "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")})
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, text.encode(), 0)
+            return descriptor
+        except BaseException as error:
+            os.close(descriptor)
+            if not isinstance(error, _Removed):
+                raise
+
+
+def _is_named(descriptor: int, file: Path) -> bool:
+    """Whether the name is still that of the open file."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(file))
+    except FileNotFoundError:
+        return False
+    except OSError:  # a server that does not answer, say
+        return True
 
 
 def _is_at_work(descriptor: int, kind: int) -> bool:
@@ -99,12 +173,15 @@ def _read(descriptor: int) -> dict[str, Any]:
     """Who stands in the file; empty where nobody does."""
     try:
         holder = json.loads(os.pread(descriptor, 4096, 0))
-    except (ValueError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return holder if isinstance(holder, dict) else {}
 
 
 def _refusal(file: Path, holder: dict[str, Any]) -> UserError:
+    if holder and holder.get("host") != socket.gethostname():
+        return InUse(f"{file.parent} is in use by {_who(holder)}, or was until less than "
+                     f"{_STALE:.0f} s ago: the same command goes on when that run has ended")
     return UserError(f"{file.parent} is in use by {_who(holder)}: wait for that run or stop it, or "
                      "choose another --workdir")
 
@@ -122,9 +199,3 @@ def _started(pid: Any) -> int | None:
         return int(Path(f"/proc/{int(pid)}/stat").read_text().rpartition(")")[2].split()[19])
     except (OSError, ValueError, TypeError, IndexError):
         return None
-
-
-def _beat(file: Path, left: threading.Event) -> None:
-    while not left.wait(_BEAT):
-        with contextlib.suppress(OSError):
-            os.utime(file)

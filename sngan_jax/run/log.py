@@ -47,8 +47,19 @@ class Log:
         self._kept: tuple[int, dict[str, jax.Array], dict[str, jax.Array]] | None = None
         (workdir / "samples").mkdir(exist_ok=True)
 
-    def keep(self, iteration: int, metrics: dict[str, jax.Array], state: TrainState) -> None:
-        """Notes the metrics (scalars) of an iteration on the device; nothing waits for them."""
+    @property
+    def rows(self) -> int:
+        """How many rows there are, with one that is kept."""
+        return len(self._file.rows) + (self._kept is not None)
+
+    def keep(self, iteration: int, metrics: dict[str, jax.Array], state: TrainState,
+             replaced: int = 0) -> None:
+        """Notes the metrics (scalars) of an iteration on the device; nothing waits for them.
+
+        replaced: how many damaged images others have stood for so far.
+        """
+        if replaced:
+            self._extra = {**self._extra, "replaced_images": replaced}
         self._kept = iteration, metrics, self._sigmas(state.discriminator)
 
     def compiled(self, iteration: int) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import os
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -16,13 +15,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from sngan_jax.base.errors import UserError
+from sngan_jax.base.errors import UserError, printable
 from sngan_jax.base.files import write_errors
+from sngan_jax.base.memory import check_memory
+from sngan_jax.base.output import say, steady
 from sngan_jax.base.provenance import commit
-from sngan_jax.data.sources import ImageSet, check_batch, load
+from sngan_jax.data.sources import DataError, ImageSet, check_batch, load
 from sngan_jax.data.streaming import ImageStream, open_stream
 from sngan_jax.run import distributed
 from sngan_jax.run.checkpoint import Checkpoints, NotFiniteState
+from sngan_jax.run.conditions import changed, conditions
 from sngan_jax.run.evaluation import best_of, is_recorded, make_evaluation, recorded
 from sngan_jax.run.feed import feed
 from sngan_jax.run.health import Diverged, Watch
@@ -30,19 +32,28 @@ from sngan_jax.run.interruption import Interruption, Stopped
 from sngan_jax.run.lock import locked
 from sngan_jax.run.log import Log
 from sngan_jax.run.progress import Progress, finished
-from sngan_jax.run.stored_checkpoints import identity_of
+from sngan_jax.run.stored_checkpoints import Saved, StoredCheckpoints, identity_of
 from sngan_jax.run.validate import config_warnings, names_of, validate
-from sngan_jax.run.workdir import make_workdir, open_workdir
-from sngan_jax.step.devices import all_devices, positions, replicate
+from sngan_jax.run.workdir import (
+    CONFIG,
+    METRICS,
+    check_workdir,
+    differences,
+    is_run,
+    make_workdir,
+    open_workdir,
+)
+from sngan_jax.step.devices import all_devices, memory_of, own_places, positions, replicate
 from sngan_jax.step.program import make_train_step
 from sngan_jax.step.recipe import Recipe
 from sngan_jax.step.setup import inputs_of, recipe_of
 from sngan_jax.step.state import (
     TrainState,
     abstract_state,
-    check_memory,
+    check_size,
     count_parameters,
     initial_state,
+    state_bytes,
 )
 
 
@@ -50,7 +61,10 @@ def load_data(config: Any) -> ImageSet | ImageStream:
     """The data set of a config; UserError where it does not suit the config."""
     images = (open_stream if config.stream else load)(
         config.dataset, image_size=config.image_size, channels=config.channels or None,
-        split=config.split, data_dir=config.data_dir or None)
+        split=config.split, data_dir=config.data_dir or None,
+        skip_bad=config.on_bad_image == "skip")
+    if isinstance(images, ImageStream):
+        images.scan()
     check_batch(images, config.batch_size)
     if config.conditional and not images.num_classes:
         raise UserError(f"config.conditional is true, but the data set {config.dataset!r} has no "
@@ -87,58 +101,132 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
                               "number of devices": jax.local_device_count()})
     if distributed.is_first():
         for caution in config_warnings(config):
-            print(f"warning: {caution}", file=sys.stderr)
-    with contextlib.ExitStack() as held, Interruption(
+            say(f"warning: {caution}")
+    with steady(), contextlib.ExitStack() as held, Interruption(
             own_process=own_process, several=jax.process_count() > 1) as interruption, \
             distributed.seen_of_first(workdir) as workdir, \
             write_errors("a file of the run", workdir):
         try:
             with interruption.abandoning():
                 interruption.set_fallback(lambda: None)  # nothing to save yet
-                there = os.path.isdir(workdir)
-                if there:
-                    held.enter_context(locked(workdir))
+                # All is checked, and read, before anything on the disk is changed.
+                plain = config.to_dict()
+                check_workdir(workdir, plain, accept_changes=accept_changes)
+                if there := is_run(workdir):
+                    still_ours = held.enter_context(locked(workdir))
                 images = load_data(config)
                 distributed.agree("data", {"content hash of the data set": images.fingerprint()})
-                workdir = make_workdir(workdir)
-                if not there:
-                    held.enter_context(locked(workdir))
-                open_workdir(workdir, config.to_dict(), accept_changes=accept_changes)
                 recipe = recipe_of(config, images.channels, images.num_classes, devices)
                 shapes = abstract_state(recipe)
-                check_memory(shapes)
+                check_room(config, shapes, images, devices)
                 step = make_train_step(recipe, devices)
-            print(f"{images.name}: {len(images):,} images of {config.image_size}x"
+                stored = StoredCheckpoints(workdir)
+                saved = resumable(config, workdir, stored, shapes, images, accept_changes)
+                workdir = make_workdir(workdir)
+                if not there:
+                    still_ours = held.enter_context(locked(workdir))
+                    if is_run(workdir):
+                        raise UserError(f"another run has begun in {workdir} meanwhile, and ended: "
+                                        "give the same command again")
+                open_workdir(workdir, plain)
+            print(f"{printable(images.name)}: {len(images):,} images of {config.image_size}x"
                   f"{config.image_size}x{images.channels}; generator "
                   f"{count_parameters(shapes.generator.params):,} parameters, "
                   f"discriminator {count_parameters(shapes.discriminator.params):,}; "
                   f"{len(devices)} x {devices[0].device_kind}")
             rollbacks: int | None = None
-            with Checkpoints(workdir, config.keep_checkpoints, config.keep_every) as checkpoints:
+            with Checkpoints(workdir, config.keep_checkpoints, config.keep_every,
+                             still_ours) as checkpoints:
+                checkpoints.move_aside(stored.bad)
                 while True:
                     try:
                         return _train(config, workdir, recipe, shapes, step, images, devices,
-                                      checkpoints, interruption, rollbacks)
+                                      checkpoints, interruption, saved, rollbacks)
                     except Diverged as error:
                         rollbacks = error.rollbacks + 1
                         if config.on_nan != "rollback" or rollbacks > config.on_nan_rollbacks:
                             raise
-                        print(f"warning: {error}: going back to {error.last_good}, and on with "
-                              f"other data, for the {rollbacks}. time of at most "
-                              f"{config.on_nan_rollbacks}", file=sys.stderr)
+                        say(f"warning: {error}: going back to {error.last_good}, and on with "
+                            f"other data, for the {rollbacks}. time of at most "
+                            f"{config.on_nan_rollbacks}")
+                    saved = resumable(config, workdir, checkpoints, shapes, images, accept_changes)
         except Stopped:
             print(f"stopped by {interruption.name} before anything was trained; the same "
                   "command goes on")
             return False
 
 
+def resumable(config: Any, workdir: Path, stored: StoredCheckpoints, shapes: TrainState,
+              images: ImageSet | ImageStream, accept_changes: bool) -> Saved | None:
+    """The checkpoint that a run goes on from; None for a new run. Changes nothing.
+
+    Raises:
+      UserError: it is of another model, config or data set, was made with other settings of JAX, or
+        stands where no call of the step ends; all are damaged.
+    """
+    saved = stored.newest(lambda meta: shapes, identity_of(config))
+    if saved is None:
+        if none_left := stored.none_left():
+            raise none_left
+        return None
+    if saved.meta["data"] != images.fingerprint():
+        raise UserError(f"the data set {images.name} has changed since {workdir} was trained on it "
+                        "(its content hash differs): restore the data or choose another --workdir")
+    where = f"the checkpoint of iteration {saved.iteration:,} in {workdir}"
+    for sentence in changed(saved.meta.get("conditions", {}), where):
+        say(f"warning: {sentence}")
+    if not (workdir / CONFIG).exists():
+        found = (list(differences(saved.meta["config"], config.to_dict()))
+                 if "config" in saved.meta else ["the checkpoint does not say which"])
+        if found and not accept_changes:
+            raise UserError(f"{workdir} has lost its {CONFIG}, and {where} is of another config "
+                            f"({'; '.join(found)}): bring the file back, or pass "
+                            "--accept-config-changes to go on with this one")
+        say(f"warning: {workdir} has lost its {CONFIG}: it is written again")
+    if saved.iteration % config.iterations_per_call:
+        raise UserError(f"{workdir} stands at iteration {saved.iteration:,}, which is no multiple "
+                        f"of config.iterations_per_call = {config.iterations_per_call}: choose one "
+                        "that divides it")
+    return saved
+
+
+def check_room(config: Any, shapes: TrainState, images: ImageSet | ImageStream,
+               devices: list[jax.Device]) -> None:
+    """Estimates from below what a run holds at once, on this host and on each device.
+
+    Raises:
+      UserError: it is more than there is.
+    """
+    check_size(shapes)
+    image = config.image_size ** 2 * images.channels
+    # What is drawn is a grid of small images enlarged, and its picture.
+    enlarged = image * max(1, -(-48 // config.image_size)) ** 2
+    check_memory(2 * config.num_samples * enlarged,
+                 f"the sample grids of config.num_samples = {config.num_samples:,}",
+                 "choose fewer")
+    state = state_bytes(shapes)
+    # The two batches of G's and D's updates as float32, and their first derivatives.
+    batch = 8 * image * max(config.generator_batch_size, 2 * config.batch_size)
+    data = images.images.nbytes if isinstance(images, ImageSet) else (
+        3 * config.iterations_per_call * config.n_dis * config.batch_size * image)
+    here = [devices[i] for i in own_places(devices)]
+    share = state + batch // len(devices)
+    words = ("the state of this config, its batches and its data set",
+             "choose smaller widths, image_size or batch sizes, or --config.stream=true")
+    if devices[0].platform == "cpu":
+        check_memory(2 * data + len(here) * share, *words)
+    elif limit := memory_of(here[0]):
+        check_memory(data + share, *words, there=limit)
+
+
 def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step: Callable,
            images: ImageSet | ImageStream, devices: list[jax.Device], checkpoints: Checkpoints,
-           interruption: Interruption, rollbacks: int | None) -> bool:
-    """Trains from the newest checkpoint to the end, or to a signal.
+           interruption: Interruption, saved: Saved | None, rollbacks: int | None) -> bool:
+    """Trains from a checkpoint to the end, or to a signal.
 
     Args:
       shapes: the state's, `jax.ShapeDtypeStruct`s.
+      saved: what the first process goes on from; None for a new run.
       rollbacks: number of returns to a checkpoint because of NaN; None: as the checkpoint says.
 
     Raises:
@@ -146,29 +234,25 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
     """
     per_call = config.iterations_per_call
     with interruption.abandoning():
-        identity = identity_of(config)
         first = 0
-        saved = checkpoints.newest(lambda meta: shapes, identity)
         if saved:
-            check_same_data(saved.meta, images, workdir)
             state, first = saved.state, saved.iteration
-            print(f"resuming {workdir} at iteration {first:,} of {config.iterations:,}")
-        elif none_left := checkpoints.none_left():
-            raise none_left
+            print(f"resuming {printable(str(workdir))} at iteration {first:,} of "
+                  f"{config.iterations:,}")
         elif distributed.is_first():
             state = initial_state(recipe, config.seed)
         else:  # the first process's is on its way
             state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
         if rollbacks is None:
             rollbacks = saved.meta.get("rollbacks", 0) if saved else 0
-        state, (first, rollbacks) = distributed.from_first((state, (first, rollbacks)))
-        first, rollbacks = int(first), int(rollbacks)
-        if first % per_call:
-            raise UserError(f"{workdir} stands at iteration {first:,}, which is no multiple of "
-                            f"config.iterations_per_call = {per_call}: choose one that divides it")
+        replaced = saved.meta.get("replaced_images", 0) if saved else 0
+        state, (first, rollbacks, replaced) = distributed.from_first(
+            (state, (first, rollbacks, replaced)))
+        first, rollbacks, replaced = int(first), int(rollbacks), int(replaced)
         meta: dict[str, Any] = {
             "data": images.fingerprint(), "channels": images.channels,
-            "num_classes": images.num_classes, "identity": identity, "rollbacks": rollbacks}
+            "num_classes": images.num_classes, "identity": identity_of(config),
+            "rollbacks": rollbacks, "config": config.to_dict(), "conditions": conditions()}
         # Where a run was stopped between a checkpoint and its scores: they are made up for.
         scores_missing = bool(distributed.from_first(first > 0 and _is_due(
             first, config.evaluate_every, config) and not is_recorded(workdir, first)))
@@ -179,6 +263,9 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
         watch = Watch(shapes)
         networks = recipe_of(config, images.channels, images.num_classes)
         log = Log(workdir, first, config, networks, meta["num_classes"], watch, rollbacks)
+        if saved and log.rows < saved.meta.get("rows", 0):
+            say(f"warning: {METRICS} has {log.rows:,} rows of the {saved.meta['rows']:,} that it "
+                f"had at iteration {first:,}: the others are gone, and stay missing")
         evaluate = make_evaluation(config, workdir, networks.generator, images, first)
         metric = names_of(config.evaluate_metrics)[0] if evaluate else ""
 
@@ -211,12 +298,17 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
     in_flight: deque = deque(maxlen=1 if len(devices) > 1 and devices[0].platform == "cpu" else 2)
     begin = last_save = time.monotonic()
     iteration = first
+
+    def about() -> dict[str, Any]:
+        """What is saved beside the state of now; all its rows are in the file, or kept."""
+        return {**meta, "replaced_images": replaced, "rows": log.rows}
+
     try:
         with stream as next_batches, Progress(
                 config.iterations, first, shown=distributed.is_first()) as bar:
             while iteration < config.iterations and interruption.signal is None:
-                inputs = inputs._replace(**dict(zip(("images", "labels"), next_batches(),
-                                                    strict=True)))
+                *batch, count = next_batches()
+                inputs = inputs._replace(**dict(zip(("images", "labels"), batch, strict=True)))
                 # What this call began with is on the disk, or nothing was trained yet.
                 interruption.set_fallback((lambda: None) if iteration == first else None)
                 with jax.transfer_guard(guard):
@@ -224,19 +316,20 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
                 if iteration == first:
                     log.compiled(first + per_call)
                 iteration += per_call
+                replaced += count
                 log.write(bar)  # what was kept before, while the devices work on this call
-                if grid is not None and iteration > first + per_call:
-                    log.samples_of(grid, first)
-                    grid = None
                 watch.note(metrics)
                 in_flight.append(metrics)
                 jax.block_until_ready(in_flight[0] if len(in_flight) == in_flight.maxlen else ())
                 if _is_due(iteration, config.log_every, config) or iteration == per_call:
-                    log.keep(iteration, metrics, state)
+                    log.keep(iteration, metrics, state, replaced)
                 if distributed.told_to_stop(iteration // per_call):
                     interruption.signal = signal.SIGTERM
                 interruption.set_fallback(
-                    functools.partial(_save_now, checkpoints, log, state, meta))
+                    functools.partial(_save_now, checkpoints, log, state, about()))
+                if grid is not None and iteration > first + per_call:
+                    log.samples_of(grid, first)
+                    grid = None
                 if _is_due(iteration, config.sample_every, config) and not interruption.signal:
                     log.flush(bar)
                     log.samples_of(state.generator, iteration)
@@ -246,7 +339,7 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
                 if (late or scores_due or any(_is_due(iteration, every, config) for every in (
                         config.checkpoint_every, config.keep_every))):
                     log.flush(bar)  # so that no line before a checkpoint is ever missing
-                    checkpoints.save(state, meta)
+                    checkpoints.save(state, about())
                     last_save = time.monotonic()
                 checkpoints.check()
                 if scores_due:
@@ -258,8 +351,14 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
                 log.samples_of(grid, first)
         interruption.set_fallback(None)  # the main thread has come back, and saves by itself
         if iteration > first:
-            checkpoints.save(state, meta)
+            checkpoints.save(state, about())
         checkpoints.wait()
+    except DataError as error:  # an image of a stream
+        if iteration > first:
+            _save_now(checkpoints, log, state, about())
+        raise DataError(f"{error}; the run stands at iteration {iteration:,}, with everything "
+                        "saved; --config.on_bad_image=skip --accept-config-changes goes on without "
+                        "it") from error
     except (Diverged, NotFiniteState) as error:
         raise _diverged(error, checkpoints, rollbacks) from error
     finally:
@@ -296,10 +395,3 @@ def _diverged(error: Exception, checkpoints: Checkpoints, rollbacks: int) -> Div
                      "other data")
     whole.last_good, whole.rollbacks = last_good, rollbacks
     return whole
-
-
-def check_same_data(meta: dict[str, Any], images: ImageSet | ImageStream, workdir: Path) -> None:
-    """UserError where a checkpoint was trained on other data."""
-    if meta["data"] != images.fingerprint():
-        raise UserError(f"the data set {images.name} has changed since {workdir} was trained on it "
-                        "(its content hash differs): restore the data or choose another --workdir")

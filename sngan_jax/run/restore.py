@@ -25,6 +25,10 @@ from sngan_jax.step.setup import recipe_of
 from sngan_jax.step.state import TrainState, abstract_state
 
 
+class GoneError(UserError):
+    """A checkpoint is not there, or not any more: a run that is training keeps the newest only."""
+
+
 class RestoredRun(NamedTuple):
     """Networks and state of a checkpoint.
 
@@ -69,13 +73,14 @@ def restore_run(workdir: Path, iteration: int | None = None) -> RestoredRun:
       iteration: None for the newest one that is not damaged.
 
     Raises:
-      UserError: where there is no such run or checkpoint, or it cannot be read.
+      UserError: where there is no such run, or it cannot be read.
+      GoneError: there is no such checkpoint.
     """
     config = ConfigDict(read_config(workdir))
     validate(config, device_count=1)
     saved = saved_iterations(workdir)
     if iteration is not None and iteration not in saved:
-        raise UserError(f"{workdir} has no checkpoint of iteration {iteration}; it has: "
+        raise GoneError(f"{workdir} has no checkpoint of iteration {iteration}; it has: "
                         + ", ".join(map(str, saved)))
     stored = StoredCheckpoints(workdir)
     identity = identity_of(config)
@@ -104,7 +109,8 @@ def at_iteration(run: RestoredRun, workdir: Path, iteration: int) -> RestoredRun
     """Another checkpoint of a run that has been restored, without building its networks again.
 
     Raises:
-      UserError: it is not there, is damaged, or holds another model.
+      UserError: it is damaged, or holds another model.
+      GoneError: it is not there.
     """
     stored = StoredCheckpoints(workdir)
     with _sentence(stored, iteration):
@@ -118,5 +124,9 @@ def _sentence(stored: StoredCheckpoints, iteration: int) -> Iterator[None]:
     try:
         yield
     except DamagedError as error:
+        if iteration not in (saved := stored.all()):
+            raise GoneError(f"{stored.folder.parent} has no checkpoint of iteration {iteration} "
+                            "any more, as a run keeps the newest ones only; it has: "
+                            + ", ".join(map(str, saved))) from error
         raise UserError(f"the checkpoint {stored.folder / str(iteration)} is damaged ({error})"
                         ": take another one") from error

@@ -2,12 +2,12 @@
 
 A step is a folder `<workdir>/checkpoints/<iteration>` with Orbax's items `state` and `meta`, and a
 manifest (`integrity`). One without a `format` in its meta is of a version that kept no hashes.
+A run that is training may remove a step at any moment, which is no damage.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,19 +18,20 @@ import orbax.checkpoint as ocp
 
 import sngan_jax
 from sngan_jax.base.errors import UserError, one_line
+from sngan_jax.base.output import say
 from sngan_jax.run.integrity import (
     MANIFEST,
     DamagedError,
-    check_leaves,
     check_manifest,
     describe,
     difference,
 )
 from sngan_jax.step.state import GeneratorState, TrainState
 
-# 2: hashes; 3: the generator may have spectral vectors.
-FORMAT = 3
-DAMAGED = "damaged"
+# 2: hashes; 3: the generator may have spectral vectors; 4: hashes of files alone.
+FORMAT = 4
+CHECKPOINTS = "checkpoints"
+SAVING, DELETING, DAMAGED, UNFINISHED = "saving", "deleting", "damaged", "unfinished"
 
 
 def identity_of(config: Any) -> dict[str, Any]:
@@ -47,10 +48,15 @@ class Saved(NamedTuple):
 
 
 class StoredCheckpoints:
-    """The checkpoints in `<workdir>/checkpoints`, of a run that may be training."""
+    """The checkpoints in `<workdir>/checkpoints`, of a run that may be training.
+
+    Attributes:
+      bad: the damaged ones that `newest` has found, and what is wrong with each.
+    """
 
     def __init__(self, workdir: Path):
-        self.folder = (workdir / "checkpoints").absolute()
+        self.folder = (workdir / CHECKPOINTS).absolute()
+        self.bad: dict[int, str] = {}
 
     def all(self) -> list[int]:
         """The saved iterations, oldest first."""
@@ -59,6 +65,12 @@ class StoredCheckpoints:
         return sorted(int(path.name) for path in self.folder.iterdir()
                       if path.name.isdecimal() and str(int(path.name)) == path.name
                       and path.is_dir())
+
+    def are_all(self) -> bool:
+        """Whether there is nothing in the folder but what a run writes there."""
+        return all(path.name in (SAVING, DELETING, DAMAGED) or ".orbax-checkpoint-tmp" in path.name
+                   or (path.name.isdecimal() and any((path / name).exists() for name in (
+                       MANIFEST, "_CHECKPOINT_METADATA"))) for path in self.folder.iterdir())
 
     def meta(self, iteration: int) -> dict[str, Any]:
         """Meta that was saved beside the state; the files of the step are verified.
@@ -75,10 +87,12 @@ class StoredCheckpoints:
             except FileNotFoundError:
                 complete = False
             meta = _restore(step, meta=ocp.args.JsonRestore())["meta"]
-            written, hashes = meta.get("format", 1), meta.get("leaves")
-            whole = isinstance(written, int) and (written == 1 or isinstance(hashes, dict))
-            whole &= isinstance(meta.get("identity", {}), dict)
-            whole &= isinstance(meta.get("rollbacks", 0), int)
+            written = meta.get("format", 1)
+            whole = isinstance(written, int) and (written == 1 or isinstance(meta["leaves"], dict))
+            whole &= all(isinstance(meta.get(name, {}), dict) for name in (
+                "identity", "config", "conditions"))
+            whole &= all(isinstance(meta.get(name, 0), int) for name in (
+                "rollbacks", "rows", "replaced_images"))
             if not (whole and meta["channels"] in (1, 3) and isinstance(meta["data"], str)
                     and isinstance(meta["num_classes"], int) and 0 <= meta["num_classes"] < 2**31):
                 raise DamagedError("its meta item does not hold what it should")
@@ -124,25 +138,22 @@ class StoredCheckpoints:
           UserError: as `restore`.
         """
         seen: set[int] = set()
+        self.bad = {}
         while left := [iteration for iteration in self.all() if iteration not in seen]:
             seen.add(left[-1])
             try:
                 meta = self.meta(left[-1])
                 state = self._state(like(meta), left[-1], identity or {}, meta)
                 if meta.get("format", 1) == 1:
-                    print(f"note: the checkpoint {left[-1]} is of a version that kept no hashes: "
-                          "its values cannot be verified", file=sys.stderr)
+                    say(f"note: the checkpoint {left[-1]} is of a version that kept no hashes: "
+                        "its values cannot be verified")
                 return Saved(left[-1], state, meta)
             except DamagedError as error:
-                # A run that is training may have deleted it meanwhile, as no longer needed.
                 if left[-1] in self.all():
-                    self.damaged(left[-1], str(error))
+                    self.bad[left[-1]] = str(error)
+                    say(f"warning: the checkpoint {self.folder / str(left[-1])} is damaged "
+                        f"({error}): the one before is used")
         return None
-
-    def damaged(self, iteration: int, why: str) -> None:
-        """Says that a checkpoint is damaged."""
-        print(f"warning: the checkpoint {self.folder / str(iteration)} is damaged ({why}): the one "
-              "before is used", file=sys.stderr)
 
     def none_left(self) -> UserError | None:
         """The sentence where all checkpoints were damaged; None where there never was one."""
@@ -187,16 +198,12 @@ class StoredCheckpoints:
                 raise DamagedError(differs)
             if int(state.iteration) != iteration:
                 raise DamagedError(f"it is of iteration {int(state.iteration)}")
-            if "format" in meta:
-                check_leaves(state, meta["leaves"])
         except (DamagedError, MemoryError):
             raise
         except Exception as error:
             raise DamagedError(one_line(error)) from error
         return state
 
-
-UNFINISHED = "unfinished"
 
 
 def checkpointer() -> ocp.Checkpointer:

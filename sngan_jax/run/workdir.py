@@ -15,15 +15,22 @@ from typing import Any
 import jax
 
 import sngan_jax
-from sngan_jax.base.errors import UserError
-from sngan_jax.base.files import WriteError, naming, write_text
+from sngan_jax.base.errors import UserError, one_line
+from sngan_jax.base.files import WriteError, leftovers, naming, write_text
+from sngan_jax.base.output import say
 from sngan_jax.base.provenance import commit
-from sngan_jax.run.config import completed
+from sngan_jax.metrics.evaluate import SCORES
+from sngan_jax.run.conditions import conditions
+from sngan_jax.run.config import FIELDS, completed
 from sngan_jax.run.extension import may_continue, why_not
-from sngan_jax.run.stored_checkpoints import StoredCheckpoints
+from sngan_jax.run.lock import LOCK, is_lock
+from sngan_jax.run.stored_checkpoints import CHECKPOINTS, StoredCheckpoints
+from sngan_jax.run.validate import in_words, unknown_field
 
-CONFIG = "config.json"
-METRICS = "metrics.jsonl"
+CONFIG, ENVIRONMENT, METRICS = "config.json", "environment.json", "metrics.jsonl"
+# What a run writes into its folder.
+_NAMES = {CONFIG, ENVIRONMENT, METRICS, LOCK, SCORES, CHECKPOINTS, "samples", "tensorboard",
+          "losses.png", "sigma.png"}
 
 
 def make_workdir(path: str | os.PathLike) -> Path:
@@ -36,52 +43,117 @@ def make_workdir(path: str | os.PathLike) -> Path:
     return Path(path)
 
 
-def open_workdir(path: str | os.PathLike, config: dict[str, Any], *,
-                 accept_changes: bool = False) -> Path:
-    """Writes what a run begins with, or checks that the folder is a run of this config.
+def is_run(workdir: Path) -> bool:
+    """Whether a folder holds a run: its config, or checkpoints whose config was deleted."""
+    stored = StoredCheckpoints(workdir)
+    return (workdir / CONFIG).exists() or bool(stored.all() and stored.are_all())
+
+
+def check_workdir(workdir: Path, config: dict[str, Any], *, accept_changes: bool = False) -> None:
+    """Whether a run of this config may write here; changes nothing.
 
     Args:
-      path: an existing folder.
+      workdir: need not exist.
       config: plain values, as of `ConfigDict.to_dict()`.
-      accept_changes: go on in a folder of another config, and note the new one.
+      accept_changes: whether the folder may hold a run of another config.
 
     Raises:
-      UserError: where it cannot be written, or holds a run of another config.
+      UserError: it holds a run of another config, or something that a run would write over.
     """
-    workdir = Path(path)
-    config = json.loads(json.dumps(config))  # tuples become lists, as in the file
     try:
-        if (workdir / CONFIG).exists() and not accept_changes:
-            there = read_config(workdir)
-            differences = list(_differences(there, config))
+        names = {path.name for path in workdir.iterdir()} if workdir.is_dir() else set()
+        if CONFIG in names:
+            old = read_config(workdir)
+            if missing := sorted(FIELDS.keys() - old.keys()):
+                raise UserError(f"{workdir / CONFIG} is no run's config (it has no "
+                                f"{missing[0]}), and would be written over: choose another "
+                                "--workdir")
+            found = list(differences(old, config))
             at = max(StoredCheckpoints(workdir).all(), default=0)
-            if differences and not may_continue(there, config, at):
+            if found and not accept_changes and not may_continue(old, config, at):
                 raise UserError(
-                    f"{workdir} holds a run of another config ({'; '.join(differences)}"
-                    f"{why_not(there, config, at)}): choose another --workdir, or pass "
+                    f"{workdir} holds a run of another config ({'; '.join(found)}"
+                    f"{why_not(old, config, at)}): choose another --workdir, or pass "
                     "--accept-config-changes to go on with the new one")
+            return
+        others = names & _NAMES
+        if LOCK in others and is_lock(workdir / LOCK):
+            others.remove(LOCK)
+        if CHECKPOINTS in others and StoredCheckpoints(workdir).are_all():
+            # A run's whose config was deleted: all of these are its own.
+            others = set() if StoredCheckpoints(workdir).all() else others - {CHECKPOINTS}
+    except (OSError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"the workdir {workdir} cannot be read ({getattr(error, 'strerror', error)}"
+                        "): choose another --workdir") from error
+    if others:
+        raise UserError(f"{workdir} is no run's folder (it has no {CONFIG}), and its "
+                        f"{', '.join(sorted(others))} would be written over: choose another "
+                        "--workdir")
+
+
+def open_workdir(workdir: Path, config: dict[str, Any]) -> None:
+    """Writes what a run begins with into a folder that `check_workdir` has passed.
+
+    Raises:
+      WriteError: it cannot be written.
+    """
+    try:
         write_json(workdir / CONFIG, config)
-        write_json(workdir / "environment.json", environment())
+        write_json(workdir / ENVIRONMENT, {**environment(), "earlier": _starts(workdir)})
+        for folder in (workdir, workdir / "samples"):
+            for left in leftovers(folder):  # by a run that was killed
+                left.unlink(missing_ok=True)
     except OSError as error:
         raise WriteError(f"the workdir {workdir} cannot be written ({error.strerror}): make room "
                          "or make it writable, or choose another --workdir") from error
-    return workdir
+
+
+def _starts(workdir: Path) -> list[Any]:
+    """What environment.json says of the starts so far, the first one first."""
+    try:
+        last = json.loads((workdir / ENVIRONMENT).read_text())
+        earlier = last.pop("earlier", [])
+        return [*(earlier if isinstance(earlier, list) else []), last]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
+        say(f"warning: {workdir / ENVIRONMENT} is damaged: what it said of earlier starts is lost")
+        return []
 
 
 def read_config(workdir: Path) -> dict[str, Any]:
-    """The config that a folder's run was started with; UserError where there is none."""
+    """The config that a folder's run was started with.
+
+    Raises:
+      UserError: there is none, it is damaged, or has a field or a value of another kind.
+    """
     file = workdir / CONFIG
     try:
-        return completed(json.loads(file.read_text()))
+        found = json.loads(file.read_text())
+        if not isinstance(found, dict):
+            raise ValueError("it is no JSON object")
     except FileNotFoundError:
         raise UserError(f"{workdir} is not the workdir of a run: it has no {CONFIG}; give the "
                         "--workdir of a run of sngan train") from None
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise UserError(f"{file} cannot be read ({error}): it is damaged; remove it or choose "
-                        "another --workdir") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{file} cannot be read ({one_line(error)}): it is damaged; remove it or "
+                        "choose another --workdir") from error
+    config = completed(found)
+    for name, value in config.items():
+        if name not in FIELDS:
+            raise UserError(f"{file}: {unknown_field(name)}; take the line out")
+        kind = type(FIELDS[name].default)
+        if type(value) is not kind and not (kind is float and type(value) is int):
+            raise UserError(f"{file}: {name} is {one_line(ValueError(repr(value)))}, expected "
+                            f"{in_words(FIELDS[name])}: put back what the run was started with")
+    return config
 
 
-def _differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
+def differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
+    """What two configs of plain values differ in, in words."""
+    new = json.loads(json.dumps(new))  # tuples become lists, as in a file
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
             yield f"{name}: {old.get(name, 'absent')!r} there, {new.get(name, 'absent')!r} here"
@@ -95,7 +167,6 @@ def write_json(file: Path, value: Any) -> None:
 def environment() -> dict[str, Any]:
     """Versions, devices, commit and command of this process."""
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml-collections")
-    devices = jax.devices()
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
@@ -105,7 +176,7 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "cores": os.cpu_count(),
         "backend": jax.default_backend(),
-        "devices": f"{len(devices)} x {devices[0].device_kind}",
+        **conditions(),
         "packages": {name: importlib.metadata.version(name) for name in packages},
     }
 
@@ -160,5 +231,5 @@ def read_lines(file: Path, holds: Callable[[Any], bool]) -> list[Any]:
             rows.append(row)
         except (ValueError, KeyError, TypeError, RecursionError):
             if line.endswith(b"\n"):
-                print(f"warning: line {number} of {file} is damaged and left out", file=sys.stderr)
+                say(f"warning: line {number} of {file} is damaged and left out")
     return rows

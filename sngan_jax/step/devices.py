@@ -65,6 +65,14 @@ def positions(devices: list[jax.Device]) -> jax.Array:
     return spread(np.array(own_places(devices), np.int32), devices)
 
 
+def memory_of(device: jax.Device) -> int | None:
+    """Bytes of memory that an own device gives to arrays; None where it does not say."""
+    try:
+        return (device.memory_stats() or {}).get("bytes_limit")
+    except jax.errors.JaxRuntimeError:
+        return None
+
+
 def own_part(rows: np.ndarray) -> np.ndarray:
     """This process's part of rows (n, …) that all have, n a multiple of the processes."""
     return np.split(rows, jax.process_count())[jax.process_index()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import jax
@@ -11,7 +10,7 @@ import optax
 from flax import struct
 
 from sngan_jax.base.compilation import compiler_options
-from sngan_jax.base.errors import UserError
+from sngan_jax.base.memory import check_memory
 from sngan_jax.step.recipe import Recipe
 
 
@@ -105,7 +104,7 @@ def initial_state(recipe: Recipe, seed: int) -> TrainState:
     init = jax.jit(lambda key: create_state(key, recipe),
                    compiler_options=compiler_options(one_call=True))
     key = jax.random.key(seed)
-    check_memory(jax.eval_shape(init, key))  # traced once for both
+    check_size(jax.eval_shape(init, key))  # traced once for both
     return init(key)
 
 
@@ -114,14 +113,15 @@ def abstract_state(recipe: Recipe) -> TrainState:
     return jax.eval_shape(lambda key: create_state(key, recipe), jax.random.key(0))
 
 
-def check_memory(state: TrainState) -> None:
+def check_size(state: TrainState) -> None:
     """UserError where this machine's memory cannot hold a state; shapes will do."""
-    needed = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > there:
-        raise UserError("the networks of this config and their optimizer need "
-                        f"{needed / 2**30:,.0f} GiB, and this machine has {there / 2**30:,.0f}: "
-                        "choose smaller widths, image_size or latent_size")
+    check_memory(state_bytes(state), "the networks of this config and their optimizer",
+                 "choose smaller widths, image_size or latent_size")
+
+
+def state_bytes(state: TrainState) -> int:
+    """Of the arrays of a state, or of one of its shapes."""
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
 
 
 def count_parameters(params: Any) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sngan_jax.base.cache import cache_folder
+from sngan_jax.base.cache import cache_folder, others_may_write
 
 SCRIPT = """
 import jax
@@ -24,6 +24,15 @@ def test_where_the_cache_is(monkeypatch, tmp_path):
     monkeypatch.delenv("SNGAN_JAX_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder() == tmp_path / "sngan_jax"
+
+
+def test_a_folder_that_others_may_write_into(tmp_path):
+    assert not others_may_write(tmp_path) and not others_may_write(tmp_path / "to" / "be")
+    for mode, answer in ((0o777, True), (0o775, False), (0o1777, True), (0o700, False)):
+        tmp_path.chmod(mode)
+        assert others_may_write(tmp_path) == answer
+    tmp_path.chmod(0o1777)
+    assert not others_may_write(tmp_path / "mine")  # as a folder in /tmp
 
 
 @pytest.mark.parametrize("own", [False, True])

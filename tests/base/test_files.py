@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from sngan_jax.base.files import WriteError, replacing, write_errors, write_text
+from sngan_jax.base.files import WriteError, leftovers, replacing, write_errors, write_text
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -24,3 +24,16 @@ def test_the_sentence_names_file_and_folder(tmp_path):
     with pytest.raises(WriteError, match=words) as caught, write_errors("a picture", tmp_path):
         raise OSError(28, "No space left", str(tmp_path / "a.png"))
     assert caught.value.status == 74
+
+
+def test_what_a_killed_process_left_is_removed_when_it_is_old(tmp_path):
+    file = tmp_path / "a[1].json"
+    old, new, other = (tmp_path / name for name in (
+        "a[1].json.123.tmp", "a[1].json.124.tmp", "b.json.125.tmp"))
+    for left in (old, new, other):
+        left.write_text("half")
+    for left in (old, other):
+        os.utime(left, (0, 0))
+    write_text(file, "whole")
+    assert {*os.listdir(tmp_path)} == {file.name, new.name, other.name}
+    assert {*leftovers(tmp_path)} == {new, other}

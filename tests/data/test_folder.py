@@ -83,6 +83,20 @@ class TestLayout:
             loaded(tmp_path, split="test")
 
 
+    def test_a_link_that_makes_images_twice_is_refused(self, tmp_path):
+        for name in ("cats", "dogs"):
+            save(COLOR, tmp_path, name, "1.png")
+        link = tmp_path / "loop"
+        for target in (tmp_path, tmp_path / "cats"):
+            link.symlink_to(target)
+            with pytest.raises(DataError, match="would be there twice; remove the link"):
+                loaded(tmp_path)
+            link.unlink()
+        save(COLOR, tmp_path.parent, "elsewhere", "1.png")
+        link.symlink_to(tmp_path.parent / "elsewhere")
+        assert loaded(tmp_path).num_classes == 3
+
+
 class TestKinds:
     def one(self, folder, **options):
         return loaded(folder, **options).images[0]

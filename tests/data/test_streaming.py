@@ -49,7 +49,7 @@ def test_pixels_labels_and_order_are_those_of_the_set_in_memory(root, spec, spli
     memory, stream = both(root, spec, split=split)
     assert (len(stream), stream.num_classes, stream.channels) == (
         len(memory), memory.num_classes, memory.channels)
-    for it, (images, labels) in enumerate(take(stream, 0, 4)):
+    for it, (images, labels, _) in enumerate(take(stream, 0, 4)):
         rows = np.concatenate([batch_indices(KEY, it * 2 + i, batch_size=4, n=len(memory))
                                for i in range(2)])
         np.testing.assert_array_equal(images.reshape(8, *images.shape[2:]), memory.images[rows])
@@ -102,3 +102,55 @@ def test_sentences(root, tmp_path):
         (tmp_path / f"{i}.jpg").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"cannot read the image .*\.jpg"):
         take(open_stream(f"folder:{tmp_path}", image_size=8), 0, 1)
+
+
+@pytest.fixture
+def damaged_folder(tmp_path):
+    """Eight pictures in two classes; the headers of two and the pixels of another are damaged."""
+    rng = np.random.default_rng(0)
+    for i in range(8):
+        file = tmp_path / "ab"[i // 4] / f"{i}.png"
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(file)
+    for i in (1, 7):
+        (tmp_path / "ab"[i // 4] / f"{i}.png").write_bytes(b"no image")
+    file = tmp_path / "a" / "2.png"
+    file.write_bytes(file.read_bytes()[:-60])
+    return f"folder:{tmp_path}"
+
+
+def test_the_scan_names_all_bad_headers(damaged_folder, capsys):
+    stream = open_stream(damaged_folder, image_size=8)
+    with pytest.raises(DataError, match=r"2 images of .*1\.png.*7\.png.*on_bad_image=skip"):
+        stream.scan()
+    assert "headers of 8 of the 8 images" in capsys.readouterr().err
+    stream.scan(seconds=0)  # no time, and it says so
+    assert "headers of 0 of the 8 images" in capsys.readouterr().err
+    with pytest.raises(DataError, match=r"3 images of .*1\.png.*2\.png.*7\.png"):
+        load(damaged_folder, image_size=8)
+
+
+def test_the_next_image_stands_for_a_damaged_one(damaged_folder, capsys):
+    stream = open_stream(damaged_folder, image_size=8, skip_bad=True)
+    stream.scan()
+    assert sorted(stream.bad) == [1, 7]
+    images, labels, replaced = stream.read_counting(np.arange(8))
+    assert replaced == 3 and sorted(stream.bad) == [1, 2, 7]
+    np.testing.assert_array_equal(images[[1, 2, 7]], images[[3, 3, 0]])
+    np.testing.assert_array_equal(labels, [0, 0, 0, 0, 1, 1, 1, 0])
+    whole = load(damaged_folder, image_size=8, skip_bad=True)
+    np.testing.assert_array_equal(whole.images, images)
+    np.testing.assert_array_equal(whole.labels, labels)
+    assert "another stands in its place" in capsys.readouterr().err
+    counts = [batch[2] for batch in take(stream, 0, 2)]  # of all the images once, each
+    assert counts == [3, 3]
+
+
+def test_a_set_of_nothing_but_damaged_images(tmp_path):
+    (tmp_path / "x.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="not one of the 1 images"):
+        open_stream(f"folder:{tmp_path}", image_size=8, skip_bad=True).scan()
+    with pytest.raises(DataError, match="not one of the 1 images"):
+        load(f"folder:{tmp_path}", image_size=None, skip_bad=True)
+    with pytest.raises(DataError, match="is read whole"):
+        load("digits", image_size=8, skip_bad=True)

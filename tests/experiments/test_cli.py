@@ -43,7 +43,8 @@ def test_help_shows_the_values_of_the_config(capsys):
     assert "learning_rate=0.001 " in said and "--config NAME[:ARGUMENT]" in said
     assert main(["--help"]) == main([]) == main(["--version"]) == 0
     said = capsys.readouterr().out
-    assert said.count("usage: sngan PROGRAM") == 2 and said.splitlines()[-1].startswith("sngan_jax ")
+    assert said.count("usage: sngan PROGRAM") == 2
+    assert said.splitlines()[-1].startswith("sngan_jax ")
 
 
 def test_both_names_of_the_programs_live_in_one_process(capsys):

@@ -10,9 +10,11 @@ import pytest
 from flax.traverse_util import flatten_dict
 from PIL import Image
 
+from experiments import cli, evaluate
 from sngan_jax.data.sources import load
 from sngan_jax.metrics.inception import SIDE, InceptionV3
 from sngan_jax.metrics.inception_weights import FILE
+from tests.metrics.fake_extractor import mean_extractor
 from tests.programs import program
 
 
@@ -39,6 +41,19 @@ def run(name, folder, *arguments):
 
 def records(file):
     return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_a_checkpoint_that_has_gone_is_left_out(place, monkeypatch, capsys):
+    monkeypatch.setattr(evaluate, "chosen", lambda *_: ([2, 3, 4], [2, 3, 4]))
+    monkeypatch.setattr(evaluate, "extractor_of", lambda *_: mean_extractor(
+        dimensions=1, num_classes=1))
+    out = place / "gone.jsonl"
+    options = cli.parse(evaluate.arguments, "", "evaluate", [
+        f"--workdir={place / 'run'}", "--checkpoint=each", "--num-fake=8", "--num-real=8",
+        f"--scores={out}"])
+    evaluate.main(options)
+    assert [record["fake"]["iteration"] for record in records(out)] == [2, 4]
+    assert "no checkpoint of iteration 3 any more" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -20,19 +20,38 @@ import time
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Programs are compiled once, for this process and for those that it starts.
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", "/tmp/sngan_jax_faults/compiled")
+# Programs are compiled once, for this process and for those that it starts; in a folder of the
+# user's own, as compiled programs are run.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR",
+                      os.path.expanduser("~/.cache/sngan_jax/faults"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import numpy as np
 
 from sngan_jax.base.provenance import commit
-from tests.faults import damage, disk, malformed, nan, processes, runs, soak
+from tests.faults import (
+    damage,
+    disk,
+    malformed,
+    nan,
+    pictures,
+    processes,
+    readers,
+    refusals,
+    runs,
+    soak,
+    words,
+)
 
 FAULTS = {"kill": processes.kill, "sigterm": processes.sigterm, "flip": damage.flip,
           "truncate": damage.truncate, "disk": disk.disk, "lock": processes.lock, "nan": nan.nan,
-          "malformed": malformed.malformed, "soak": soak.soak}
+          "malformed": malformed.malformed, "soak": soak.soak,
+          # The second table.
+          "output": words.output, "signals": processes.signals, "refuse": refusals.refuse,
+          "readers": readers.readers, "sizes": refusals.sizes, "torch": malformed.torch,
+          "conditions": refusals.conditions, "pictures": pictures.pictures, "names": words.names,
+          "hosts": readers.hosts}
 
 
 def main() -> int:

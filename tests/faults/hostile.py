@@ -116,20 +116,39 @@ class Payload:
 
 def torch_tensor(size: tuple[int, ...], stride: tuple[int, ...]) -> bytes:
     """The pickle of one tensor over 16 bytes of storage 0, as PyTorch writes it."""
-    def name(module: str, attribute: str) -> bytes:
-        return f"c{module}\n{attribute}\n".encode()
+    storage = (b"(" + _text("storage") + b"ctorch\nFloatStorage\n" + _text("0") + _text("cpu")
+               + _number(4) + b"tQ")
+    return b"\x80\x02}" + _text("w") + _tensor(storage, size, stride) + b"s."
 
-    def text(value: str) -> bytes:
-        return b"X" + struct.pack("<I", len(value)) + value.encode()
 
-    def number(value: int) -> bytes:
-        return b"I" + str(value).encode() + b"\n"
+def tensor_of_tensor(length: int, count: int) -> bytes:
+    """A tensor of `count` numbers that takes another one, (length, 0), for its storage."""
+    storage = (b"(" + _text("storage") + b"ctorch\nFloatStorage\n" + _text("0") + _text("cpu")
+               + _number(4) + b"tQ")
+    empty = _tensor(storage, (length, 0), (0, 0))
+    return b"\x80\x02}" + _text("w") + _tensor(empty, (count,), (1,)) + b"s."
 
+
+def shared_tree(levels: int) -> bytes:
+    """Dictionaries each of which holds the one below twice, with a tensor at the bottom."""
+    tree = torch_tensor((4,), (1,))[2:-1]
+    for place in range(levels):
+        put, get = (code + struct.pack("<I", place) for code in (b"r", b"j"))
+        tree = tree + put + b"0}" + _text("a") + get + b"s" + _text("b") + get + b"s"
+    return b"\x80\x02" + tree + b"."
+
+
+def _tensor(storage: bytes, size: tuple[int, ...], stride: tuple[int, ...]) -> bytes:
     def several(values) -> bytes:
-        return b"(" + b"".join(map(number, values)) + b"t"
+        return b"(" + b"".join(map(_number, values)) + b"t"
 
-    storage = (b"(" + text("storage") + name("torch", "FloatStorage") + text("0") + text("cpu")
-               + number(4) + b"tQ")
-    tensor = (name("torch._utils", "_rebuild_tensor_v2") + b"(" + storage + number(0)
-              + several(size) + several(stride) + b"I00\n" + b"Nt" + b"R")
-    return b"\x80\x02}" + text("w") + tensor + b"s."
+    return (b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + _number(0) + several(size)
+            + several(stride) + b"I00\n" + b"Nt" + b"R")
+
+
+def _text(value: str) -> bytes:
+    return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+
+def _number(value: int) -> bytes:
+    return b"I" + str(value).encode() + b"\n"

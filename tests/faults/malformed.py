@@ -32,6 +32,7 @@ from sngan_jax.base.errors import UserError
 from sngan_jax.data.sources import load
 from sngan_jax.metrics.inception_weights import convert, load_weights
 from sngan_jax.metrics.reference import is_statistics, load_statistics
+from sngan_jax.metrics.torch_reader import read_torch
 from sngan_jax.run.config import FIELDS
 from sngan_jax.run.evaluation import read_scores
 from sngan_jax.run.loop import load_data
@@ -45,6 +46,8 @@ from tests.faults.hostile import (
     hostile_npz,
     npz_content,
     picture,
+    shared_tree,
+    tensor_of_tensor,
     torch_tensor,
 )
 from tests.faults.runs import ROOT, Outcome, environment, straight
@@ -109,6 +112,49 @@ def malformed(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
         shutil.rmtree(folder)
     return Outcome(inputs, held, notes, figures={
         "slowest_seconds": round(worst, 2), "memory_mib": round((_peak() - base) / 2**20)})
+
+
+def torch(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
+    """PyTorch files that would read beyond their bytes, never end, or run something."""
+    held, notes, slowest = 0, [], 0.0
+    for n in range(rounds):
+        folder, problem, begun = work / f"torch-{n}", "", time.monotonic()
+        folder.mkdir()
+        try:
+            with _alarm(_SECONDS):
+                found = read_torch(_torch_file(n, rng, folder))
+            if n % len(_TORCH) == len(_TORCH) - 1:
+                problem = "" if len(found) == 1 else f"{len(found)} tensors"
+            elif n % len(_TORCH):
+                problem = f"it was read: {list(found)}"
+        except UserError:
+            pass
+        except _TooLong:
+            problem = f"not done after {_SECONDS} s"
+        except Exception as error:
+            problem = repr(error)[:300]
+        slowest = max(slowest, time.monotonic() - begun)
+        if (folder / "executed").exists():
+            problem += " code in it ran"
+        held += not problem
+        notes += [f"round {n}: {problem}"] if problem else []
+    return Outcome(rounds, held, notes, figures={"slowest_seconds": round(slowest, 2)})
+
+
+_TORCH = (lambda rng: damaged(torch_tensor((4,), (1,)), rng),
+          lambda rng: torch_tensor((int(rng.integers(1, 2**40)),), (0,)),
+          lambda rng: tensor_of_tensor(int(rng.integers(100, 2**40)), int(rng.integers(4, 90))),
+          lambda rng: b"",  # the payload
+          lambda rng: shared_tree(int(rng.integers(40, 200))))
+
+
+def _torch_file(n: int, rng: np.random.Generator, folder: Path) -> Path:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("x/data.pkl", _TORCH[n % len(_TORCH)](rng) or Payload.pickled(folder))
+        archive.writestr("x/data/0", bytes(16))
+    (folder / "x.pth").write_bytes(out.getvalue())
+    return folder / "x.pth"
 
 
 def _peak() -> int:

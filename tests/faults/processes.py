@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
+from sngan_jax.run.interruption import SIGNALS
 from sngan_jax.run.stored_checkpoints import StoredCheckpoints
 from sngan_jax.run.workdir import read_metrics
 from tests.faults.runs import (
@@ -76,6 +79,18 @@ def kill(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
 
 def sigterm(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
     """SIGTERM (or SIGINT) at a random moment: saved at most one iteration old, gone in 10 s."""
+    return _stopped(rounds, rng, work, lambda: (
+        signal.SIGTERM if rng.random() < 0.8 else signal.SIGINT))
+
+
+def signals(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
+    """The other signals that end a process, in turn: as SIGTERM."""
+    others = itertools.cycle(n for n in SIGNALS if n not in (signal.SIGTERM, signal.SIGINT))
+    return _stopped(rounds, rng, work, lambda: next(others))
+
+
+def _stopped(rounds: int, rng: np.random.Generator, work: Path,
+             choose: Callable[[], signal.Signals]) -> Outcome:
     reference = straight(work, log_every=1)
     held, notes, slowest, folder, workdir, done = 0, [], 0.0, 0, None, 0
     while done < rounds:
@@ -83,7 +98,7 @@ def sigterm(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
             workdir, folder = work / f"sigterm-{folder}", folder + 1
         process, begun = start(workdir, log_every=1), time.monotonic()
         delay = rng.uniform(0.5, _TRAINING + 7)
-        number = signal.SIGTERM if rng.random() < 0.8 else signal.SIGINT
+        number = choose()
         while process.poll() is None and time.monotonic() - begun < delay:
             time.sleep(0.02)
         if process.poll() is not None:  # finished before its signal

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,14 +53,20 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
 
 
-def start(workdir: Path, *, log: Path | None = None, **changes: Any) -> subprocess.Popen:
+def command(workdir: Path, **changes: Any) -> list[str]:
+    """The command line of the tiny run."""
+    return [sys.executable, "-m", "tests.faults.program", "--config=experiments/configs/digits.py",
+            f"--workdir={workdir}",
+            *(f"--config.{name}={value}" for name, value in {**FIELDS, **changes}.items())]
+
+
+def start(workdir: Path, *, log: Path | None = None, variables: dict[str, str] | None = None,
+          flags: Sequence[str] = (), **changes: Any) -> subprocess.Popen:
     """Starts the program; its words go to `<workdir>.log`, or to `<log>.log`."""
-    flags = [f"--config.{name}={value}" for name, value in {**FIELDS, **changes}.items()]
     words = log or workdir
     with words.with_name(words.name + ".log").open("wb") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.program", "--config=experiments/configs/digits.py",
-             f"--workdir={workdir}", *flags], cwd=ROOT, env=environment(), stdout=log, stderr=log)
+        return subprocess.Popen([*command(workdir, **changes), *flags], cwd=ROOT, stdout=log,
+                                env={**environment(), **(variables or {})}, stderr=log)
 
 
 def said(workdir: Path) -> str:
@@ -84,6 +91,20 @@ def straight(work: Path, **changes: Any) -> Path:
     return workdir
 
 
+def content(folder: Path) -> dict[Path, tuple[int, bytes | None]]:
+    """All that is in a folder, with its dates."""
+    return {path: (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else None)
+            for path in sorted(folder.rglob("*"))}
+
+
+def refusal_problems(words: str, status: int | None, expected: int = 2) -> list[str]:
+    """What is wrong with the end of a program that was to refuse: one sentence and its status."""
+    problems = [] if status == expected else [f"exit status {status}: {words[-300:]}"]
+    if words.count("error: ") != 1 or "Traceback" in words:
+        problems.append(f"no sentence: {words[-300:]}")
+    return problems
+
+
 def differences(workdir: Path, reference: Path) -> list[str]:
     """In what a finished run is not, to the bit, the reference."""
     found = []
@@ -98,6 +119,8 @@ def differences(workdir: Path, reference: Path) -> list[str]:
                 for folder in (workdir, reference)]
     if pictures[0] != pictures[1]:
         found.append("the sample grids differ")
+    if left := [path.name for path in workdir.rglob("*.tmp")]:
+        found.append(f"{', '.join(left)} was left behind")
     return found
 
 

@@ -48,6 +48,13 @@ def test_files_that_are_none(tmp_path):
     np.savez(file, mu=np.full(3, np.nan), sigma=np.eye(3))
     with pytest.raises(UserError, match="not finite"):
         load_statistics(file, mean_extractor())
+    for sigma in (-np.eye(3), np.eye(3) + np.eye(3, k=1), np.ones((3, 3)) - np.eye(3)):
+        np.savez(file, mu=np.zeros(3), sigma=sigma)
+        with pytest.raises(UserError, match="no covariance"):
+            load_statistics(file, mean_extractor())
+    np.savez(file, mu=np.zeros(3), sigma=np.eye(3) * 1j)
+    with pytest.raises(UserError, match="real numbers"):
+        load_statistics(file, mean_extractor())
     for content in (b"", b"PK\x03\x04", b"text"):
         file.write_bytes(content)
         with pytest.raises(UserError, match="damaged"):

@@ -79,6 +79,49 @@ def test_a_tensor_beyond_its_storage_is_refused(tmp_path, torch):
         read_torch(tmp_path / "x.pth")
 
 
+@pytest.mark.parametrize("change", [
+    {"storage": np.zeros((2**40, 0), "<f4")}, {"storage": None}, {"size": (2**70,)},
+    {"size": (-1,)}, {"offset": -4}, {"stride": (2.5,)}, {"size": "ab"}])
+def test_a_tensor_of_no_storage_or_no_size_is_refused(tmp_path, torch, change):
+    storage = _Storage("0", np.zeros(4, "<f4"))
+    # A tensor (n, 0) is n long and holds nothing: whoever takes it for a storage reads beyond it.
+    empty = _Tensor(storage, 0, (2**40, 0), (0, 0), False, {})
+    arguments = {"storage": storage, "offset": 0, "size": (4,), "stride": (1,), **change}
+    if isinstance(arguments["storage"], np.ndarray):
+        arguments["storage"] = empty
+    _write(tmp_path / "x.pth", {"a": _Tensor(*arguments.values(), False, {})}, [storage],
+           torch.FloatStorage)
+    with pytest.raises(UserError, match=r"no storage|no whole number|beyond its storage|larger"):
+        read_torch(tmp_path / "x.pth")
+
+
+def test_an_object_of_the_reader_cannot_be_changed(tmp_path, torch):
+    storage = _Storage("0", np.zeros(4, "<f4"))
+    _write(tmp_path / "x.pth", {"a": _Tensor(storage, 0, (4,), (1,), False, {})}, [storage],
+           torch.FloatStorage)
+    with zipfile.ZipFile(tmp_path / "x.pth") as archive:
+        data = archive.read("model/data.pkl")
+    # BUILD of the type, on top of the stack after its name, with a dictionary.
+    name = b"ctorch\nFloatStorage\n"
+    assert name in data
+    data = data.replace(name, name + b"}X\x05\0\0\0dtypeX\x01\0\0\0Osb", 1)
+    with zipfile.ZipFile(tmp_path / "y.pth", "w") as archive:
+        archive.writestr("model/data.pkl", data)
+        archive.writestr("model/data/0", bytes(16))
+    with pytest.raises(UserError, match="no object of its own"):
+        read_torch(tmp_path / "y.pth")
+
+
+def test_shared_dictionaries_are_walked_once(tmp_path, torch):
+    storage = _Storage("0", np.arange(4, dtype="<f4"))
+    tree = {"w": _Tensor(storage, 0, (4,), (1,), False, {})}
+    for _ in range(60):
+        tree = {"a": tree, "b": tree}
+    _write(tmp_path / "x.pth", tree, [storage], torch.FloatStorage)
+    tensors = read_torch(tmp_path / "x.pth")
+    assert list(tensors) == [".".join("a" * 60) + ".w"]
+
+
 class _Hostile:
     def __reduce__(self):
         return os.mkdir, ("hostile_was_here",)

@@ -32,12 +32,18 @@ def environment(devices: int) -> dict[str, str]:
             "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
 
 
+def _before(path: Path | None, devices: int) -> dict[str, str]:
+    found = environment(devices)
+    return {**found, "PYTHONPATH": f"{path}{os.pathsep}{found['PYTHONPATH']}"} if path else found
+
+
 def start(processes: int, devices: int, workdir: Path, *arguments: str,
-          only: dict[int, tuple[str, ...]] | None = None, folders: tuple[Path, ...] = ()
-          ) -> list[subprocess.Popen]:
+          only: dict[int, tuple[str, ...]] | None = None, folders: tuple[Path, ...] = (),
+          path: Path | None = None) -> list[subprocess.Popen]:
     """The processes of a run, whose output goes to files beside the workdir.
 
     only: further arguments of some of them. folders: that each runs in, where not all in ROOT.
+    path: a folder of modules that come first.
     """
     port, started = free_port(), []
     for i in range(processes):
@@ -47,7 +53,7 @@ def start(processes: int, devices: int, workdir: Path, *arguments: str,
             started.append(subprocess.Popen(
                 [sys.executable, "-m", "experiments.train", *TINY, f"--workdir={workdir}", *joined,
                  *arguments, *(only or {}).get(i, ())],
-                cwd=folders[i] if folders else ROOT, env=environment(devices), stdout=out,
+                cwd=folders[i] if folders else ROOT, stdout=out, env=_before(path, devices),
                 stderr=subprocess.STDOUT))
     return started
 

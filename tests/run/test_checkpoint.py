@@ -78,7 +78,7 @@ def test_another_method_or_a_newer_format_is_refused(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="method is 'sn' there, 'none' here"):
         stored.restore(state(0), 1, {"method": "none"})
     monkeypatch.setattr("sngan_jax.run.stored_checkpoints.FORMAT", 1)
-    with pytest.raises(UserError, match=r"written by a newer version .* format 3"):
+    with pytest.raises(UserError, match=r"written by a newer version .* format 4"):
         stored.newest(lambda meta: state(0))
 
 

@@ -68,6 +68,36 @@ def iterations(workdir):
 
 
 @pytest.mark.slow
+def test_processes_wait_for_each_other_longer_than_a_collective_does(tmp_path):
+    """One that comes 40 s later to the first collective; Gloo gives up after thirty."""
+    slow = tmp_path / "slow" / "sitecustomize.py"
+    slow.parent.mkdir()
+    slow.write_text(_SLOW)
+    started = start(2, 1, tmp_path / "run", "--config.iterations=2", path=slow.parent)
+    assert wait(started) == [0, 0], sentence(tmp_path / "run", 0)
+
+
+# Process 1 sleeps before it waits at the first barrier.
+_SLOW = """
+import sys, threading, time
+if "--process-id=1" in sys.argv:
+    def late():
+        while "sngan_jax.run.distributed" not in sys.modules:
+            time.sleep(0.1)
+        time.sleep(1)
+        module = sys.modules["sngan_jax.run.distributed"]
+        old, first = module.from_first, [True]
+        def from_first(tree):
+            if first:
+                first.clear()
+                time.sleep(40)
+            return old(tree)
+        module.from_first = from_first
+    threading.Thread(target=late, daemon=True).start()
+"""
+
+
+@pytest.mark.slow
 def test_processes_train_like_one_and_move_to_one(tmp_path):
     """1 x 4 devices, 2 x 2 and 4 x 1: the same losses; a part by two, the rest by one."""
     steps = "--config.iterations=12"

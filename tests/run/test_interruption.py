@@ -1,14 +1,16 @@
 """Signals: noted, raised, or dealt with by another thread."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from sngan_jax.run.interruption import Interruption, Stopped
+from sngan_jax.run.interruption import SIGNALS, Interruption, Stopped
 
 
 def test_noted_and_the_old_handlers_are_back():
@@ -19,6 +21,42 @@ def test_noted_and_the_old_handlers_are_back():
         assert interruption.signal == signal.SIGTERM
         assert signal.getsignal(signal.SIGTERM) == old  # a second one acts as usual
     assert signal.getsignal(signal.SIGINT) is old_interrupt
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_every_signal_that_would_end_the_process_is_noted(number):
+    old = signal.getsignal(number)
+    with Interruption() as interruption:
+        os.kill(os.getpid(), number)
+        time.sleep(0.01)
+        assert interruption.signal == number and interruption.name == number.name
+    assert signal.getsignal(number) == old
+
+
+def test_an_ignored_signal_stays_ignored():
+    old = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+    try:
+        with Interruption() as interruption:
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.01)
+            assert interruption.signal is None
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, old)
+
+
+def test_what_is_sent_again_by_itself_is_no_second_signal():
+    with Interruption() as interruption:
+        for number in (signal.SIGXCPU, signal.SIGXCPU, signal.SIGHUP):
+            os.kill(os.getpid(), number)
+            time.sleep(0.01)
+        assert interruption.signal == signal.SIGXCPU
+
+
+def test_the_signals_before_the_start_are_the_same():
+    # stopping.py names them too, as it must not wait for this to be imported.
+    text = (Path(__file__).parents[2] / "experiments" / "stopping.py").read_text()
+    assert {*re.findall(r"signal\.(SIG[A-Z0-9]+)", text)} == {n.name for n in SIGNALS}
 
 
 def test_a_hook_that_was_set_meanwhile_and_is_to_stay_stays(monkeypatch):

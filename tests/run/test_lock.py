@@ -52,8 +52,9 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path, capsys):
 def test_another_host_holds_it_until_it_gives_no_sign_of_life(tmp_path):
     file = tmp_path / LOCK
     file.write_text(json.dumps({"host": "elsewhere", "pid": 1, "date": "today"}))
-    with pytest.raises(UserError, match="process 1 on elsewhere"), locked(tmp_path):
+    with pytest.raises(UserError, match="process 1 on elsewhere") as caught, locked(tmp_path):
         pass
+    assert caught.value.status == os.EX_TEMPFAIL  # a scheduler tries again
     os.utime(file, (time.time() - 3600,) * 2)
     with locked(tmp_path):
         assert json.loads(file.read_text())["pid"] == os.getpid()
@@ -64,3 +65,34 @@ def test_a_damaged_lock_file_is_nobodys(tmp_path, text):
     (tmp_path / LOCK).write_text(text)
     with locked(tmp_path):
         assert json.loads((tmp_path / LOCK).read_text())["pid"] == os.getpid()
+
+
+def test_a_lock_that_was_deleted_is_made_again(tmp_path, capsys):
+    with locked(tmp_path) as still_ours:
+        (tmp_path / LOCK).unlink()
+        still_ours()
+        assert "is made again" in capsys.readouterr().err
+        with pytest.raises(UserError, match="in use"), locked(tmp_path):
+            pass
+    assert not (tmp_path / LOCK).exists()
+
+
+def test_a_run_notices_that_another_one_has_its_folder(tmp_path):
+    with locked(tmp_path) as still_ours:
+        (tmp_path / LOCK).unlink()
+        with locked(tmp_path):
+            for _ in range(2):
+                with pytest.raises(UserError, match=r"was deleted, and .* is in use by process"):
+                    still_ours()
+            holder = (tmp_path / LOCK).read_text()
+            assert json.loads(holder)["pid"] == os.getpid()
+
+
+def test_the_thread_notices_by_itself(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sngan_jax.run.lock._LOOK", 0.05)
+    with locked(tmp_path):
+        (tmp_path / LOCK).unlink()
+        end = time.monotonic() + 10
+        while not (tmp_path / LOCK).exists() and time.monotonic() < end:
+            time.sleep(0.02)
+        assert (tmp_path / LOCK).exists()

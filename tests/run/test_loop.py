@@ -12,12 +12,14 @@ from PIL import Image
 
 from experiments.configs import digits
 from sngan_jax.base.errors import UserError
+from sngan_jax.run.conditions import conditions
 from sngan_jax.run.loop import train
-from sngan_jax.run.restore import restore_run
+from sngan_jax.run.restore import GoneError, at_iteration, restore_run
 from sngan_jax.run.workdir import read_metrics
 from tests.compare import assert_same_images, assert_same_losses
 from tests.conftest import FINISHED
 from tests.run.tensorboard_reader import scalars
+from tests.run.test_workdir import content
 
 pytestmark = pytest.mark.usefixtures("small")
 
@@ -125,6 +127,40 @@ def test_lines_of_a_run_cut_off_after_its_checkpoint_are_dropped(tmp_path):
     assert read_metrics(tmp_path)[2]["d_loss"] != 0
 
 
+def test_what_is_refused_changes_nothing(finished, monkeypatch):
+    before = content(finished)
+    with pytest.raises(UserError, match="holds another model"):
+        train(like_finished(generator_width=3), finished, accept_changes=True)
+    with pytest.raises(UserError, match="method is 'sn' there"):
+        train(like_finished(method="none"), finished, accept_changes=True)
+    then = conditions()
+    monkeypatch.setattr("sngan_jax.run.conditions.conditions",
+                        lambda: {**then, "jax_enable_x64": True})
+    with pytest.raises(UserError, match="set JAX_ENABLE_X64=False"):
+        train(like_finished(), finished)
+    assert content(finished) == before
+
+
+def test_a_deleted_config_is_compared_with_the_checkpoints(finished, capsys):
+    (finished / "config.json").unlink()
+    before = content(finished)
+    with pytest.raises(UserError, match=r"has lost its config.json.*seed: 0 there, 5 here"):
+        train(like_finished(seed=5), finished)
+    assert content(finished) == before
+    assert train(like_finished(), finished)
+    assert "it is written again" in capsys.readouterr().err
+    assert (finished / "config.json").exists()
+
+
+def test_a_checkpoint_that_a_run_has_removed_is_no_damage(finished, capsys):
+    run = restore_run(finished)
+    shutil.rmtree(finished / "checkpoints" / "2")
+    with pytest.raises(GoneError, match="no checkpoint of iteration 2 any more"):
+        at_iteration(run, finished, 2)
+    assert restore_run(finished).iteration == 4
+    assert capsys.readouterr().err == ""
+
+
 def test_restored_run_samples_what_is_asked(finished_run):
     run = restore_run(finished_run)
     labels = np.array([3, 1, 4, 1, 5], np.int32)
@@ -151,6 +187,11 @@ def test_restoring_what_is_not_there_is_a_sentence(finished_run, tmp_path):
     ({"learning_rate": -1.0}, "a number above 0"),
     ({"iterations": 0}, "at least 1"),
     ({"dtype": "float17"}, "float32, bfloat16"),
+    ({"image_size": 65536}, r"65536 \(the digits\) need [\d,.]+ GiB"),
+    ({"num_samples": 2**31 - 1}, r"config.num_samples = 2,147,483,647 need [\d,.]+ GiB"),
+    ({"generator_batch_size": 2**31 - 4}, r"need [\d,.]+ GiB"),
+    ({"evaluate_images": 10**20}, "below 2"),
+    ({"on_bad_image": "skip"}, "is read whole"),
 ])
 def test_bad_configs_are_sentences_and_leave_no_workdir(changes, sentence, tmp_path):
     with pytest.raises(UserError, match=sentence) as caught:

@@ -1,0 +1,46 @@
+"""What the numbers of a run depend on besides its config: JAX and its settings, devices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+
+from sngan_jax.base.errors import UserError
+
+# Settings that change every number, and the variable that sets each.
+_SETTINGS = {"jax_enable_x64": "JAX_ENABLE_X64",
+             "jax_default_prng_impl": "JAX_DEFAULT_PRNG_IMPL",
+             "jax_threefry_partitionable": "JAX_THREEFRY_PARTITIONABLE",
+             "jax_random_seed_offset": "JAX_RANDOM_SEED_OFFSET",
+             "jax_default_matmul_precision": "JAX_DEFAULT_MATMUL_PRECISION"}
+
+
+def conditions() -> dict[str, Any]:
+    """Those of this process, plain values, for the meta of a checkpoint."""
+    devices = jax.devices()
+    return {**{name: getattr(jax.config, name) for name in _SETTINGS}, "jax": jax.__version__,
+            "devices": f"{len(devices)} x {devices[0].device_kind}"}
+
+
+def changed(then: Mapping[str, Any], where: str) -> Iterator[str]:
+    """Sentences about a run that goes on under another JAX or device, whose numbers may differ.
+
+    Args:
+      then: `conditions` of its checkpoint; what an older one does not say is not compared.
+      where: the checkpoint, in the sentences.
+
+    Raises:
+      UserError: a setting that changes every number is another.
+    """
+    now = conditions()
+    for name, variable in _SETTINGS.items():
+        if then.get(name, now[name]) != now[name]:
+            raise UserError(f"{where} was made with {name} = {then[name]!r}, and it is "
+                            f"{now[name]!r} here: set {variable}={then[name]}, or choose another "
+                            "--workdir")
+    for name, words in (("jax", "jax"), ("devices", "the devices")):
+        if then.get(name, now[name]) != now[name]:
+            yield (f"{where} was made with {words} {then[name]}, and this is {now[name]}: numbers "
+                   "may differ in the last bits from here on")

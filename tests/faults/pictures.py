@@ -1,0 +1,66 @@
+"""Damaged pictures in a stream: it stops, saved, or goes on with others, to the bit: pictures."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from sngan_jax.run.stored_checkpoints import StoredCheckpoints
+from tests.faults.runs import Outcome, differences, refusal_problems, run, said, start
+
+_COUNT = 300
+_STREAM = {"image_size": 8, "stream": True, "evaluate_every": 0, "iterations": 200}
+
+
+def pictures(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
+    """Some pictures whose pixels, or whose headers, are damaged; then killed, and resumed."""
+    held, notes = 0, []
+    for n in range(rounds):
+        folder, header = work / f"pictures-{n}", n % 3 == 2
+        folder.mkdir()
+        _draw(folder, rng)
+        bad = rng.choice(_COUNT, int(rng.integers(1, 4)), replace=False)
+        for i in bad:
+            file = folder / f"{i:03d}.png"
+            content = file.read_bytes()
+            file.write_bytes(b"none" if header else content[:len(content) - 40])
+        fields = {**_STREAM, "dataset": f"folder:{folder}"}
+        stopped, skipped, killed = (work / f"{name}-{n}" for name in ("stop", "skip", "kill"))
+        status = run(stopped, **fields)
+        problems = refusal_problems(said(stopped), status)
+        if header and not all(f"{i:03d}.png" in said(stopped) for i in bad):
+            problems.append(f"not all were named: {said(stopped)[-300:]}")
+        if header == stopped.exists():
+            problems.append("the workdir was made, or was not")
+        if not header:
+            saved = StoredCheckpoints(stopped).all()
+            if f"stands at iteration {max(saved, default=0):,}" not in said(stopped):
+                problems.append(f"{saved}: {said(stopped)[-300:]}")
+        if status := run(skipped, on_bad_image="skip", **fields):
+            problems.append(f"skip: exit status {status}: {said(skipped)[-300:]}")
+        if "stands in its place" not in said(skipped):
+            problems.append("nothing was said of what was skipped")
+        process = start(killed, on_bad_image="skip", **fields)
+        time.sleep(rng.uniform(3, 12))
+        process.kill()
+        process.wait()
+        if status := run(killed, on_bad_image="skip", **fields):
+            problems.append(f"resumed: exit status {status}: {said(killed)[-300:]}")
+        problems += problems or differences(killed, skipped)
+        held += not problems
+        notes += [f"round {n}: {problem}" for problem in problems]
+        for place in (folder, stopped, skipped, killed):
+            shutil.rmtree(place, ignore_errors=True)
+    return Outcome(rounds, held, notes)
+
+
+def _draw(folder: Path, rng: np.random.Generator) -> None:
+    for i in range(_COUNT):
+        out = io.BytesIO()
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(out, "PNG")
+        (folder / f"{i:03d}.png").write_bytes(out.getvalue())
