@@ -18,7 +18,7 @@ def restored(workdir, iteration):
     latent = {Path("no-classes"): "normal", Path("uniform"): "uniform"}.get(workdir)
     if latent is None:
         return restore_run(workdir, iteration)
-    return RestoredRun(ConfigDict({"latent": latent}), None, None, None, 1, 0, 1)
+    return RestoredRun(ConfigDict({"latent": latent, "image_size": 8}), None, None, None, 1, 0, 1)
 
 
 sample.restore_run = restored
