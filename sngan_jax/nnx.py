@@ -74,10 +74,10 @@ class Normalized(nnx.Module):
                 setattr(cls, name, _watched(method))
         if not hasattr(cls, "plain_class") and len(cls.__bases__) == 2:
             cls.plain_class = cls.__bases__[1]
-        plain = vars(cls).get("plain_class")
-        if hasattr(plain, "set_view"):
-            cls.set_view = (plain.set_view if issubclass(cls, _Attention) else  # type: ignore
-                            nnx_linen.joined_views(plain.set_view, Normalized.set_view))
+        view = getattr(vars(cls).get("plain_class"), "set_view", None)
+        if view is not None:
+            joined = nnx_linen.joined_views(view, Normalized.set_view)
+            cls.set_view = view if issubclass(cls, _Attention) else joined  # type: ignore
         super().__init_subclass__(**kwargs)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -140,9 +140,10 @@ def normalized(layer_class: type[L], *, weights: Mapping[str, str] | None = None
     option stays the layer's.
     """
     if not (isinstance(layer_class, type) and issubclass(layer_class, nnx.Module)):
-        raise TypeError("normalized() of sngan_jax.nnx takes an NNX layer class such as "
-                        f"nnx.Linear, not {layer_class!r}: pass the class, and its arguments to "
-                        "the class that comes back; for Linen's there is sngan_jax.normalized")
+        given = layer_class if isinstance(layer_class, type) else type(layer_class).__name__
+        raise TypeError("normalized() of sngan_jax.nnx takes a class of NNX such as nnx.Linear, "
+                        f"not {given}: pass the class, and its arguments to the class that comes "
+                        "back; for Linen's classes there is sngan_jax.normalized")
     if unknown := sorted(set(options) - set(OPTIONS)):
         raise TypeError(f"normalized() has no option {unknown[0]!r}: the options are "
                         f"{', '.join(OPTIONS)}")
@@ -249,7 +250,7 @@ class SNConvTranspose(Normalized, nnx.ConvTranspose):
     """`nnx.ConvTranspose` with W̄ for its weight; see `Normalized`."""
 class SNEmbed(Normalized, nnx.Embed):
     """`nnx.Embed` with W̄ for its table; see `Normalized`."""
-class SNMultiHeadAttention(_Attention, nnx.MultiHeadAttention):
+class SNMultiHeadAttention(_Attention, nnx.MultiHeadAttention):  # type: ignore[misc]
     """`nnx.MultiHeadAttention` with W̄ for its projections' weights; see `Normalized`."""
 
 

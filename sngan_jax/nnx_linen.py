@@ -94,7 +94,8 @@ def rngs_of(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], options: 
             f"rngs=nnx.Rngs(seed), and the options {', '.join(options)}") from None
     wanted = signature.parameters.get("rngs")
     if wanted and wanted.default is wanted.empty and not isinstance(rngs, nnx.Rngs):
-        raise TypeError(f"{kind} draws its weights from rngs=nnx.Rngs(seed), not from {rngs!r}")
+        raise TypeError(f"{kind} draws its weights from rngs=nnx.Rngs(seed), not from an object of "
+                        f"type {type(rngs).__name__}")
     return rngs
 
 
@@ -136,11 +137,14 @@ def joined_views(*views: Callable[..., None]) -> Callable[..., None]:
             names = inspect.signature(view).parameters
             view(self, **{name: value for name, value in kwargs.items() if name in names})
 
-    parameters = {name: parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-                  for view in views for name, parameter in inspect.signature(view).parameters.items()
-                  if name != "self"}
-    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    set_view.__signature__ = inspect.Signature([own, *parameters.values()])  # type: ignore
+    parameters: dict[str, inspect.Parameter] = {}
+    for view in views:
+        parameters |= inspect.signature(view).parameters
+    parameters = {name: inspect.Parameter(name, (
+        inspect.Parameter.KEYWORD_ONLY if name != "self" else
+        inspect.Parameter.POSITIONAL_OR_KEYWORD), default=parameter.default)
+        for name, parameter in parameters.items()}
+    set_view.__signature__ = inspect.Signature([*parameters.values()])  # type: ignore[attr-defined]
     return set_view
 
 
