@@ -509,8 +509,8 @@ def test_the_norm_of_a_convolution_itself():
 WRONG = [
     (TypeError, r"SNLinear: missing a required argument: 'rngs'; it takes the arguments of Linear, "
      r"among them rngs=nnx.Rngs\(seed\), and the options divisor,", lambda r: SNLinear(6, 4)),
-    (TypeError, r"SNLinear draws its weights from rngs=nnx.Rngs\(seed\), not from an object of type "
-     "int", lambda r: SNLinear(6, 4, rngs=0)),
+    (TypeError, r"SNLinear draws its weights from rngs=nnx.Rngs\(seed\), not from an object of "
+     "type int", lambda r: SNLinear(6, 4, rngs=0)),
     (TypeError, "not from an object of type NoneType", lambda r: SNLinear(6, 4, rngs=None)),
     (TypeError, "unexpected keyword argument 'steps'; .* and the options divisor, n_steps",
      lambda r: SNLinear(6, 4, steps=2, rngs=r)),

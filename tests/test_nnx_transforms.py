@@ -106,11 +106,11 @@ def test_a_stack_along_any_axis(axis):
 
 def test_options_of_a_stack():
     """A mask, learnt scales, no vectors, vectors of an image."""
-    mask = jnp.asarray(np.random.default_rng(2).random((3, 3, 2, 3)) > 0.5, jnp.float32)
+    mask = jnp.asarray(np.random.default_rng(2).random((2, 2, 2, 3)) > 0.5, jnp.float32)
 
     class Net(nnx.Module):
         def __init__(self, rngs):
-            self.masked = SNConv(2, 3, (3, 3), mask=mask, rngs=rngs)
+            self.masked = SNConv(2, 3, (2, 2), mask=mask, rngs=rngs)
             self.rows = SNConv(3, 5, (1, 1), divisor="weight", learnable_scale=True, rngs=rngs)
             self.image = SNConv(5, 2, (2, 2), divisor="operator", input_size=(6, 6), rngs=rngs)
             self.scaled = SNLinear(2, 3, learnable_scale=True, rngs=rngs)
@@ -118,8 +118,8 @@ def test_options_of_a_stack():
         def __call__(self, x):
             return self.scaled(self.image(self.rows(self.masked(x))))
 
-    nets = stack(Net, 2)
-    one = [member(nets, n) for n in range(2)]
+    nets = stack(Net, 3)
+    one = [member(nets, n) for n in range(3)]
     for net in (nets, *one):
         nnx.jit(lambda m: power_steps(m, 3))(net)
     close(pure(nets), jax.tree.map(lambda *a: jnp.stack(a), *map(pure, one)))
