@@ -135,22 +135,21 @@ def normalized(layer_class: type[L], *, weights: Mapping[str, str] | None = None
                ) -> type[L]:
     """A subclass of an NNX layer class whose weight W is replaced by W̄ = K·W/σ(W).
 
-    Arguments, result and errors are those of `layers.normalized`, for NNX's layers, with the
-    options of `Normalized`. An argument of the layer class' constructor that has the name of an
-    option stays the layer's.
+    Arguments and result are those of `layers.normalized`, for NNX's layers and the options of
+    `Normalized`; so are the errors, TypeError and ValueError. An argument of the layer class'
+    constructor that has the name of an option stays the layer's.
     """
     if not (isinstance(layer_class, type) and issubclass(layer_class, nnx.Module)):
-        given = layer_class if isinstance(layer_class, type) else type(layer_class).__name__
+        found = layer_class if isinstance(layer_class, type) else type(layer_class).__name__
         raise TypeError("normalized() of sngan_jax.nnx takes a class of NNX such as nnx.Linear, "
-                        f"not {given}: pass the class, and its arguments to the class that comes "
+                        f"not {found}: pass the class, and its arguments to the class that comes "
                         "back; for Linen's classes there is sngan_jax.normalized")
     if unknown := sorted(set(options) - set(OPTIONS)):
         raise TypeError(f"normalized() has no option {unknown[0]!r}: the options are "
                         f"{', '.join(OPTIONS)}")
     given = {name: tuple(x) if isinstance(x, list) else x for name, x in options.items()}
     layouts = None if weights is None else tuple(sorted(weights.items()))
-    made: Any = _made
-    return made(layer_class, layouts, tuple(sorted(given.items())))
+    return _made(layer_class, layouts, tuple(sorted(given.items())))
 
 
 @functools.cache
@@ -179,13 +178,12 @@ def _watched(method: Any) -> Callable[..., Any]:
             kwargs[SWITCH] = use_running_average
         kept = []
         try:
-            for layer in self.sn_layers():
-                for name, spec, shape in layer.sn_specs:
-                    weight = vars(layer)[name]
-                    if not isinstance(weight, _Bar):  # else within the call of another method
-                        bar = _bar(layer, name, spec, shape, use_running_average, (args, kwargs))
-                        kept.append((layer, name, weight))
-                        vars(layer)[name] = bar
+            for layer, one in [(layer, one) for layer in self.sn_layers() for one in layer.sn_specs]:
+                weight = vars(layer)[one[0]]
+                if not isinstance(weight, _Bar):  # else within the call of another method
+                    bar = _bar(layer, *one, use_running_average, (args, kwargs))
+                    kept.append((layer, one[0], weight))
+                    vars(layer)[one[0]] = bar
             return method.__get__(self, type(self))(*args, **kwargs)
         finally:
             for layer, name, weight in kept:
@@ -259,11 +257,11 @@ FAMILY: tuple[Any, ...] = (SNLinear, SNLinearGeneral, SNEinsum, SNConv, SNConvTr
 
 
 def sigmas(model: Any) -> dict[str, jax.Array]:
-    """{'path/of/layer': σ} of a model's weights as stored; `network.sigmas` has the details.
+    """{'path/of/layer': σ} of a model's weights as stored, as `network.sigmas` has it.
 
     Raises:
-      ValueError: for a model without normalised layers, and, here and in the functions below, for
-        a stack whose axes the shapes do not tell. Under `nnx.vmap` there is no stack.
+      ValueError: for a model without normalised layers, and, as the functions below, for a stack
+        whose axes the shapes do not tell. Under `nnx.vmap` there is no stack.
     """
     return network.sigmas(*_network(model)[:2])
 

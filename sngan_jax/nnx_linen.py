@@ -207,8 +207,7 @@ def linen_variables(model: Any, names: Mapping[str, str] | None = None) -> dict[
     return unflatten_dict({path: variable[...] for path, _, variable in _paths(model, names or {})})
 
 
-def nnx_state(model: Any, variables: Variables, names: Mapping[str, str] | None = None
-              ) -> nnx.State:
+def nnx_state(model: Any, variables: Variables, names: Mapping[str, str] | None = None) -> Any:
     """The state of an NNX model from the variables of the same network in Linen.
 
     Args:

@@ -82,7 +82,7 @@ def check_layers_page(names):
 
 
 def check_nnx_page(names):
-    """A training step moves the weights, and D's vectors by one power step; an evaluation nothing."""
+    """A training step moves weights, and D's vectors by one power step; an evaluation nothing."""
     nnx, critic, real = names["nnx"], names["critic"], names["real"]
 
     def state(model):

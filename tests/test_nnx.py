@@ -629,7 +629,7 @@ def test_conversion_both_ways():
     own = normalized(Bilinear, weights={"left": "oi", "right": "io"})(6, rngs=nnx.Rngs(0))
     assert set(linen_variables(own)["spectral"]["left"]) == {"u", "v"}
     assert bitwise(vectors(own), nnx.to_pure_dict(
-        nnx_state(own, linen_variables(own)).filter(SpectralVector)))
+        nnx.filter_state(nnx_state(own, linen_variables(own)), SpectralVector)))
 
 
 def test_an_ellipsis_of_the_kernel_is_known():
