@@ -178,12 +178,13 @@ def _watched(method: Any) -> Callable[..., Any]:
             kwargs[SWITCH] = use_running_average
         kept = []
         try:
-            for layer, one in [(layer, one) for layer in self.sn_layers() for one in layer.sn_specs]:
-                weight = vars(layer)[one[0]]
-                if not isinstance(weight, _Bar):  # else within the call of another method
-                    bar = _bar(layer, *one, use_running_average, (args, kwargs))
-                    kept.append((layer, one[0], weight))
-                    vars(layer)[one[0]] = bar
+            for layer in self.sn_layers():
+                for name, spec, shape in layer.sn_specs:
+                    weight = vars(layer)[name]
+                    if not isinstance(weight, _Bar):  # else within the call of another method
+                        bar = _bar(layer, name, spec, shape, use_running_average, (args, kwargs))
+                        kept.append((layer, name, weight))
+                        vars(layer)[name] = bar
             return method.__get__(self, type(self))(*args, **kwargs)
         finally:
             for layer, name, weight in kept:
@@ -259,9 +260,8 @@ FAMILY: tuple[Any, ...] = (SNLinear, SNLinearGeneral, SNEinsum, SNConv, SNConvTr
 def sigmas(model: Any) -> dict[str, jax.Array]:
     """{'path/of/layer': σ} of a model's weights as stored, as `network.sigmas` has it.
 
-    Raises:
-      ValueError: for a model without normalised layers, and, as the functions below, for a stack
-        whose axes the shapes do not tell. Under `nnx.vmap` there is no stack.
+    ValueError for a model without normalised layers and, as the functions below, for a stack whose
+    axes the shapes do not tell; under `nnx.vmap` there is no stack.
     """
     return network.sigmas(*_network(model)[:2])
 
