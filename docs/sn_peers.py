@@ -98,34 +98,53 @@ def _linen_layers(make, dense, conv_transpose):
 
 
 class _NNX:
-    def __init__(self, layer):
-        self._layer = nnx.SpectralNorm(layer, rngs=nnx.Rngs(0))
+    """A module of NNX; how: a call's arguments in training (True) and at evaluation (False)."""
+
+    def __init__(self, layer, stored, how):
+        self._layer, self._stored, self._how = layer, stored, how
 
     def train(self, x):
-        return self._layer(jnp.asarray(x, jnp.float32), update_stats=True)
+        return self._layer(jnp.asarray(x, jnp.float32), **self._how(True))
 
     def evaluate(self, x):
-        return self._layer(jnp.asarray(x, jnp.float32), update_stats=False)
+        return self._layer(jnp.asarray(x, jnp.float32), **self._how(False))
 
     def stored(self):
-        return self._layer.layer_instance.kernel[...]
+        return self._stored.kernel[...]
 
     def evaluation_products(self, x):
         graph, state = nnx.split(self._layer)
-        return _count_products(lambda s, x: nnx.merge(graph, s)(x, update_stats=False), state,
+        return _count_products(lambda s, x: nnx.merge(graph, s)(x, **self._how(False)), state,
                                jnp.asarray(x, jnp.float32))
 
 
+def _ours_nnx():
+    from sngan_jax.nnx import SNConvTranspose, SNLinear
+
+    def make(layer):
+        return _NNX(layer, layer, lambda train: {"use_running_average": not train})
+
+    return _nnx_layers(make, SNLinear, SNConvTranspose)
+
+
 def _flax_nnx():
-    def dense(kernel):
-        return _NNX(nnx.Linear(*kernel.shape, use_bias=False, kernel_init=_constant(kernel),
-                               rngs=nnx.Rngs(0)))
+    def make(layer):
+        return _NNX(nnx.SpectralNorm(layer, rngs=nnx.Rngs(0)), layer,
+                    lambda train: {"update_stats": train})
 
-    def conv_transpose(n, features, transpose_kernel):
-        return _NNX(nnx.ConvTranspose(n, features, (2, 2), (2, 2), use_bias=False,
-                                      transpose_kernel=transpose_kernel, rngs=nnx.Rngs(0)))
+    return _nnx_layers(make, nnx.Linear, nnx.ConvTranspose)
 
-    return _Layers(dense, conv_transpose)
+
+def _nnx_layers(make, linear, conv_transpose):
+    def make_dense(kernel):
+        return make(linear(*kernel.shape, use_bias=False, kernel_init=_constant(kernel),
+                           rngs=nnx.Rngs(0)))
+
+    def make_conv_transpose(n, features, transpose_kernel):
+        return make(conv_transpose(n, features, (2, 2), (2, 2), use_bias=False,
+                                   transpose_kernel=transpose_kernel, rngs=nnx.Rngs(0)))
+
+    return _Layers(make_dense, make_conv_transpose)
 
 
 class _Haiku:
@@ -231,6 +250,7 @@ def _torch():
 
 PEERS = {
     "sngan_jax": Peer("sngan_jax", "flax", _ours),
+    "sngan_jax.nnx": Peer("sngan_jax", "flax", _ours_nnx),
     "flax.linen.SpectralNorm": Peer("flax", "flax", _flax_linen),
     "flax.nnx.SpectralNorm": Peer("flax", "flax", _flax_nnx),
     "torch parametrization": Peer("torch", "torch", _torch),

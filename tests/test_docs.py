@@ -57,6 +57,8 @@ def test_code_blocks_run(page, tables, tmp_path, monkeypatch):
     names = run_blocks(page)
     if page.name == "layers.md":
         check_layers_page(names)
+    if page.name == "nnx.md":
+        check_nnx_page(names)
     if page.name == "extend.md":
         check_extend_page(names, tmp_path)
 
@@ -77,6 +79,26 @@ def check_layers_page(names):
     changed = jax.tree.map(lambda a, b: bool((a != b).any()), before, state())
     assert changed["SNDense_0"]["kernel"] and changed["SNConv_0"]["kernel"]
     assert changed["SNConv_0"]["u"] and changed["SNConv_1"]["v"]
+
+
+def check_nnx_page(names):
+    """A training step moves weights, and D's vectors by one power step; an evaluation nothing."""
+    nnx, critic, real = names["nnx"], names["critic"], names["real"]
+
+    def state(model):
+        return jax.tree.map(np.asarray, nnx.to_pure_dict(nnx.state(model)))
+
+    critic.eval()
+    before, other = state(critic), nnx.clone(critic)
+    critic(real)
+    jax.tree.map(np.testing.assert_array_equal, before, state(critic))
+    names["train_step"](names["gan"], real, jax.random.key(1))
+    names["power_steps"](other, 1)
+    after, stepped = state(critic), state(other)
+    for layer in ("conv1", "conv2"):
+        assert (before[layer]["kernel"] != after[layer]["kernel"]).any()
+        assert (before[layer]["u"] != after[layer]["u"]).any()
+        np.testing.assert_allclose(after[layer]["u"], stepped[layer]["u"], atol=1e-5)
 
 
 def check_extend_page(names, folder):
