@@ -14,6 +14,7 @@ import numpy as np
 from sngan_jax.base.compilation import jit
 from sngan_jax.base.errors import UserError
 from sngan_jax.data.pipeline import example_keys, to_uint8
+from sngan_jax.network import specs, update_spectral
 from sngan_jax.step.devices import gathered, own_part, replicate, spread
 from sngan_jax.step.forward import generate
 from sngan_jax.step.latents import sample_latents
@@ -24,6 +25,8 @@ from sngan_jax.step.state import GeneratorState
 # very parameters that are sampled (Brock et al. 2019, "BigGAN").
 BN_MODES = ("running", "batch", "standing")
 _STANDING_BATCHES, _STANDING_BATCH_SIZE = 16, 64
+# Of averaged weights before they are sampled, from the vectors of the weights of training.
+_POWER_STEPS = 20
 
 
 _NOT_FINITE = ("the generator makes images with values that are not finite (NaN or infinity): its "
@@ -64,7 +67,7 @@ def sample_batches(generator: nn.Module, state: GeneratorState, key: jax.Array,
       NotFiniteError: an image holds NaN or infinity.
       UserError: `ema` is true, and the state has none.
     """
-    mode, variables = bn_mode or config.bn_evaluation, _variables(state, ema)
+    mode, variables = bn_mode or config.bn_evaluation, _variables(generator, state, ema, config)
     if mode == "standing":
         variables["batch_stats"] = standing_statistics(generator, variables, config)
     devices = jax.local_devices()
@@ -99,7 +102,7 @@ def images_of(generator: nn.Module, state: GeneratorState, z: jax.Array, y: jax.
     Raises:
       NotFiniteError, UserError: as `sample_batches`.
     """
-    mode, variables = bn_mode or config.bn_evaluation, _variables(state, ema)
+    mode, variables = bn_mode or config.bn_evaluation, _variables(generator, state, ema, config)
     if mode == "standing":
         variables["batch_stats"] = standing_statistics(generator, variables, config)
     images, finite = _compiled_images(generator, mode == "batch", variables, z, y)
@@ -108,15 +111,27 @@ def images_of(generator: nn.Module, state: GeneratorState, z: jax.Array, y: jax.
     return np.asarray(images)
 
 
-def _variables(state: GeneratorState, ema: bool | None) -> dict[str, Any]:
+def _variables(generator: nn.Module, state: GeneratorState, ema: bool | None, config: Any
+               ) -> dict[str, Any]:
     has = state.ema_params is not None
     if ema and not has:
         raise UserError("this run kept no moving average of its generator (config.ema_decay is 0): "
                         "score it without one")
     if has and ema is not False:
-        return {"params": state.ema_params, "batch_stats": state.ema_batch_stats,
-                "spectral": state.spectral}
+        averaged = {"params": state.ema_params, "batch_stats": state.ema_batch_stats,
+                    "spectral": state.spectral}
+        if state.spectral:
+            return _with_own_vectors(generator, config.latent_size, averaged)
+        return averaged
     return state.variables
+
+
+@functools.partial(jit, static_argnums=(0, 1))
+def _with_own_vectors(generator: nn.Module, latent_size: int, variables: Any) -> dict[str, Any]:
+    """Averaged weights with spectral vectors of their own, by power steps from the others'."""
+    y = jnp.zeros(2, jnp.int32) if generator.num_classes else None
+    found = specs(generator, jnp.zeros((2, latent_size)), y)
+    return {**variables, "spectral": update_spectral(variables, found, _POWER_STEPS)}
 
 
 @functools.partial(jit, static_argnums=(0, 1, 2, 3))
