@@ -175,6 +175,9 @@ SECTIONS: dict[str, dict[str, Field]] = {
     # n_dis are those of setting C of Table 1.
     "Training": {
         "iterations": Field(100_000, _COUNT, "length of the run"),
+        "init_from": Field(
+            "", _TEXT, "start from G's and D's weights of another run, <workdir>[@iteration]",
+            later=True),
         "iterations_per_call": Field(
             1, _COUNT, "iterations on the device between two returns to Python", later=True),
         "batch_size": Field(

@@ -46,7 +46,8 @@ def sample_images(generator: nn.Module, state: GeneratorState, key: jax.Array, l
 
 def sample_batches(generator: nn.Module, state: GeneratorState, key: jax.Array,
                    labels: np.ndarray, config: Any, *, batch_size: int = 256,
-                   ema: bool | None = None, bn_mode: str | None = None) -> Iterator[np.ndarray]:
+                   ema: bool | None = None, bn_mode: str | None = None,
+                   truncation: float | None = None) -> Iterator[np.ndarray]:
     """One image a label, made batch by batch on all devices: uint8 (n, h, w, c).
 
     Image i is a function of (key, i, labels[i]) alone, except with the statistics of the batch,
@@ -62,6 +63,7 @@ def sample_batches(generator: nn.Module, state: GeneratorState, key: jax.Array,
       batch_size: images made at a time; the last batch is padded and cut.
       ema: whether to use the moving average of the generator; None: where the state has one.
       bn_mode: one of BN_MODES; None: that of the config.
+      truncation: as of `latents.sample_latents`.
 
     Raises:
       NotFiniteError: an image holds NaN or infinity.
@@ -80,7 +82,7 @@ def sample_batches(generator: nn.Module, state: GeneratorState, key: jax.Array,
     for start in range(0, n, batch_size):
         rows = part(np.arange(start, start + batch_size, dtype=np.int32))
         images, finite = _draw(generator, config.latent_size, config.latent, mode == "batch",
-                               variables, key, spread(rows, devices),
+                               truncation, variables, key, spread(rows, devices),
                                spread(np.take(labels, rows, mode="wrap").astype(np.int32), devices))
         images, finite = whole(images), whole(finite)
         if not finite[:n - start].all():
@@ -134,12 +136,13 @@ def _with_own_vectors(generator: nn.Module, latent_size: int, variables: Any) ->
     return {**variables, "spectral": update_spectral(variables, found, _POWER_STEPS)}
 
 
-@functools.partial(jit, static_argnums=(0, 1, 2, 3))
-def _draw(generator: nn.Module, latent_size: int, latent: str, of_batch: bool, variables: Any,
-          key: jax.Array, rows: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+@functools.partial(jit, static_argnums=(0, 1, 2, 3, 4))
+def _draw(generator: nn.Module, latent_size: int, latent: str, of_batch: bool,
+          truncation: float | None, variables: Any, key: jax.Array, rows: jax.Array,
+          labels: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Images, and whether each is finite."""
     z = sample_latents(jax.vmap(lambda row: jax.random.fold_in(key, row))(rows), latent_size,
-                       latent)
+                       latent, truncation)
     return _images(generator, of_batch, variables, z, labels if generator.num_classes else None)
 
 
