@@ -17,7 +17,7 @@ from sngan_jax.step.recipe import Recipe
 from sngan_jax.step.setup import normalized_weights
 from sngan_jax.step.state import TrainState
 
-Path_ = tuple[str, ...]
+Place = tuple[str, ...]
 # Of weights that came without their vectors, from random ones.
 _POWER_STEPS = 20
 _NAMED = 6  # arrays that a sentence names
@@ -27,11 +27,12 @@ class Taken(NamedTuple):
     """Of one network: its collections, and what became of each array.
 
     collections: 'params', 'batch_stats' and 'spectral'.
+    number: how many parameter arrays were taken.
     anew: sentences on the parameters that were not taken.
     """
 
     collections: dict[str, Any]
-    count: int
+    number: int
     anew: list[str]
 
 
@@ -65,7 +66,7 @@ def check_source(source: RestoredRun, recipe: Recipe, shapes: TrainState,
                 f"config.init_from is a run of the model {source.config.model}, whose networks "
                 f"({type(theirs).__name__}) have other blocks than this config's "
                 f"({type(ours).__name__}): take a source of this model, or leave init_from empty")
-    if not any(taken.count for taken in _both(shapes, source, class_names)):
+    if not any(taken.number for taken in _both(shapes, source, class_names)):
         raise UserError(
             f"nothing of config.init_from (the model {source.config.model} at "
             f"{source.config.image_size} pixels) has the shape that this config's networks have: "
@@ -86,7 +87,7 @@ def started_from(state: TrainState, source: RestoredRun, recipe: Recipe,
         if they are as many.
     """
     said = [f"starting from iteration {source.iteration:,} of a run on {source.config.dataset}:"]
-    players = []
+    players: list[Any] = []
     for name, player, taken in zip(("generator", "discriminator"),
                                    (state.generator, state.discriminator),
                                    _both(state, source, class_names), strict=True):
@@ -95,11 +96,11 @@ def started_from(state: TrainState, source: RestoredRun, recipe: Recipe,
             specs = normalized_weights(recipe, of_generator=name == "generator")
             found["spectral"] = update_spectral(found, specs, _POWER_STEPS)
         players.append(player.replace(**found))
-        total = taken.count + len(taken.anew)
+        total = taken.number + len(taken.anew)
         rest = taken.anew[:_NAMED]
         if len(taken.anew) > _NAMED:
             rest.append(f"{len(taken.anew) - _NAMED} more")
-        said.append(f"  {name}: {taken.count} of {total} parameter arrays are taken"
+        said.append(f"  {name}: {taken.number} of {total} parameter arrays are taken"
                     + (f"; drawn anew: {', '.join(rest)}" if rest else ""))
     g, d = players
     if g.ema_params is not None:
@@ -156,12 +157,12 @@ def _blocks(params: Any) -> int:
     return sum(name.removeprefix("block").isdecimal() for name in params)
 
 
-def _place(path: Path_, moved: int) -> Path_:
+def _place(path: Place, moved: int) -> Place:
     number = path[0].removeprefix("block")
     return (f"block{int(number) + moved}", *path[1:]) if number.isdecimal() else path
 
 
-def _is_class_table(path: Path_, leaf: Any) -> bool:
+def _is_class_table(path: Place, leaf: Any) -> bool:
     """Whether a parameter has a row, or a column, for each class."""
     return (path[-1] in ("gamma", "beta") and leaf.ndim == 2) or bool({"embed", "classes"}
                                                                      & set(path))
