@@ -1,4 +1,4 @@
-"""Spectral normalisation in the generator: which weights, that σ is one, and that sampling has it."""
+"""Spectral normalisation in the generator: which weights, σ of each, and what is sampled."""
 
 from types import SimpleNamespace
 
