@@ -115,7 +115,7 @@ def test_batches_divide_into_parts_on_every_device():
     config = paper_defaults()
     config.accumulate = 4
     validate(config, 8)
-    with pytest.raises(UserError, match="generator_batch_size is 64, which cannot be taken in "
+    with pytest.raises(UserError, match=r"generator_batch_size is 64, which cannot be taken in "
                                         "config.accumulate = 3 equal parts: use a multiple of 3"):
         config.update({"accumulate": 3, "batch_size": 66})
         validate(config, 1)
