@@ -78,8 +78,8 @@ def test_gradients_are_those_of_differences_and_need_no_scatter():
         return jnp.sum(jnp.sin(augment(images, keys, ALL)))
 
     with jax.enable_x64(True):
-        check_grads(loss, (jnp.asarray(images, jnp.float64),), order=2, modes=("fwd", "rev"),
-                    atol=1e-6, rtol=1e-5)
+        check_grads(jax.jit(loss), (jnp.asarray(images, jnp.float64),), order=1, atol=1e-6,
+                    rtol=1e-5)
     assert np.abs(jax.grad(loss)(images)).max() > 0
     compiled = jax.jit(jax.grad(loss)).lower(images).compile().as_text()
     assert " scatter(" not in compiled and " gather(" not in compiled

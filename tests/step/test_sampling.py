@@ -71,7 +71,7 @@ def test_truncated_latents_stay_within_and_images_differ_less(model, latent):
     assert np.abs(z).max() <= 0.5 and z.std() == pytest.approx(0.28, abs=0.02)
     few = [sample_images(*model, jax.random.key(1), even_labels(40, 0), _config(latent=latent),
                          truncation=truncation) for truncation in (None, 0.3)]
-    assert few[1].std(0).mean() < 0.6 * few[0].std(0).mean()
+    assert few[1].std(0).mean() < 0.8 * few[0].std(0).mean()
 
 
 def test_the_moving_average_is_sampled_where_there_is_one(model):

@@ -15,7 +15,10 @@ for seed in 0 1 2; do
       --config.ema_decay=0.99 --config.iterations="${ITERATIONS:-1000}" --config.log_every=50 \
       --config.sample_every=500 --config.checkpoint_every=500 --config.num_samples=36 \
       --config.augment="$augment" --config.seed=$seed --workdir="$workdir"
-    python -m experiments.evaluate --workdir="$workdir" --against="folder:$data/held_out" \
-      --metrics=kid,fid,prdc --num_real=0 --num_fake="${FAKES:-300}"
   done
+done
+for workdir in "$runs"/*; do
+  python -m experiments.evaluate --workdir="$workdir" --against="folder:$data/held_out" \
+    --metrics=kid,fid,prdc --num_real=0 --num_fake="${FAKES:-500}"
+  python -m experiments.sample --workdir="$workdir" --num=8 --nearest=5 --out="$workdir/nearest"
 done
