@@ -7,7 +7,7 @@ data=$1 runs=$2
 for seed in 0 1 2; do
   for augment in "" color,translation,cutout; do
     workdir=$runs/${augment:+augmented-}$seed
-    python -m experiments.train --config=experiments/configs/folder.py:64 \
+    sngan train --config=folder:64 \
       --config.dataset="folder:$data/${FOLDER:-few}" --config.channels=1 --config.model=sndcgan \
       --config.generator_width="${WIDTH:-16}" --config.discriminator_width="$((${WIDTH:-16} / 2))" \
       --config.batch_size=16 --config.generator_batch_size=16 --config.n_dis=1 \
@@ -18,7 +18,7 @@ for seed in 0 1 2; do
   done
 done
 for workdir in "$runs"/*; do
-  python -m experiments.evaluate --workdir="$workdir" --against="folder:$data/held_out" \
+  sngan evaluate --workdir="$workdir" --against="folder:$data/held_out" \
     --metrics=kid,fid,prdc --num_real=0 --num_fake="${FAKES:-500}"
-  python -m experiments.sample --workdir="$workdir" --num=8 --nearest=5 --out="$workdir/nearest"
+  sngan sample --workdir="$workdir" --num=8 --nearest=5 --out="$workdir/nearest"
 done
