@@ -1,19 +1,26 @@
 """Draws samples from a run's newest checkpoint, or walks through its latents or classes.
 
     sngan sample --workdir=runs/digits --num=1000
-    sngan sample --workdir=runs/digits --interpolate=8
+    sngan sample --workdir=runs/digits --interpolate --moving=gif
+    sngan sample --workdir=runs/digits --truncation=0.7 --seed=1
+    sngan sample --workdir=runs/digits --nearest=5
     sngan sample --workdir=runs/conditional --morph=3,5
     sngan sample --workdir=runs/conditional --morph=all
 
 Writes `<out>.npz` (images: uint8 n x h x w x c; labels: int32 n, of a conditional model) and
 `<out>.png`, a grid of the first of them. The default out is `<workdir>/samples-<iteration>`.
 
---interpolate=N: each of --rows rows of the grid goes in N steps from one random latent to another,
-both ends among them; of a conditional model row i is of class i. --morph=A,B: each row goes from
-class A to class B with one latent, by mixing their rows of every conditional batch norm (category
-morphing); --morph=all: row i from class i to the next. Out is then `<workdir>/interpolation-…` or
-`morph-…`; the arrays are the images row by row, `z` (float32 n x d) and, where there are classes,
-`labels` or, of a morph, `weights` (float32 n x classes).
+--interpolate=N: each of --rows rows of the grid goes in N steps (8 without =N) from one random
+latent to another, both ends among them; of a conditional model row i is of class i. --morph=A,B:
+each row goes from class A to class B with one latent, by mixing their rows of every conditional
+batch norm (category morphing); --morph=all: row i from class i to the next. Out is then
+`<workdir>/interpolation-…` or `morph-…`; the arrays are the images row by row, `z` (float32 n x d)
+and, where there are classes, `labels` or, of a morph, `weights` (float32 n x classes).
+--moving=gif or webp writes the walks as a moving picture too. A class is its number or, of a folder
+or a TFDS set, its name.
+
+--nearest=K: the grid has a row for each sample, with the K training images beside it that are
+nearest, by the distance of their pixels: does the generator copy?
 """
 
 import argparse
@@ -24,9 +31,12 @@ from typing import Any
 
 import numpy as np
 
+from sngan_jax.analysis.nearest import nearest
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.memory import check_memory
-from sngan_jax.run.figures import save_grid
+from sngan_jax.data.class_names import class_number
+from sngan_jax.run.figures import MOVING, by_class, save_grid, save_walks
+from sngan_jax.run.loop import load_data
 from sngan_jax.run.restore import RestoredRun, restore_run
 from sngan_jax.step.latents import WALKS, class_walk
 from sngan_jax.step.sampling import even_labels
@@ -40,15 +50,21 @@ def arguments(parser: cli.Parser) -> None:
     parser.add_argument("--num", type=cli.whole(1), default=100, metavar="N",
                         help="how many samples (default: 100)")
     parser.add_argument("--seed", type=cli.whole(0), default=0, help="of the latents (default: 0)")
-    parser.add_argument("--label", type=cli.whole(), metavar="CLASS", help="one class only, of a "
+    parser.add_argument("--truncation", type=_size, metavar="T", help="draw latents in [-T, T] "
+                        "only: better samples that differ less")
+    parser.add_argument("--label", metavar="CLASS", help="one class only, of a "
                         "conditional model; otherwise all classes in turn")
     parser.add_argument("--checkpoint", type=cli.whole(0), metavar="ITERATION",
                         help="the newest one otherwise")
     parser.add_argument("--out", metavar="PATH", help="of the files to write, without an ending")
     parser.add_argument("--grid", type=cli.whole(1), default=100, metavar="N",
                         help="how many samples the grid shows at most (default: 100)")
-    parser.add_argument("--interpolate", type=cli.whole(2), metavar="N",
-                        help="walk between latents, in so many steps")
+    parser.add_argument("--nearest", type=cli.whole(1), nargs="?", const=5, metavar="K",
+                        help="beside each sample the K nearest training images (5 without =K)")
+    parser.add_argument("--interpolate", type=cli.whole(2), nargs="?", const=8, metavar="N",
+                        help="walk between latents, in so many steps (8 without =N)")
+    parser.add_argument("--moving", type=cli.one_of(MOVING), metavar="|".join(MOVING),
+                        help="write a walk as a moving picture too")
     parser.add_argument("--path", type=cli.one_of(WALKS), default="linear",
                         metavar="|".join(WALKS), help="between latents: a line, or a great arc")
     parser.add_argument("--morph", metavar="A,B|all", help="walk between two classes, as 3,5")
@@ -63,24 +79,29 @@ def main(options: argparse.Namespace) -> None:
     walk = _check_flags(options)
     run = restore_run(Path(options.workdir), options.checkpoint)
     if options.label is not None:
-        _check_class("label", options.label, run.num_classes)
+        options.label = class_number(options.label, run.class_names, run.num_classes, "label")
     count = options.rows * (options.interpolate or options.steps) if walk else options.num
     check_memory(2 * count * run.config.image_size ** 2 * run.channels, f"{count:,} images",
                  "ask for fewer")
     arrays, columns = _WALKS[walk](run, options) if walk else _samples(run, options)
     images = arrays["images"]
+    shown, row = (images, columns) if walk else _shown(run, images, options)
     kind = {"morph": "morph", "interpolate": "interpolation"}.get(walk, "samples")
     out = Path(options.out or Path(options.workdir) / f"{kind}-{run.iteration}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(f"{out}.npz", **arrays)
-        save_grid(Path(f"{out}.png"), images if walk else images[:options.grid], columns)
+        save_grid(Path(f"{out}.png"), shown, row)
+        if options.moving:
+            save_walks(Path(f"{out}.{options.moving}"),
+                       images.reshape(-1, columns, *images.shape[1:]), options.moving)
     except OSError as error:
         raise UserError(f"{out}.npz cannot be written ({error.strerror}): choose another --out"
                         ) from error
     what = f"{len(images) // columns} walks of {columns} steps" if walk else (
         f"{len(images):,} samples")
-    print(f"{what} of iteration {run.iteration:,}: {out}.npz, {out}.png")
+    print(f"{what} of iteration {run.iteration:,}: {out}.npz, {out}.png"
+          + (f", {out}.{options.moving}" if options.moving else ""))
 
 
 def _check_flags(options: argparse.Namespace) -> str | None:
@@ -89,35 +110,55 @@ def _check_flags(options: argparse.Namespace) -> str | None:
     if len(walks) > 1:
         raise UserError("--interpolate and --morph exclude each other: give one of them")
     (walk,) = walks or [None]
-    goes_with = {"num": None, "grid": None, "path": "interpolate", "steps": "morph"}
+    goes_with = {"num": None, "grid": None, "nearest": None, "path": "interpolate",
+                 "steps": "morph"}
     for name, owner in goes_with.items():
         if name in options.given and owner != walk:
             raise UserError(f"--{name} goes with {f'--{owner}' if owner else 'samples alone'}, "
                             + (f"not with --{walk}" if walk else "which is missing"))
-    if "rows" in options.given and not walk:
-        raise UserError("--rows goes with --interpolate or --morph, and both are missing")
+    for name in ("rows", "moving"):
+        if name in options.given and not walk:
+            raise UserError(f"--{name} goes with --interpolate or --morph, and both are missing")
     if walk == "morph" and options.label is not None:
         raise UserError("--label goes with one class, and --morph with two: leave it out")
     return walk
 
 
-def _check_class(flag: str, label: int, num_classes: int) -> None:
-    if not 0 <= label < num_classes:
-        there = f"0 to {num_classes - 1}" if num_classes else "none: unconditional"
-        raise UserError(f"--{flag} is {label}, but the classes of this model are {there}")
+def _size(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"is {text!r}: it must be a number above 0, as 0.7")
+    return value
 
 
-def _samples(run: RestoredRun, options: argparse.Namespace) -> tuple[dict[str, Any], int | None]:
+def _samples(run: RestoredRun, options: argparse.Namespace) -> tuple[dict[str, Any], int]:
     labels = _labels(run, options.num, options.label)
-    columns = run.num_classes if run.num_classes and options.label is None else None
-    return {"images": run.sample(labels, options.seed), **_if_conditional(run, labels)}, columns
+    images = run.sample(labels, options.seed, options.truncation)
+    return {"images": images, **_if_conditional(run, labels)}, 1
+
+
+def _shown(run: RestoredRun, images: np.ndarray, options: argparse.Namespace
+           ) -> tuple[np.ndarray, int | None]:
+    """The samples (n, h, w, c) that the grid shows, with what stands beside them; its columns."""
+    if "nearest" in options.given:
+        some = images[:min(options.grid, _NEAREST_SHOWN)]
+        real = nearest(some, load_data(run.config), options.nearest)
+        beside = np.concatenate([some[:, None], real], axis=1)
+        return beside.reshape(-1, *images.shape[1:]), 1 + real.shape[1]
+    images = images[:options.grid]
+    if run.num_classes and options.label is None:
+        return by_class(images, run.num_classes)
+    return images, None
 
 
 def _interpolation(run: RestoredRun, options: argparse.Namespace) -> tuple[dict[str, Any], int]:
     if options.path == "spherical" and run.config.latent != "normal":
         raise UserError(f"--path=spherical is for normal latents, and this run's are "
                         f"{run.config.latent}: take --path=linear")
-    ends = run.latents(2 * options.rows, options.seed)
+    ends = run.latents(2 * options.rows, options.seed, options.truncation)
     z = WALKS[options.path](ends[::2], ends[1::2], options.interpolate)
     z = z.reshape(-1, z.shape[-1])
     labels = np.repeat(_labels(run, options.rows, options.label), options.interpolate)
@@ -135,16 +176,17 @@ def _morph(run: RestoredRun, options: argparse.Namespace) -> tuple[dict[str, Any
         pairs = [(c, (c + 1) % run.num_classes) for c in range(run.num_classes)]
     else:
         words = options.morph.split(",")
-        if len(words) != 2 or not all(word.strip().isdigit() for word in words):
+        if len(words) != 2:
             raise UserError(f"--morph={options.morph}: give two classes, as --morph=3,5, or all")
-        pairs = [tuple(map(int, words))] * options.rows
-        for label in pairs[0]:
-            _check_class("morph", label, run.num_classes)
-    z = np.repeat(run.latents(len(pairs), options.seed), options.steps, axis=0)
+        first, last = (class_number(word, run.class_names, run.num_classes, "morph")
+                       for word in words)
+        pairs = [(first, last)] * options.rows
+    z = np.repeat(run.latents(len(pairs), options.seed, options.truncation), options.steps, axis=0)
     weights = np.concatenate([class_walk(*pair, run.num_classes, options.steps) for pair in pairs])
     return {"images": run.images_of(z, weights), "z": z, "weights": weights}, options.steps
 
 
+_NEAREST_SHOWN = 16
 _WALKS = {"interpolate": _interpolation, "morph": _morph}
 
 
@@ -156,7 +198,8 @@ def _labels(run: RestoredRun, n: int, label: int | None) -> np.ndarray:
 
 
 def _if_conditional(run: RestoredRun, labels: np.ndarray) -> Mapping[str, np.ndarray]:
-    return {"labels": labels} if run.num_classes else {}
+    names = {"class_names": np.array(run.class_names)} if run.class_names else {}
+    return {"labels": labels, **names} if run.num_classes else {}
 
 
 if __name__ == "__main__":

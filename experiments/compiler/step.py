@@ -14,6 +14,7 @@ import numpy as np
 
 from sngan_jax.base.errors import UserError
 from sngan_jax.run.validate import validate
+from sngan_jax.step.augment import chosen
 from sngan_jax.step.program import make_train_step
 from sngan_jax.step.setup import inputs_of, recipe_of
 from sngan_jax.step.state import abstract_state
@@ -74,6 +75,8 @@ def lower(config: Any, facts: Facts, devices: Sequence[Any]) -> tuple[Any, Any]:
       UserError: a config that is wrong, or a batch that the devices cannot share.
     """
     validate(config, len(devices))
+    config = config.copy_and_resolve_references()
+    config.augment = chosen(config.augment, facts.images)
     recipe = recipe_of(config, facts.channels, facts.classes, list(devices))
     state = abstract_state(recipe)
     images, labels = data_shapes(config, facts, len(devices))

@@ -26,5 +26,6 @@ def get_config(arg: str = "32") -> ConfigDict:
     config.image_size = int(size)
     config.model = f"resnet{size}"
     config.channels = 3
+    config.augment = "auto"  # few pictures, and D would know each of them
     return apply_words(config, ",".join(word for word in words if word != size), "folder.py",
                        own=SIZES)

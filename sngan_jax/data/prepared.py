@@ -49,7 +49,7 @@ def read_tfds(
       DataError: not prepared (the command that does it is given), ambiguous configuration, unknown
         split, TFRecord without TensorFlow, no image feature, damaged files.
     """
-    folder = _find_prepared(spec, data_dir)
+    folder = prepared_folder(spec, data_dir)
     _check_features(folder)
     import tensorflow_datasets as tfds  # slow to import, and needed here only
 
@@ -99,7 +99,7 @@ class PreparedImages:
     """
 
     def __init__(self, spec: str, split: str, data_dir: str | None):
-        folder = _find_prepared(spec, data_dir)
+        folder = prepared_folder(spec, data_dir)
         _check_features(folder)
         import tensorflow_datasets as tfds
 
@@ -181,7 +181,7 @@ def _described(tfds: ModuleType, info: Any, split: str, where: str
     return image_key, label_key, channels
 
 
-def _find_prepared(spec: str, data_dir: str | None) -> Path:
+def prepared_folder(spec: str, data_dir: str | None) -> Path:
     """The folder <data_dir>/<name>[/<config>]/<version> of a prepared set."""
     match = _NAME.fullmatch(spec)
     if match is None:

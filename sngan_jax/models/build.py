@@ -12,8 +12,9 @@ import flax.linen as nn
 import jax
 
 from sngan_jax.activation_norms import BatchNorm, ConditionalBatchNorm, Norm
+from sngan_jax.layers import normalized
 from sngan_jax.methods import ACTIVATION_NORMS, method_of
-from sngan_jax.models.blocks import FUSIONS
+from sngan_jax.models.blocks import FUSIONS, ConvTranspose
 from sngan_jax.models.cnn import CNNS, CNNDiscriminator, CNNGenerator
 from sngan_jax.models.resnet import RESNETS, ResNetDiscriminator, ResNetGenerator
 
@@ -29,6 +30,8 @@ BN_SYNCS = ("all", "device")
 # The forms of `convolution.py`, lax's own, or what is faster on the device. The first have no
 # forward mode.
 CONVOLUTIONS = ("auto", "cpu", "lax")
+# The layers of the generator: Linen's, or with spectral normalisation (Zhang et al. 2019, SAGAN).
+GENERATOR_LAYERS = ("", "sn")
 # 'auto': what pays on the device.
 FUSION_CHOICES = ("auto", *FUSIONS)
 # Of the TPUs, the compiler's own estimate of an iteration falls with the fusions on v2 and v3 only,
@@ -77,6 +80,14 @@ def build_models(config: Any, *, channels: int, num_classes: int, axis_name: str
     on_cpu = config.convolutions == "cpu" or (config.convolutions == "auto" and kind == "cpu")
     generator = {"image_size": config.image_size, "channels": channels,
                  "num_classes": num_classes, "norm": norm, "dtype": dtype, "on_cpu": on_cpu}
+    normalised: dict[str, Any] = {}
+    if config.generator_layers == "sn":
+        options = {"n_steps": config.power_steps, "warmup_steps": config.power_warmup}
+        normalised = {"conv": normalized(nn.Conv, **options),
+                      "dense": normalized(nn.Dense, **options)}
+        if config.model in CNNS:
+            normalised["conv_transpose"] = normalized(ConvTranspose, **options)
+    generator |= normalised
     discriminator = {**method.layers(config)._asdict(), "num_classes": num_classes,
                      "conditioning": config.conditioning,
                      "norm": ACTIVATION_NORMS[method.activation_norm](config, axis_name),

@@ -14,10 +14,18 @@ from sngan_jax.losses import LOSSES
 from sngan_jax.methods import ACTIVATION_NORMS, METHODS
 from sngan_jax.metrics.scores import METRICS
 from sngan_jax.models.blocks import CONDITIONINGS
-from sngan_jax.models.build import BN_SYNCS, CONVOLUTIONS, FUSION_CHOICES, HEAD_BIASES, MODELS
+from sngan_jax.models.build import (
+    BN_SYNCS,
+    CONVOLUTIONS,
+    FUSION_CHOICES,
+    GENERATOR_LAYERS,
+    HEAD_BIASES,
+    MODELS,
+)
 from sngan_jax.models.resample import UPSAMPLING
 from sngan_jax.models.resnet import POOLS
 from sngan_jax.regularizers import REGULARIZERS
+from sngan_jax.step.augment import AUGMENTATIONS, FEW_IMAGES, augmentations
 from sngan_jax.step.latents import LATENTS
 from sngan_jax.step.recipe import SIGMA_UPDATES
 from sngan_jax.step.sampling import BN_MODES
@@ -52,6 +60,14 @@ def _one_of(names: Iterable[str], or_empty: str = "") -> Rule:
 
 def _own_or(names: Iterable[str]) -> Rule:
     return _one_of(names, "empty (the method's own) or ")
+
+
+def _is_augment(text: str) -> bool:
+    try:
+        augmentations(text)
+    except ValueError:
+        return False
+    return True
 
 
 _TEXT = Rule(lambda v: True, "text")
@@ -90,7 +106,12 @@ SECTIONS: dict[str, dict[str, Field]] = {
             "colour channels of the images"),
         "dequantize": Field(
             True, _SWITCH, "x/128 - 1 + U(0, 1/128); else the middle, (x + 1/2)/128 - 1"),
-        "flip": Field(False, _SWITCH, "mirror real images at random")},
+        "flip": Field(False, _SWITCH, "mirror real images at random"),
+        "augment": Field(
+            "", Rule(_is_augment, lambda: "auto, or empty (none), or with commas some of "
+             + ", ".join(AUGMENTATIONS)),
+            "what is done at random to the images that D sees, real and generated; auto: all of it "
+            f"for at most {FEW_IMAGES:,} images", later=True)},
     "Networks": {
         "model": Field(
             "cnn", _one_of(MODELS), "the pair of networks; sndcgan is the authors' published code"),
@@ -99,6 +120,10 @@ SECTIONS: dict[str, dict[str, Field]] = {
         "conditioning": Field("projection", _one_of(CONDITIONINGS), "how D takes the labels"),
         "generator_width": Field(0, _SIZE_OR_NONE, "base width in channels; 0: the paper's"),
         "discriminator_width": Field(0, _SIZE_OR_NONE, "base width in channels; 0: the paper's"),
+        "generator_layers": Field(
+            "", Rule(lambda v: v in GENERATOR_LAYERS, "empty (Linen's own) or sn"),
+            "sn: G's weights, too, are divided by their σ, as in SAGAN and later; not the class "
+            "tables of its batch norms", later=True),
         "last_layer_multiplier": Field(
             1.0, _POSITIVE, "scales the width into and out of D's last layer (Figure 4)"),
         "head_bias": Field(
@@ -150,11 +175,17 @@ SECTIONS: dict[str, dict[str, Field]] = {
     # n_dis are those of setting C of Table 1.
     "Training": {
         "iterations": Field(100_000, _COUNT, "length of the run"),
+        "init_from": Field(
+            "", _TEXT, "start from G's and D's weights of another run, <workdir>[@iteration]",
+            later=True),
         "iterations_per_call": Field(
             1, _COUNT, "iterations on the device between two returns to Python", later=True),
         "batch_size": Field(
             64, _COUNT, "D's real images, and as many fakes (not stated for the CNN)"),
         "generator_batch_size": Field(64, _COUNT, "images of G's own update"),
+        "accumulate": Field(
+            1, _COUNT, "parts of each batch, one after the other in the memory of one; batch norm "
+            "sees a part at a time", later=True),
         "discriminator_batches": Field(
             "apart", _one_of(("apart", "together")),
             "whether D sees real and fake images in two passes or in one"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -35,15 +36,70 @@ def image_grid(images: np.ndarray, columns: int | None = None, *, gap: int = 2) 
     return grid
 
 
+def by_class(images: np.ndarray, num_classes: int) -> tuple[np.ndarray, int]:
+    """Images of the classes in turn, and the columns of a near square in which each keeps a place.
+
+    Few classes have several columns each; many take several rows, the last of which is filled up
+    with white.
+
+    Args:
+      images: uint8 (n, h, w, c), of the classes 0, 1, …, num_classes - 1, 0, 1, ….
+      num_classes: at least 1.
+
+    Returns:
+      the images, perhaps with white ones among them, and the number of columns, for `image_grid`.
+    """
+    side = max(round(math.sqrt(len(images))), 1)
+    if num_classes <= 1.5 * side:
+        return images, num_classes * max(round(side / num_classes), 1)
+    if num_classes >= len(images):
+        return images, -(-len(images) // side)
+    rows = -(-num_classes // side)
+    columns = -(-num_classes // rows)
+    if gap := rows * columns - num_classes:
+        rounds = [images[i:i + num_classes] for i in range(0, len(images), num_classes)]
+        white = np.full((gap, *images.shape[1:]), 255, images.dtype)
+        images = np.concatenate([part for each in rounds for part in (each, white)])
+        images = images[:len(images) - gap]
+    return images, columns
+
+
 def save_grid(file: Path, images: np.ndarray, columns: int | None = None) -> None:
     """Writes `image_grid` as PNG; small images are enlarged to at least 48 pixels a side.
 
     images: uint8 (n, h, w, 1 or 3).
     """
-    enlarge = max(1, -(-48 // images.shape[1]))
-    grid = image_grid(images.repeat(enlarge, 1).repeat(enlarge, 2), columns)
+    grid = image_grid(_enlarged(images), columns)
     with replacing(file) as temporary:
-        Image.fromarray(grid.squeeze(-1) if grid.shape[-1] == 1 else grid).save(temporary, "PNG")
+        _picture(grid).save(temporary, "PNG")
+
+
+# Of a walk that moves, by the name of the format: what Pillow is told besides.
+MOVING: dict[str, dict[str, Any]] = {"gif": {}, "webp": {"lossless": True, "method": 4}}
+
+
+def save_walks(file: Path, walks: np.ndarray, kind: str, milliseconds: int = 80) -> None:
+    """Writes walks side by side as one moving picture, forth and back without an end.
+
+    Args:
+      walks: uint8 (walks, steps, h, w, 1 or 3).
+      kind: a key of MOVING; GIF has 256 colours, WebP all.
+      milliseconds: that a step is shown.
+    """
+    order = [*range(walks.shape[1]), *range(walks.shape[1] - 2, 0, -1)]
+    frames = [_picture(image_grid(_enlarged(walks[:, step]))) for step in order]
+    with replacing(file) as temporary:
+        frames[0].save(temporary, kind.upper(), save_all=True, append_images=frames[1:],
+                       duration=milliseconds, loop=0, **MOVING[kind])
+
+
+def _enlarged(images: np.ndarray) -> np.ndarray:
+    times = max(1, -(-48 // images.shape[1]))
+    return images.repeat(times, 1).repeat(times, 2)
+
+
+def _picture(pixels: np.ndarray) -> Image.Image:
+    return Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
 
 
 def save_curves(file: Path, iterations: list[int], curves: dict[str, list[float]],

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from sngan_jax.metrics.evaluate import score_table
 from sngan_jax.network import sigmas
 from sngan_jax.run.events import Events
-from sngan_jax.run.figures import save_curves, save_grid
+from sngan_jax.run.figures import by_class, save_curves, save_grid
 from sngan_jax.run.health import Watch
 from sngan_jax.run.progress import Progress
 from sngan_jax.run.workdir import MetricsFile
@@ -37,7 +37,7 @@ class Log:
         self._events = Events(workdir / "tensorboard", iteration + 1)
         self._generator, self._config = recipe.generator, config
         self._labels = even_labels(config.num_samples, num_classes if config.conditional else 0)
-        self._columns = num_classes if config.conditional else None
+        self._classes = num_classes if config.conditional else 0
         self._fixed_key = jax.random.key(config.seed + 2)
         self._marker = (iteration, time.perf_counter())
         weights = normalized_weights(recipe)
@@ -126,7 +126,8 @@ class Log:
             tqdm.write(f"warning: no samples of iteration {iteration}: {error}")
             return
         self._watch.images(images)
-        save_grid(self._sample_file(iteration), images, self._columns)
+        save_grid(self._sample_file(iteration),
+                  *by_class(images, self._classes) if self._classes else (images,))
         self._events.images("samples", images, iteration)
         self.curves()
 

@@ -20,6 +20,7 @@ from sngan_jax.base.files import write_errors
 from sngan_jax.base.memory import check_memory
 from sngan_jax.base.output import say, steady
 from sngan_jax.base.provenance import commit
+from sngan_jax.data.class_names import class_names
 from sngan_jax.data.sources import DataError, ImageSet, check_batch, load
 from sngan_jax.data.streaming import ImageStream, open_stream
 from sngan_jax.run import distributed
@@ -32,6 +33,8 @@ from sngan_jax.run.interruption import Interruption, Stopped
 from sngan_jax.run.lock import locked
 from sngan_jax.run.log import Log
 from sngan_jax.run.progress import Progress, finished
+from sngan_jax.run.restore import RestoredRun
+from sngan_jax.run.start_from import check_source, open_source, started_from
 from sngan_jax.run.stored_checkpoints import Saved, StoredCheckpoints, identity_of
 from sngan_jax.run.validate import config_warnings, names_of, validate
 from sngan_jax.run.workdir import (
@@ -43,6 +46,7 @@ from sngan_jax.run.workdir import (
     make_workdir,
     open_workdir,
 )
+from sngan_jax.step.augment import chosen
 from sngan_jax.step.devices import all_devices, memory_of, own_places, positions, replicate
 from sngan_jax.step.program import make_train_step
 from sngan_jax.step.recipe import Recipe
@@ -116,12 +120,19 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
                     still_ours = held.enter_context(locked(workdir))
                 images = load_data(config)
                 distributed.agree("data", {"content hash of the data set": images.fingerprint()})
+                config = config.copy_and_resolve_references()
+                config.augment = chosen(config.augment, len(images))
+                plain = config.to_dict()
                 recipe = recipe_of(config, images.channels, images.num_classes, devices)
                 shapes = abstract_state(recipe)
                 check_room(config, shapes, images, devices)
                 step = make_train_step(recipe, devices)
                 stored = StoredCheckpoints(workdir)
                 saved = resumable(config, workdir, stored, shapes, images, accept_changes)
+                source = None
+                if config.init_from and saved is None and distributed.is_first():
+                    source = open_source(config.init_from)
+                    check_source(source, recipe, shapes, names_of_classes(config, images))
                 workdir = make_workdir(workdir)
                 if not there:
                     still_ours = held.enter_context(locked(workdir))
@@ -141,7 +152,7 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
                 while True:
                     try:
                         return _train(config, workdir, recipe, shapes, step, images, devices,
-                                      checkpoints, interruption, saved, rollbacks)
+                                      checkpoints, interruption, saved, rollbacks, source)
                     except Diverged as error:
                         rollbacks = error.rollbacks + 1
                         if config.on_nan != "rollback" or rollbacks > config.on_nan_rollbacks:
@@ -154,6 +165,11 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
             print(f"stopped by {interruption.name} before anything was trained; the same "
                   "command goes on")
             return False
+
+
+def names_of_classes(config: Any, images: ImageSet | ImageStream) -> tuple[str, ...]:
+    """The names of a data set's classes, as of `data.class_names`."""
+    return class_names(config.dataset, images.num_classes, config.data_dir or None)
 
 
 def resumable(config: Any, workdir: Path, stored: StoredCheckpoints, shapes: TrainState,
@@ -221,13 +237,15 @@ def check_room(config: Any, shapes: TrainState, images: ImageSet | ImageStream,
 
 def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step: Callable,
            images: ImageSet | ImageStream, devices: list[jax.Device], checkpoints: Checkpoints,
-           interruption: Interruption, saved: Saved | None, rollbacks: int | None) -> bool:
+           interruption: Interruption, saved: Saved | None, rollbacks: int | None,
+           source: RestoredRun | None) -> bool:
     """Trains from a checkpoint to the end, or to a signal.
 
     Args:
       shapes: the state's, `jax.ShapeDtypeStruct`s.
       saved: what the first process goes on from; None for a new run.
       rollbacks: number of returns to a checkpoint because of NaN; None: as the checkpoint says.
+      source: the run whose weights a new one starts from, or None.
 
     Raises:
       Diverged: with `rollbacks` and, in words, `last_good`.
@@ -241,6 +259,9 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
                   f"{config.iterations:,}")
         elif distributed.is_first():
             state = initial_state(recipe, config.seed)
+            if source is not None:
+                state, said = started_from(state, source, recipe, names_of_classes(config, images))
+                print("\n".join(said))
         else:  # the first process's is on its way
             state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
         if rollbacks is None:
@@ -252,7 +273,11 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
         meta: dict[str, Any] = {
             "data": images.fingerprint(), "channels": images.channels,
             "num_classes": images.num_classes, "identity": identity_of(config),
-            "rollbacks": rollbacks, "config": config.to_dict(), "conditions": conditions()}
+            "rollbacks": rollbacks, "config": config.to_dict(), "conditions": conditions(),
+            "class_names": list(names_of_classes(config, images))}
+        if config.init_from and not first:  # so that a resumed run needs the source no more
+            checkpoints.save(state, meta)
+            checkpoints.wait()
         # Where a run was stopped between a checkpoint and its scores: they are made up for.
         scores_missing = bool(distributed.from_first(first > 0 and _is_due(
             first, config.evaluate_every, config) and not is_recorded(workdir, first)))

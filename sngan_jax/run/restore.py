@@ -13,6 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.data.class_names import class_names
 from sngan_jax.data.pipeline import example_keys
 from sngan_jax.run.integrity import DamagedError
 from sngan_jax.run.stored_checkpoints import StoredCheckpoints, identity_of
@@ -32,7 +33,8 @@ class GoneError(UserError):
 class RestoredRun(NamedTuple):
     """Networks and state of a checkpoint.
 
-    num_classes is 0 for an unconditional model; channels are those of its images.
+    num_classes is 0 for an unconditional model; channels are those of its images; class_names are
+    () where the classes have numbers only.
     """
 
     config: ConfigDict
@@ -42,16 +44,21 @@ class RestoredRun(NamedTuple):
     iteration: int
     num_classes: int
     channels: int
+    class_names: tuple[str, ...] = ()
 
-    def sample(self, labels: np.ndarray, seed: int = 0) -> np.ndarray:
-        """One image for each label (ignored by an unconditional model): uint8 (n, h, w, c)."""
+    def sample(self, labels: np.ndarray, seed: int = 0, truncation: float | None = None
+               ) -> np.ndarray:
+        """One image for each label (ignored by an unconditional model): uint8 (n, h, w, c).
+
+        truncation: of the latents, as of `latents.sample_latents`.
+        """
         return sample_images(self.generator, self.state.generator, jax.random.key(seed), labels,
-                             self.config)
+                             self.config, truncation=truncation)
 
-    def latents(self, n: int, seed: int = 0) -> jax.Array:
+    def latents(self, n: int, seed: int = 0, truncation: float | None = None) -> jax.Array:
         """Latents that `sample` draws for its first n images: float32 (n, latent_size)."""
         return sample_latents(example_keys(jax.random.key(seed), 0, n), self.config.latent_size,
-                              self.config.latent)
+                              self.config.latent, truncation)
 
     def images_of(self, z: jax.Array, y: jax.Array | None = None) -> np.ndarray:
         """The images (n, h, w, c) of latents (n, d) and labels or class weights: `sampling`'s."""
@@ -101,8 +108,11 @@ def restore_run(workdir: Path, iteration: int | None = None) -> RestoredRun:
             meta = stored.meta(iteration)
             state = stored.restore(like(meta), iteration, identity)
     recipe = networks(meta)
-    return RestoredRun(config, recipe.generator, recipe.discriminator, state, iteration,
-                       meta["num_classes"] if config.conditional else 0, meta["channels"])
+    classes = meta["num_classes"] if config.conditional else 0
+    names = tuple(meta.get("class_names") or class_names(config.dataset, classes,
+                                                         config.data_dir or None))
+    return RestoredRun(config, recipe.generator, recipe.discriminator, state, iteration, classes,
+                       meta["channels"], names if len(names) == classes else ())
 
 
 def at_iteration(run: RestoredRun, workdir: Path, iteration: int) -> RestoredRun:

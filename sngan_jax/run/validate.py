@@ -59,6 +59,11 @@ def validate(config: Any, device_count: int) -> None:
         if config[name] % device_count:
             raise UserError(f"config.{name} is {config[name]}, which the {device_count} devices "
                             f"cannot share equally: use a multiple of {device_count}")
+        if config[name] % (parts := device_count * config.accumulate):
+            on = "" if device_count == 1 else f" on each of the {device_count} devices"
+            raise UserError(f"config.{name} is {config[name]}, which cannot be taken in "
+                            f"config.accumulate = {config.accumulate} equal parts{on}: use a "
+                            f"multiple of {parts}")
     for name in ("iterations", "log_every", "sample_every", "checkpoint_every", "evaluate_every",
                  "keep_every"):
         if config[name] % config.iterations_per_call:
@@ -116,6 +121,8 @@ def config_warnings(config: Any) -> Iterator[str]:
     if METHODS[config.method].loss == "wasserstein" != method.loss:
         yield (f"config.loss={method.loss} replaces the Wasserstein loss of {config.method}: "
                "--config.loss= takes the method's own")
+    if config.generator_layers:
+        read.add("power_steps")
     for name in ("lipschitz", "power_steps"):
         if config[name] != FIELDS[name].default and name not in read:
             yield (f"config.{name}={config[name]} has no effect: the layers of the method "

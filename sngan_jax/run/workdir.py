@@ -26,6 +26,7 @@ from sngan_jax.run.extension import may_continue, why_not
 from sngan_jax.run.lock import LOCK, is_lock
 from sngan_jax.run.stored_checkpoints import CHECKPOINTS, StoredCheckpoints
 from sngan_jax.run.validate import in_words, unknown_field
+from sngan_jax.step.augment import AUTO
 
 CONFIG, ENVIRONMENT, METRICS = "config.json", "environment.json", "metrics.jsonl"
 # What a run writes into its folder.
@@ -68,6 +69,8 @@ def check_workdir(workdir: Path, config: dict[str, Any], *, accept_changes: bool
                 raise UserError(f"{workdir / CONFIG} is no run's config (it has no "
                                 f"{missing[0]}), and would be written over: choose another "
                                 "--workdir")
+            if config["augment"] == AUTO:  # decided by the data, which must be the same
+                config = {**config, "augment": old["augment"]}
             found = list(differences(old, config))
             at = max(StoredCheckpoints(workdir).all(), default=0)
             if found and not accept_changes and not may_continue(old, config, at):

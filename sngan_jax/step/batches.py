@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from sngan_jax.data.pipeline import batch_indices, dequantize, example_keys, scale
+from sngan_jax.step.augment import augment
 from sngan_jax.step.forward import Collections, Variables, generate
 from sngan_jax.step.latents import sample_labels, sample_latents
 from sngan_jax.step.recipe import Inputs, Now, Recipe
@@ -27,13 +28,15 @@ def own_keys(key: jax.Array, global_batch: int, inputs: Inputs, recipe: Recipe) 
 
 
 def fake_batch(variables: Variables, key: jax.Array, global_batch: int, inputs: Inputs,
-               recipe: Recipe) -> tuple[Batch, Collections]:
+               recipe: Recipe, *, power_step: bool = True) -> tuple[Batch, Collections]:
     """This device's part of a global batch of fakes, and G's collections afterwards."""
     z_keys, y_keys = (own_keys(k, global_batch, inputs, recipe) for k in jax.random.split(key))
     z = sample_latents(z_keys, recipe.latent_size, recipe.latent)
     y = sample_labels(y_keys, recipe.generator.num_classes)
-    x, collections = generate(recipe.generator, variables, z, y)
-    return Batch(x, y), collections
+    x, collections = generate(recipe.generator, variables, z, y,
+                              power_step=power_step and recipe.power_steps,
+                              specs=recipe.generator_specs)
+    return Batch(_augmented(x, z_keys, recipe), y), collections
 
 
 def real_batch(i: jax.Array | int, key: jax.Array, now: Now, inputs: Inputs, recipe: Recipe
@@ -42,22 +45,40 @@ def real_batch(i: jax.Array | int, key: jax.Array, now: Now, inputs: Inputs, rec
 
     Args:
       i: the number of the update of D in the iteration.
-      key: the source of dequantisation and flips.
+      key: the source of dequantisation, flips and augmentation.
     """
     keys = own_keys(key, recipe.batch_size, inputs, recipe)
     count = len(keys)
+    labels: Any = inputs.labels
     if recipe.stream:
-        images, rows = inputs.images[i], i
+        images = _part(inputs.images[i], count, inputs, recipe)
+        labels = None if labels is None else _part(labels[i], count, inputs, recipe)
     else:
         rows = batch_indices(now.data_key, now.number * recipe.n_dis + i,
                              batch_size=recipe.batch_size, n=len(inputs.images),
                              start=inputs.position * count, count=count)
         images = jnp.take(inputs.images, rows, axis=0).reshape(count, *recipe.image_shape)
+        labels = jnp.take(labels, rows, axis=0) if recipe.conditional else None
     x = dequantize(images, keys) if recipe.dequantize else scale(images)
     if recipe.flip:
         mirrored = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, 0)))(keys)
         x = jnp.where(mirrored[:, None, None, None], x[:, :, ::-1], x)
+    x = _augmented(x, keys, recipe)
     if not recipe.conditional:
         return Batch(x, None)
-    assert inputs.labels is not None  # `loop.load_data` has looked
-    return Batch(x, jnp.take(inputs.labels, rows, axis=0))
+    assert labels is not None  # `loop.load_data` has looked
+    return Batch(x, labels)
+
+
+def _part(batch: jax.Array, count: int, inputs: Inputs, recipe: Recipe) -> jax.Array:
+    """The `count` rows of a device's batch (n, …) that a call of `parts.mean_of_parts` is for."""
+    if count == len(batch):
+        return batch
+    return jax.lax.dynamic_slice_in_dim(batch, inputs.position % recipe.accumulate * count, count)
+
+
+def _augmented(x: jax.Array, keys: jax.Array, recipe: Recipe) -> jax.Array:
+    """The images (n, h, w, c) as D sees them; keys: of the n examples."""
+    if not recipe.augment:
+        return x
+    return augment(x, jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys), recipe.augment)

@@ -24,7 +24,8 @@ def named_leaves(tree: Any) -> dict[str, Any]:
 
 def state_checks(g: Any, d: Any) -> Checks:
     """Checks of the two players before an iteration."""
-    return {"parameter generator": g.params, "batch statistic generator": g.batch_stats,
+    return {"parameter generator": g.params, "spectral vector generator": g.spectral,
+            "batch statistic generator": g.batch_stats,
             "parameter discriminator": d.params, "spectral vector discriminator": d.spectral,
             "batch statistic discriminator": d.batch_stats}
 

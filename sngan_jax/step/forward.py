@@ -17,9 +17,13 @@ Variables = dict[str, Any]  # 'params' and the collections
 
 
 def generate(generator: nn.Module, variables: Variables, z: jax.Array, y: jax.Array | None, *,
-             power_step: bool = True) -> tuple[jax.Array, Collections]:
-    """Images (n, h, w, c) of latents z (n, d) and labels y, and the collections afterwards."""
-    return _training(generator, variables, z, y, power_step)
+             power_step: bool = True, specs: Mapping[Any, Spec] | None = None
+             ) -> tuple[jax.Array, Collections]:
+    """Images (n, h, w, c) of latents z (n, d) and labels y, and the collections afterwards.
+
+    specs: G's normalised weights, as `Recipe` has them.
+    """
+    return _training(generator, variables, z, y, power_step, specs)
 
 
 def discriminate(discriminator: nn.Module, variables: Variables, x: jax.Array,

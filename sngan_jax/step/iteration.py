@@ -13,13 +13,14 @@ that a run does not depend on how many devices share it. Each function runs on o
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from sngan_jax.losses import classification
-from sngan_jax.network import pack, unpack
+from sngan_jax.network import Specs, pack, unpack
 from sngan_jax.regularizers import Update
 from sngan_jax.step.batches import Batch, fake_batch, own_keys, real_batch
 from sngan_jax.step.checks import (
@@ -32,6 +33,7 @@ from sngan_jax.step.checks import (
 )
 from sngan_jax.step.devices import mean_over_devices
 from sngan_jax.step.forward import Collections, Variables, discriminate
+from sngan_jax.step.parts import Found, mean_of_parts, stepped
 from sngan_jax.step.recipe import SIGMA_UPDATES, Inputs, Now, Recipe, now
 from sngan_jax.step.repeat import loop_of_one, repeat
 from sngan_jax.step.state import DiscriminatorState, TrainState, adam, moving_average
@@ -44,10 +46,8 @@ def train_iteration(state: TrainState, inputs: Inputs, recipe: Recipe
     """An update of G and n_dis of D; the metrics have `flags` in place of `health`."""
     at = now(state.iteration, inputs, recipe)
     flags = flags_of_checks(state_checks(state.generator, state.discriminator))
-    if recipe.specs is not None:
-        d = state.discriminator
-        state = state.replace(discriminator=d.replace(
-            spectral=pack(d.params, d.spectral, recipe.specs)))
+    state = state.replace(generator=_packed(pack, state.generator, recipe.generator_specs),
+                          discriminator=_packed(pack, state.discriminator, recipe.specs))
     state, g_metrics = update_generator(state, at, inputs, recipe)
     update = functools.partial(update_discriminator, g_params=state.generator.params, at=at,
                                inputs=inputs, recipe=recipe)
@@ -56,9 +56,8 @@ def train_iteration(state: TrainState, inputs: Inputs, recipe: Recipe
         (d, g_collections), d_metrics = loop_of_one(update, begin, state.iteration)
     else:
         (d, g_collections), d_metrics = repeat(update, begin, recipe.n_dis, recipe.platform)
-    if recipe.specs is not None:
-        d = d.replace(spectral=unpack(d.params, d.spectral, recipe.specs))
-    g = state.generator.replace(**g_collections)
+    d = _packed(unpack, d, recipe.specs)
+    g = _packed(unpack, state.generator.replace(**g_collections), recipe.generator_specs)
     if recipe.ema_decay:
         average = functools.partial(moving_average, decay=recipe.ema_decay,
                                     iteration=state.iteration)
@@ -75,10 +74,19 @@ def update_generator(state: TrainState, at: Now, inputs: Inputs, recipe: Recipe
                      ) -> tuple[TrainState, Metrics]:
     """G descends its loss by a step of Adam; D keeps the power step of the forward pass."""
     g, d = state.generator, state.discriminator
-    gradients, (metrics, g_collections, d_collections) = jax.grad(generator_loss, has_aux=True)(
-        g.params, state, at, inputs, recipe)
+    if recipe.accumulate > 1:
+        g = g.replace(**stepped(g.params, g.collections, recipe.generator_specs))
+        if SIGMA_UPDATES[recipe.sigma_updates][0]:
+            d = d.replace(**stepped(d.params, d.collections, recipe.specs))
+        state = TrainState(state.iteration, g, d)
+
+    def part(inputs: Inputs, recipe: Recipe) -> Found:
+        gradients, (metrics, *collections) = jax.grad(generator_loss, has_aux=True)(
+            g.params, state, at, inputs, recipe)
+        return metrics, gradients, tuple(collections)
+
     metrics, gradients, (g_collections, d_collections) = mean_over_devices(
-        metrics, gradients, (g_collections, d_collections), recipe)
+        *mean_of_parts(part, inputs, recipe), recipe)
     squares = sums_of_squares(gradients)
     metrics |= {"flags": flags_of_checks(update_checks("generator", metrics, squares)),
                 "g_gradient": gradient_norm(squares)}
@@ -95,8 +103,8 @@ def generator_loss(params: Any, state: TrainState, at: Now, inputs: Inputs, reci
         {"params": params, **state.generator.collections},
         jax.random.fold_in(at.noise_key, 0), recipe.generator_batch_size, inputs, recipe)
     logits, classes, d_collections = discriminate(
-        recipe.discriminator, state.discriminator.variables, *fake, power_step=power_step,
-        specs=recipe.specs)
+        recipe.discriminator, state.discriminator.variables, *fake,
+        power_step=power_step and recipe.power_steps, specs=recipe.specs)
     metrics = {"g_loss": recipe.loss.generator(logits)}
     total = metrics["g_loss"]
     if classes is not None:
@@ -118,14 +126,27 @@ def update_discriminator(carry: tuple[DiscriminatorState, Collections], i: jax.A
     d, g_collections = carry
     real_key, fake_key, penalty_key = jax.random.split(
         jax.random.fold_in(at.noise_key, i + 1), 3)
-    real = real_batch(i, real_key, at, inputs, recipe)
-    fake, g_collections = fake_batch({"params": g_params, **g_collections}, fake_key,
-                                     recipe.batch_size, inputs, recipe)
-    keys = own_keys(penalty_key, recipe.batch_size, inputs, recipe)
-    gradients, (metrics, collections) = jax.grad(discriminator_loss, has_aux=True)(
-        d.params, d.collections, real, fake, keys, recipe)
+    _, real_step, fake_step = SIGMA_UPDATES[recipe.sigma_updates]
+    between = None
+    if recipe.accumulate > 1:
+        if fake_step:
+            g_collections = stepped(g_params, g_collections, recipe.generator_specs)
+        if real_step or (recipe.together and fake_step):
+            d = d.replace(**stepped(d.params, d.collections, recipe.specs))
+        if fake_step and not recipe.together:
+            between = stepped(d.params, d.collections, recipe.specs)["spectral"]
+
+    def part(inputs: Inputs, recipe: Recipe) -> Found:
+        real = real_batch(i, real_key, at, inputs, recipe)
+        fake, g_after = fake_batch({"params": g_params, **g_collections}, fake_key,
+                                   recipe.batch_size, inputs, recipe, power_step=fake_step)
+        keys = own_keys(penalty_key, recipe.batch_size, inputs, recipe)
+        gradients, (metrics, d_after) = jax.grad(discriminator_loss, has_aux=True)(
+            d.params, d.collections, real, fake, keys, recipe, between)
+        return metrics, gradients, (g_after, d_after)
+
     metrics, gradients, (g_collections, collections) = mean_over_devices(
-        metrics, gradients, (g_collections, collections), recipe)
+        *mean_of_parts(part, inputs, recipe), recipe)
     squares = sums_of_squares(gradients)
     metrics |= {"flags": flags_of_checks(update_checks("discriminator", metrics, squares)),
                 "d_gradient": gradient_norm(squares)}
@@ -136,14 +157,18 @@ def update_discriminator(carry: tuple[DiscriminatorState, Collections], i: jax.A
 
 
 def discriminator_loss(params: Any, collections: Collections, real: Batch, fake: Batch,
-                       keys: jax.Array, recipe: Recipe
+                       keys: jax.Array, recipe: Recipe, between: Any = None
                        ) -> tuple[jax.Array, tuple[Metrics, Collections]]:
     """The loss of D with `params`, its method's penalty included; metrics and D's collections.
 
-    keys: n keys, one for each pair of a real and a fake image, for the penalty.
+    Args:
+      keys: n keys, one for each pair of a real and a fake image, for the penalty.
+      between: D's spectral vectors for the pass of the fakes, where they were stepped before; None
+        for those that the pass of the real images leaves.
     """
     variables = {"params": params, **collections}
-    real_logits, fake_logits, classes, collections = _logits_of_both(variables, real, fake, recipe)
+    real_logits, fake_logits, classes, collections = _logits_of_both(variables, real, fake, recipe,
+                                                                     between)
     metrics = {"d_loss": recipe.loss.discriminator(real_logits, fake_logits),
                "d_real": jnp.mean(real_logits), "d_fake": jnp.mean(fake_logits)}
     total = metrics["d_loss"]
@@ -160,11 +185,12 @@ def discriminator_loss(params: Any, collections: Collections, real: Batch, fake:
     return total, (metrics, collections)
 
 
-def _logits_of_both(variables: Variables, real: Batch, fake: Batch, recipe: Recipe
+def _logits_of_both(variables: Variables, real: Batch, fake: Batch, recipe: Recipe, between: Any
                     ) -> tuple[jax.Array, jax.Array, jax.Array | None, Collections]:
     """Logits of the real and of the fake images, class logits of the real ones, collections."""
     d = functools.partial(discriminate, recipe.discriminator, specs=recipe.specs)
-    _, real_step, fake_step = SIGMA_UPDATES[recipe.sigma_updates]
+    _, real_step, fake_step = (step and recipe.power_steps
+                               for step in SIGMA_UPDATES[recipe.sigma_updates])
     if recipe.together:
         both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), real, fake)
         logits, classes, collections = d(variables, *both, power_step=real_step or fake_step)
@@ -172,8 +198,17 @@ def _logits_of_both(variables: Variables, real: Batch, fake: Batch, recipe: Reci
         classes = None if classes is None else classes[:len(real.images)]
         return real_logits, fake_logits, classes, collections
     real_logits, classes, collections = d(variables, *real, power_step=real_step)
+    if between is not None:
+        collections = {**collections, "spectral": between}
     fake_logits, _, collections = d(variables | collections, *fake, power_step=fake_step)
     return real_logits, fake_logits, classes, collections
+
+
+def _packed(change: Callable, player: Any, specs: Specs | None) -> Any:
+    """A player with its vectors as few arrays, or as they are stored (`network.pack`, `unpack`)."""
+    if specs is None:
+        return player
+    return player.replace(spectral=change(player.params, player.spectral, specs))
 
 
 def update_player(player: Any, gradients: Any, rate: Any, inputs: Inputs) -> Any:

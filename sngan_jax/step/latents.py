@@ -14,11 +14,23 @@ LATENTS: dict[str, Callable[..., jax.Array]] = {
     "uniform": functools.partial(jax.random.uniform, minval=-1.0)}
 
 
-def sample_latents(keys: jax.Array, size: int, latent: str = "normal") -> jax.Array:
+_TRUNCATED: dict[str, Callable[..., jax.Array]] = {
+    "normal": jax.random.truncated_normal,
+    "uniform": lambda key, low, high, shape: jax.random.uniform(
+        key, shape, minval=jnp.maximum(low, -1.0), maxval=jnp.minimum(high, 1.0))}
+
+
+def sample_latents(keys: jax.Array, size: int, latent: str = "normal",
+                   truncation: float | None = None) -> jax.Array:
     """One row of latents for each key: float32 (n, size).
 
-    latent: a key of LATENTS.
+    Args:
+      latent: a key of LATENTS.
+      truncation: only values of at most this size are drawn (the truncation trick: Brock et al.
+        2019, "BigGAN"): samples look better and differ less. None: all.
     """
+    if truncation is not None:
+        return jax.vmap(lambda key: _TRUNCATED[latent](key, -truncation, truncation, (size,)))(keys)
     return jax.vmap(lambda key: LATENTS[latent](key, (size,)))(keys)
 
 

@@ -27,8 +27,10 @@ def make_train_step(recipe: Recipe, devices: list[jax.Device]) -> Lowerable:
       leading axis of devices (`devices.spread`, `devices.positions`).
     """
     platform = devices[0].platform
-    recipe = recipe._replace(axis_name=AXIS, device_count=len(devices), platform=platform,
-                             specs=normalized_weights(recipe) if platform == "gpu" else None)
+    recipe = recipe._replace(axis_name=AXIS, device_count=len(devices), platform=platform)
+    if platform == "gpu" or recipe.accumulate > 1:
+        recipe = recipe._replace(specs=normalized_weights(recipe),
+                                 generator_specs=normalized_weights(recipe, of_generator=True))
     return compile_at_first_call(pmapped(functools.partial(train_call, recipe=recipe),
                                          recipe.stream, devices))
 

@@ -30,7 +30,11 @@ class Recipe(NamedTuple):
     ema_decay: 0 for no moving average.
     latent: a key of LATENTS.
     flip: mirror real images at random.
-    sigma_updates: a key of SIGMA_UPDATES.
+    augment: names of `augment.AUGMENTATIONS`, of real and generated images.
+    sigma_updates: a key of SIGMA_UPDATES; a normalised G takes a step where it is called with
+      gradients, and in D's updates where D's pass of fakes does.
+    power_steps: whether forward passes take the steps that are due.
+    accumulate: parts of each device's batch, which are taken one after the other.
     together: D sees real and fake images in one batch, in one forward pass.
     stream: the images are the batches of a call, and not the whole set.
     iterations_per_call: iterations without a return to Python.
@@ -38,9 +42,9 @@ class Recipe(NamedTuple):
       whose batch norm is per device.
     axis_name, device_count: the pmap that shares each batch; None and 1 outside pmap.
     platform: the devices', as "tpu": decides how updates are repeated.
-    specs: of D's normalised weights (`network.specs`), where W̄ of all of them is computed at once
-      before a forward pass: few launches, for a GPU. None where each layer computes its own: less
-      traffic, for a CPU and a TPU.
+    specs, generator_specs: of the normalised weights of D and of G (`network.specs`), where W̄ of
+      all of them is computed at once before a forward pass: few launches, for a GPU, and what
+      `accumulate` needs. None where each layer computes its own: less traffic, for a CPU and a TPU.
     """
 
     generator: nn.Module
@@ -60,7 +64,10 @@ class Recipe(NamedTuple):
     conditional: bool = False
     latent: str = "normal"
     flip: bool = False
+    augment: tuple[str, ...] = ()
     sigma_updates: str = "call"
+    power_steps: bool = True
+    accumulate: int = 1
     together: bool = False
     stream: bool = False
     iterations_per_call: int = 1
@@ -69,6 +76,7 @@ class Recipe(NamedTuple):
     device_count: int = 1
     platform: str = "cpu"
     specs: Specs | None = None
+    generator_specs: Specs | None = None
 
 
 class Inputs(NamedTuple):

@@ -14,6 +14,7 @@ import numpy as np
 from sngan_jax.base.compilation import jit
 from sngan_jax.base.errors import UserError
 from sngan_jax.data.pipeline import example_keys, to_uint8
+from sngan_jax.network import specs, update_spectral
 from sngan_jax.step.devices import gathered, own_part, replicate, spread
 from sngan_jax.step.forward import generate
 from sngan_jax.step.latents import sample_latents
@@ -24,6 +25,8 @@ from sngan_jax.step.state import GeneratorState
 # very parameters that are sampled (Brock et al. 2019, "BigGAN").
 BN_MODES = ("running", "batch", "standing")
 _STANDING_BATCHES, _STANDING_BATCH_SIZE = 16, 64
+# Of averaged weights before they are sampled, from the vectors of the weights of training.
+_POWER_STEPS = 20
 
 
 _NOT_FINITE = ("the generator makes images with values that are not finite (NaN or infinity): its "
@@ -43,7 +46,8 @@ def sample_images(generator: nn.Module, state: GeneratorState, key: jax.Array, l
 
 def sample_batches(generator: nn.Module, state: GeneratorState, key: jax.Array,
                    labels: np.ndarray, config: Any, *, batch_size: int = 256,
-                   ema: bool | None = None, bn_mode: str | None = None) -> Iterator[np.ndarray]:
+                   ema: bool | None = None, bn_mode: str | None = None,
+                   truncation: float | None = None) -> Iterator[np.ndarray]:
     """One image a label, made batch by batch on all devices: uint8 (n, h, w, c).
 
     Image i is a function of (key, i, labels[i]) alone, except with the statistics of the batch,
@@ -59,12 +63,13 @@ def sample_batches(generator: nn.Module, state: GeneratorState, key: jax.Array,
       batch_size: images made at a time; the last batch is padded and cut.
       ema: whether to use the moving average of the generator; None: where the state has one.
       bn_mode: one of BN_MODES; None: that of the config.
+      truncation: as of `latents.sample_latents`.
 
     Raises:
       NotFiniteError: an image holds NaN or infinity.
       UserError: `ema` is true, and the state has none.
     """
-    mode, variables = bn_mode or config.bn_evaluation, _variables(state, ema)
+    mode, variables = bn_mode or config.bn_evaluation, _variables(generator, state, ema, config)
     if mode == "standing":
         variables["batch_stats"] = standing_statistics(generator, variables, config)
     devices = jax.local_devices()
@@ -77,7 +82,7 @@ def sample_batches(generator: nn.Module, state: GeneratorState, key: jax.Array,
     for start in range(0, n, batch_size):
         rows = part(np.arange(start, start + batch_size, dtype=np.int32))
         images, finite = _draw(generator, config.latent_size, config.latent, mode == "batch",
-                               variables, key, spread(rows, devices),
+                               truncation, variables, key, spread(rows, devices),
                                spread(np.take(labels, rows, mode="wrap").astype(np.int32), devices))
         images, finite = whole(images), whole(finite)
         if not finite[:n - start].all():
@@ -99,7 +104,7 @@ def images_of(generator: nn.Module, state: GeneratorState, z: jax.Array, y: jax.
     Raises:
       NotFiniteError, UserError: as `sample_batches`.
     """
-    mode, variables = bn_mode or config.bn_evaluation, _variables(state, ema)
+    mode, variables = bn_mode or config.bn_evaluation, _variables(generator, state, ema, config)
     if mode == "standing":
         variables["batch_stats"] = standing_statistics(generator, variables, config)
     images, finite = _compiled_images(generator, mode == "batch", variables, z, y)
@@ -108,23 +113,36 @@ def images_of(generator: nn.Module, state: GeneratorState, z: jax.Array, y: jax.
     return np.asarray(images)
 
 
-def _variables(state: GeneratorState, ema: bool | None) -> dict[str, Any]:
+def _variables(generator: nn.Module, state: GeneratorState, ema: bool | None, config: Any
+               ) -> dict[str, Any]:
     has = state.ema_params is not None
     if ema and not has:
         raise UserError("this run kept no moving average of its generator (config.ema_decay is 0): "
                         "score it without one")
     if has and ema is not False:
-        return {"params": state.ema_params, "batch_stats": state.ema_batch_stats,
-                "spectral": state.spectral}
+        averaged = {"params": state.ema_params, "batch_stats": state.ema_batch_stats,
+                    "spectral": state.spectral}
+        if state.spectral:
+            return _with_own_vectors(generator, config.latent_size, averaged)
+        return averaged
     return state.variables
 
 
-@functools.partial(jit, static_argnums=(0, 1, 2, 3))
-def _draw(generator: nn.Module, latent_size: int, latent: str, of_batch: bool, variables: Any,
-          key: jax.Array, rows: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+@functools.partial(jit, static_argnums=(0, 1))
+def _with_own_vectors(generator: nn.Module, latent_size: int, variables: Any) -> dict[str, Any]:
+    """Averaged weights with spectral vectors of their own, by power steps from the others'."""
+    y = jnp.zeros(2, jnp.int32) if generator.num_classes else None
+    found = specs(generator, jnp.zeros((2, latent_size)), y)
+    return {**variables, "spectral": update_spectral(variables, found, _POWER_STEPS)}
+
+
+@functools.partial(jit, static_argnums=(0, 1, 2, 3, 4))
+def _draw(generator: nn.Module, latent_size: int, latent: str, of_batch: bool,
+          truncation: float | None, variables: Any, key: jax.Array, rows: jax.Array,
+          labels: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Images, and whether each is finite."""
     z = sample_latents(jax.vmap(lambda row: jax.random.fold_in(key, row))(rows), latent_size,
-                       latent)
+                       latent, truncation)
     return _images(generator, of_batch, variables, z, labels if generator.num_classes else None)
 
 

@@ -14,6 +14,7 @@ from sngan_jax.methods import method_of
 from sngan_jax.models.build import build_models
 from sngan_jax.network import Specs, specs
 from sngan_jax.regularizers import CONSTRAINTS, REGULARIZERS
+from sngan_jax.step.augment import augmentations
 from sngan_jax.step.devices import AXIS
 from sngan_jax.step.recipe import Inputs, Recipe, linear_decay
 
@@ -43,21 +44,24 @@ def recipe_of(config: Any, channels: int, num_classes: int,
         image_shape=(config.image_size, config.image_size, channels),
         decay=linear_decay(config.iterations, config.lr_decay_start),
         ema_decay=config.ema_decay, dequantize=config.dequantize, conditional=config.conditional,
-        latent=config.latent, flip=config.flip, sigma_updates=config.sigma_updates,
+        latent=config.latent, flip=config.flip, augment=augmentations(config.augment),
+        sigma_updates=config.sigma_updates,
         together=config.discriminator_batches == "together", stream=config.stream,
+        accumulate=config.accumulate,
         iterations_per_call=config.iterations_per_call,
         average_statistics=config.bn_sync == "device")
 
 
-def normalized_weights(recipe: Recipe) -> Specs | None:
-    """The specs of D's normalised weights; None where its method normalises none."""
-    d = recipe.discriminator
-    conv = getattr(d, "conv", None)
+def normalized_weights(recipe: Recipe, *, of_generator: bool = False) -> Specs | None:
+    """The specs of the normalised weights of D, or of G; None where none is normalised."""
+    network = recipe.generator if of_generator else recipe.discriminator
+    conv = getattr(network, "conv", None)
     if not (isinstance(conv, type) and issubclass(conv, Normalized)):
         return None
-    x = jax.ShapeDtypeStruct((2, *recipe.image_shape), jnp.float32)
+    shape = (recipe.latent_size,) if of_generator else recipe.image_shape
+    x = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
     y = jax.ShapeDtypeStruct((2,), jnp.int32) if recipe.generator.num_classes else None
-    return specs(d, x, y)
+    return specs(network, x, y)
 
 
 def inputs_of(config: Any, key: jax.Array, images: Any = None, labels: Any = None,

@@ -56,6 +56,33 @@ def test_walks_between_latents_and_classes(workdir):
             assert picture.size == size
 
 
+@pytest.mark.slow
+def test_walks_move_classes_have_names_and_samples_have_neighbours(workdir, tmp_path):
+    for i in range(10):
+        (tmp_path / "data" / f"c{i}").mkdir(parents=True)
+    named = shutil.copytree(workdir, tmp_path / "run")
+    config = json.loads((named / "config.json").read_text())
+    (named / "config.json").write_text(json.dumps(config | {
+        "dataset": f"folder:{tmp_path / 'data'}"}))
+    done = program(*WALK, f"--workdir={named}", "--morph=c3,c9", "--steps=3", "--moving=gif")
+    assert done.returncode == 0, done.stderr
+    with np.load(named / "morph-4.npz") as file:
+        assert file["weights"][[0, 2]].argmax(1).tolist() == [3, 9]
+    done = program(*WALK, f"--workdir={workdir}", "--interpolate", "--moving=webp",
+                   "--truncation=0.5")
+    assert "3 walks of 8 steps" in done.stdout, done.stderr
+    with np.load(workdir / "interpolation-4.npz") as file:
+        assert np.abs(file["z"]).max() <= 0.5
+    for file, frames in ((named / "morph-4.gif", 4), (workdir / "interpolation-4.webp", 14)):
+        with Image.open(file) as picture:
+            assert picture.n_frames == frames
+    done = program("experiments.sample", f"--workdir={workdir}", "--num=4", "--nearest=2",
+                   f"--out={tmp_path}/near")
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "near.png") as picture:
+        assert picture.size == (3 * 50 + 2, 4 * 50 + 2)
+
+
 WRONG_WALKS = [
     (("--interpolate=5", "--morph=1,2"), "--interpolate and --morph exclude each other"),
     (("--interpolate=1",), "--interpolate is 1: it must be at least 2"),
@@ -70,6 +97,10 @@ WRONG_WALKS = [
     (("--morph=1,10",), "--morph is 10, but the classes of this model are 0 to 9"),
     (("--morph=all", "--rows=2"), "a row a class"),
     (("--label=10",), "--label is 10, but the classes of this model are 0 to 9"),
+    (("--label=nine",), "--label is nine, but the classes of this model are 0 to 9"),
+    (("--truncation=0",), "--truncation is '0': it must be a number above 0"),
+    (("--moving=gif",), "--moving goes with --interpolate or --morph, and both are missing"),
+    (("--morph=1,2", "--nearest=2"), "--nearest goes with samples alone, not with --morph"),
     (("--num=0",), "--num is 0: it must be at least 1"),
     (("--workdir=no-classes", "--morph=1,2"), "unconditional model: train one with :conditional"),
     (("--workdir=uniform", "--interpolate=3", "--path=spherical"), "take --path=linear")]

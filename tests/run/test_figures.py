@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from experiments.reports.audit import save_spectra
-from sngan_jax.run.figures import image_grid, save_curves, save_grid
+from sngan_jax.run.figures import MOVING, by_class, image_grid, save_curves, save_grid, save_walks
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -21,6 +21,36 @@ def test_image_grid_places_row_by_row(channels):
 
 def test_image_grid_is_nearly_square_by_default():
     assert image_grid(np.zeros((10, 4, 4, 1), np.uint8), gap=0).shape == (12, 16, 1)
+
+
+@pytest.mark.parametrize(("classes", "count", "columns"), [
+    (2, 100, 10), (3, 100, 9), (10, 100, 10), (7, 9, 3), (37, 100, 10), (100, 100, 10),
+    (1000, 100, 10)])
+def test_classes_keep_their_places_in_a_near_square(classes, count, columns):
+    labels = np.arange(count) % classes
+    images = np.broadcast_to(labels[:, None, None, None], (count, 2, 2, 1)).astype(np.uint16)
+    images, found = by_class(images, classes)
+    assert found == columns
+    shown = images[:, 0, 0, 0]
+    np.testing.assert_array_equal(shown[shown != 255], labels)  # no other class is called 255 here
+    if classes < count:
+        period = -(-classes // columns) * columns if classes > columns else columns
+        for start in range(period, len(shown) - period, period):
+            np.testing.assert_array_equal(shown[start:start + period], shown[:period])
+
+
+@pytest.mark.parametrize("kind", MOVING)
+def test_walks_go_forth_and_back(kind, tmp_path):
+    walks = np.random.default_rng(0).integers(0, 256, (2, 4, 48, 48, 3), np.uint8)
+    save_walks(tmp_path / f"walk.{kind}", walks, kind)
+    with Image.open(tmp_path / f"walk.{kind}") as picture:
+        assert (picture.format, picture.n_frames, picture.info["loop"]) == (kind.upper(), 6, 0)
+        if kind == "webp":  # without loss
+            for frame, step in enumerate((0, 1, 2, 3, 2, 1)):
+                picture.seek(frame)
+                pixels = np.asarray(picture.convert("RGB"))
+                np.testing.assert_array_equal(pixels[2:50, 2:50], walks[0, step])
+                np.testing.assert_array_equal(pixels[2:50, 52:100], walks[1, step])
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])

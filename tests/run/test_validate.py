@@ -54,6 +54,10 @@ def test_a_missing_field_is_named(name):
     ("bn_evaluation", "train", "running, batch, standing"),
     ("clip", 0.0, "above 0"),
     ("gp_coefficient", -1.0, "at least 0"),
+    ("augment", "colour", "auto, or empty .none., or with commas some of color, translation"),
+    ("augment", "cutout,cutout", "with commas some of color, translation, cutout"),
+    ("accumulate", 0, "at least 1"),
+    ("generator_layers", "spectral", "empty .Linen's own. or sn"),
 ])
 def test_wrong_values(name, value, sentence):
     config = paper_defaults()
@@ -105,3 +109,15 @@ def test_pairs_that_are_known_to_fail_are_warned_about(changes, sentence):
 def test_the_methods_of_the_paper_need_no_warning(method):
     assert not list(config_warnings(cifar10_cnn.get_config(method)))
     assert not list(config_warnings(digits.get_config(method)))
+
+
+def test_batches_divide_into_parts_on_every_device():
+    config = paper_defaults()
+    config.accumulate = 4
+    validate(config, 8)
+    with pytest.raises(UserError, match=r"generator_batch_size is 64, which cannot be taken in "
+                                        "config.accumulate = 3 equal parts: use a multiple of 3"):
+        config.update({"accumulate": 3, "batch_size": 66})
+        validate(config, 1)
+    with pytest.raises(UserError, match="on each of the 2 devices: use a multiple of 6"):
+        validate(config, 2)

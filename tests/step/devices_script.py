@@ -1,6 +1,6 @@
 """Twenty iterations of a method on 1 and 8 of this process's devices (see test_devices.py).
 
-    devices_script.py METHOD[,device] …
+    devices_script.py METHOD[,device | ,parts] …
 
 `sn` on 2 and on 4 as well, as how a batch is shared is the same for all methods.
 
@@ -10,7 +10,8 @@ that nearly cancels, so that the parameters would depend on the order of the sum
 
 Prints a JSON line a method: its losses for each count; of each array of the state, how far it is
 from that of one device, in units of its norm and at most; and, for `sn`, samples in each mode of
-batch norm. `device`: batch norm of each device alone.
+batch norm. `device`: batch norm of each device alone. `parts`: no batch norm, G normalised too, and
+batches in two parts on several devices.
 """
 
 import functools
@@ -24,6 +25,7 @@ import numpy as np
 
 from experiments.configs.paper import paper_defaults
 from sngan_jax.activation_norms import BatchNorm
+from sngan_jax.layers import SNConv, SNDense
 from sngan_jax.losses import LOSSES
 from sngan_jax.methods import ACTIVATION_NORMS, METHODS
 from sngan_jax.models.resnet import ResNetDiscriminator, ResNetGenerator
@@ -36,6 +38,13 @@ from sngan_jax.step.state import create_state
 from tests.step.small_networks import SIDE, SmallDiscriminator, SmallGenerator, in_float64
 
 ITERATIONS = 20
+
+
+def in_parts():
+    """A recipe without batch norm."""
+    return Recipe(SmallGenerator(lambda name: lambda x: x, conv=SNConv, dense=SNDense),
+                  SmallDiscriminator(SNConv, SNDense), LOSSES["hinge"], 16, 32, 1, 5,
+                  (SIDE, SIDE, 1), lambda it: 1.0, augment=("color", "translation", "cutout"))
 
 
 def build(name, axis_name):
@@ -93,11 +102,12 @@ def samples(g, state, count):
 jax.config.update("jax_enable_x64", True)
 for word in sys.argv[1:]:
     name, _, device = word.partition(",")
-    recipe = build(name, None if device else AXIS)
+    recipe = in_parts() if device == "parts" else build(name, None if device else AXIS)
     losses, states = {}, {}
-    counts = (1, 2, 4, 8) if name == "sn" else (1, 8)
+    counts = (1, 2, 4, 8) if word == "sn" else (1, 8)
     for count in counts:
-        losses[count], state = run(recipe, count)
+        losses[count], state = run(recipe._replace(
+            accumulate=2 if device == "parts" and count > 1 else 1), count)
         states[count] = jax.tree.map(np.asarray, state)
     result = {"method": word, "losses": losses,
               "distances": {n: distances(states[n], states[1]) for n in counts[1:]}}

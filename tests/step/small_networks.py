@@ -12,11 +12,13 @@ SIDE = 4  # of their images
 class SmallGenerator(nn.Module):
     norm: Any
     num_classes: int = 0
+    conv: Any = nn.Conv
+    dense: Any = nn.Dense
 
     @nn.compact
     def __call__(self, z, y=None):
-        x = nn.Dense(SIDE * SIDE * 4)(z).reshape(-1, SIDE, SIDE, 4)
-        return jnp.tanh(nn.Conv(1, (3, 3))(nn.relu(self.norm(name="norm")(x))))
+        x = self.dense(SIDE * SIDE * 4, name="Dense_0")(z).reshape(-1, SIDE, SIDE, 4)
+        return jnp.tanh(self.conv(1, (3, 3), name="Conv_0")(nn.relu(self.norm(name="norm")(x))))
 
 
 class SmallDiscriminator(nn.Module):

@@ -64,6 +64,12 @@ def test_spectral_normalisation_with_synchronised_batch_norm():
 
 
 @pytest.mark.slow
+def test_parts_of_a_batch_on_each_device():
+    (result,) = on_devices("sn,parts")
+    check_equal(result)
+
+
+@pytest.mark.slow
 def test_every_method():
     # Two of them keep what `frobenius` and what `sn` keeps.
     methods = sorted(METHODS.keys() - {"sn", "sn_svd", "sn_bidirectional"})

@@ -64,6 +64,16 @@ def test_the_latents_of_the_config_are_drawn(model):
     assert (draws[0] != draws[1]).any()
 
 
+@pytest.mark.parametrize("latent", ["normal", "uniform"])
+def test_truncated_latents_stay_within_and_images_differ_less(model, latent):
+    keys = example_keys(jax.random.key(0), 0, 400)
+    z = np.asarray(sample_latents(keys, 8, latent, 0.5))
+    assert np.abs(z).max() <= 0.5 and z.std() == pytest.approx(0.28, abs=0.02)
+    few = [sample_images(*model, jax.random.key(1), even_labels(40, 0), _config(latent=latent),
+                         truncation=truncation) for truncation in (None, 0.3)]
+    assert few[1].std(0).mean() < 0.8 * few[0].std(0).mean()
+
+
 def test_the_moving_average_is_sampled_where_there_is_one(model):
     g, state = model
     double = jax.tree.map(lambda p: 2 * p + 0.1, state.params)

@@ -1,0 +1,43 @@
+"""The training images that are nearest to samples: whether a generator copies."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sngan_jax.data.image_set import ImageSet
+from sngan_jax.data.streaming import ImageStream
+
+_CHUNK = 1024  # training images in memory as floats at a time
+
+
+def nearest(samples: np.ndarray, images: ImageSet | ImageStream, count: int) -> np.ndarray:
+    """The `count` images that are nearest to each sample, by Euclidean distance of the pixels.
+
+    A copy is as near as noise; a picture that only looks alike may be far.
+
+    Args:
+      samples: uint8 (n, h, w, c).
+      images: of the same shape each, uint8.
+      count: at most as many as there are images are found.
+
+    Returns:
+      uint8 (n, k, h, w, c), the nearest first; k is `count`, or the number of images.
+    """
+    flat = samples.reshape(len(samples), -1).astype(np.float32)
+    best: np.ndarray = np.empty((len(samples), 0), np.float32)
+    rows: np.ndarray = np.empty((len(samples), 0), np.int64)
+    for start in range(0, len(images), _CHUNK):
+        these = np.arange(start, min(start + _CHUNK, len(images)))
+        real = _read(images, these).reshape(len(these), -1).astype(np.float32)
+        # |a - b|² without |a|², which is the same for all; in whole numbers below 2^24 a term.
+        distances = (real**2).sum(1) - 2 * flat @ real.T
+        best = np.concatenate([best, distances], axis=1)
+        rows = np.concatenate([rows, np.broadcast_to(these, distances.shape)], axis=1)
+        order = np.argsort(best, axis=1, kind="stable")[:, :count]
+        best, rows = (np.take_along_axis(x, order, axis=1) for x in (best, rows))
+    found = _read(images, rows.ravel())
+    return found.reshape(*rows.shape, *samples.shape[1:])
+
+
+def _read(images: ImageSet | ImageStream, rows: np.ndarray) -> np.ndarray:
+    return images.images[rows] if isinstance(images, ImageSet) else images.read(rows)[0]

@@ -1,0 +1,57 @@
+"""What the classes of a data set are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sngan_jax.base.errors import UserError
+from sngan_jax.data.image_set import DataError
+from sngan_jax.data.prepared import prepared_folder
+
+
+def class_names(spec: str, num_classes: int, data_dir: str | None = None) -> tuple[str, ...]:
+    """The names of the classes in order; () where they have none but their numbers.
+
+    Of `folder:` the names of the sub-folders, of `tfds:` those of the label.
+
+    Args:
+      spec, data_dir: as of `data.load`.
+      num_classes: how many the set has.
+    """
+    kind, _, place = spec.partition(":")
+    names: list[str] = []
+    try:
+        if kind == "folder":
+            names = sorted(path.name for path in Path(place).expanduser().iterdir()
+                           if path.is_dir() and not path.name.startswith("."))
+        elif kind == "tfds":
+            files = [file.read_text().split("\n")
+                     for file in prepared_folder(place, data_dir).glob("*.labels.txt")]
+            fitting = [lines for lines in ([x for x in lines if x] for lines in files)
+                       if len(lines) == num_classes]
+            names = fitting[0] if len(fitting) == 1 else []
+    except (OSError, DataError):
+        pass  # the set has gone since
+    return tuple(names) if len(names) == num_classes else ()
+
+
+def class_number(text: str, names: tuple[str, ...], num_classes: int, flag: str) -> int:
+    """The class that a person means by a name or a number; a name that is one comes first.
+
+    Args:
+      names: of the classes, or ().
+      flag: of the program, for the sentence.
+
+    Raises:
+      UserError: there is no such class.
+    """
+    word = text.strip()
+    if word in names:
+        return names.index(word)
+    if word.isdecimal() and int(word) < num_classes:
+        return int(word)
+    there = f"0 to {num_classes - 1}" if num_classes else "none: it is unconditional"
+    if names:
+        shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+        there += f", called {shown}"
+    raise UserError(f"--{flag} is {text}, but the classes of this model are {there}")

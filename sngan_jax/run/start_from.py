@@ -1,0 +1,168 @@
+"""A run that starts from the weights of another: `config.init_from`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from sngan_jax.base.errors import UserError
+from sngan_jax.network import update_spectral
+from sngan_jax.run.restore import RestoredRun, restore_run
+from sngan_jax.step.recipe import Recipe
+from sngan_jax.step.setup import normalized_weights
+from sngan_jax.step.state import TrainState
+
+Place = tuple[str, ...]
+# Of weights that came without their vectors, from random ones.
+_POWER_STEPS = 20
+_NAMED = 6  # arrays that a sentence names
+
+
+class Taken(NamedTuple):
+    """Of one network: its collections, and what became of each array.
+
+    collections: 'params', 'batch_stats' and 'spectral'.
+    number: how many parameter arrays were taken.
+    anew: sentences on the parameters that were not taken.
+    """
+
+    collections: dict[str, Any]
+    number: int
+    anew: list[str]
+
+
+def open_source(text: str) -> RestoredRun:
+    """The run that `config.init_from` names, as `<workdir>` or `<workdir>@<iteration>`.
+
+    Raises:
+      UserError: there is no such run or checkpoint.
+    """
+    place, _, iteration = text.rpartition("@")
+    chosen = bool(place) and iteration.isdecimal()
+    try:
+        return restore_run(Path(place if chosen else text).expanduser(),
+                           int(iteration) if chosen else None)
+    except UserError as error:
+        raise UserError(f"config.init_from is {text!r}: {error}") from error
+
+
+def check_source(source: RestoredRun, recipe: Recipe, shapes: TrainState,
+                 class_names: tuple[str, ...]) -> None:
+    """UserError where nothing of a source fits the networks of a recipe.
+
+    Args:
+      shapes: of the recipe's state.
+      class_names, and further arguments: as of `started_from`.
+    """
+    for ours, theirs in ((recipe.generator, source.generator),
+                         (recipe.discriminator, source.discriminator)):
+        if type(ours) is not type(theirs):
+            raise UserError(
+                f"config.init_from is a run of the model {source.config.model}, whose networks "
+                f"({type(theirs).__name__}) have other blocks than this config's "
+                f"({type(ours).__name__}): take a source of this model, or leave init_from empty")
+    if not any(taken.number for taken in _both(shapes, source, class_names)):
+        raise UserError(
+            f"nothing of config.init_from (the model {source.config.model} at "
+            f"{source.config.image_size} pixels) has the shape that this config's networks have: "
+            "take the widths and the model of the source, or leave init_from empty")
+
+
+def started_from(state: TrainState, source: RestoredRun, recipe: Recipe,
+                 class_names: tuple[str, ...]) -> tuple[TrainState, list[str]]:
+    """A new run's state with the weights of another, and sentences on what was taken.
+
+    Taken are parameters, batch statistics and spectral vectors that have the same place and shape
+    in both. G's blocks are counted from the image, so that those of another size meet. The
+    optimizers and the moving average start anew. Where the classes are others, so do their tables.
+
+    Args:
+      state: freshly initialised, of `recipe`.
+      class_names: of this run's classes; () where they have none, and are taken for the source's
+        if they are as many.
+    """
+    said = [f"starting from iteration {source.iteration:,} of a run on {source.config.dataset}:"]
+    players: list[Any] = []
+    for name, player, taken in zip(("generator", "discriminator"),
+                                   (state.generator, state.discriminator),
+                                   _both(state, source, class_names), strict=True):
+        found = dict(taken.collections)
+        if found["spectral"] and taken.anew:
+            specs = normalized_weights(recipe, of_generator=name == "generator")
+            found["spectral"] = update_spectral(found, specs, _POWER_STEPS)
+        players.append(player.replace(**found))
+        total = taken.number + len(taken.anew)
+        rest = taken.anew[:_NAMED]
+        if len(taken.anew) > _NAMED:
+            rest.append(f"{len(taken.anew) - _NAMED} more")
+        said.append(f"  {name}: {taken.number} of {total} parameter arrays are taken"
+                    + (f"; drawn anew: {', '.join(rest)}" if rest else ""))
+    g, d = players
+    if g.ema_params is not None:
+        g = g.replace(ema_params=jax.tree.map(jnp.copy, g.params),
+                      ema_batch_stats=jax.tree.map(jnp.copy, g.batch_stats))
+    return state.replace(generator=g, discriminator=d), said
+
+
+def _both(state: TrainState, source: RestoredRun, class_names: tuple[str, ...]
+          ) -> Iterator[Taken]:
+    """What G and D take; `state` may be of shapes."""
+    others = bool(class_names and source.class_names and class_names != source.class_names)
+    g, d = source.state.generator, source.state.discriminator
+    yield _taken(state.generator, g, others, moved=_blocks(state.generator.params)
+                 - _blocks(g.params))
+    yield _taken(state.discriminator, d, others, moved=0)
+
+
+def _taken(new: Any, old: Any, other_classes: bool, moved: int) -> Taken:
+    """Of one network.
+
+    Args:
+      new, old: states of the same player.
+      moved: what is added to the numbers of the old network's blocks.
+    """
+    there = {_place(path, moved): leaf for path, leaf in flatten_dict(old.params).items()}
+    params, anew, kept = {}, [], set()
+    for path, leaf in flatten_dict(new.params).items():
+        found = there.get(path)
+        why = ("other classes" if other_classes and _is_class_table(path, leaf) else
+               "not there" if found is None else
+               f"{found.shape} there, {leaf.shape} here" if found.shape != leaf.shape else "")
+        if why:
+            anew.append(f"{'/'.join(path)} ({why})")
+        else:
+            kept.add(path)
+        params[path] = leaf if why else found
+    fixed = {path[:-1] for path in kept} | kept  # layers with a weight that was taken, or weights
+    collections = {"params": unflatten_dict(params)}
+    for name in ("batch_stats", "spectral"):
+        there = {_place(path, moved): leaf
+                 for path, leaf in flatten_dict(getattr(old, name)).items()}
+        mine = flatten_dict(getattr(new, name))
+        for path, leaf in mine.items():
+            found = there.get(path)
+            if found is not None and found.shape == leaf.shape and (
+                    name == "batch_stats" or path[:-1] in fixed):
+                mine[path] = found
+        collections[name] = unflatten_dict(mine)
+    return Taken(collections, len(kept), anew)
+
+
+def _blocks(params: Any) -> int:
+    return sum(name.removeprefix("block").isdecimal() for name in params)
+
+
+def _place(path: Place, moved: int) -> Place:
+    number = path[0].removeprefix("block")
+    return (f"block{int(number) + moved}", *path[1:]) if number.isdecimal() else path
+
+
+def _is_class_table(path: Place, leaf: Any) -> bool:
+    """Whether a parameter has a row, or a column, for each class."""
+    return (path[-1] in ("gamma", "beta") and leaf.ndim == 2) or bool({"embed", "classes"}
+                                                                     & set(path))

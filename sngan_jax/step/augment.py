@@ -1,0 +1,118 @@
+"""Differentiable augmentation: what D sees of real and of generated images, in both updates.
+
+Zhao, Liu, Lin, Zhu, Han, "Differentiable augmentation for data-efficient GAN training", NeurIPS
+2020, with the ranges of their published code. Each augmentation is a pure function of (key, image
+(h, w, c) in [-1, 1]) that keeps shape and dtype, and has a gradient with respect to the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+# Of a size: how far an image moves at most, and the side of the square that is cut out.
+_REACH, _CUT = 1 / 8, 1 / 2
+# `auto` augments sets of at most so many images: a fifth of CIFAR-10, where it took BigGAN's FID
+# from 21.6 to 14.0 (Zhao et al.); of all 50,000 the gain was a tenth, and large sets can lose.
+FEW_IMAGES = 10_000
+AUTO = "auto"
+
+
+def color(key: jax.Array, image: jax.Array) -> jax.Array:
+    """Brightness ± 1/2, then saturation times 0 to 2, then contrast times 1/2 to 3/2.
+
+    image: (h, w, c). Values may leave [-1, 1].
+    """
+    brightness, saturation, contrast = jax.random.uniform(key, (3,), jnp.float32)
+    image = image + (brightness - 0.5)
+    grey = jnp.mean(image, axis=-1, keepdims=True)
+    image = (image - grey) * (2 * saturation) + grey
+    level = jnp.mean(image)
+    return (image - level) * (contrast + 0.5) + level
+
+
+def translation(key: jax.Array, image: jax.Array) -> jax.Array:
+    """Moves an image (h, w, c) by up to an eighth of each side; zeros come in, mid-grey."""
+    reach = [_part(size, _REACH) for size in image.shape[:2]]
+    shift = jax.random.randint(key, (2,), -jnp.array(reach), jnp.array(reach) + 1)
+    for axis in (0, 1):
+        image = _moved(image, shift[axis], reach[axis], axis)
+    return image
+
+
+def cutout(key: jax.Array, image: jax.Array) -> jax.Array:
+    """A rectangle of half of each side of an image (h, w, c) becomes zero, mid-grey.
+
+    Its middle is any pixel, so that a part of it may lie outside.
+    """
+    sides = [_part(size, _CUT) for size in image.shape[:2]]
+    ends = jnp.array([size + 1 - side % 2
+                      for size, side in zip(image.shape[:2], sides, strict=True)])
+    middle = jax.random.randint(key, (2,), 0, ends)
+    rows, columns = (
+        (place >= start) & (place < start + side) for place, start, side in zip(
+            map(jnp.arange, image.shape[:2]), middle - jnp.array(sides) // 2, sides, strict=True))
+    return jnp.where((rows[:, None] & columns)[..., None], 0, image)
+
+
+AUGMENTATIONS: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
+    "color": color, "translation": translation, "cutout": cutout}
+
+
+def augment(images: jax.Array, keys: jax.Array, names: tuple[str, ...]) -> jax.Array:
+    """Images (n, h, w, c) after the named augmentations, in their order.
+
+    Args:
+      keys: n keys, one for each image, so that what happens to it depends on no other image.
+      names: of AUGMENTATIONS. What one draws does not depend on which others there are.
+    """
+    def one(key: jax.Array, image: jax.Array) -> jax.Array:
+        for name in names:
+            number = list(AUGMENTATIONS).index(name)
+            image = AUGMENTATIONS[name](jax.random.fold_in(key, number), image)
+        return image
+
+    return jax.vmap(one)(keys, images) if names else images
+
+
+def augmentations(text: str) -> tuple[str, ...]:
+    """The names in `config.augment`, with commas between them; of 'auto' all.
+
+    Raises:
+      ValueError: a name that there is not, or one twice.
+    """
+    if text == AUTO:
+        return tuple(AUGMENTATIONS)
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not set(names) <= set(AUGMENTATIONS) or len(set(names)) < len(names):
+        raise ValueError(f"augmentations {text!r}: expected auto or, once each, some of "
+                         + ", ".join(AUGMENTATIONS))
+    return names
+
+
+def chosen(text: str, images: int) -> str:
+    """`config.augment` for a set of so many images: 'auto' becomes all augmentations or none."""
+    if text != AUTO:
+        return text
+    return ",".join(AUGMENTATIONS) if images <= FEW_IMAGES else ""
+
+
+def _part(size: int, share: float) -> int:
+    return int(size * share + 0.5)
+
+
+def _moved(image: jax.Array, by: jax.Array, reach: int, axis: int) -> jax.Array:
+    """`jnp.roll` by a traced distance in [-reach, reach], and zeros where it came round.
+
+    Rolled by fixed powers of two, each of which is done or not: the gradient is the same again,
+    where that of a roll by a traced distance would be a scatter.
+    """
+    size, forward = image.shape[axis], by + reach
+    image = jnp.roll(image, -reach, axis)
+    for bit in range((2 * reach).bit_length()):
+        image = jnp.where((forward >> bit) & 1, jnp.roll(image, 2**bit, axis), image)
+    source = jnp.arange(size) - by
+    inside = (source >= 0) & (source < size)
+    return jnp.where(inside.reshape(-1, *(1,) * (2 - axis)), image, 0)

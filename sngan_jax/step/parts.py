@@ -1,0 +1,66 @@
+"""An update whose batch is taken in parts, one after the other, in the memory of one part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from sngan_jax.network import Specs, normalize
+from sngan_jax.step.forward import Collections
+from sngan_jax.step.recipe import Inputs, Recipe
+from sngan_jax.step.repeat import repeat
+
+Found = tuple[Mapping[str, Any], Any, tuple[Collections, ...]]  # metrics, gradients, collections
+Part = Callable[[Inputs, Recipe], Found]
+
+
+def mean_of_parts(part: Part, inputs: Inputs, recipe: Recipe) -> Found:
+    """Means of the metrics, gradients and batch statistics of the parts of this device's batch.
+
+    A part is what one of `accumulate` times as many devices would work on: the same images,
+    latents and noise. It takes no power step (`stepped`): 'spectral' is the same in all.
+
+    Args:
+      part: one part, of the inputs and the recipe that it is called with; the whole batch where
+        `recipe.accumulate` is 1.
+    """
+    times = recipe.accumulate
+    if times == 1:
+        return part(inputs, recipe)
+    recipe = recipe._replace(device_count=recipe.device_count * times, power_steps=False)
+
+    def add(total: Found, i: jax.Array) -> tuple[Found, tuple[()]]:
+        found = part(inputs._replace(position=inputs.position * times + i), recipe)
+        return _combined(jnp.add, total, found), ()
+
+    nothing: Found = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype),
+                                  jax.eval_shape(lambda: part(inputs, recipe)))
+    total, _ = repeat(add, nothing, times, recipe.platform)
+    return _combined(lambda x, _: x / times, total, total)
+
+
+def stepped(params: Any, collections: Collections, specs: Specs | None) -> Collections:
+    """A network's collections after the power steps of one forward pass in training.
+
+    Raises:
+      ValueError: spectral vectors of weights that `specs` does not name.
+    """
+    if specs is None:
+        if collections["spectral"]:
+            raise ValueError("accumulate needs the specs of every normalised weight, and this "
+                             "network has vectors and no specs: give its Recipe sngan_jax.specs(…)")
+        return collections
+    steps = max(spec.n_steps for spec in specs.values())
+    return {**collections, "spectral": normalize(params, collections["spectral"], specs, steps)[1]}
+
+
+def _combined(operation: Callable, total: Found, found: Found) -> Found:
+    """The operation on every leaf but the spectral vectors, which are those of `found`."""
+    sums = jax.tree.map(operation, total[:2], found[:2])
+    collections = tuple({**new, "batch_stats": jax.tree.map(
+        operation, old["batch_stats"], new["batch_stats"])}
+        for old, new in zip(total[2], found[2], strict=True))
+    return (*sums, collections)
