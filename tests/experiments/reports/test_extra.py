@@ -90,7 +90,7 @@ def test_bounds_are_those_of_the_audits(tmp_path):
     assert sn["measured constant"] == "0.2500 ± 0"
     assert both["product bound"] == "20.00" and sn["iterations/s"] == "not run"
     last = tmp_path / "norms" / cells[5].run.name
-    assert f"Without an audit: python -m experiments.audit --workdir={last}." in table.caption
+    assert f"Without an audit: sngan audit --workdir={last}." in table.caption
     assert {r["metric"] for r in table.records} >= {"upper_bound", "lower_bound"}
 
 
@@ -98,7 +98,7 @@ def test_bounds_are_those_of_the_audits(tmp_path):
     {"layers": [], "upper_bound": 1, "upper_bound_reshaped": 1, "lower_bound": 1})])
 def test_another_file_is_no_audit(text, tmp_path):
     (tmp_path / "audit.json").write_text(text)
-    with pytest.raises(UserError, match=r"no report of experiments\.audit"):
+    with pytest.raises(UserError, match="no report of sngan audit"):
         extra.read_audit(tmp_path)
 
 

@@ -139,7 +139,7 @@ def test_a_figure_without_data_says_what_makes_it(made):
     assert f"bench methods --n-dis=1,5 --out={made / 'table2'}" in absent["Figure 10"]
     for number, table in (("4", "figure4"), ("11", "figure11"), ("15", "figure15"), ("3", "2"),
                           ("6", "2"), ("7", "conditional"), ("12", "conditional")):
-        assert f"experiments.sweep --table={table} --dataset=digits --scale=tiny" in absent[
+        assert f"sngan sweep --table={table} --dataset=digits --scale=tiny" in absent[
             f"Figure {number}"]
     shown = {figure.title.split(":")[0]: figure for figure in drawn if isinstance(figure, Figure)}
     # Both settings, three methods, two seeds.
@@ -189,7 +189,7 @@ def test_plain_runs_of_any_name_have_their_own_tables_alone_and_are_escaped(tmp_
     assert "\x1b" not in lines and "\\<script>x" in lines
     assert "Table 1" not in lines + text
     rows = [line for line in lines.splitlines() if line.startswith("| ") and "196" in line]
-    for name in (r"a\|b", r"\[x\](y)", r"\`c\`", r"\_d\_", "new line"):
+    for name in (r"a\|b", r"\[x\](y)", r"\`c\`", r"\_d\_", r"new\\nline"):
         assert [row for row in rows if row.startswith(f"| {name} | [")], name
 
 
