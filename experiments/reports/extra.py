@@ -10,157 +10,107 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from sngan_jax.base.errors import UserError
 from sngan_jax.run.figures import COLOURS
 from sngan_jax.run.workdir import read_metrics
 
-from ..sweeps.tables import TABLES
-from .parts import (
-    NOT_RUN,
-    Entry,
-    Figure,
-    Missing,
-    Source,
-    Table,
-    heading,
-    number,
-)
+from .frame import runs_of, score_frame
+from .parts import NOT_RUN, Entry, Figure, Missing, Table, heading, number
 from .plots import legend_below, new_figure, of_run, save, where
-from .published import command
-from .runs import (
-    FINISHED,
-    NOT_SCORED,
-    Collection,
-    RecordedProtocol,
-    Run,
-    Sweep,
-    last_record,
-    mean_std,
-    metrics_of,
-    protocols,
-    value_of,
-)
+from .published import command_like
+from .runs import FINISHED, NOT_SCORED, Collection, Run
 from .spectra import spectra_of
 
 AUDIT = "audit.json"
-_STEPS_TITLE = "Power steps: how exact is σ, and does it matter (not in the paper)"
-_NORMS_TITLE = "Which norm of a convolution: bounds, measured constant, score (not in the paper)"
+# What an audit measures: heading -> name in the CSV.
+_MEASURED = {"largest σ of a layer": "largest σ", "largest operator norm": "largest operator norm",
+             "product of σ": "upper_bound_reshaped", "product bound": "upper_bound",
+             "measured constant": "lower_bound"}
 _FLOOR = 1e-8  # of a drawn error, on a logarithmic axis
 
 
 def steps_table(found: Collection) -> Table:
     """Error of σ, score and speed by the number of power steps."""
-    sweep, runs = _sweep(found, "steps")
-    if not runs:
-        return _empty("steps", _STEPS_TITLE, command("steps", sweep))
-    protocol, metrics = _scored(runs)
-    head = ["σ by", *map(heading, metrics), "iterations/s", "σ error, first checkpoint",
-            "middle", "last", "layer of the last"]
-    lines, records, sources = [], [], []
-    for variant, group in _rows(sweep, runs):
-        source = _source(sweep, variant, group, protocol)
-        errors = [(run, sigma_errors(run)) for run in group]
-        sources.append(source)
-        cells = [Entry(variant.replace("sn,power_steps=", "power steps: ").replace(
-            "sn_svd", "SVD, exact")), *(_score(source, metric) for metric in metrics)]
-        cells.append(_cell([rate for run in group if (rate := _rate(run))], source))
-        for place in (0, 0.5, 1):
-            worst = [max(of.values()) for _, by in errors if by
-                     for of in [by[_at(sorted(by), place)]]]
-            cells.append(_cell(worst, source))
-        last = next((by[max(by)] for _, by in errors if by), {})
-        cells.append(Entry(max(last, key=last.get) if last else NOT_RUN, "none"))
-        lines.append(tuple(cells))
-        records += [{"table": "steps", "method": variant, "metric": "σ error", "seed": run.seed,
-                     "iteration": iteration, "layer": layer, "value": error,
-                     "run_folder": str(run.folder)}
-                    for run, by in errors for iteration, of in by.items()
-                    for layer, error in of.items()]
-    return Table(f"{sweep.key}-sigma", _STEPS_TITLE, f"{where(sweep)} The error is |σ used - σ by "
-                 "SVD| / σ by SVD of the layer where it is largest, as a forward pass of "
-                 "evaluation has it, at the first, the middle and the last checkpoint that is kept "
-                 "(CSV: every layer). Means ± standard deviation over seeds. Iterations/s are of "
-                 "the training itself: what else the machine did is in them (ratios in turns: "
-                 "experiments.bench methods).", tuple(head), tuple(lines), tuple(records),
-                 tuple(sources))
+    runs = runs_of(_trained(found, "steps"))
+    errors = {run.folder: sigma_errors(run) for run in runs}
+
+    def measure(run: Run) -> dict[str, float | str | None]:
+        by = [of for _, of in sorted(errors[run.folder].items())]
+        worst = [max(of.values()) for of in by] or [None]
+        return {"iterations/s": _rate(run), "σ error, first checkpoint": worst[0],
+                "middle": worst[round((len(worst) - 1) / 2)], "last": worst[-1],
+                "layer of the last": max(by[-1], key=by[-1].__getitem__) if by else None}
+
+    records = [{**_csv(run), "metric": "σ error", "iteration": iteration, "layer": layer,
+                "value": error} for run in runs
+               for iteration, of in errors[run.folder].items() for layer, error in of.items()]
+    return _table(
+        found, "steps", "sigma", "Power steps: how exact is σ, and does it matter", "σ by",
+        "The error is |σ used - σ by SVD| / σ by SVD of the layer where it is largest, as a "
+        "forward pass of evaluation has it, at the first, the middle and the last checkpoint that "
+        "is kept (CSV: every layer). Means ± standard deviation over seeds. Iterations/s are of "
+        "the training itself: what else the machine did is in them (ratios in turns: "
+        "sngan bench methods).", measure, records)
 
 
 def figure_steps(found: Collection, folder: Path) -> Figure | Missing:
     """Error of σ of each layer over the iterations, a panel for each number of power steps."""
     title = "Power steps: error of σ of each layer over iterations (not in the paper)"
-    sweep, runs = _sweep(found, "steps")
-    shown = [(variant, group[0], errors) for variant, group in _rows(sweep, runs)
-             if (errors := sigma_errors(group[0]))] if sweep else []
+    first = _trained(found, "steps").drop_duplicates("method")["run"]
+    shown = [(run, errors) for run in first if (errors := sigma_errors(run))]
     if not shown:
         return Missing(title, "No run of the table `steps` has a checkpoint that can be read. Make "
-                       f"some by: {command('steps', sweep)}")
+                       f"some by: {command_like(found, 'steps')}")
     figure, axes = new_figure(3.4, 1, len(shown), sharey=True)
-    for plot, (variant, _, errors) in zip(axes.flat, shown, strict=True):
+    for plot, (run, errors) in zip(axes.flat, shown, strict=True):
         at = sorted(errors)
         for i, layer in enumerate(errors[at[0]]):
             plot.plot(at, [max(errors[n].get(layer, math.nan), _FLOOR) for n in at], label=layer,
                       color=COLOURS[i % len(COLOURS)], marker="osv^DPX<>*"[i % 10], markersize=4,
                       linestyle=("-", "--")[i // len(COLOURS) % 2], linewidth=1.3)
         plot.set(yscale="log", xlabel="iteration")
-        plot.set_title(variant.replace("sn,power_steps=", "").replace("sn_svd", "exact (SVD)")
-                       + (" steps" if variant[-1].isdigit() and variant[-2:] != "=1" else
-                          " step" if variant[-1].isdigit() else ""), fontsize="medium")
+        steps = run.variant.removeprefix("sn,power_steps=")
+        plot.set_title({"sn_svd": "exact (SVD)", "1": "1 step"}.get(steps, f"{steps} steps"),
+                       fontsize="medium")
         plot.grid(alpha=0.3)
     axes[0, 0].set_ylabel("|σ used - σ| / σ")
     legend_below(figure, axes)
-    return Figure(title, f"{where(sweep)} Setting C, seed {shown[0][1].seed}, every checkpoint "
+    run = shown[0][0]
+    return Figure(title, f"{where(run.sweep)} Setting C, seed {run.seed}, every checkpoint "
                   "that is kept. Of σ as a forward pass of evaluation uses it, against that by "
                   f"SVD; errors below {_FLOOR:g} are drawn there.",
                   save(figure, folder / "figure_steps.png"),
                   tuple(of_run(run, "checkpoints " + ", ".join(map(str, sorted(errors))))
-                        for _, run, errors in shown))
+                        for run, errors in shown))
 
 
 def norms_table(found: Collection) -> Table:
     """Product bounds, measured Lipschitz constant and score by the norm that σ is."""
-    sweep, runs = _sweep(found, "norms")
-    if not runs:
-        return _empty("norms", _NORMS_TITLE, command("norms", sweep))
-    protocol, metrics = _scored(runs)
-    head = ("method", *map(heading, metrics), "iterations/s", "largest σ of a layer",
-            "largest operator norm", "product of σ", "product bound", "measured constant")
-    lines, records, sources, notes = [], [], [], []
-    for variant, group in _rows(sweep, runs):
-        source = _source(sweep, variant, group, protocol)
-        audits = []
-        for run in group:
-            try:
-                audits.append((run, read_audit(run.folder)))
-            except UserError as error:
-                notes.append(str(error))
-        found_of = {
-            "largest σ": [max(a["sigmas"]) for _, a in audits],
-            "largest operator norm": [max(a["operator_norms"]) for _, a in audits],
-            "upper_bound_reshaped": [a["upper_bound_reshaped"] for _, a in audits],
-            "upper_bound": [a["upper_bound"] for _, a in audits],
-            "lower_bound": [a["lower_bound"] for _, a in audits]}
-        sources.append(source)
-        lines.append((Entry(variant), *(_score(source, metric) for metric in metrics),
-                      _cell([rate for run in group if (rate := _rate(run))], source),
-                      *(_cell(values, source) for values in found_of.values())))
-        records += [{"table": "norms", "method": variant, "metric": name, "seed": run.seed,
-                     "value": value, "run_folder": str(run.folder)}
-                    for name, values in found_of.items()
-                    for (run, _), value in zip(audits, values, strict=True)]
+    audits, notes, records = {}, [], []
+    for run in runs_of(_trained(found, "norms")):
+        try:
+            audits[run.folder] = audit = read_audit(run.folder)
+        except UserError as error:
+            notes.append(str(error))
+        else:
+            records += [{**_csv(run), "metric": name, "value": audit[name]} for name in audit]
     left = f" Without an audit: {'; '.join(notes)}." if notes else ""
-    return Table(f"{sweep.key}-bounds", _NORMS_TITLE, f"{where(sweep)} Last checkpoints; means ± "
-                 "standard deviation over seeds. σ is that of the reshaped kernel W̄, the operator "
-                 "norm that of the convolution on images of its size. The product bound multiplies "
-                 "the operator norms through the network and bounds D's Lipschitz constant; the "
-                 "product of σ, which the paper's argument uses, does not. The measured constant "
-                 f"is the steepest place that was found, a lower bound.{left}",
-                 head, tuple(lines), tuple(records), tuple(sources))
+    return _table(
+        found, "norms", "bounds", "Which norm of a convolution: bounds, measured constant, score",
+        "method", "Last checkpoints; means ± standard deviation over seeds. σ is that of the "
+        "reshaped kernel W̄, the operator norm that of the convolution on images of its size. The "
+        "product bound multiplies the operator norms through the network and bounds D's Lipschitz "
+        "constant; the product of σ, which the paper's argument uses, does not. The measured "
+        f"constant is the steepest place that was found, a lower bound.{left}",
+        lambda run: {"iterations/s": _rate(run), **{
+            name: audits.get(run.folder, {}).get(of) for name, of in _MEASURED.items()}}, records)
 
 
 def sigma_errors(run: Run) -> dict[int, dict[str, float]]:
@@ -179,8 +129,8 @@ def sigma_errors(run: Run) -> dict[int, dict[str, float]]:
     return {iteration: of for iteration, of in errors.items() if of}
 
 
-def read_audit(folder: Path) -> dict[str, Any]:
-    """What `sngan audit` found of a run: its bounds, `sigmas` and `operator_norms`.
+def read_audit(folder: Path) -> dict[str, float]:
+    """What `sngan audit` found of a run: its bounds, and the largest norms of a layer.
 
     Raises:
       UserError: it was not run, or its file is none of it.
@@ -190,58 +140,56 @@ def read_audit(folder: Path) -> dict[str, Any]:
         raise UserError(f"sngan audit --workdir={folder}")
     try:
         there = json.loads(file.read_text())
-        bounds = {name: float(there[name]) for name in (
-            "upper_bound", "upper_bound_reshaped", "lower_bound")}
-        layers = there["layers"]
-        found = {**bounds, "sigmas": [float(layer["sigma"]) for layer in layers],
-                 "operator_norms": [float(layer["operator_norm"]) for layer in layers]}
-        if not layers:
-            raise ValueError("no layers")
+        layers = {"largest σ": "sigma", "largest operator norm": "operator_norm"}
+        return {name: max(float(layer[layers[name]]) for layer in there["layers"])
+                if name in layers else float(there[name]) for name in _MEASURED.values()}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file} is no report of sngan audit ({error!r})") from error
-    return found
 
 
-def _sweep(found: Collection, table: str) -> tuple[Sweep | None, list[Run]]:
-    """The first sweep of a table, and its runs that are trained."""
-    for sweep in found.sweeps:
-        if sweep.table == table:
-            return sweep, [run for run in found.of(sweep) if run.state in (FINISHED, NOT_SCORED)]
-    return None, []
+def _trained(found: Collection, table: str) -> pd.DataFrame:
+    """The frame's part of a table's first sweep and its first protocol, of its trained runs."""
+    key = next((sweep.key for sweep in found.sweeps if sweep.table == table), None)
+    scores = score_frame(found)
+    scores = scores[scores["key"] == key]
+    return scores.loc[[run.state in (FINISHED, NOT_SCORED) for run in scores["run"]]]
 
 
-def _rows(sweep: Sweep, runs: Sequence[Run]) -> Iterator[tuple[str, list[Run]]]:
-    """Each row of the table that has runs, with them by seed."""
-    for row in TABLES[sweep.table]:
-        group = [run for run in runs if run.variant == row.name]
-        if group:
-            yield row.name, sorted(group, key=lambda run: run.seed)
+def _table(found: Collection, table: str, name: str, title: str, first: str, caption: str,
+           measure: Callable[[Run], dict[str, float | str | None]], records: list[dict[str, Any]]
+           ) -> Table:
+    """A row for each method: means of its scores, and of what is measured of each run."""
+    scores, title = _trained(found, table), f"{title} (not in the paper)"
+    if scores.empty:
+        return Table(table, title, "No folder of this report has its runs, which are made by: "
+                     f"{command_like(found, table)}", (first,), ((Entry(NOT_RUN, "missing"),),))
+    runs = pd.DataFrame([
+        {"method": of["method"].iloc[0], "source": of["anchor"].iloc[0],
+         **{heading(metric): value for metric, value in zip(of["metric"], of["value"], strict=True)
+            if metric}, **measure(of["run"].iloc[0])}
+        for _, of in scores.groupby("run_folder", sort=False)])
+    lines = [(Entry(method.replace("sn,power_steps=", "power steps: ").replace(
+        "sn_svd", "SVD, exact")), *(_mean(of[column].dropna(), of["source"].iloc[0])
+                                    for column in runs.columns[2:]))
+             for method, of in runs.groupby("method", sort=False)]
+    sweep = scores["run"].iloc[0].sweep
+    return Table(f"{sweep.key}-{name}", title, f"{where(sweep)} {caption}",
+                 (first, *runs.columns[2:]), tuple(lines), tuple(records))
 
 
-def _scored(runs: Sequence[Run]) -> tuple[RecordedProtocol | None, list[str]]:
-    """The protocol that most are scored by, and its scores."""
-    protocol = next(iter(protocols(runs)), None)
-    return protocol, metrics_of(runs, protocol) if protocol else []
-
-
-def _source(sweep: Sweep, variant: str, group: Sequence[Run],
-            protocol: RecordedProtocol | None) -> Source:
-    anchor = re.sub(r"[^\w.-]+", "_", f"from-extra-{sweep.key}-{variant}")
-    return Source(anchor, f"{variant}, setting C", protocol, tuple(
-        (run, last_record(run, protocol) if protocol else None) for run in group))
-
-
-def _score(source: Source, metric: str) -> Entry:
-    values = [value_of(record, metric) for _, record in source.runs]
-    return _cell([value for value in values if value is not None], source)
-
-
-def _cell(values: Sequence[float], source: Source) -> Entry:
-    if not values:
+def _mean(values: pd.Series, source: str) -> Entry:
+    """A mean over runs; of words, the first."""
+    if values.empty:
         return Entry(NOT_RUN, "missing")
-    mean, std = mean_std(values)
-    text = number(mean) + (f" ± {std:.2g}" if std is not None else "")
-    return Entry(text, "ours", source.anchor, ", ".join(map(number, values)))
+    if isinstance(values.iloc[0], str):
+        return Entry(values.iloc[0], "none")
+    std = f" ± {values.std():.2g}" if len(values) > 1 else ""
+    return Entry(number(values.mean()) + std, "ours", source, ", ".join(map(number, values)))
+
+
+def _csv(run: Run) -> dict[str, Any]:
+    return {"table": run.sweep.table, "method": run.variant, "seed": run.seed,
+            "run_folder": str(run.folder)}
 
 
 def _rate(run: Run) -> float | None:
@@ -249,16 +197,6 @@ def _rate(run: Run) -> float | None:
     rates = [row["iterations_per_second"] for row in read_metrics(run.folder)
              if "iterations_per_second" in row]
     return statistics.median(rates) if rates else None
-
-
-def _at(sorted_: Sequence[int], place: float) -> int:
-    """The first (0), the middle, the last (1)."""
-    return sorted_[round(place * (len(sorted_) - 1))]
-
-
-def _empty(table: str, title: str, how: str) -> Table:
-    return Table(table, title, f"No folder of this report has its runs, which are made by: {how}",
-                 ("method",), ((Entry(NOT_RUN, "missing"),),))
 
 
 # By the table of a sweep.

@@ -1,24 +1,29 @@
-"""Writes a report: one self-contained page, Markdown with pictures beside it, CSV files."""
+"""Writes a report: one self-contained page, Markdown with pictures beside it, CSV files.
+
+What the pages look like is in templates/. All text is escaped there unless it is `Markup`.
+"""
 
 from __future__ import annotations
 
 import base64
-import csv
-import html
-import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from sngan_jax.base.errors import printable
 from sngan_jax.base.files import write_text
 
-from .parts import Entry, Figure, Missing, Source, Table
+from .frame import last_record, runs_of, score_frame
+from .parts import Entry, Figure, Missing, Table
 from .runs import (
-    FINISHED,
     METRICS,
     Collection,
+    RecordedProtocol,
     Run,
     how_far,
     recorded_protocol,
@@ -27,31 +32,7 @@ from .runs import (
 PAGE, MARKDOWN, TABLES, PICTURES = "report.html", "report.md", "tables", "figures"
 _COLUMNS = ("table", "method", "setting", "seed", "metric", "value", "std", "runs", "state",
             "iteration", "run_folder", "protocol", "commit")
-_ABSENT = ("A figure that is not run has the command for its runs beside it; their folder is then "
-           "given to --workdir too.")
-_STYLE = """
-:root { color-scheme: light; }
-body { font: 1rem/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff;
-       max-width: 72rem; margin: 0 auto; padding: 1rem 1.5rem 4rem; }
-h1 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-bottom: 1px solid #999; }
-h3 { margin: 2rem 0 .3rem; } h4 { margin: 1rem 0 .2rem; font-size: 1rem; }
-a { color: #004f8a; } a:focus-visible { outline: 3px solid #d55e00; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .82rem; }
-th, td { padding: .25rem .4rem; border-bottom: 1px solid #ccc; text-align: right;
-         vertical-align: top; }
-thead th { border-bottom: 2px solid #555; vertical-align: bottom; }
-th:first-child, td:first-child, .text td, .text th { text-align: left; }
-tbody th { font-weight: normal; white-space: pre; }
-td.paper, th.paper { background: #eef3f7; } td.missing { color: #595959; font-style: italic; }
-td { white-space: nowrap; } .text td { white-space: normal; } small { font-size: .85em; }
-.caption { font-size: .9rem; color: #333; max-width: 66rem; } code { font-size: .85em; }
-figure { margin: 1.5rem 0; } img { max-width: 100%; height: auto; border: 1px solid #ddd; }
-.note { background: #fff6e0; border-left: 4px solid #e69f00; padding: .3rem .8rem; }
-.absent { background: #f4f4f4; border-left: 4px solid #777; padding: .3rem .8rem; }
-details { font-size: .85rem; } li { overflow-wrap: anywhere; } :target { background: #fff3c4; }
-@media print { details { display: none; } }
-"""
+_COMMAND = re.compile(r"(sngan [a-z][^;]*? --[^;]*?)(?=\.?$|;|\)|\. )")
 
 
 class Report(NamedTuple):
@@ -75,142 +56,97 @@ def write_report(report: Report, folder: Path) -> None:
         old.unlink()
     for table in report.tables:
         write_text(folder / TABLES / f"{table.key}.csv", csv_text(table))
-    write_text(folder / MARKDOWN, markdown(report, folder))
-    write_text(folder / PAGE, page(report))
+    shown = {"report": report, "runs": _runs(report.found), "sources": sources_of(report.found)}
+    for name, environment in ((MARKDOWN, _markdown(folder)), (PAGE, _html())):
+        write_text(folder / name, environment.get_template(name).render(shown))
 
 
 def csv_text(table: Table) -> str:
-    """A row for each cell (seed 'all') and each run behind it."""
+    """A row for each cell (seed 'all') and each run behind it; a text never begins a formula."""
     names = list(dict.fromkeys((*_COLUMNS, *(name for row in table.records for name in row))))
-    out = io.StringIO()
-    writer = csv.DictWriter(out, names, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _csv_cell(value) for name, value in row.items()}
-                     for row in table.records)
-    return out.getvalue()
+    rows = [[_cell(row.get(name)) for name in names] for row in table.records]
+    return pd.DataFrame(rows, columns=names, dtype=object).to_csv(index=False, lineterminator="\n")
 
 
-def _csv_cell(value: Any) -> Any:
+def _cell(value: Any) -> Any:
     """A cell that no spreadsheet takes for a formula, as the name of a folder could be."""
-    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return value
-    try:
-        float(value)
-    except ValueError:
+    formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+    if formula and not re.fullmatch(r"[+-][\d.]+(e[+-]?\d+)?", value):
         return f"'{printable(value)}"
     return value
 
 
-def page(report: Report) -> str:
-    """The whole page, which needs no other file and no network."""
-    sources = [source for table in report.tables for source in table.sources]
-    contents = [_contents("Tables", ((slug(t.key), t.title) for t in report.tables)),
-                _contents("Figures", ((slug(f.title.split(":")[0]), f.title)
-                                      for f in report.figures)),
-                _contents("Behind the numbers", (("provenance", "Where each number is from"),
-                                                 ("runs", "All runs")))]
-    body = [f"<h1>{_e(report.title)}</h1>", *(f"<p>{_rich(text)}</p>" for text in report.about),
-            *(f'<p class="note">{_rich(note)}</p>' for note in report.found.notes),
-            f'<nav aria-label="Contents"><h2>Contents</h2>{"".join(contents)}</nav>',
-            "<h2>Tables</h2>", *map(_table, report.tables),
-            "<h2>Figures</h2>", f"<p>{_ABSENT}</p>", *map(_figure, report.figures),
-            '<h2 id="provenance">Where each number is from</h2>', *map(_source, sources),
-            '<h2 id="runs">All runs</h2>', _runs(report.found.runs)]
-    return (f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
-            f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>{_e(report.title)}</title><style>{_STYLE}</style></head>\n<body>\n"
-            + "\n".join(body) + "\n</body>\n</html>\n")
+def _html() -> Environment:
+    def data(file: Path) -> str:
+        return f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"
+
+    copied = _markdown(Path()).get_template("table.md").module.table
+    return _environment(escape, lambda command: Markup("<code>{}</code>").format(command),
+                        data=data, copied=lambda table: escape(str(copied(table, links=False))))
 
 
-def slug(text: str) -> str:
+def _markdown(folder: Path) -> Environment:
+    def mark(text: str) -> Markup:
+        return Markup(re.sub(r"[\\`*[\]<|]|&(?=#?\w+;)|(?<!\w)_|_(?!\w)", r"\\\g<0>", text))
+
+    def code(command: str) -> Markup:
+        fence = "`" * (1 + max(map(len, re.findall("`+", command)), default=0))
+        return Markup(f"{fence}{command}{fence}")
+
+    return _environment(mark, code, place=lambda file: file.relative_to(folder).as_posix())
+
+
+def _environment(mark: Callable[[str], Markup], code: Callable[[str], Markup],
+                 **filters: Callable[..., str]) -> Environment:
+    """Templates whose values are escaped by `mark`; in what is `rich`, commands by `code`."""
+    def finalize(value: Any) -> Markup:
+        return value if isinstance(value, Markup) else mark(printable(str(value)))
+
+    def rich(text: str) -> Markup:
+        return Markup("").join(code(printable(part)) if n % 2 else finalize(part)
+                               for n, part in enumerate(_COMMAND.split(text)))
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"), undefined=StrictUndefined,
+        autoescape=True, finalize=finalize, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"rich": rich, "slug": _slug, **filters}
+    return environment
+
+
+def _slug(text: str) -> str:
     """An anchor."""
     return re.sub(r"[^\w.-]+", "-", text).strip("-").lower()
 
 
-def _e(text: str) -> str:
-    return html.escape(printable(text))
+def sources_of(found: Collection) -> list[dict[str, Any]]:
+    """Each row and setting of each protocol: anchor, title, protocol, and a line for each run."""
+    return [{"anchor": of["anchor"].iloc[0], "title": of["title"].iloc[0],
+             "protocol": protocol.sentence() if protocol else "not scored",
+             "lines": [_provenance(run, protocol) for run in runs_of(of)]}
+            for _, of in score_frame(found).groupby(["key", "method", "setting"], sort=False)
+            for protocol in of["protocol"].iloc[:1]]
 
 
-def _m(text: str) -> str:
-    """A text inside Markdown, in which nothing is a tag of HTML."""
-    return html.escape(printable(text), quote=False)
-
-
-def _rich(text: str) -> str:
-    """Escaped, with commands set as code."""
-    return re.sub(r"(python -m [^;]*?)(?=\.?$|;|\)|\. )", r"<code>\1</code>", _e(text))
-
-
-def _contents(name: str, entries: Iterable[tuple[str, str]]) -> str:
-    links = "".join(f'<li><a href="#{anchor}">{_e(title)}</a></li>' for anchor, title in entries)
-    return f"<h4>{name}</h4><ul>{links}</ul>"
-
-
-def _table(table: Table) -> str:
-    def head(text: str) -> str:
-        kind = _class("paper") if text.startswith("paper") else ""
-        # A narrow column breaks no name at its hyphen.
-        return f'<th scope="col"{kind}>{_e(text).replace("-", "&#8209;")}</th>'
-
-    rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>\n" for row in table.rows)
-    return (f'<section id="{slug(table.key)}"><h3>{_e(table.title)}</h3>'
-            f'<p class="caption">{_rich(table.caption)}</p><div class="wide"><table><thead><tr>'
-            f"{''.join(map(head, table.head))}</tr></thead>\n<tbody>{rows}</tbody></table></div>"
-            f'<p class="caption">As CSV: {TABLES}/{_e(table.key)}.csv</p></section>')
-
-
-def _cell(cell: Entry) -> str:
-    title = f' title="{_e(cell.title)}"' if cell.title else ""
-    value, sign, deviation = _e(cell.text).partition(" ± ")
-    text = f"{value}<small>{sign}{deviation}</small>" if sign else value
-    text = f'<a href="#{cell.source}">{text}</a>' if cell.source else text
-    if cell.kind == "label":
-        return f'<th scope="row"{title}>{text}</th>'
-    return f"<td{_class(cell.kind)}{title}>{text}</td>"
-
-
-def _class(name: str) -> str:
-    return f' class="{name}"'
-
-
-def _figure(figure: Figure | Missing) -> str:
-    anchor = slug(figure.title.split(":")[0])
-    if isinstance(figure, Missing):
-        return (f'<section id="{anchor}"><h3>{_e(figure.title)}</h3><p class="absent">Not run. '
-                f"{_rich(figure.reason)}</p></section>")
-    data = base64.b64encode(figure.file.read_bytes()).decode()
-    lines = "".join(f"<li>{_e(line)}</li>" for line in figure.provenance)
-    origin = f"<details><summary>Where it is from</summary><ul>{lines}</ul></details>"
-    return (f'<section id="{anchor}"><h3>{_e(figure.title)}</h3><figure>'
-            f'<img src="data:image/png;base64,{data}" alt="{_e(figure.title)}">'
-            f'<figcaption class="caption">{_rich(figure.caption)}</figcaption></figure>'
-            f"{origin if lines else ''}</section>")
-
-
-def _source(source: Source) -> str:
-    lines = "".join(f"<li>{_e(line)}</li>" for line in provenance(source))
-    by = f'<p class="caption">{_e(source.protocol.sentence())}</p>' if source.protocol else ""
-    return (f'<section id="{source.anchor}"><h4>{_e(source.title)}</h4>{by}<ul>{lines}</ul>'
-            "</section>")
-
-
-def provenance(source: Source) -> list[str]:
-    """A line for each run of a cell: folder, checkpoint, seed, scores, commits, machine, date."""
-    lines = []
-    for run, record in source.runs:
-        words = [f"seed {run.seed}", str(run.folder)]
-        if record:
-            earlier = [f"{other['fake']['iteration']:,}: {_scores(other)}" for other in run.records
-                       if recorded_protocol(other) == source.protocol and other is not record]
-            words += [f"checkpoint of iteration {record['fake']['iteration']:,}", _scores(record),
-                      f"scored {record.get('date', 'at an unknown time')} on "
-                      f"{record.get('device', 'an unknown device')} by commit "
-                      f"{record.get('commit') or 'unknown'}",
-                      *([f"other scores, at iteration {', at '.join(earlier)}"] * bool(earlier))]
-        else:
-            words.append(how_far(run))
-        lines.append("; ".join((*words, machine(run))))
-    return lines
+def _provenance(run: Run, protocol: RecordedProtocol | None) -> str:
+    """Folder, checkpoint, seed, scores, commits, machine, date of a run behind a cell."""
+    record, there = last_record(run, protocol), run.environment
+    words = [f"seed {run.seed}", str(run.folder)]
+    if record:
+        earlier = [f"{other['fake']['iteration']:,}: {_scores(other)}" for other in run.records
+                   if recorded_protocol(other) == protocol and other is not record]
+        words += [f"checkpoint of iteration {record['fake']['iteration']:,}", _scores(record),
+                  f"scored {record.get('date', 'at an unknown time')} on "
+                  f"{record.get('device', 'an unknown device')} by commit "
+                  f"{record.get('commit') or 'unknown'}",
+                  *([f"other scores, at iteration {', at '.join(earlier)}"] * bool(earlier))]
+    else:
+        words.append(how_far(run))
+    words.append(
+        f"trained {there.get('date', 'at an unknown time')} by commit "
+        f"{there.get('commit') or 'unknown'} on {there.get('devices', 'an unknown device')}, "
+        f"{there.get('cores', '?')} cores, {there.get('platform', 'an unknown system')}"
+        if there else "trained on an unknown machine (no environment.json)")
+    return "; ".join(words)
 
 
 def _scores(record: dict[str, Any]) -> str:
@@ -218,58 +154,9 @@ def _scores(record: dict[str, Any]) -> str:
                      if name in METRICS)
 
 
-def machine(run: Run) -> str:
-    """Commit, device and system that a run was trained by."""
-    there = run.environment
-    if not there:
-        return "trained on an unknown machine (no environment.json)"
-    return (f"trained {there.get('date', 'at an unknown time')} by commit "
-            f"{there.get('commit') or 'unknown'} on {there.get('devices', 'an unknown device')}, "
-            f"{there.get('cores', '?')} cores, {there.get('platform', 'an unknown system')}")
-
-
-def _runs(runs: Sequence[Run]) -> str:
-    rows = "".join(f"<tr><td>{_e(str(run.folder))}</td><td>{_e(run.config['method'])}</td>"
-                   f"<td>{_e(run.setting)}</td><td>{run.seed}</td><td>{_e(how_far(run))}</td></tr>"
-                   for run in runs)
-    finished = sum(run.state == FINISHED for run in runs)
-    return (f"<p>{len(runs)} runs, {finished} of them finished and scored.</p><div class=\"wide\">"
-            '<table class="text"><thead><tr><th>folder</th><th>method</th><th>setting</th>'
-            f"<th>seed</th><th>state</th></tr></thead><tbody>{rows}</tbody></table></div>")
-
-
-def markdown(report: Report, folder: Path) -> str:
-    """The same in Markdown, with the pictures' files."""
-    lines = [f"# {_m(report.title)}", "", *_paragraphs(map(_m, report.about)),
-             *_paragraphs(f"**Note:** {_m(note)}" for note in report.found.notes), "## Tables", ""]
-    for table in report.tables:
-        lines += [f"### {_m(table.title)}", "", _m(table.caption), "", _md_row(table.head),
-                  _md_row(["---"] * len(table.head)),
-                  *(_md_row([_md_cell(cell) for cell in row]) for row in table.rows), ""]
-    lines += ["## Figures", "", _ABSENT, ""]
-    for figure in report.figures:
-        lines += [f"### {_m(figure.title)}", ""]
-        if isinstance(figure, Missing):
-            lines += [f"Not run. {_m(figure.reason)}", ""]
-        else:
-            place = figure.file.relative_to(folder).as_posix()
-            lines += [f"![{_m(figure.title)}]({place})", "", _m(figure.caption), "",
-                      *(f"- {_m(line)}" for line in figure.provenance), ""]
-    lines += ["## Where each number is from", ""]
-    for source in (source for table in report.tables for source in table.sources):
-        by = source.protocol.sentence() if source.protocol else "not scored"
-        lines += [f'<a id="{source.anchor}"></a>**{_m(source.title)}**: {_m(by)}', "",
-                  *(f"- {_m(line)}" for line in provenance(source)), ""]
-    return "\n".join(lines)
-
-
-def _paragraphs(texts: Iterable[str]) -> list[str]:
-    return [line for text in texts for line in (text, "")]
-
-
-def _md_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(_m(cell).replace("|", "\\|").strip() for cell in cells) + " |"
-
-
-def _md_cell(cell: Entry) -> str:
-    return f"[{cell.text}](#{cell.source})" if cell.source else cell.text
+def _runs(found: Collection) -> Table:
+    """All runs, and how far they are."""
+    lines = tuple((Entry(str(run.folder), "text"), Entry(run.config["method"], "text"),
+                   Entry(run.setting, "text"), Entry(str(run.seed), "text"),
+                   Entry(how_far(run), "text")) for run in found.runs)
+    return Table("", "", "", ("folder", "method", "setting", "seed", "state"), lines)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sngan_jax.metrics.scores import LESS_IS_BETTER
 
-from .runs import METRICS, RecordedProtocol, Run, value_of
+from .runs import METRICS
 
 NOT_RUN, NOTHING = "not run", "–"
 
@@ -16,23 +16,14 @@ NOT_RUN, NOTHING = "not run", "–"
 class Entry(NamedTuple):
     """A cell as it is read.
 
-    kind: 'label', 'ours', 'paper', 'missing' or 'none'; source: anchor of its provenance, or '';
-    title: what more there is to say of it.
+    kind: 'label', 'ours', 'paper', 'missing', 'text' or 'none'; source: anchor of its provenance,
+    or ''; title: what more there is to say of it.
     """
 
     text: str
     kind: str = "label"
     source: str = ""
     title: str = ""
-
-
-class Source(NamedTuple):
-    """Where the numbers of a cell are from: runs, each with the record of its score or None."""
-
-    anchor: str
-    title: str
-    protocol: RecordedProtocol | None
-    runs: tuple[tuple[Run, dict[str, Any] | None], ...]
 
 
 class Table(NamedTuple):
@@ -44,7 +35,6 @@ class Table(NamedTuple):
     head: tuple[str, ...]
     rows: tuple[tuple[Entry, ...], ...]
     records: tuple[dict[str, Any], ...] = ()
-    sources: tuple[Source, ...] = ()
 
 
 class Figure(NamedTuple):
@@ -63,19 +53,13 @@ class Missing(NamedTuple):
     reason: str
 
 
-def values_of(source: Source, metric: str) -> dict[int, float]:
-    """Seed -> score of the last checkpoint."""
-    found = {run.seed: value_of(record, metric) for run, record in source.runs}
-    return {seed: value for seed, value in found.items() if value is not None}
-
-
 def heading(metric: str) -> str:
     """A score's name, with an arrow to the better side where there is one."""
     arrow = {True: " ↓", False: " ↑"}.get(LESS_IS_BETTER.get(metric), "")
     return METRICS.get(metric, "score") + arrow
 
 
-def number(value: float, std: float | None = None) -> str:
-    """Four digits; the deviation behind ± to the same place."""
+def number(value: float, std: float = math.nan) -> str:
+    """Four digits; the deviation, if there is one, behind ± to the same place."""
     places = max(3 - math.floor(math.log10(abs(value))), 0) if value else 3
-    return f"{value:.{places}f}" + (f" ± {std:.{places}f}" if std is not None else "")
+    return f"{value:.{places}f}" + ("" if math.isnan(std) else f" ± {std:.{places}f}")

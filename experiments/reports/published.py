@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..configs.paper import SETTINGS
-from ..paper import Row, Value, table1, table2, table7, table8
+from ..paper import Row, table1, table2, table7, table8
 from ..sweeps.tables import TABLES
 from .parts import NOT_RUN, NOTHING, Entry, Table
 from .runs import BESIDE, Collection, Run, Sweep
@@ -88,42 +87,14 @@ def paper_columns(sweep: Sweep, metrics: Sequence[str], rows: Sequence[Place]
 
 
 def published(row: Row | None, column: tuple[str, str]) -> Entry:
-    """The paper's number of a row in one of `paper_columns`, or a dash."""
+    """The paper's number of a row in one of `paper_columns`, as printed there; or a dash."""
     value = row.values.get(column) if row else None
-    if value is None:
+    if row is None or value is None:
         return Entry(NOTHING, "none", title=row.footnote if row else "")
     notes = [row.footnote, f"quoted from {row.quoted_from}" if row.quoted_from else ""]
     digits = 2 if column[0] == "IS" and column[1] != "imagenet128" else 1
-    return Entry(printed(value, digits), "paper",
-                title="; ".join(filter(None, notes)))
-
-
-def printed(value: Value, digits: int) -> str:
-    """As the paper prints it, with so many digits behind the point."""
-    return f"{value.mean:.{digits}f}" + (f" ± {value.std:.2f}" if value.std is not None else "")
-
-
-def settings_table(found: Collection) -> Table:
-    """Table 1, with what the runs of this report were trained with."""
-    lines, records = [], []
-    fields = SETTINGS["A"]._fields
-    for name, setting in table1.SETTINGS.items():
-        runs = [run for run in found.runs if run.setting == name]
-        cells = [Entry(name), *(Entry(str(value), "paper") for value in setting)]
-        for field, value in zip(fields, setting, strict=True):
-            used = [str(one) for one in sorted({run.config.get(field) or 0 for run in runs})]
-            records.append({"table": "1", "setting": name, "metric": field, "runs": len(runs),
-                            "value": " ".join(used), "state": "" if runs else NOT_RUN,
-                            "paper_value": value})
-            cells.append(Entry(", ".join(used), "ours") if used else Entry(NOT_RUN, "missing"))
-        lines.append((*cells, Entry(str(len(runs)), "none"),
-                      Entry(table1.ORIGINS[name] or "the paper's own", "none")))
-    words = ("α", "β₁", "β₂", "n_dis")
-    return Table("table1", "Table 1: settings of Adam and updates of D for one of G",
-                 "The paper's, and those in the configs of the runs of this report (Figure 11 "
-                 "varies n_dis in setting D).",
-                 ("setting", *(f"paper: {w}" for w in words), *(f"ours: {w}" for w in words),
-                  "runs here", "from"), tuple(lines), tuple(records))
+    std = "" if value.std is None else f" ± {value.std:.2f}"
+    return Entry(f"{value.mean:.{digits}f}{std}", "paper", title="; ".join(filter(None, notes)))
 
 
 def command_like(found: Collection, table: str) -> str:
@@ -133,6 +104,30 @@ def command_like(found: Collection, table: str) -> str:
     if own or not same:
         return command(table, own)
     return command(table, same._replace(folder=Path("runs") / table), 1)
+
+
+def settings_table(found: Collection) -> Table:
+    """Table 1, with what the runs of this report were trained with."""
+    lines, records = [], []
+    for name, setting in table1.SETTINGS.items():
+        runs = [run for run in found.runs if run.setting == name]
+        used = {field: [str(one) for one in sorted({run.config.get(field) or 0 for run in runs})]
+                for field in setting._fields}
+        lines.append((
+            Entry(name), *(Entry(str(value), "paper") for value in setting),
+            *(Entry(", ".join(there), "ours") if runs else Entry(NOT_RUN, "missing")
+              for there in used.values()),
+            *(Entry(text, "none") for text in (
+                str(len(runs)), table1.ORIGINS[name] or "the paper's own"))))
+        records += [{"table": "1", "setting": name, "metric": field, "runs": len(runs),
+                     "value": " ".join(used[field]), "state": "" if runs else NOT_RUN,
+                     "paper_value": value} for field, value in setting._asdict().items()]
+    words = ("α", "β₁", "β₂", "n_dis")
+    return Table("table1", "Table 1: settings of Adam and updates of D for one of G",
+                 "The paper's, and those in the configs of the runs of this report (Figure 11 "
+                 "varies n_dis in setting D).",
+                 ("setting", *(f"paper: {w}" for w in words), *(f"ours: {w}" for w in words),
+                  "runs here", "from"), tuple(lines), tuple(records))
 
 
 def unrun_table(name: str, what: str, rows: Sequence[Row], how: str) -> Table:
@@ -146,5 +141,4 @@ def unrun_table(name: str, what: str, rows: Sequence[Row], how: str) -> Table:
                for row in rows for (metric, data), value in row.values.items()]
     return Table(name.lower().replace(" ", ""), f"{name}: {what}",
                  f"No folder of this report has its runs, which are made by: {how}",
-                 ("method", "ours", *headings(columns)),
-                 tuple(lines), tuple(records))
+                 ("method", "ours", *headings(columns)), tuple(lines), tuple(records))

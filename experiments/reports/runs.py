@@ -1,4 +1,4 @@
-"""What is on the disk: the runs of one sweep or several, and their scores by protocol.
+"""What is on the disk: the runs of one sweep or several, with the records of their scores.
 
 Only files are read, and nothing is written; a file that cannot be read becomes a note.
 """
@@ -6,10 +6,8 @@ Only files are read, and nothing is written; a file that cannot be read becomes 
 from __future__ import annotations
 
 import json
-import math
 import re
-import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -133,44 +131,6 @@ def recorded_protocol(record: dict[str, Any]) -> RecordedProtocol:
         fake.get("seed"))))
 
 
-def last_record(run: Run, protocol: RecordedProtocol) -> dict[str, Any] | None:
-    """The newest record of a finished run's last iteration; None where there is none.
-
-    What was scored because it was the best of several checkpoints is left out.
-    """
-    found = [record for record in run.records if recorded_protocol(record) == protocol
-             and record["fake"].get("iteration") == run.iterations and "best_of" not in record]
-    return found[-1] if found and run.state == FINISHED else None
-
-
-def protocols(runs: Iterable[Run]) -> list[RecordedProtocol]:
-    """Those that last iterations of finished runs are scored by; the most frequent first."""
-    counts: dict[RecordedProtocol, int] = {}
-    for run in runs:
-        for protocol in {recorded_protocol(record) for record in run.records}:
-            if last_record(run, protocol):
-                counts[protocol] = counts.get(protocol, 0) + 1
-    return sorted(counts, key=lambda protocol: (-counts[protocol], protocol.name != "paper"))
-
-
-def value_of(record: dict[str, Any] | None, metric: str) -> float | None:
-    """A finite score, or None."""
-    value = (record or {}).get("scores", {}).get(metric)
-    return value if isinstance(value, (int, float)) and math.isfinite(value) else None
-
-
-def metrics_of(runs: Iterable[Run], protocol: RecordedProtocol) -> list[str]:
-    """Of `METRICS`, those that the last iterations have by a protocol, in that order."""
-    there = {name for run in runs for name in (last_record(run, protocol) or {"scores": ()})[
-        "scores"]}
-    return [name for name in METRICS if name in there]
-
-
-def mean_std(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean, and the deviation of a sample (divided by n - 1), None of a single value."""
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
-
-
 def collect(folders: Sequence[Path]) -> Collection:
     """Reads the runs below these folders: each a sweep's, of runs, a run itself, or of sweeps.
 
@@ -249,7 +209,7 @@ def _run(sweep: Sweep, folder: Path) -> Run:
 
 def _place(sweep: Sweep, name: str, config: dict[str, Any]) -> tuple[str, str]:
     """Row and setting, of the folder's name, which must agree with the run's config."""
-    label, seed = re.fullmatch(r"(.*?),?(?:seed=(\d+))?", name).groups()
+    label, seed = re.fullmatch(r"(.*?),?(?:seed=(\d+))?", name, re.DOTALL).groups()
     if not sweep.table:
         return label or config["method"], ""
     for row in TABLES[sweep.table]:
@@ -286,8 +246,3 @@ def how_far(run: Run) -> str:
         return "finished"
     at = run.saved[-1] if run.saved else 0
     return run.state if at >= run.iterations else f"{run.state}: {at:,} of {run.iterations:,}"
-
-
-def commit_of(run: Run, record: dict[str, Any] | None) -> str:
-    """Of the score, otherwise of the run."""
-    return (record or {}).get("commit") or run.environment.get("commit") or "unknown"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .parts import Figure, Missing
-from .plots import new_figure, save, style_of
+from .plots import legend_below, new_figure, save, style_of
 from .runs import Collection
 
 TIMINGS = "methods.json"
@@ -44,8 +44,8 @@ def figure10(found: Collection, folder: Path) -> Figure | Missing:
                        f"{report['device']}, {report['cores']} cores, {report['machine']}, jax "
                        f"{report['jax']}, {report['date']}",))
     first = next(iter(places), Path("runs") / TIMINGS)
-    return Missing(title, " ".join((*reasons, "Nothing is timed. Do it by: python -m "
-                                    f"experiments.bench methods --n-dis=1,5 --out={first}")))
+    return Missing(title, " ".join((*reasons, "Nothing is timed. Do it by: sngan "
+                                    f"bench methods --n-dis=1,5 --out={first}")))
 
 
 def read_timings(file: Path) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def bars(report: dict[str, Any], file: Path) -> Path:
     """Draws a report: a panel for each n_dis, a bar for each method."""
     parts = report["parts"]
     count = max(len(part["methods"]) for part in parts)
-    figure, axes = new_figure(0.34 * count + 1.1, 1, len(parts))
+    figure, axes = new_figure(0.34 * count + 1.4, 1, len(parts))
     order = sorted(parts[0]["methods"], key=lambda name: parts[0]["methods"][name]["ratio"])
     for i, (plot, part) in enumerate(zip(axes.flat, parts, strict=True)):
         rows = part["methods"]
@@ -82,10 +82,10 @@ def bars(report: dict[str, Any], file: Path) -> Path:
             row, style = rows[name], style_of(name)
             plot.barh(y, row["ratio"], color=style.colour, height=0.7, alpha=0.85)
             plot.plot([row["ratio_low"], row["ratio_high"]], [y, y], color="black", linewidth=1.6,
-                      solid_capstyle="butt")
+                      solid_capstyle="butt", label="quartiles of the turns")
             if plain and "gflop" in row:
                 plot.plot(row["gflop"] / plain, y, "D", color="white", markeredgecolor="black",
-                          markersize=5)
+                          markersize=5, label="arithmetic, counted by the compiler")
             plot.text(1.04 * widest, y, f"{row['ratio']:.2f}   {row['seconds']:.2f} s",
                       va="center", fontsize="small")
         plot.axvline(1, color="0.3", linewidth=0.8, linestyle=":")
@@ -95,4 +95,5 @@ def bars(report: dict[str, Any], file: Path) -> Path:
         many = "s" if part["n_dis"] > 1 else ""
         plot.set_title(f"{part['n_dis']} update{many} of D for one of G", fontsize="medium")
         plot.spines[["top", "right"]].set_visible(False)
+    legend_below(figure, axes)
     return save(figure, file)

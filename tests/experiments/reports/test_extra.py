@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from experiments.reports import extra
+from experiments.reports.page import sources_of
 from experiments.reports.parts import Missing
 from experiments.reports.runs import collect
 from experiments.reports.tables import make_tables
@@ -60,7 +61,9 @@ def test_the_error_of_sigma(steps):
                       ("head/dense", 60): pytest.approx(1e-4)}
     shown = make_tables(steps)
     assert table.title in [t.title for t in shown]
-    assert len({s.anchor for t in shown for s in t.sources}) == sum(len(t.sources) for t in shown)
+    anchors = {source["anchor"] for source in sources_of(steps)}
+    assert {cell.source for row in table.rows for cell in row if cell.source} <= anchors
+    assert len(anchors) == len(sources_of(steps)) == 5
 
 
 def test_the_error_is_drawn_by_layer(steps, tmp_path):
@@ -87,7 +90,7 @@ def test_bounds_are_those_of_the_audits(tmp_path):
     assert sn["measured constant"] == "0.2500 ± 0"
     assert both["product bound"] == "20.00" and sn["iterations/s"] == "not run"
     last = tmp_path / "norms" / cells[5].run.name
-    assert f"Without an audit: python -m experiments.audit --workdir={last}." in table.caption
+    assert f"Without an audit: sngan audit --workdir={last}." in table.caption
     assert {r["metric"] for r in table.records} >= {"upper_bound", "lower_bound"}
 
 
@@ -95,7 +98,7 @@ def test_bounds_are_those_of_the_audits(tmp_path):
     {"layers": [], "upper_bound": 1, "upper_bound_reshaped": 1, "lower_bound": 1})])
 def test_another_file_is_no_audit(text, tmp_path):
     (tmp_path / "audit.json").write_text(text)
-    with pytest.raises(UserError, match=r"no report of experiments\.audit"):
+    with pytest.raises(UserError, match="no report of sngan audit"):
         extra.read_audit(tmp_path)
 
 

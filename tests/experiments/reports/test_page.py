@@ -1,6 +1,7 @@
 """The page, Markdown and CSV: whole, self-contained, every number with its origin."""
 
 import csv
+import html
 import json
 import re
 import shutil
@@ -138,7 +139,7 @@ def test_a_figure_without_data_says_what_makes_it(made):
     assert f"bench methods --n-dis=1,5 --out={made / 'table2'}" in absent["Figure 10"]
     for number, table in (("4", "figure4"), ("11", "figure11"), ("15", "figure15"), ("3", "2"),
                           ("6", "2"), ("7", "conditional"), ("12", "conditional")):
-        assert f"experiments.sweep --table={table} --dataset=digits --scale=tiny" in absent[
+        assert f"sngan sweep --table={table} --dataset=digits --scale=tiny" in absent[
             f"Figure {number}"]
     shown = {figure.title.split(":")[0]: figure for figure in drawn if isinstance(figure, Figure)}
     # Both settings, three methods, two seeds.
@@ -167,6 +168,43 @@ def test_names_and_notes_are_escaped(tmp_path, monkeypatch):
     make_report([tmp_path / "<b>&"], tmp_path / "out")
     page = Page((tmp_path / "out" / "report.html").read_text())  # which allows no script
     assert any('"><script>x' in text for text in page.texts)
+
+
+def test_plain_runs_of_any_name_have_their_own_tables_alone_and_are_escaped(tmp_path, monkeypatch):
+    monkeypatch.setattr("experiments.report.FIGURES", ())
+    names = ("=1+1", "<script>x", "a|b", "[x](y)", "`c`", "_d_", "new\nline", "\x1b[31m")
+    (cell, *_) = write_sweep(tmp_path / "t2")
+    for name in names:
+        write_run(tmp_path / "runs" / name, cell, scores_of(cell))
+    make_report([tmp_path / "runs"], tmp_path / "out")
+    csvs = {file.stem: file.read_text() for file in (tmp_path / "out" / "tables").iterdir()}
+    assert set(csvs) == {"runs", "runs-hindsight"}  # none of the paper
+    methods = [row["method"] for row in csv.DictReader(csvs["runs"].splitlines())]
+    assert "'=1+1" in methods and "=1+1" not in methods and "<script>x" in methods
+    text = (tmp_path / "out" / "report.html").read_text()
+    page = Page(text)
+    assert "\x1b" not in text and "<script>x" in page.texts
+    assert len(set(page.ids)) == len(page.ids)
+    lines = (tmp_path / "out" / "report.md").read_text()
+    assert "\x1b" not in lines and "\\<script>x" in lines
+    assert "Table 1" not in lines + text
+    rows = [line for line in lines.splitlines() if line.startswith("| ") and "196" in line]
+    for name in (r"a\|b", r"\[x\](y)", r"\`c\`", r"\_d\_", r"new\\nline"):
+        assert [row for row in rows if row.startswith(f"| {name} | [")], name
+
+
+def test_every_table_can_be_copied_whole(made):
+    """One click selects the Markdown of a table, which has the cells of the table and no more."""
+    text = (made / "out" / "report.html").read_text()
+    tables = re.findall(r"<table>(.*?)</table>.*?<pre>(.*?)</pre>", text, re.DOTALL)
+    assert len(tables) == text.count("<table>") and "user-select: all" in text
+    for table, copy in tables:
+        shown = [[html.unescape(re.sub(r"<[^>]*>", "", cell)).strip() for cell in
+                  re.findall(r"<(?:td|th)\b[^>]*>(.*?)</(?:td|th)>", row)]
+                 for row in re.findall(r"<tr>(.*?)</tr>", table)]
+        head, dashes, *rows = [[cell.strip() for cell in line.strip("|").split("|")]
+                               for line in html.unescape(copy).strip().splitlines()]
+        assert [head, *rows] == shown and set(dashes) == {"---"}
 
 
 def test_a_folder_of_other_things_is_not_written_into(tmp_path):

@@ -119,7 +119,7 @@ def test_without_labels_there_is_no_morphing_and_it_says_so(tmp_path, asked):
     write_sweep(tmp_path / "t", Request("2", "digits", "tiny", settings=("C",), methods=("sn",)))
     found = collect([tmp_path / "t"])
     figure = sheets.figure12(found, tmp_path)
-    assert "experiments.sweep --table=conditional --dataset=digits" in figure.caption
+    assert "sngan sweep --table=conditional --dataset=digits" in figure.caption
     assert asked[0][1] is None and len(asked) == 1
     absent = sheets.figure7(found, tmp_path)
     assert isinstance(absent, Missing) and "--table=conditional" in absent.reason

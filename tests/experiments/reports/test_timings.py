@@ -1,4 +1,4 @@
-"""Figure 10: bars of what experiments.bench methods wrote, and words for what it did not."""
+"""Figure 10: bars of what sngan bench methods wrote, and words for what it did not."""
 
 import json
 
@@ -53,7 +53,7 @@ def test_the_bars(tmp_path):
     (lambda r: r.pop("commit"), "it has no commit"),
     (lambda r: r.update(parts=[]), "it has no part"),
     (lambda r: r["parts"][0]["methods"]["sn"].update(ratio=float("nan")), "no numbers"),
-    (lambda r: r["parts"][0].pop("methods"), "no report of experiments.bench methods")])
+    (lambda r: r["parts"][0].pop("methods"), "no report of sngan bench methods")])
 def test_another_file_is_named(change, words, tmp_path):
     wrong = report()
     change(wrong)

@@ -1,0 +1,120 @@
+"""All scores as one tidy frame, which the tables and figures are pivots of."""
+
+from __future__ import annotations
+
+import collections
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+
+from sngan_jax.metrics.scores import LESS_IS_BETTER
+
+from .published import rows_of
+from .runs import (
+    FINISHED,
+    METRICS,
+    NOT_SCORED,
+    Collection,
+    RecordedProtocol,
+    Run,
+    Sweep,
+    how_far,
+    recorded_protocol,
+)
+
+_COLUMNS = ("key", "sweep", "title", "anchor", "run", "method", "setting", "seed", "protocol",
+            "metric", "value", "state", "iteration", "run_folder", "commit", "best", "best_at",
+            "scored")
+
+
+def score_frame(found: Collection) -> pd.DataFrame:
+    """A row for each run, metric and protocol, in the order of the tables' rows and of the seeds.
+
+    A sweep that nobody has scored has a row for each run, with the protocol None and the metric ''.
+
+    Columns:
+      key: of its tables: the sweep's key, with a number from its second protocol on.
+      sweep: the sweep's key; title, anchor: of the section with the provenance.
+      run: the `Run`; method, setting, seed, run_folder: its row, its column, what tells it apart.
+      value: the score of the last checkpoint, or NaN; state: FINISHED, or why there is none.
+      iteration, commit: of that score; '' without one.
+      best, best_at, scored: the best score of all checkpoints, its iteration, of how many.
+    """
+    rows = (row for sweep in found.sweeps for row in _of_sweep(sweep, found.of(sweep)))
+    return pd.DataFrame(list(rows), columns=_COLUMNS).astype({"value": float, "best": float})
+
+
+def _of_sweep(sweep: Sweep, runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
+    labels = {(place.variant, setting): place.label for place in rows_of(sweep, runs)
+              for setting in place.settings}
+    order = list(labels)
+    runs = sorted(runs, key=lambda run: (order.index((run.variant, run.setting)), run.seed))
+    for n, protocol in enumerate(_protocols(runs) or [None], 1):
+        key = f"{sweep.key}-{n}" if n > 1 else sweep.key
+        there = {name for run in runs if (last := last_record(run, protocol))
+                 for name in last["scores"]}
+        for metric in [name for name in METRICS if name in there] or [""]:
+            for run in runs:
+                label = labels[run.variant, run.setting]
+                yield {"key": key, "sweep": sweep.key,
+                       "title": f"{label.strip()}, setting {run.setting}" if run.setting else label,
+                       "anchor": anchor(f"from-{key}-{run.variant}-{run.setting}"),
+                       **_row(run, protocol, metric)}
+
+
+def _row(run: Run, protocol: RecordedProtocol | None, metric: str) -> dict[str, Any]:
+    last = last_record(run, protocol)
+    value = _finite(last, metric)
+    if value is not None:
+        state = FINISHED
+    elif last and metric in last["scores"]:
+        state = "no finite score"
+    else:
+        state = NOT_SCORED if run.state == FINISHED else how_far(run)
+    scored = {record["fake"]["iteration"]: score for record in run.records
+              if recorded_protocol(record) == protocol
+              and (score := _finite(record, metric)) is not None}
+    sign = 1 if LESS_IS_BETTER.get(metric, True) else -1
+    best_at = min(scored, key=lambda at: (sign * scored[at], at), default=None)
+    return {"run": run, "method": run.variant, "setting": run.setting, "seed": run.seed,
+            "protocol": protocol, "metric": metric, "value": value, "state": state,
+            "iteration": last["fake"]["iteration"] if last else "",
+            "run_folder": str(run.folder),
+            "commit": (last or {}).get("commit") or run.environment.get("commit") or "unknown",
+            "best": scored.get(best_at), "best_at": best_at, "scored": len(scored)}
+
+
+def runs_of(scores: pd.DataFrame) -> list[Run]:
+    """The runs of a part of the frame, each once."""
+    return list(scores.drop_duplicates("run_folder")["run"])
+
+
+def last_record(run: Run, protocol: RecordedProtocol | None) -> dict[str, Any] | None:
+    """The newest record of a finished run's last iteration; None where there is none.
+
+    What was scored because it was the best of several checkpoints is left out.
+    """
+    found = [record for record in run.records if recorded_protocol(record) == protocol
+             and record["fake"].get("iteration") == run.iterations and "best_of" not in record]
+    return found[-1] if found and run.state == FINISHED else None
+
+
+def anchor(text: str) -> str:
+    """A name that a link can lead to."""
+    return re.sub(r"[^\w.-]+", "_", text)
+
+
+def _protocols(runs: Sequence[Run]) -> list[RecordedProtocol]:
+    """Those that last iterations of finished runs are scored by; the most frequent first."""
+    counts = collections.Counter(
+        protocol for run in runs for protocol in dict.fromkeys(map(recorded_protocol, run.records))
+        if last_record(run, protocol))
+    return sorted(counts, key=lambda protocol: (-counts[protocol], protocol.name != "paper"))
+
+
+def _finite(record: dict[str, Any] | None, metric: str) -> float | None:
+    value = (record or {}).get("scores", {}).get(metric)
+    return value if isinstance(value, (int, float)) and math.isfinite(value) else None
