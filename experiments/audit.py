@@ -16,6 +16,7 @@ from sngan_jax.analysis.audit import audit
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.files import write_errors, write_text
 from sngan_jax.data import scale
+from sngan_jax.data.sources import options_of
 from sngan_jax.metrics.evaluate import chosen_rows, open_images, pixels
 from sngan_jax.models.build import build_models
 from sngan_jax.run.restore import RestoredRun, restore_run
@@ -74,8 +75,8 @@ def main(options: argparse.Namespace) -> None:
 def real_images(run: RestoredRun, num: int, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
     """So many of the run's images in [-1, 1], and their labels if its D takes them."""
     config = run.config
-    images = open_images(config.dataset, split=config.split, image_size=config.image_size,
-                         channels=run.channels, data_dir=config.data_dir or None)
+    images = open_images(config.dataset, split=config.split, channels=run.channels,
+                         **options_of(config))
     if len(images) < num:
         raise UserError(f"--num is {num}, and {config.dataset}, split {config.split!r}, has "
                         f"{len(images):,} images: take fewer")

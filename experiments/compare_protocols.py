@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from sngan_jax.base.cache import cache_folder
 from sngan_jax.base.errors import UserError
+from sngan_jax.data.sources import options_of
 from sngan_jax.metrics.choice import make_extractor
 from sngan_jax.metrics.evaluate import append_record, of_images, of_samples, open_images, score
 from sngan_jax.metrics.protocol import protocol_of
@@ -68,8 +69,7 @@ def main(options: argparse.Namespace) -> None:
         raise UserError(f"{options.workdir} kept no moving average of its generator: train one "
                         "with --config.ema_decay=0.99, say")
     config = run.config
-    data = {"image_size": config.image_size, "channels": run.channels,
-            "data_dir": config.data_dir or None}
+    data = {"channels": run.channels, **options_of(config)}
     sets = {split: open_images(config.dataset, split=split, **data) for split in ("test", "train")}
     extractor = make_extractor(options.extractor, sets["train"])
     metric = {"inception": "fid", "classifier": "fcd"}[extractor.family]

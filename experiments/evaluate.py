@@ -5,28 +5,35 @@
     sngan evaluate --images=samples.npz --against=my/images --metrics=fid,prdc
     sngan evaluate --images=tfds:cifar10 --save-statistics=cifar10.npz
 
-Images are a folder, an .npz, a data set (`digits`, `tfds:…`, `idx:…`), or, for FID, a statistics
-file with `mu` and `sigma`. Prints a table and appends a record a checkpoint to scores.jsonl (in the
-workdir; of images, in the current folder). Inception's weights are got once by
-`sngan get-inception`. docs/metrics.md explains every score and protocol.
+Images are a folder, an .npz or .npy, a data set (`digits`, `tfds:…`, `idx:…`), or, for FID, a
+statistics file with `mu` and `sigma` (FILE.npz#mu, where it holds images too). Prints a table and
+appends a record a checkpoint to scores.jsonl (in the workdir; of images, in the current folder).
+Inception's weights are got once by `sngan get-inception`. docs/metrics.md explains every score and
+protocol.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from sngan_jax.base.cache import cache_folder
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.output import say
+from sngan_jax.data.crop import ALPHAS, FITS
+from sngan_jax.data.image_set import CROPPED
+from sngan_jax.data.sources import options_of
 from sngan_jax.metrics.choice import make_extractor
 from sngan_jax.metrics.evaluate import (
     SCORES,
     Side,
     append_record,
+    count_of,
     export,
     of_images,
     of_samples,
@@ -36,14 +43,16 @@ from sngan_jax.metrics.evaluate import (
     score_table,
 )
 from sngan_jax.metrics.extractor import Extractor
-from sngan_jax.metrics.protocol import FREE, Protocol, protocol_of
-from sngan_jax.metrics.reference import is_statistics
+from sngan_jax.metrics.protocol import CONVENTIONS, FREE, Protocol, protocol_of
+from sngan_jax.metrics.reference import is_statistics, without_key
 from sngan_jax.metrics.resize import RESIZES
 from sngan_jax.metrics.scores import (
+    FEW,
     LESS_IS_BETTER,
     METRICS,
     check_metrics,
     check_names,
+    default_metrics,
     needs_reference,
 )
 from sngan_jax.run.evaluation import best_of, recorded
@@ -55,6 +64,7 @@ from sngan_jax.run.restore import (
     saved_iterations,
 )
 from sngan_jax.run.validate import names_of
+from sngan_jax.run.workdir import read_config
 from sngan_jax.step.sampling import BN_MODES
 
 from . import cli
@@ -87,8 +97,19 @@ def arguments(parser: cli.Parser) -> None:
                         metavar="|".join(METRICS), help="what sees the images")
     parser.add_argument("--classifier-data", metavar="IMAGES", help="the labelled set that the "
                         "classifier is trained on; otherwise the run's, or --against")
-    parser.add_argument("--resize", type=cli.one_of(RESIZES), default="tf1",
-                        metavar="|".join(RESIZES), help="how Inception's input is enlarged")
+    parser.add_argument("--kid-subsets", type=cli.whole(1), default=100, metavar="N",
+                        help="that KID is the mean over (default: 100)")
+    parser.add_argument("--kid-subset-size", type=cli.whole(2), default=1000, metavar="N",
+                        help="images in each, or as many as there are (default: 1000)")
+    parser.add_argument("--resize", type=cli.one_of(RESIZES), metavar="|".join(RESIZES),
+                        help="how Inception's input is enlarged (default: tf1)")
+    parser.add_argument("--convention", type=cli.one_of(CONVENTIONS), metavar="|".join(CONVENTIONS),
+                        help="resize, alpha and crop as another program has them: whole images of "
+                        "their own size")
+    parser.add_argument("--alpha", type=cli.one_of(ALPHAS), metavar="|".join(ALPHAS), help="what "
+                        "is behind transparent parts; otherwise as the run's, or white")
+    parser.add_argument("--fit", type=cli.one_of(FITS), metavar="|".join(FITS), help="how a "
+                        "picture gets the images' proportions; otherwise as the run's, or crop")
     parser.add_argument("--bn-mode", type=cli.one_of(BN_MODES), metavar="|".join(BN_MODES),
                         help="batch norm's statistics in the generator; otherwise the config's")
     parser.add_argument("--ema", type=cli.one_of(("auto", "yes", "no")), default="auto",
@@ -98,6 +119,8 @@ def arguments(parser: cli.Parser) -> None:
                         help="of the latents, of the choice of images, of KID (default: 0)")
     parser.add_argument("--image-size", type=cli.whole(1), metavar="N", help="crop and resize "
                         "images to this side; otherwise as they are, or as the run's")
+    parser.add_argument("--image-width", type=cli.whole(1), metavar="N", help="their width, where "
+                        "--image-size is their height alone")
     parser.add_argument("--data-dir", metavar="FOLDER", help="of prepared TFDS data sets")
     parser.add_argument("--batch-size", type=cli.whole(1), metavar="N",
                         help="images at a time on each device")
@@ -106,15 +129,17 @@ def arguments(parser: cli.Parser) -> None:
                         "of the real images (or of --images alone)")
 
 
-_DEFAULT = {"inception": "fid", "classifier": "fcd,cs,classes"}
-
-
 def main(options: argparse.Namespace) -> None:
     """Checks every flag, then scores, prints and records."""
-    metrics = options.metrics or names_of(_DEFAULT[options.extractor])
-    check_names(metrics, options.extractor)
-    protocol = protocol_of(options.protocol, options.num_real, options.num_fake, options.splits,
-                           default_fake=5000 if options.workdir else 0)
+    metrics = options.metrics
+    if metrics is not None:
+        check_names(metrics, options.extractor)
+    protocol = dataclasses.replace(
+        protocol_of(options.protocol, options.num_real, options.num_fake, options.splits,
+                    default_fake=5000 if options.workdir else 0),
+        kid_subsets=options.kid_subsets, kid_subset_size=options.kid_subset_size,
+        convention=options.convention or "")
+    check_reading(options)
     if bool(options.workdir) == bool(options.images):
         raise UserError("give either --workdir of a run or --images, and not both")
     if options.save_statistics and not options.save_statistics.endswith(".npz"):
@@ -126,9 +151,49 @@ def main(options: argparse.Namespace) -> None:
         of_two(metrics, protocol, options)
 
 
-def of_run(workdir: Path, metrics: list[str], protocol: Protocol, options: argparse.Namespace
-           ) -> None:
+def check_reading(options: argparse.Namespace) -> None:
+    """UserError for a flag that another one leaves no choice in."""
+    if options.image_width and not options.image_size:
+        raise UserError("--image-width goes with --image-size, the height, which is missing")
+    if not options.convention:
+        return
+    if options.extractor != "inception":
+        raise UserError(f"--convention={options.convention} is one of Inception's, and --extractor "
+                        f"is {options.extractor}: leave one of them out")
+    for name in ("resize", "alpha", "fit", "image_size"):
+        if getattr(options, name) is not None:
+            raise UserError(f"--convention={options.convention} says how images are read and "
+                            f"resized: leave --{name.replace('_', '-')} out, or the convention")
+
+
+def reading_of(data: dict, options: argparse.Namespace) -> dict:
+    """How images are read: `options_of` a run, or of none, with what the flags change."""
+    data = {**data, "data_dir": options.data_dir or data["data_dir"]}
+    if options.convention:
+        return {**data, "image_size": None, "own_sizes": True,
+                "reading": CONVENTIONS[options.convention].reading}
+    changes = {"fit": options.fit, "alpha": options.alpha}
+    reading = data["reading"]._replace(**{k: v for k, v in changes.items() if v})
+    if options.image_size:
+        data["image_size"] = options.image_size, options.image_width or options.image_size
+    return {**data, "reading": reading}
+
+
+def allowed_metrics(spec: str, split: str, protocol: Protocol, extractor: str) -> list[str]:
+    """The default scores: of a folder, those that its size allows."""
+    name, is_file = resolved(spec)
+    count = None if is_file or protocol.name != FREE else count_of(name, split)
+    return default_metrics(extractor, count and min(count, protocol.num_real or count))
+
+
+def of_run(workdir: Path, metrics: list[str] | None, protocol: Protocol,
+           options: argparse.Namespace) -> None:
     """Scores one checkpoint or several of a run."""
+    if metrics is None:
+        trained = read_config(workdir)
+        metrics = allowed_metrics(options.against or trained["dataset"], options.against_split
+                                  or protocol.split or trained["split"], protocol,
+                                  options.extractor)
     iterations, compared = chosen(workdir, options.checkpoint, metrics)
     run = restore_run(
         workdir, None if options.checkpoint in ("last", "each") else iterations[0])
@@ -138,8 +203,7 @@ def of_run(workdir: Path, metrics: list[str], protocol: Protocol, options: argpa
         raise UserError(f"--ema=yes, but {workdir} kept no moving average of its generator "
                         "(config.ema_decay is 0): leave the flag out")
     config = run.config
-    data = {"image_size": options.image_size or config.image_size, "channels": run.channels,
-            "data_dir": options.data_dir or config.data_dir or None}
+    data = reading_of({"channels": run.channels, **options_of(config)}, options)
     labelled = (options.classifier_data or config.dataset, config.split) if (
         options.extractor == "classifier") else None
     extractor = extractor_of(labelled, data, options)
@@ -213,13 +277,16 @@ def scored(run: RestoredRun, metrics: list[str], protocol: Protocol, real: Side 
     return timed(score(metrics, real, fake, extractor, protocol, seed=options.seed), start)
 
 
-def of_two(metrics: list[str], protocol: Protocol, options: argparse.Namespace) -> None:
+def of_two(metrics: list[str] | None, protocol: Protocol, options: argparse.Namespace) -> None:
     """Scores images against images."""
+    split = options.against_split or protocol.split or "train"
+    if metrics is None:
+        metrics = allowed_metrics(options.against or "", split, protocol, options.extractor)
     if not options.against and needs_reference(metrics) and not options.save_statistics:
         raise UserError("--against is missing: what --images are compared with, a folder, an "
                         ".npz, a data set or a statistics file")
-    data = {"image_size": options.image_size, "channels": None, "data_dir": options.data_dir}
-    split = options.against_split or protocol.split or "train"
+    data = reading_of({"image_size": None, "channels": None, "data_dir": None, "reading": CROPPED},
+                      options)
     labelled = None
     if options.extractor == "classifier":
         labelled = ((options.classifier_data, "train") if options.classifier_data
@@ -259,11 +326,14 @@ def of_two(metrics: list[str], protocol: Protocol, options: argparse.Namespace) 
 def resolved(spec: str) -> tuple[str, bool]:
     """A spec of `data.load` for a plain path, and whether it is a statistics file."""
     kind, _, place = spec.partition(":")
-    path = Path(place if kind == "npz" else spec).expanduser()
-    if path.is_dir():
+    place = place if kind == "npz" else spec
+    path = Path(place).expanduser()
+    if spec and path.is_dir():
         return f"folder:{path}", False
-    if path.suffix == ".npz":
-        return (str(path), True) if is_statistics(path) else (f"npz:{path}", False)
+    if is_statistics(place):
+        return without_key(place), True
+    if kind == "npz" or path.suffix.partition("#")[0] in (".npz", ".npy"):
+        return f"npz:{place}", False
     return spec, False
 
 
@@ -277,7 +347,9 @@ def extractor_of(labelled: tuple[str, str] | None, data: dict, options: argparse
             raise UserError(f"the classifier cannot be trained on the statistics file {spec}: give "
                             "a labelled set by --classifier-data")
         images = open_images(spec, split=labelled[1], **data)
-    return make_extractor(options.extractor, images, resize=options.resize,
+    resize = (CONVENTIONS[options.convention].resize if options.convention
+              else options.resize or "tf1")
+    return make_extractor(options.extractor, images, resize=resize,
                           batch_size=options.batch_size)
 
 
@@ -307,25 +379,33 @@ def timed(record: dict, start: float) -> dict:
 
 def show(records: list[dict], file: Path) -> None:
     """Prints records, which stand in a file."""
-    extractor, few = records[0]["extractor"], warning(records[0])
+    extractor = records[0]["extractor"]
     print(score_table(records))
     print(f"{extractor}, checksum {records[0]['checksum']}"
           + (f", resize {records[0]['resize']}" if records[0]["resize"] else "")
+          + (f", as {records[0]['convention']}" if "convention" in records[0] else "")
           + f"; recorded in {file}")
-    if few:
-        say(few)
+    for sentence in warnings(records[0]):
+        say(f"warning: {sentence}")
     if len(records) == 1:
         print(json.dumps(records[0]["scores"]))
 
 
-def warning(record: dict) -> str:
-    """What a person should know of an FID of few images."""
-    counts = [side["n"] for side in (record["fake"], record["real"])
-              if side and isinstance(side["n"], int)]
-    if "fid" in record["scores"] and min(counts, default=10**9) <= 2048:
-        return (f"warning: an FID of {min(counts):,} images, fewer than its 2,048 dimensions, is "
-                "biased upwards by far: compare it with others of the same numbers only")
-    return ""
+def warnings(record: dict) -> Iterator[str]:
+    """What a person should know of an FID of few images, and of statistics of other programs."""
+    sides = [side for side in (record["fake"], record["real"]) if side]
+    fewest = min((side["n"] for side in sides if isinstance(side["n"], int)), default=FEW)
+    if "fid" in record["scores"] and fewest < FEW:
+        why = ", fewer than its 2,048 dimensions," if fewest <= 2048 else ""
+        halves = record["scores"].get("fid_halves")
+        yield (f"an FID of {fewest:,} images{why} is biased upwards"
+               + (f" (two halves of the real images are {halves:.4g} apart)" if halves else "")
+               + ": compare it with others of the same numbers only")
+    for side in sides:
+        if side.get("unknown"):
+            yield (f"{side['statistics']} does not say its {', '.join(side['unknown'])}: it is "
+                   f"taken for one of {record['extractor']} with the resize {record['resize']}, "
+                   "and if it is none, the score is wrong")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from sngan_jax.data.pipeline import batch_indices, dequantize, example_keys
+from sngan_jax.data.sources import options_of
 from sngan_jax.data.streaming import ImageStream, batches, open_stream
 
 from .. import cli
@@ -57,7 +58,7 @@ def input_(config: str, changes: list[str], jpeg: int | None, threads: list[int]
     if jpeg:
         with jpeg_folder(jpeg) as folder:
             size = np.mean([file.stat().st_size for file in folder.iterdir()])
-            stream = open_stream(f"folder:{folder}", image_size=config.image_size, channels=3)
+            stream = open_stream(f"folder:{folder}", channels=3, **options_of(config))
             report |= {"jpeg_bytes": float(size), "jpeg_pixels": [_WIDTH, _HEIGHT], "streamed": {}}
             for count in threads:
                 rates = [streamed(stream, config, count, seconds) for _ in range(repeats)]

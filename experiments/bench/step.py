@@ -159,7 +159,8 @@ def changed(config: Any, **changes: Any) -> Any:
 def random_data(config: Any, channels: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Images, as rows, and labels to train on."""
     rng = np.random.default_rng(0)
-    size = (max(_IMAGES, config.batch_size), config.image_size**2 * channels)
+    size = (max(_IMAGES, config.batch_size), config.image_size * (
+        config.image_width or config.image_size) * channels)
     labels = rng.integers(0, 10, size[0], np.int32) if config.conditional else None
     return rng.integers(0, 256, size, np.uint8), labels
 

@@ -115,7 +115,8 @@ def iteration(config: Any, channels: int, sizes: list[int], *, compiled: bool
       UserError: a config that has no counterpart here.
     """
     method = method_of(config)
-    if (config.model not in ("resnet32", "cnn") or config.image_size != 32 or config.conditional
+    if (config.model not in ("resnet32", "cnn") or config.image_size != 32
+            or config.image_width not in (0, 32) or config.conditional
             or config.method not in ("sn", "none") or method.loss not in _LOSSES
             or method.activation_norm != "none" or method.regularizer != "none"):
         raise UserError("the PyTorch peer has the unconditional models resnet32 and cnn at 32x32, "

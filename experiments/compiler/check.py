@@ -38,6 +38,7 @@ def check(config: Any, target: Target, facts: Facts, per_device: int = 0) -> dic
         "topology": target.name, "devices": len(devices), "hosts": target.hosts,
         "device": devices[0].device_kind, "model": config.model, "dataset": config.dataset,
         "method": config.method, "image_size": config.image_size,
+        "image_width": config.image_width or config.image_size,
         "conditional": config.conditional, "n_dis": config.n_dis, "batch_size": config.batch_size,
         "generator_batch_size": config.generator_batch_size, "dtype": config.dtype,
         "bn_sync": config.bn_sync, "fusion": fusion_of(config, devices[0].device_kind),

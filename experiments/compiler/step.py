@@ -87,12 +87,12 @@ def lower(config: Any, facts: Facts, devices: Sequence[Any]) -> tuple[Any, Any]:
 
 def data_shapes(config: Any, facts: Facts, devices: int) -> tuple[Any, Any]:
     """Images and labels (or None): of the whole set, or of a streamed call."""
-    side = config.image_size
+    image = (config.image_size, config.image_width or config.image_size, facts.channels)
     if config.stream:
         calls = (devices, 1, config.n_dis, config.batch_size // devices)
-        shape, labels = (*calls, side, side, facts.channels), calls
+        shape, labels = (*calls, *image), calls
     else:
-        shape, labels = (facts.images, side * side * facts.channels), (facts.images,)
+        shape, labels = (facts.images, math.prod(image)), (facts.images,)
     return (jax.ShapeDtypeStruct(shape, np.uint8),
             jax.ShapeDtypeStruct(labels, np.int32) if config.conditional else None)
 

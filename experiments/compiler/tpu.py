@@ -32,7 +32,8 @@ def cost_of(compiled: Any, config: Any, topology: Topology) -> dict[str, Any]:
         2 * size * (1 - 1 / topology.devices) / chip.link_bytes)
     iteration = compute + communication
     images = config.n_dis * config.batch_size / iteration / topology.hosts
-    pixels = config.image_size**2 * (config.channels or 3)
+    pixels = (config.image_size * (config.image_width or config.image_size)
+              * (config.channels or 3))
     return {
         "flops": cost.get("flops"), "bytes_accessed": cost.get("bytes accessed"),
         "optimal_seconds": seconds, "without_estimate": without,

@@ -1,4 +1,4 @@
-"""Your own images: a folder of PNG and JPEG files, sub-folders as classes.
+"""Your own images: a folder of pictures, sub-folders as classes.
 
     sngan train --config=folder:32 \
         --config.dataset=folder:my/images --workdir=runs/mine

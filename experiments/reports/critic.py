@@ -11,7 +11,7 @@ import numpy as np
 
 from sngan_jax.base.errors import UserError
 from sngan_jax.data.pipeline import scale
-from sngan_jax.data.sources import DataError, load
+from sngan_jax.data.sources import DataError, load, options_of
 from sngan_jax.losses import LOSSES
 from sngan_jax.methods import method_of
 from sngan_jax.run.evaluation import recorded
@@ -120,8 +120,7 @@ def _first_seeds(runs: list[Run]) -> list[Run]:
 def _images(run: Run) -> dict[str, np.ndarray]:
     """Training and held-out images, as many as `_IMAGES` of each or all that there are."""
     config = run.config
-    options = {"image_size": config["image_size"], "channels": config["channels"] or None,
-               "data_dir": config["data_dir"] or None}
+    options = {"channels": config["channels"] or None, **options_of(config)}
     return {name: load(config["dataset"], split=split, **options).images[:_IMAGES]
             for name, split in (("training", config["split"]),
                                 ("held-out", held_out_split(config["split"])))}

@@ -52,7 +52,8 @@ def spectra_of(workdir: Path, iteration: int) -> dict[str, np.ndarray]:
     """
     run = at_iteration(newest(workdir), workdir, iteration)
     config = run.config
-    images = np.zeros((2, config.image_size, config.image_size, run.channels), np.float32)
+    images = np.zeros((2, config.image_size, config.image_width or config.image_size,
+                       run.channels), np.float32)
     labels = (np.zeros(2, np.int32),) if run.num_classes else ()
     return layer_spectra(run.discriminator, run.state.discriminator.variables, images, *labels)
 

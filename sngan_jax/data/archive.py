@@ -10,6 +10,7 @@ import math
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -50,26 +51,44 @@ def read_arrays(archive: zipfile.ZipFile, names: Iterable[str], file: Path
     return {name: _read(archive, member) for name, member in chosen.items()}
 
 
+def read_single(file: Path) -> np.ndarray:
+    """The array of an .npy file, of the shape and dtype that it was written with.
+
+    Raises:
+      ValueError: not an array, pickled objects, a header that does not agree.
+      OSError: it cannot be read.
+    """
+    with file.open("rb") as opened:
+        _check_header(opened, file.stat().st_size, "it")
+    with file.open("rb") as opened:
+        return np.lib.format.read_array(opened, allow_pickle=False)
+
+
 def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
     what = f"'{member.filename}'"
     if member.compress_type not in _COMPRESSIONS or member.flag_bits & 1:
         raise ValueError(f"{what} is compressed in a way that NumPy does not, or encrypted")
     with archive.open(member) as opened:
-        try:
-            version = np.lib.format.read_magic(opened)
-        except ValueError:
-            raise ValueError(f"{what} is no NumPy array: save the file by np.savez") from None
-        readers = {(1, 0): np.lib.format.read_array_header_1_0,
-                   (2, 0): np.lib.format.read_array_header_2_0}
-        if version not in readers:
-            raise ValueError(f"{what} has the format {version}, which holds no plain numbers")
-        shape, _, dtype = readers[version](opened)
-        if dtype.hasobject:
-            raise ValueError(f"{what} holds pickled objects, which could execute code")
-        header = opened.tell()
-    promised = math.prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 0 or promised != member.file_size - header:
-        raise ValueError(f"the header of {what} promises {shape} of {dtype}, {promised:,} bytes, "
-                         f"and {member.file_size - header:,} are there")
+        _check_header(opened, member.file_size, what)
     with archive.open(member) as opened:
         return np.lib.format.read_array(opened, allow_pickle=False)
+
+
+def _check_header(opened: IO[bytes], size: int, what: str) -> None:
+    """ValueError where an array's header does not promise what its file of `size` bytes holds."""
+    try:
+        version = np.lib.format.read_magic(opened)
+    except ValueError:
+        raise ValueError(f"{what} is no NumPy array: save the file by np.savez") from None
+    readers = {(1, 0): np.lib.format.read_array_header_1_0,
+               (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in readers:
+        raise ValueError(f"{what} has the format {version}, which holds no plain numbers")
+    shape, _, dtype = readers[version](opened)
+    if dtype.hasobject:
+        raise ValueError(f"{what} holds pickled objects, which could execute code")
+    header = opened.tell()
+    promised = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or promised != size - header:
+        raise ValueError(f"the header of {what} promises {shape} of {dtype}, {promised:,} bytes, "
+                         f"and {size - header:,} are there")

@@ -1,15 +1,25 @@
-"""Arrays of images to one square size and one number of channels, bit for bit as Pillow does it."""
+"""Arrays of images to one size and one number of channels, bit for bit as Pillow does it."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
 
 from sngan_jax.base.memory import check_memory
-from sngan_jax.data.image_set import DataError
+from sngan_jax.data.image_set import CROPPED, DataError, Reading
 
 _FRACTION_BITS = 22  # Pillow's resampling coefficients are integers with 22 fractional bits
 _CHUNK_BYTES = 2**24  # so that a large set never exists as floats or wide integers
+
+# How an image gets the proportions that are asked for: its middle part, all of it between bars of
+# the colour behind transparency, or all of it with other proportions.
+FITS = ("crop", "pad", "squeeze")
+# What is behind transparent parts. 'drop' takes the stored colours as they are, as `Image.convert`
+# of Pillow does, and with it the usual programs for FID; bars are black then.
+ALPHAS = {"white": 255, "black": 0, "drop": 0}
+
+Size = int | tuple[int, int] | None
 
 
 def check_images(count: int, shape: tuple[int, ...], where: str) -> None:
@@ -20,76 +30,94 @@ def check_images(count: int, shape: tuple[int, ...], where: str) -> None:
                  "take a smaller image_size, or a part of the set, as train[:10%]", DataError)
 
 
-def fit(images: np.ndarray, image_size: int | None, channels: int | None,
-        where: str) -> np.ndarray:
-    """Crops, converts and resizes a whole set.
+def fit(images: np.ndarray, image_size: Size, channels: int | None, where: str,
+        reading: Reading = CROPPED) -> np.ndarray:
+    """Crops (or as `reading` says), converts and resizes a whole set.
 
     Args:
-      images: uint8 (n, height, width) or (n, height, width, c) with c = 1 (grey), 3 (RGB) or
-        4 (RGBA, laid on white).
-      image_size: side of the square result; the longer side is cropped about the centre first.
-        None keeps the size that they have.
+      images: uint8 (n, height, width) or (n, height, width, c) with c = 1 (grey), 2 (grey and
+        alpha), 3 (RGB) or 4 (RGBA).
+      image_size: of the result: a side, or (height, width). None keeps the size that they have.
       channels: 1, 3, or None to keep grey grey and everything else RGB.
       where: the name of the images in the sentences.
+      reading: how they get their proportions, and what is behind transparent parts.
 
     Returns:
-      uint8 (n, height, width, channels), both image_size where it is given. Grey becomes RGB by
-      repetition, RGB becomes grey by the ITU-R 601 luma. Of the input itself, not a copy, where it
-      fits already.
+      uint8 (n, height, width, channels). Grey becomes RGB by repetition, RGB becomes grey by the
+      ITU-R 601 luma. Of the input itself, not a copy, where it fits already.
 
     Raises:
       DataError: the shape or dtype is another.
     """
     if images.dtype != np.uint8:
-        raise DataError(
-            f"{where} are {images.dtype}: images must be uint8 with values 0 to 255"
-        )
+        raise DataError(f"{where} are {images.dtype}: images must be uint8 with values 0 to 255"
+                        + _uint8_hint(images))
     shape = images.shape
     if images.ndim == 3:
         images = images[..., None]
-    if images.ndim != 4 or images.shape[-1] not in (1, 3, 4):
+    if images.ndim != 4 or images.shape[-1] not in (1, 2, 3, 4):
         hint = ""
         if len(shape) == 4 and shape[1] in (1, 3, 4) and shape[1] < min(shape[2:]):
             hint = " (this looks channels-first: transpose it by (0, 2, 3, 1))"
         raise DataError(
             f"{where} have the shape {shape}: it must be (n, height, width) or "
-            f"(n, height, width, channels) with 1, 3 or 4 channels{hint}"
+            f"(n, height, width, channels) with 1 to 4 channels{hint}"
         )
     if images.size == 0:
         raise DataError(f"{where} are empty (shape {shape}): at least one image is needed")
 
-    if image_size is not None:
-        images = center_crop(images)
-    kept = 1 if images.shape[-1] == 1 else 3
+    kept = 1 if images.shape[-1] <= 2 else 3
     channels = kept if channels is None else channels
-    height, width = images.shape[1:3]
-    new = (height, width) if image_size is None else (image_size, image_size)
-    if new == (height, width) and images.shape[-1] == channels:
+    new = pair(image_size) or images.shape[1:3]
+    if new == images.shape[1:3] and images.shape[-1] == channels:
         return images
     check_images(len(images), (*new, channels), where)
-    across = pillow_coefficients(height, new[0])
-    out = np.empty((len(images), *new, channels), np.uint8)
+    images, inner = placed(images, new, reading.fit)
+    top, left = ((outer - side) // 2 for outer, side in zip(new, inner, strict=True))
+    out = np.full((len(images), *new, channels), ALPHAS[reading.alpha], np.uint8)
+    height, width = images.shape[1:3]
+    down, across = (pillow_coefficients(*sides) for sides in ((height, inner[0]),
+                                                              (width, inner[1])))
     step = max(1, _CHUNK_BYTES // (8 * max(height, width, *new) ** 2 * images.shape[-1]))
     for i in range(0, len(images), step):
-        part = convert_channels(images[i : i + step], min(channels, kept))
-        out[i : i + step] = _resize(part, across)  # a single grey channel broadcasts to RGB
+        part = convert_channels(images[i : i + step], min(channels, kept), reading.alpha)
+        # A single grey channel broadcasts to RGB.
+        out[i : i + step, top : top + inner[0], left : left + inner[1]] = _resize(
+            part, down, across)
     return out
 
 
-def fit_one(image: np.ndarray, image_size: int | None, channels: int) -> np.ndarray:
-    """One uint8 image (height, width, 1, 3 or 4) to (image_size, image_size, channels), as `fit`.
+def fit_one(image: np.ndarray, image_size: Size, channels: int, reading: Reading = CROPPED
+            ) -> np.ndarray:
+    """One uint8 image (height, width, 1 to 4) to (height, width, channels), as `fit`.
 
     For images that differ in size, where Pillow is faster than a matrix of coefficients for each.
     """
-    if image_size is None:
-        return convert_channels(image, channels)
-    image = convert_channels(center_crop(image), min(channels, image.shape[-1]))
-    if len(image) != image_size:
-        resized = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).resize(
-            (image_size, image_size), Image.Resampling.BILINEAR
-        )
-        image = np.asarray(resized).reshape(image_size, image_size, -1)
-    return convert_channels(image, channels)
+    new = pair(image_size)
+    if new is None:
+        return convert_channels(image, channels, reading.alpha)
+    kept = 1 if image.shape[-1] <= 2 else 3
+    image, inner = placed(image, new, reading.fit)
+    image = convert_channels(image, min(channels, kept), reading.alpha)
+    if image.shape[:2] != inner:
+        # Width first in every version of Pillow: since 13.0 one call begins with the other axis for
+        # some proportions, and rounds differently.
+        picture = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
+        for size in ((inner[1], picture.height), inner[::-1]):
+            picture = picture.resize(size, Image.Resampling.BILINEAR)
+        image = np.asarray(picture).reshape(*inner, -1)
+    image = convert_channels(image, channels)
+    if inner == new:
+        return image
+    out = np.full((*new, channels), ALPHAS[reading.alpha], np.uint8)
+    top, left = ((outer - side) // 2 for outer, side in zip(new, inner, strict=True))
+    out[top : top + inner[0], left : left + inner[1]] = image
+    return out
+
+
+def pair(image_size: Size) -> tuple[int, int] | None:
+    """(height, width) of a side or of a pair."""
+    return (image_size, image_size) if isinstance(image_size, int) else image_size
 
 
 def check_size(image: np.ndarray, shape: tuple[int, ...], name: str) -> None:
@@ -101,31 +129,59 @@ def check_size(image: np.ndarray, shape: tuple[int, ...], name: str) -> None:
         raise DataError(
             f"images of mixed sizes: {name} is {image.shape[0]} x {image.shape[1]} (height x "
             f"width), and those before are {shape[0]} x {shape[1]}; give an image_size, to which "
-            "all are cropped and resized"
+            "all are brought"
         )
 
 
-def center_crop(images: np.ndarray) -> np.ndarray:
-    """The central square of (..., height, width, channels) images; a view."""
+def placed(images: np.ndarray, size: tuple[int, int], how: str
+           ) -> tuple[np.ndarray, tuple[int, int]]:
+    """The part of (..., height, width, channels) images that is resized, and the size it gets.
+
+    Args:
+      images: an array; the part is a view.
+      size: height and width of the result.
+      how: one of FITS.
+
+    Returns:
+      the part, and the height and width in the result that it fills, all but for 'pad'.
+    """
     height, width = images.shape[-3:-1]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return images[..., top : top + side, left : left + side, :]
+    if how == "crop":
+        high, wide = crop_of((height, width), size)
+        top, left = (height - high) // 2, (width - wide) // 2
+        return images[..., top : top + high, left : left + wide, :], size
+    if how == "pad":
+        return images, crop_of(size, (height, width))
+    return images, size
 
 
-def convert_channels(images: np.ndarray, channels: int) -> np.ndarray:
-    """uint8 images (…, 1, 3 or 4), to (…, 1 or 3): white background, luma, repetition."""
+def crop_of(size: tuple[int, int], proportions: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of the largest rectangle within a size that has other proportions.
+
+    Rounded to whole pixels, of which there is at least one.
+    """
+    (height, width), (high, wide) = size, proportions
+    if width * high > height * wide:
+        return height, max((2 * height * wide + high) // (2 * high), 1)
+    return max((2 * width * high + wide) // (2 * wide), 1), width
+
+
+def convert_channels(images: np.ndarray, channels: int, alpha: str = "white") -> np.ndarray:
+    """uint8 images (…, 1 to 4), to (…, 1 or 3): a key of ALPHAS behind them, luma, repetition."""
     if images.shape[-1] == channels:
         return images
     if images.size > _CHUNK_BYTES and len(images) > 1:  # the sums are of four bytes a number
         out = np.empty((*images.shape[:-1], channels), np.uint8)
         step = max(1, len(images) * _CHUNK_BYTES // images.size)
         for i in range(0, len(images), step):
-            out[i : i + step] = convert_channels(images[i : i + step], channels)
+            out[i : i + step] = convert_channels(images[i : i + step], channels, alpha)
         return out
-    if images.shape[-1] == 4:
-        color, alpha = images[..., :3].astype(np.uint32), images[..., 3:].astype(np.uint32)
-        images = ((color * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    if images.shape[-1] in (2, 4):
+        color, opaque = images[..., :-1], images[..., -1:].astype(np.uint32)
+        if alpha != "drop":
+            behind = ALPHAS[alpha] * (255 - opaque)
+            color = ((color * opaque + behind + 127) // 255).astype(np.uint8)
+        images = color
     if images.shape[-1] == channels:
         return images
     if channels == 3:
@@ -139,37 +195,57 @@ def convert_channels(images: np.ndarray, channels: int) -> np.ndarray:
 def pillow_coefficients(size: int, new_size: int) -> np.ndarray:
     """The 1-D bilinear resampling of Pillow as a matrix.
 
-    A triangle filter, widened by the scale when shrinking (which is the antialiasing), normalised
-    at the borders (Pillow, src/libImaging/Resample.c, precompute_coeffs).
-
     Returns:
       float64 (new_size, size) of integers: the weights times 2**22. The identity when the sizes
       are equal.
     """
-    scale = size / new_size
-    support = max(scale, 1.0)
-    centers = (np.arange(new_size) + 0.5) * scale
-    first = np.maximum((centers - support + 0.5).astype(int), 0)
-    last = np.minimum((centers + support + 0.5).astype(int), size)
-    x = np.arange(size)
-    weights = np.maximum(1 - np.abs((x + 0.5 - centers[:, None]) / support), 0)
-    weights *= (x >= first[:, None]) & (x < last[:, None])
-    weights /= weights.sum(axis=1, keepdims=True)
+    weights = resampling(size, new_size, triangle, 1)
     return np.floor(weights * 2**_FRACTION_BITS + 0.5)
 
 
-def _resize(images: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """uint8 (n, s, s, c) to (n, t, t, c) by a (t, s) matrix of `pillow_coefficients`."""
-    if matrix.shape[0] == matrix.shape[1]:
+def resampling(size: int, new_size: int, kernel: Callable[[np.ndarray], np.ndarray], radius: float
+               ) -> np.ndarray:
+    """The 1-D resampling of Pillow with a filter, as a matrix.
+
+    The filter is widened by the scale when shrinking (which is the antialiasing) and normalised at
+    the borders (Pillow, src/libImaging/Resample.c, precompute_coeffs).
+
+    Args:
+      size: in pixels; new_size: the same of the result.
+      kernel: distances in pixels of the coarser grid -> weights.
+      radius: distance from which on the kernel is zero.
+
+    Returns:
+      float64 (new_size, size), each row with the sum 1.
+    """
+    scale = size / new_size
+    width = max(scale, 1.0)
+    centers = (np.arange(new_size) + 0.5) * scale
+    first = np.maximum((centers - radius * width + 0.5).astype(int), 0)
+    last = np.minimum((centers + radius * width + 0.5).astype(int), size)
+    x = np.arange(size)
+    weights = kernel((x + 0.5 - centers[:, None]) / width)
+    weights *= (x >= first[:, None]) & (x < last[:, None])
+    weights /= weights.sum(axis=1, keepdims=True)
+    return weights
+
+
+def triangle(x: np.ndarray) -> np.ndarray:
+    """The bilinear filter, of radius 1."""
+    return np.maximum(1 - np.abs(x), 0)
+
+
+def _resize(images: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.ndarray:
+    """uint8 (n, h, w, c) to (n, s, t, c) by matrices (s, h) and (t, w) of `pillow_coefficients`."""
+    n, height, width, channels = images.shape
+    if (len(down), len(across)) == (height, width):
         return images
-    n, size, _, channels = images.shape
-    new_size = len(matrix)
     # Width first, rounded to uint8 in between, as Pillow does. Products and sums are integers
     # below 2**53, so float64 (and with it BLAS) is exact.
-    rows = images.transpose(0, 1, 3, 2).astype(np.float64, order="C").reshape(-1, size)
-    wide = _fixed_point(rows @ matrix.T).reshape(n, size, channels * new_size)
-    tall = _fixed_point(matrix @ wide.astype(np.float64))
-    return tall.reshape(n, new_size, channels, new_size).transpose(0, 1, 3, 2)
+    rows = images.transpose(0, 1, 3, 2).astype(np.float64, order="C").reshape(-1, width)
+    wide = _fixed_point(rows @ across.T).reshape(n, height, channels * len(across))
+    tall = _fixed_point(down @ wide.astype(np.float64))
+    return tall.reshape(n, len(down), channels, len(across)).transpose(0, 1, 3, 2)
 
 
 def _fixed_point(sums: np.ndarray) -> np.ndarray:
@@ -177,3 +253,19 @@ def _fixed_point(sums: np.ndarray) -> np.ndarray:
     sums += 2 ** (_FRACTION_BITS - 1)
     sums *= 2.0**-_FRACTION_BITS
     return np.minimum(sums, 255, out=sums).astype(np.uint8)
+
+
+def _uint8_hint(images: np.ndarray) -> str:
+    """How to save numbers of another type as uint8, where their range tells it."""
+    if images.dtype.kind not in "iuf" or not images.size:
+        return ""
+    low, high = images.min(), images.max()
+    if images.dtype.kind == "f" and low >= 0 and high <= 1:
+        return ": these lie in [0, 1], so save (images * 255).round().astype(np.uint8)"
+    if images.dtype.kind == "f" and low >= -1 and high <= 1:
+        return ": these lie in [-1, 1], so save ((images + 1) * 127.5).round().astype(np.uint8)"
+    if low >= 0 and high <= 255:
+        return ": these lie in [0, 255], so save images.round().astype(np.uint8)"
+    if images.dtype.kind in "iu" and low >= 0 and high <= 65535:
+        return ": these are of 16 bits, so save (images / 257).round().astype(np.uint8)"
+    return f": these lie in [{low:g}, {high:g}]"

@@ -10,18 +10,24 @@ import numpy as np
 
 from sngan_jax.base.errors import one_line
 from sngan_jax.base.files import is_dir, is_file
-from sngan_jax.data.archive import array_names, read_arrays, refuse_bomb
+from sngan_jax.data.archive import array_names, read_arrays, read_single, refuse_bomb
 from sngan_jax.data.image_set import DataError, checked_labels
 
 # Deflate expands by 1032 at most: a header that promises more is wrong, and nothing is allocated.
 _MAX_DEFLATE_RATIO = 1032
+# By which images are found in an .npz, where no key is given.
+IMAGE_KEYS = ("images", "arr_0", "x_train", "x_test")
 
 
 def read_npz(file: str, split: str) -> tuple[np.ndarray, np.ndarray | None, int]:
-    """Reads `images` and, if there, `labels`; or else, as Keras names them, `x_train`, `y_train`...
+    """Reads images and, if there, labels, from NumPy's .npz or .npy.
+
+    The arrays are `images` and `labels`; or, as Keras names them, `x_train`, `y_train`, …; or, as
+    `np.savez` does without names, `arr_0` and `arr_1`. Others are named: FILE#IMAGES, with
+    `labels` if the file has it, FILE#IMAGES,LABELS or, for none, FILE#IMAGES,.
 
     Args:
-      file: path of an .npz file, compressed or not; pickled objects are refused.
+      file: path of an .npz file, compressed or not, or of an .npy; pickled objects are refused.
       split: 'train'; also 'test' for a file with `x_test`.
 
     Returns:
@@ -30,35 +36,70 @@ def read_npz(file: str, split: str) -> tuple[np.ndarray, np.ndarray | None, int]
     Raises:
       DataError: no such file, not an .npz, corrupt, no suitable arrays, or labels that do not fit.
     """
-    path = Path(file).expanduser()
+    name, wanted = keys_in_name(file)
+    path = Path(name).expanduser()
     if not is_file(path):
-        raise DataError(f"npz:{file}: there is no such file")
-    if path.suffix == ".npy":
-        raise DataError(f"npz:{file} holds a single array: save it by np.savez with the key "
-                        "'images'")
+        raise DataError(f"npz:{name}: there is no such file")
     try:
+        if path.suffix == ".npy":
+            _only_train(file, split)
+            if wanted:
+                raise DataError(f"npz:{file}: an .npy holds a single array without a name: leave "
+                                "#… out")
+            return read_single(path), None, 0
         with zipfile.ZipFile(path) as archive:
-            keys = _npz_keys(array_names(archive), file, split)
+            there = array_names(archive)
+            keys = _chosen_keys(wanted, there, file, split) if wanted else _npz_keys(
+                there, file, split)
             arrays = read_arrays(archive, filter(None, keys), path)
             images, labels = arrays[keys[0]], arrays[keys[1]] if keys[1] else None
     except DataError:
         raise
     except Exception as error:  # zipfile and NumPy raise almost anything on a damaged file
-        raise DataError(f"npz:{file} is no readable .npz file: {one_line(error)}") from error
+        raise DataError(f"npz:{name} is no readable {path.suffix or '.npz'} file: "
+                        f"{one_line(error)}") from error
     if labels is None or images.size == 0 or images.ndim == 0:
         return images, None, 0
     return images, *checked_labels(labels, len(images), f"'{keys[1]}' of npz:{file}")
 
 
+def keys_in_name(file: str) -> tuple[str, str]:
+    """FILE and KEYS of FILE#KEYS; all of it and '' where a file has that name, or there is no #."""
+    name, mark, keys = file.rpartition("#")
+    if not mark or is_file(Path(file).expanduser()):
+        return file, ""
+    return name, keys
+
+
+def _chosen_keys(wanted: str, there: list[str], file: str, split: str
+                 ) -> tuple[str, str | None]:
+    """The keys of IMAGES or IMAGES,LABELS; DataError for one that the file has not."""
+    _only_train(file, split)
+    images, comma, labels = wanted.partition(",")
+    if not comma and images != "labels" and "labels" in there:
+        labels = "labels"
+    for key in filter(None, (images or "''", labels)):
+        if key not in there:
+            raise DataError(f"npz:{file}: the file has no array {key} but {sorted(there)}")
+    return images, labels or None
+
+
+def _only_train(file: str, split: str) -> None:
+    if split != "train":
+        raise DataError(f"npz:{file} has no split '{split}': this array is all 'train'")
+
+
 def _npz_keys(found: list[str], file: str, split: str) -> tuple[str, str | None]:
     """The keys of the images and of the labels (None where there are none)."""
     keras = sorted(key for key in found if key.startswith("x_"))
-    if "images" in found and not keras:
-        if split != "train":
-            raise DataError(f"npz:{file} has no split '{split}': 'images' is all 'train'")
-        return "images", "labels" if "labels" in found else None
+    for images, labels in (("images", "labels"), ("arr_0", "arr_1")):
+        if images in found and not keras:
+            if split != "train":
+                raise DataError(f"npz:{file} has no split '{split}': '{images}' is all 'train'")
+            return images, labels if labels in found else None
     if "images" in found:
-        raise DataError(f"npz:{file} has both 'images' and {keras}: keep one or the other")
+        raise DataError(f"npz:{file} has both 'images' and {keras}: keep one or the other, or "
+                        f"choose, as npz:{file}#images")
     if f"x_{split}" in keras:
         return f"x_{split}", f"y_{split}" if f"y_{split}" in found else None
     if keras:
@@ -66,7 +107,8 @@ def _npz_keys(found: list[str], file: str, split: str) -> tuple[str, str | None]
         raise DataError(f"npz:{file} has no split '{split}': there are {splits}")
     raise DataError(
         f"npz:{file} has no array 'images' but {sorted(found)}: save it by "
-        "np.savez(file, images=..., labels=...)"
+        "np.savez(file, images=..., labels=...), or name the array, as "
+        f"npz:{file}#{min(found, default='KEY')}"
     )
 
 

@@ -1,82 +1,119 @@
-"""A folder of PNG and JPEG files as a data set."""
+"""A folder of pictures as a data set."""
 
-import contextlib
+from __future__ import annotations
+
 import os
 import warnings
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
 
-from sngan_jax.base.errors import one_line
 from sngan_jax.base.files import is_dir, is_file
 from sngan_jax.base.output import say
-from sngan_jax.data.crop import check_images, fit_one
-from sngan_jax.data.image_set import DataError, attempted, bad_image, next_good, refuse_bad
+from sngan_jax.data.crop import Size, check_images, fit_one, pair
+from sngan_jax.data.image_set import (
+    CROPPED,
+    DataError,
+    Reading,
+    attempted,
+    next_good,
+    refuse_bad,
+)
+from sngan_jax.data.pictures import (
+    SUFFIXES,
+    check_header,
+    decode_file,
+    is_grey,
+    is_picture,
+    kind_of,
+    size_of,
+)
 from sngan_jax.data.split import parse_split, rows_of
 
-_SUFFIXES = (".png", ".jpg", ".jpeg")
-# Only these decoders: Pillow would call an external program for some others (Ghostscript for EPS).
-_FORMATS = ("PNG", "JPEG")
-# So many pixels are only believed of a file that has a share of them: of a photograph a byte holds
-# ten at most, of a drawing perhaps fifty.
-_MODEST, _MOST_PIXELS = 1 << 23, 100
-_ORIENTATION = 0x0112  # EXIF; 5 to 8 are turned by 90 degrees
-_GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")
 _SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
+_HARDLY = 0.05  # a share of a picture, below which it is named
 
 
-def read_folder(
-    folder: str, split: str, image_size: int | None, channels: int | None, skip_bad: bool = False
-) -> tuple[np.ndarray, np.ndarray | None, int]:
-    """Reads every PNG and JPEG below a folder, in sorted order.
+class Listing(NamedTuple):
+    """The pictures of a folder, in sorted order.
 
-    With sub-folders that hold images, each is a class, numbered in sorted order, whatever lies
-    deeper belongs to it; with none, the set is unlabelled. Names that begin with a dot are skipped,
-    and so are other kinds of files. EXIF orientation is applied.
+    labels: int32 (n,), or None for a flat folder.
+    kinds: of each file, by its content; None where only its name is a picture's.
+    left_out: how many other files there are, by what they are.
+    """
+
+    files: list[Path]
+    labels: np.ndarray | None
+    num_classes: int
+    kinds: list[str | None]
+    left_out: Counter[str]
+
+
+class ReadFolder(NamedTuple):
+    """images uint8 (n, height, width, channels); labels and num_classes as of `Listing`; about and
+    cautions as of `image_set.ImageSet`."""
+
+    images: np.ndarray
+    labels: np.ndarray | None
+    num_classes: int
+    about: str
+    cautions: tuple[str, ...]
+
+
+def read_folder(folder: str, split: str, image_size: Size, channels: int | None,
+                reading: Reading = CROPPED, skip_bad: bool = False) -> ReadFolder:
+    """Reads every picture below a folder, in sorted order.
+
+    A file is a picture by its content, of one of `pictures.KINDS`. With sub-folders that hold
+    pictures, each is a class, numbered in sorted order, whatever lies deeper belongs to it; with
+    none, the set is unlabelled. Names that begin with a dot are skipped, and so are other kinds of
+    files.
 
     Args:
       folder: the path.
       split: 'train', which is everything, or a part of it, as 'train[:1000]'.
-      image_size: side in pixels to crop (centre) and resize each image to; None keeps the size
+      image_size: a side in pixels, or (height, width), that each image gets; None keeps the size
         that they have, which must be one.
       channels: 1, 3, or None for 1 if all the files are grey and 3 otherwise.
+      reading: how a picture becomes an image.
       skip_bad: put the next image in the order of the files in the place of a damaged one.
-
-    Returns:
-      images uint8 (n, height, width, channels), labels int32 (n,) or None, num_classes.
 
     Raises:
       DataError: no such folder, no images, mixed sizes where no size is given, images both beside
         and in class folders, a class without images, sub-folders that are splits, or an image that
         cannot be read (the first is named).
     """
-    files, labels, num_classes = list_folder(folder, split)
-
+    listing = list_folder(folder, split)
+    files, labels = listing.files, listing.labels
     # Threads, because Pillow releases the GIL while it decodes. Its warnings are about odd metadata
-    # and about decompression bombs, which `_opened` refuses.
+    # and about decompression bombs, which `pictures` refuses.
     with ThreadPoolExecutor(os.cpu_count()) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         rows, name = range(len(files)), f"folder:{folder}"
         bad: dict[int, str] = {}
 
         if channels is None or not image_size:
-            look = check_header if image_size else image_size_of
+            look = check_header if image_size else size_of
             bad |= attempted(lambda i: look(files[i]), rows, pool.map)
         good = [files[i] for i in rows if i not in bad]
         if not good and not skip_bad:
             refuse_bad(bad, name)
         next_good(0, bad, len(files), name)
         if channels is None:
-            channels = 1 if all(pool.map(_is_grey, good)) else 3
-        size = (image_size, image_size) if image_size else common_size(good, pool)
+            channels = 1 if all(pool.map(is_grey, good)) else 3
+        size = pair(image_size) or common_size(good, reading)
         check_images(len(files), (*size, channels), name)
         images = np.empty((len(files), *size, channels), np.uint8)
+        sizes: dict[int, tuple[int, int]] = {}
 
         def read(i: int) -> None:
-            images[i] = fit_one(decode_file(files[i]), image_size, channels)
+            picture = decode_file(files[i], plain=reading.plain)
+            images[i] = fit_one(picture, image_size, channels, reading)
+            sizes[i] = picture.shape[:2]
 
         bad |= attempted(read, [i for i in rows if i not in bad], pool.map)
         if not skip_bad:
@@ -87,11 +124,12 @@ def read_folder(
             images[i] = images[other]
             if labels is not None:
                 labels[i] = labels[other]
-    return images, labels, num_classes
+    return ReadFolder(images, labels, listing.num_classes,
+                      *described(listing, sizes, image_size, reading))
 
 
-def list_folder(folder: str, split: str) -> tuple[list[Path], np.ndarray | None, int]:
-    """The image files in order, with their labels (n,) (None if flat) and the number of classes.
+def list_folder(folder: str, split: str) -> Listing:
+    """The pictures of a folder; only the first bytes of files are read.
 
     Raises:
       DataError: no such folder or split, no images, an empty class, images beside class folders.
@@ -103,37 +141,42 @@ def list_folder(folder: str, split: str) -> tuple[list[Path], np.ndarray | None,
         )
     root = Path(folder).expanduser()
     if not is_dir(root):
-        raise DataError(f"folder:{folder}: there is no such folder")
-    flat = [path for path in _visible(root) if path.is_file() and _is_image(path)]
-    deep = {
-        child.name: _images_below(child) for child in _visible(root) if child.is_dir()
-    }
+        problem = "that is a file" if is_file(root) else "there is no such folder"
+        raise DataError(f"folder:{folder}: {problem}")
+    left_out: Counter[str] = Counter()
+    names = _visible(root, left_out)
+    with ThreadPoolExecutor(os.cpu_count()) as pool, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        flat = _pictures([path for path in names if not path.is_dir()], pool, left_out)
+        deep = {path.name: _pictures(_below(path, left_out), pool, left_out)
+                for path in names if path.is_dir()}
     labelled = [name for name, files in deep.items() if files]
     _refuse_loops(root, labelled)
     if flat and labelled:
         raise DataError(
-            f"folder:{folder} holds images (such as {flat[0].name}) beside folders of images (such "
-            f"as {labelled[0]}): move all into class folders, or all out of them"
+            f"folder:{folder} holds images (such as {next(iter(flat)).name}) beside folders of "
+            f"images (such as {labelled[0]}): move all into class folders, or all out of them"
         )
+    if not flat and not labelled:
+        raise DataError(f"folder:{folder} holds no image, nor do its sub-folders"
+                        + (f", but {_counted(left_out)}" if left_out else ""))
     if flat:
-        return flat[rows_of(split, len(flat))], None, 0
-    if not labelled:
-        raise DataError(f"folder:{folder} holds no PNG or JPEG image, nor do its sub-folders")
-    if {name.lower() for name in deep} <= _SPLITS:
-        raise DataError(
-            f"folder:{folder} holds {', '.join(deep)}, which look like splits and not like "
-            f"classes: use folder:{os.path.join(folder, labelled[0])}"
-        )
-    for name, files in deep.items():
-        if not files:
+        deep, numbers = {"": flat}, None
+    else:
+        if {name.lower() for name in deep} <= _SPLITS:
             raise DataError(
-                f"folder:{folder} has the class folder {name} without a PNG or JPEG image: "
-                "remove it or fill it"
+                f"folder:{folder} holds {', '.join(deep)}, which look like splits and not like "
+                f"classes: use folder:{os.path.join(folder, labelled[0])}"
             )
-    labels = np.repeat(np.arange(len(deep), dtype=np.int32), [len(f) for f in deep.values()])
-    files = [file for files in deep.values() for file in files]
-    rows = rows_of(split, len(files))
-    return files[rows], labels[rows], len(deep)
+        for name, files in deep.items():
+            if not files:
+                raise DataError(f"folder:{folder} has the class folder {name} without an image: "
+                                "remove it or fill it")
+        numbers = np.repeat(np.arange(len(deep), dtype=np.int32), [len(f) for f in deep.values()])
+    kinds = {file: kind for files in deep.values() for file, kind in files.items()}
+    rows = rows_of(split, len(kinds))
+    return Listing(list(kinds)[rows], None if numbers is None else numbers[rows],
+                   0 if numbers is None else len(deep), list(kinds.values())[rows], left_out)
 
 
 def _refuse_loops(root: Path, names: list[str]) -> None:
@@ -148,95 +191,118 @@ def _refuse_loops(root: Path, names: list[str]) -> None:
                                 "link")
 
 
-def common_size(files: list[Path], pool: ThreadPoolExecutor) -> tuple[int, int]:
-    """Height and width of all the files, by their headers; DataError where they differ."""
-    sizes = pool.map(image_size_of, files)
-    first = next(sizes)
-    for file, size in zip(files[1:], sizes, strict=True):
-        if size != first:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise DataError(
-                f"images of mixed sizes: {files[0]} is {first[0]} x {first[1]} (height x width) "
-                f"and {file} is {size[0]} x {size[1]}; give an image_size, to which all are "
-                "cropped and resized"
-            )
+def common_size(files: list[Path], reading: Reading = CROPPED) -> tuple[int, int]:
+    """Height and width of all the files, by their headers; MixedSizes where they differ."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        sizes = pool.map(lambda file: size_of(file, plain=reading.plain), files)
+        first = next(sizes)
+        for file, size in zip(files[1:], sizes, strict=True):
+            if size != first:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise MixedSizes(
+                    f"images of mixed sizes: {files[0]} is {first[0]} x {first[1]} (height x "
+                    f"width) and {file} is {size[0]} x {size[1]}; give an image_size, to which "
+                    "all are brought"
+                )
     return first
 
 
-def check_header(path: Path) -> None:
-    """DataError where a file does not begin as a picture."""
-    with _opened(path):
-        pass
+class MixedSizes(DataError):
+    """Pictures that differ in size where no size is given that they are brought to."""
 
 
-def image_size_of(path: Path) -> tuple[int, int]:
-    """Height and width, by the header; DataError where there is none."""
-    with _opened(path) as image:
-        turned = image.getexif().get(_ORIENTATION, 1) >= 5
-        return (image.width, image.height) if turned else (image.height, image.width)
+def described(listing: Listing, sizes: dict[int, tuple[int, int]], image_size: Size,
+              reading: Reading) -> tuple[str, tuple[str, ...]]:
+    """What was found in a folder, for a person: a sentence, and cautions.
+
+    Args:
+      sizes: height and width of the pictures by their row in the listing, of all or of some.
+      image_size: that they are brought to, or None.
+    """
+    count = len(listing.files)
+    kinds = Counter(kind for kind in listing.kinds if kind)
+    parts = [f"{count:,} picture{'s' if count > 1 else ''} ({_counted(kinds)})"
+             + (f" in {listing.num_classes:,} classes" if listing.num_classes else "")]
+    if listing.left_out:
+        parts.append(f"left out: {_counted(listing.left_out)}")
+    cautions: list[str] = []
+    size = pair(image_size)
+    if size and sizes:
+        sizes = dict(sorted(sizes.items()))
+        shares = {row: share_of(one, size) for row, one in sizes.items()}
+        some = f" (of {len(sizes):,} of them)" if len(sizes) < count else ""
+        parts.append(_what_fit_takes(list(shares.values()), size, reading.fit) + some)
+        least = min if reading.fit == "pad" else max
+        small = sum(least(size[0] / one[0], size[1] / one[1]) > 1 for one in sizes.values())
+        if small:
+            parts.append(f"{small:,} {'are' if small > 1 else 'is'} enlarged{some}")
+        named = {row: (listing.files[row], *sizes[row]) for row in sizes}
+        cautions += _extremes([named[row] for row in sizes if min(sizes[row]) == 1],
+                              "one row of pixels is no picture: remove it")
+        cautions += _extremes(
+            [named[row] for row in sizes if min(sizes[row]) > 1 and shares[row] < _HARDLY],
+            f"--config.fit={reading.fit} leaves little of it: cut it into several, or remove it")
+    return "; ".join(parts), tuple(cautions)
 
 
-def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+def share_of(size: tuple[int, int], proportions: tuple[int, int]) -> float:
+    """The share of a (height, width) that its largest part of other proportions has."""
+    (height, width), (high, wide) = size, proportions
+    return min(height * wide, width * high) / max(height * wide, width * high)
 
 
-def _images_below(folder: Path) -> list[Path]:
-    files = []
+def _what_fit_takes(shares: Sequence[float], size: tuple[int, int], how: str) -> str:
+    of_size = f"to {size[0]} x {size[1]}"
+    mean = sum(shares) / len(shares)
+    if how == "crop":
+        return f"the crop {of_size} keeps {mean:.0%} of a picture's area on average"
+    if how == "pad":
+        return f"{of_size} with bars, which fill {1 - mean:.0%} of an image on average"
+    return f"squeezed {of_size}, by {1 / min(shares):.2g} times at most"
+
+
+def _extremes(found: Sequence[tuple[Path, int, int]], why: str) -> Iterator[str]:
+    if found:
+        file, height, width = min(found, key=lambda one: min(one[1:]) / max(one[1:]))
+        others = f", and {len(found) - 1:,} others are like it" if len(found) > 1 else ""
+        yield f"{file} is {height:,} x {width:,} pixels (height x width){others}: {why}"
+
+
+def _counted(names: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in names.most_common())
+
+
+def _visible(folder: Path, left_out: Counter[str]) -> list[Path]:
+    paths = sorted(folder.iterdir())
+    if hidden := sum(path.name.startswith(".") for path in paths):
+        left_out["hidden"] += hidden
+    return [path for path in paths if not path.name.startswith(".")]
+
+
+def _below(folder: Path, left_out: Counter[str]) -> list[Path]:
+    """All visible files below a folder, in sorted order."""
+    files: list[Path] = []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        files += [Path(parent, name) for name in names if _is_image(Path(name))]
+        files += [Path(parent, name) for name in names if not name.startswith(".")]
+        if hidden := sum(name.startswith(".") for name in names):
+            left_out["hidden"] += hidden
     return sorted(files)
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
+def _pictures(files: Iterable[Path], pool: ThreadPoolExecutor, left_out: Counter[str]
+              ) -> dict[Path, str | None]:
+    """Those that are pictures, or are named like one, with their kinds; others are counted."""
+    def one(path: Path) -> tuple[bool, str | None]:
+        kind, claims = kind_of(path), path.suffix.lower() in SUFFIXES
+        # Two letters may begin a text: without a picture's name, Pillow must agree.
+        return (claims or bool(kind and is_picture(path))), kind
 
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """The open image; whatever goes wrong while it is used becomes a DataError with its name."""
-    try:
-        if not is_file(path):  # to open a pipe would wait for ever
-            raise ValueError("it is no regular file")
-        with Image.open(path, formats=_FORMATS) as image:
-            limit, pixels = Image.MAX_IMAGE_PIXELS, image.width * image.height
-            if limit is not None and pixels > limit:
-                raise Image.DecompressionBombError(
-                    f"{image.width} x {image.height} pixels are more than Pillow's limit of {limit}"
-                )
-            if pixels > _MODEST and pixels > _MOST_PIXELS * path.stat().st_size:
-                raise Image.DecompressionBombError(
-                    f"{image.width} x {image.height} pixels in {path.stat().st_size:,} bytes look "
-                    "like a decompression bomb"
-                )
-            yield image
-    except Exception as error:  # on corrupt files Pillow raises almost anything
-        raise bad_image(f"the image {path}", one_line(error)) from error
-
-
-def _is_grey(path: Path) -> bool:
-    with _opened(path) as image:  # reads the header only
-        return image.mode in _GREY_MODES
-
-
-def decode_file(path: Path) -> np.ndarray:
-    """The file as uint8 (height, width, channels): 1 grey, 3 RGB, 4 RGBA.
-
-    Raises:
-      DataError: it is damaged, no picture, or too large.
-    """
-    with _opened(path) as image:
-        ImageOps.exif_transpose(image, in_place=True)
-        if image.mode.startswith("I"):  # 16-bit grey
-            wide = np.asarray(image).astype(np.uint32)
-            return np.minimum((wide + 128) // 257, 255).astype(np.uint8)[..., None]
-        if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
-            return _as_array(image, "RGBA")
-        if image.mode in _GREY_MODES:
-            return _as_array(image, "L")[..., None]
-        return _as_array(image, "RGB")  # RGB, palette, CMYK, YCbCr
-
-
-def _as_array(image: Image.Image, mode: str) -> np.ndarray:
-    # Pillow copies an image that it converts to its own mode: gigabytes of a very large one.
-    return np.asarray(image if image.mode == mode else image.convert(mode))
+    files = list(files)
+    found = {}
+    for path, (wanted, kind) in zip(files, pool.map(one, files), strict=True):
+        if wanted:
+            found[path] = kind
+        else:
+            left_out[path.suffix.lower() or "without an ending"] += 1
+    return found

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sized
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -57,6 +57,22 @@ def next_good(row: int, bad: Collection[int], count: int, name: str) -> int:
     raise DataError(f"not one of the {count:,} images of {name} can be read: take another data set")
 
 
+class Reading(NamedTuple):
+    """How a picture becomes an image of its set; it moves pixels, and so every score.
+
+    fit: how it gets the proportions that are asked for, a key of `crop.FITS`.
+    alpha: what is behind its transparent parts, a key of `crop.ALPHAS`.
+    plain: whether a file is decoded as other programs for FID do (`pictures.decode_file`).
+    """
+
+    fit: str = "crop"
+    alpha: str = "white"
+    plain: bool = False
+
+
+CROPPED = Reading()
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageSet:
     """Images of one size in memory.
@@ -66,12 +82,18 @@ class ImageSet:
       labels: int32 (n,) with values 0..num_classes - 1, or None for an unlabelled set.
       num_classes: the number of classes, 0 for an unlabelled set.
       name: the spec that the set was loaded from, such as 'digits' or 'tfds:cifar10'.
+      reading: how its pictures became its images.
+      about: a sentence on what was found on disk, '' where there is nothing to say.
+      cautions: sentences that its user should know of.
     """
 
     images: np.ndarray
     labels: np.ndarray | None
     num_classes: int
     name: str
+    reading: Reading = CROPPED
+    about: str = ""
+    cautions: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -118,15 +140,37 @@ def checked_labels(labels: np.ndarray, count: int, where: str) -> tuple[np.ndarr
     Raises:
       DataError: the labels are of another type, shape, number or range.
     """
-    if labels.dtype.kind not in "iu":
-        raise DataError(f"{where} are {labels.dtype}: class numbers must be integers")
     if labels.shape not in ((count,), (count, 1)):
         raise DataError(
             f"{where} have the shape {labels.shape}, but there are {count} images: "
-            f"the shape must be ({count},)"
+            f"the shape must be ({count},){_one_hot_hint(labels, count)}"
         )
+    if labels.dtype.kind not in "iu":
+        whole = labels.dtype.kind == "f" and bool((labels == np.round(labels)).all())
+        raise DataError(f"{where} are {labels.dtype}: class numbers must be integers"
+                        + (": save labels.astype(np.int32)" if whole else ""))
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= 2**31 - 1:
         bad = low if low < 0 else high
         raise DataError(f"{where} hold the class {bad}: classes must be numbered from 0 on")
     return labels.reshape(count).astype(np.int32), high + 1
+
+
+def missing_classes(labels: np.ndarray, num_classes: int) -> str:
+    """A sentence that names the classes without an image; '' where every class has one.
+
+    labels: integers (n,) from 0 to num_classes - 1.
+    """
+    missing = np.flatnonzero(np.bincount(labels, minlength=num_classes) == 0)
+    if not len(missing):
+        return ""
+    names = ", ".join(map(str, missing[:8])) + (", …" if len(missing) > 8 else "")
+    return (f"{len(missing):,} of the {num_classes:,} classes have no image ({names}), and a "
+            "conditional model has a row for each: number the classes without gaps")
+
+
+def _one_hot_hint(labels: np.ndarray, count: int) -> str:
+    if labels.ndim != 2 or len(labels) != count or labels.shape[1] < 2:
+        return ""
+    one_hot = bool(((labels == 0) | (labels == 1)).all() and (labels.sum(1) == 1).all())
+    return ": these are one-hot, so save labels.argmax(1)" if one_hot else ""

@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.util
-import io
 import json
 import os
 import re
@@ -12,11 +11,11 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from sngan_jax.base.errors import one_line
-from sngan_jax.data.crop import check_images, check_size, fit_one
-from sngan_jax.data.image_set import DataError, bad_image, checked_labels
+from sngan_jax.data.crop import Size, check_images, check_size, fit_one
+from sngan_jax.data.image_set import CROPPED, DataError, Reading, bad_image, checked_labels
+from sngan_jax.data.pictures import check_bytes, decode_bytes
 
 _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[^/:]+))?(:(?P<version>\d+\.\d+\.\d+))?")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -24,7 +23,8 @@ _READ_AT_ONCE = 256
 
 
 def read_tfds(
-    spec: str, split: str, image_size: int | None, channels: int | None, data_dir: str | None
+    spec: str, split: str, image_size: Size, channels: int | None, data_dir: str | None,
+    reading: Reading = CROPPED
 ) -> tuple[np.ndarray, np.ndarray | None, int]:
     """Reads one split of a prepared data set: ArrayRecord directly, TFRecord through TensorFlow.
 
@@ -35,11 +35,12 @@ def read_tfds(
       spec: 'name', 'name/config', 'name:1.0.0' or 'name/config:1.0.0'; without a version the
         newest one on disk.
       split: any that TFDS understands: 'train', 'test[:50%]', 'train+test'.
-      image_size: side in pixels to crop (centre) and resize each image to; None keeps the size
+      image_size: a side in pixels, or (height, width), that each image gets; None keeps the size
         that they have, which must be one.
       channels: 1, 3, or None for 1 if the set is declared grey and 3 otherwise.
       data_dir: the folder of prepared data sets; None for TFDS's own (TFDS_DATA_DIR, or
         ~/tensorflow_datasets).
+      reading: how a picture becomes an image.
 
     Returns:
       images uint8 (n, height, width, channels), labels int32 (n,) or None (no class label
@@ -64,9 +65,12 @@ def read_tfds(
         examples = _examples(tfds, builder, split, where, image_key, label_key)
         i = -1
         for i, example in enumerate(examples):
-            image = example[image_key]
-            image = image[..., None] if image.ndim == 2 else image
-            image = fit_one(image, image_size, channels)
+            try:
+                image = _decoded(example[image_key])
+            except Exception as error:
+                raise bad_image(f"the image of example {i} of {where}", one_line(error)
+                                ) from error
+            image = fit_one(image, image_size, channels, reading)
             if images is None:
                 check_images(count, image.shape, where)
                 images = np.empty((count, *image.shape), np.uint8)
@@ -95,6 +99,7 @@ class PreparedImages:
     Attributes:
       channels: 1 if the set is declared grey, else 3.
       num_classes: number of classes of its label, 0 without one.
+      one_size: whether all its images are declared to have one size.
       identity: bytes that differ between data sets, versions and splits.
     """
 
@@ -109,11 +114,8 @@ class PreparedImages:
             self._image, self._label, self.channels = _described(
                 tfds, builder.info, split, self._where)
             features = builder.info.features
-            self._decode = features[self._image].decode_example_np
-            skip = isinstance(features[self._image], tfds.features.Image)
-            self._skipped = skip
-            self._source = builder.as_data_source(
-                split, decoders={self._image: tfds.decode.SkipDecoding()} if skip else None)
+            self._source = builder.as_data_source(split, decoders=_undecoded(
+                tfds, builder.info, self._image))
         except NotImplementedError as error:
             raise NoRandomAccess(
                 f"{self._where}: it is stored as TFRecord, which has no random access: to stream "
@@ -124,6 +126,7 @@ class PreparedImages:
         except Exception as error:
             raise DataError(f"{self._where}: cannot be read: {one_line(error)}") from error
         self.num_classes = features[self._label].num_classes if self._label else 0
+        self.one_size = None not in features[self._image].shape[:2]
         files = (folder / name for name in ("dataset_info.json", "features.json"))
         self.identity = split.encode() + b"".join(file.read_bytes() for file in files)
 
@@ -143,11 +146,10 @@ class PreparedImages:
 
     def check(self, raw: dict, row: int) -> None:
         """DataError where the header of an image, as of `raw`, is no picture's."""
-        if not self._skipped:
-            return
+        image = raw[self._image]
         try:
-            with Image.open(io.BytesIO(raw[self._image])):
-                pass
+            if isinstance(image, bytes):
+                check_bytes(image)
         except Exception as error:  # as of `decode`
             raise self._damaged(row, error) from error
 
@@ -160,20 +162,31 @@ class PreparedImages:
         Raises:
           DataError: its image is damaged.
         """
-        image = raw[self._image]
         try:
-            image = self._decode(image) if self._skipped else image
+            image = _decoded(raw[self._image])
         except Exception as error:  # a damaged PNG or JPEG surfaces as almost anything
             raise self._damaged(row, error) from error
-        return (image[..., None] if image.ndim == 2 else image,
-                int(raw[self._label]) if self._label else -1)
+        return image, int(raw[self._label]) if self._label else -1
+
+
+def _undecoded(tfds: ModuleType, info: Any, image_key: str) -> dict[str, Any] | None:
+    """The decoders that leave pictures as they lie in the file: TFDS's own takes a palette's
+    numbers for grey."""
+    is_file = isinstance(info.features[image_key], tfds.features.Image)
+    return {image_key: tfds.decode.SkipDecoding()} if is_file else None
+
+
+def _decoded(image: np.ndarray | bytes) -> np.ndarray:
+    """uint8 (height, width, channels) of a picture's file or of an array; any Exception."""
+    image = decode_bytes(image) if isinstance(image, bytes) else image
+    return image[..., None] if image.ndim == 2 else image
 
 
 def _described(tfds: ModuleType, info: Any, split: str, where: str
                ) -> tuple[str, str | None, int]:
     """Keys of image and label, and the number of channels; DataError for a missing split."""
     image_key, label_key = _feature_keys(tfds, info, where)
-    channels = 1 if info.features[image_key].shape[2:] in ((), (1,)) else 3
+    channels = 1 if info.features[image_key].shape[2:] in ((), (1,), (2,)) else 3
     if split.isidentifier() and split not in info.splits:
         raise DataError(f"{where}: there is no such split but {', '.join(sorted(info.splits))}")
     if not info.splits[split].num_examples:
@@ -297,7 +310,7 @@ def _is_image(tfds: ModuleType, feature: Any) -> bool:
         return True
     shape = feature.shape
     return isinstance(feature, tfds.features.Tensor) and (
-        len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
+        len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 2, 3, 4))
     )
 
 
@@ -316,7 +329,8 @@ def _examples(
 ) -> Iterator[dict[str, np.ndarray]]:
     """The examples in the order of the files."""
     try:
-        source = builder.as_data_source(split=split)
+        source = builder.as_data_source(split=split, decoders=_undecoded(
+            tfds, builder.info, image_key))
     except NotImplementedError:  # no random access: TFRecord
         yield from _tf_examples(tfds, builder, split, where, [image_key, label_key])
         return

@@ -6,6 +6,7 @@ iterator to save: a run that is resumed asks for the batches from its iteration 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -21,20 +22,25 @@ import jax
 import numpy as np
 
 from sngan_jax.base.output import say
-from sngan_jax.data.crop import check_size, fit_one
-from sngan_jax.data.folder import (
-    check_header,
-    common_size,
-    decode_file,
-    image_size_of,
-    list_folder,
+from sngan_jax.data.crop import Size, check_size, fit_one, pair
+from sngan_jax.data.folder import MixedSizes, common_size, described, list_folder
+from sngan_jax.data.image_set import (
+    CROPPED,
+    DataError,
+    Reading,
+    attempted,
+    missing_classes,
+    next_good,
+    refuse_bad,
 )
-from sngan_jax.data.image_set import DataError, attempted, next_good, refuse_bad
+from sngan_jax.data.pictures import check_header, decode_file, size_of
 from sngan_jax.data.pipeline import batch_indices
 from sngan_jax.data.prepared import PreparedImages
+from sngan_jax.data.sources import check_reading, unknown_spec
 
 # uint8 (h, w, c) and a class, -1 where there is none.
 Example = tuple[np.ndarray, int]
+_SIZES_OF = 1000  # pictures at most, whose sizes are looked up before a run
 
 _SCAN_SECONDS, _SCAN_ROWS = 60.0, 1024
 
@@ -44,15 +50,19 @@ class ImageStream:
 
     Attributes:
       name: the spec that it was opened from.
-      shape: height, width and channels of the images that it gives.
+      shape: height, width and channels of the images that it gives; the first two are 0 where each
+        image has a size of its own, and `read_each` is the way to read them.
       num_classes: 0 for an unlabelled set.
       bad: the damaged images that were found, row -> what is wrong, where they are skipped.
+      reading, about, cautions: as of `ImageSet`.
     """
 
     def __init__(self, name: str, count: int, shape: tuple[int, int, int], num_classes: int,
                  identity: bytes, read_one: Callable[[int], Example],
-                 check_one: Callable[[int], object], bad: dict[int, str] | None):
+                 check_one: Callable[[int], object], bad: dict[int, str] | None,
+                 reading: Reading = CROPPED, about: str = "", cautions: tuple[str, ...] = ()):
         self.name, self.shape, self.num_classes = name, shape, num_classes
+        self.reading, self.about, self.cautions = reading, about, cautions
         self._count, self._identity, self._read_one = count, identity, read_one
         self._check_one, self._skip, self.bad = check_one, bad is not None, dict(bad or {})
 
@@ -67,6 +77,8 @@ class ImageStream:
     def fingerprint(self) -> str:
         """16 hex digits of the set's description on disk."""
         size = repr((self._count, *self.shape)).encode()
+        # Nothing for the default, so that older runs still know their data.
+        size += repr(self.reading).encode() if self.reading != CROPPED else b""
         return hashlib.sha256(self._identity + size).hexdigest()[:16]
 
     def scan(self, seconds: float = _SCAN_SECONDS) -> None:
@@ -118,13 +130,22 @@ class ImageStream:
         for i, (row, image, label) in enumerate(map_(self._read_good, map(int, rows))):
             images[i], labels[i] = image, label
             replaced += row != rows[i]
+        return images, self._checked(labels, rows), replaced
+
+    def read_each(self, rows: np.ndarray, map_: Callable = map
+                  ) -> tuple[list[np.ndarray], np.ndarray | None]:
+        """As `read`, but a list of images (h, w, c), each of its own size."""
+        _, images, labels = zip(*map_(self._read_good, map(int, rows)), strict=True)
+        return list(images), self._checked(np.array(labels, np.int32), rows)
+
+    def _checked(self, labels: np.ndarray, rows: np.ndarray) -> np.ndarray | None:
         if not self.num_classes:
-            return images, None, replaced
+            return None
         if labels.min() < 0:
             row = int(rows[int(np.argmin(labels))])
             raise DataError(f"{self.name}: image {row} has no class, and others have: take a "
                             "split whose images all have one")
-        return images, labels, replaced
+        return labels
 
     def _read_good(self, row: int) -> tuple[int, np.ndarray, int]:
         """The row that is read, its image and class."""
@@ -132,7 +153,8 @@ class ImageStream:
             row = next_good(row, self.bad, self._count, self.name)
             try:
                 image, label = self._read_one(row)
-                check_size(image, self.shape, f"image {row} of {self.name}")
+                if all(self.shape):
+                    check_size(image, self.shape, f"image {row} of {self.name}")
                 return row, image, label
             except DataError as error:
                 if not self._skip:
@@ -145,9 +167,10 @@ class ImageStream:
             say(f"warning: {why}; the next image stands in its place")
 
 
-def open_stream(spec: str, *, image_size: int | None, channels: int | None = None,
-                split: str = "train", data_dir: str | None = None,
-                exact: bool = False, skip_bad: bool = False) -> ImageStream:
+def open_stream(spec: str, *, image_size: Size, channels: int | None = None,
+                split: str = "train", data_dir: str | None = None, reading: Reading = CROPPED,
+                exact: bool = False, skip_bad: bool = False, own_sizes: bool = False
+                ) -> ImageStream:
     """Opens a data set for reading image by image; arguments as of `sources.load`.
 
     Args:
@@ -156,6 +179,7 @@ def open_stream(spec: str, *, image_size: int | None, channels: int | None = Non
       exact: whether the fingerprint is of the content of a folder's files, which are all read for
         it, and not of their names and sizes only.
       skip_bad: put the next image in the place of a damaged one.
+      own_sizes: whether images may differ in size where no image_size is given.
 
     Returns:
       an ImageStream of the pixels and labels of `sources.load`, in its order.
@@ -164,6 +188,7 @@ def open_stream(spec: str, *, image_size: int | None, channels: int | None = Non
       DataError: as `sources.load`, and for sources that are read into memory only.
     """
     kind, _, place = spec.partition(":")
+    check_reading(image_size, channels, reading)
     if kind == "tfds" and place:
         source = PreparedImages(place, split, data_dir)
         depth = channels or source.channels
@@ -173,7 +198,7 @@ def open_stream(spec: str, *, image_size: int | None, channels: int | None = Non
             with lock:
                 raw = source.raw(row)
             image, label = source.decode(raw, row)
-            return fit_one(image, image_size, depth), label
+            return fit_one(image, image_size, depth, reading), label
 
         def check_tfds(row: int) -> None:
             with lock:
@@ -191,29 +216,54 @@ def open_stream(spec: str, *, image_size: int | None, channels: int | None = Non
                     raise
                 bad[row] = str(error)
         labelled = source.num_classes and label >= 0
-        return ImageStream(spec, len(source), image.shape,
+        differ = own_sizes and image_size is None and not source.one_size
+        return ImageStream(spec, len(source), (0, 0, depth) if differ else image.shape,
                            source.num_classes if labelled else 0, source.identity, read_tfds,
-                           check_tfds, bad if skip_bad else None)
+                           check_tfds, bad if skip_bad else None, reading)
     if kind == "folder" and place:
-        files, labels, num_classes = list_folder(place, split)
+        listing = list_folder(place, split)
+        files, labels, num_classes = listing[:3]
         channels = channels or 3
 
         def read_file(row: int) -> Example:
-            image = fit_one(decode_file(files[row]), image_size, channels)
+            image = fit_one(decode_file(files[row], plain=reading.plain), image_size, channels,
+                            reading)
             return image, -1 if labels is None else int(labels[row])
 
+        bad = {}
+        if not image_size and skip_bad:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                bad = attempted(lambda row: size_of(files[row]), range(len(files)), pool.map)
+        next_good(0, bad, len(files), spec)
+        try:
+            size = pair(image_size) or common_size(
+                [file for row, file in enumerate(files) if row not in bad], reading)
+        except MixedSizes:
+            if not own_sizes:
+                raise
+            size = (0, 0)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            bad = {} if image_size or not skip_bad else attempted(
-                lambda row: image_size_of(files[row]), range(len(files)), pool.map)
-            next_good(0, bad, len(files), spec)
-            size = (image_size, image_size) if image_size else common_size(
-                [file for row, file in enumerate(files) if row not in bad], pool)
+            some = np.unique(np.linspace(0, len(files) - 1, _SIZES_OF).astype(int)).tolist()
+            sizes = pool.map(functools.partial(_size_if_readable, reading), map(
+                files.__getitem__, some))
+            found = {row: size for row, size in zip(some, sizes, strict=True) if size}
             identity = (b"".join(pool.map(_content, files)) if exact else
                         "".join(f"{file}:{file.stat().st_size};" for file in files).encode())
+        about, cautions = described(listing, found, image_size, reading)
+        missing = "" if labels is None else missing_classes(labels, num_classes)
         return ImageStream(spec, len(files), (*size, channels), num_classes, identity, read_file,
-                           lambda row: check_header(files[row]), bad if skip_bad else None)
+                           lambda row: check_header(files[row]), bad if skip_bad else None,
+                           reading, about, (*cautions, *([missing] if missing else [])))
+    if spec != "digits" and (kind not in ("npz", "idx") or not place):
+        raise DataError(unknown_spec(spec))
     raise DataError(f"config.stream is true, but {spec!r} is read into memory: only tfds:<name> "
                     "and folder:<folder> are streamed; use --config.stream=false")
+
+
+def _size_if_readable(reading: Reading, file: Path) -> tuple[int, int] | None:
+    with contextlib.suppress(DataError):  # it is said when the picture's turn comes
+        return size_of(file, plain=reading.plain)
+    return None
 
 
 def _content(file: Path) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,11 +16,14 @@ import numpy as np
 
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.provenance import commit
-from sngan_jax.data.image_set import ImageSet
+from sngan_jax.data.crop import Size
+from sngan_jax.data.folder import list_folder
+from sngan_jax.data.image_set import CROPPED, ImageSet, Reading
 from sngan_jax.data.prepared import NoRandomAccess
 from sngan_jax.data.sources import load
 from sngan_jax.data.streaming import ImageStream, open_stream
 from sngan_jax.metrics.extractor import Collected, Extractor, check_features, collect
+from sngan_jax.metrics.kid import drawn
 from sngan_jax.metrics.protocol import FREE, Protocol
 from sngan_jax.metrics.reference import cache_name, load_statistics, save_statistics
 from sngan_jax.metrics.scores import check_metrics, compute, keeps_features, needs_reference
@@ -28,7 +31,7 @@ from sngan_jax.step.sampling import even_labels, sample_batches
 from sngan_jax.step.state import GeneratorState
 
 SCORES = "scores.jsonl"
-_READ_AT_ONCE = 256
+_READ_AT_ONCE = 128
 
 
 class Side(NamedTuple):
@@ -43,33 +46,44 @@ class Side(NamedTuple):
     about: dict[str, Any]
 
 
-def open_images(spec: str, *, split: str = "train", image_size: int | None = None,
-                channels: int | None = None, data_dir: str | None = None) -> ImageSet | ImageStream:
+def open_images(spec: str, *, split: str = "train", image_size: Size = None,
+                channels: int | None = None, data_dir: str | None = None,
+                reading: Reading = CROPPED, own_sizes: bool = False) -> ImageSet | ImageStream:
     """A set of images to be scored: read batch by batch where its source can.
 
     Args:
-      spec, split, channels, data_dir: as of `data.load`.
-      image_size: None for the images' own size, which must be one.
+      spec, split, channels, data_dir, reading: as of `data.load`.
+      image_size: None for the images' own size, which must be one but for `own_sizes`.
+      own_sizes: whether files may differ in size.
 
     Raises:
       DataError: as `data.load`.
     """
     options: dict[str, Any] = {"image_size": image_size, "channels": channels, "split": split,
-               "data_dir": data_dir}
+               "data_dir": data_dir, "reading": reading}
     if spec.startswith(("folder:", "tfds:")):
         try:
-            return open_stream(spec, **options, exact=True)
+            return open_stream(spec, **options, exact=True, own_sizes=own_sizes)
         except NoRandomAccess:
             pass
     return load(spec, **options)
 
 
+def count_of(spec: str, split: str) -> int | None:
+    """How many images a folder has; None of another source, which would have to be read."""
+    kind, _, place = spec.partition(":")
+    return len(list_folder(place, split).files) if kind == "folder" else None
+
+
 def of_statistics(file: Path, extractor: Extractor) -> Side:
     """The side of a `.npz` with `mu` and `sigma`; UserError where it does not suit."""
     found, about = load_statistics(file, extractor)
+    told = ("images", "split", "fingerprint", "size", "fit", "alpha")
+    needed = ("extractor", "resize", "images", "split", "alpha")
+    unknown = [k for k in needed if k not in about] + ["number of images"] * (not found.n)
     return Side(Collected(found, None, None), None,
-                {"statistics": str(file), "n": found.n or "unknown",
-                 **{k: about[k] for k in ("images", "split", "fingerprint") if k in about}})
+                {"statistics": str(file), "n": found.n or "unknown", "unknown": unknown,
+                 **{k: about[k] for k in told if k in about}})
 
 
 def of_images(images: ImageSet | ImageStream, split: str, num: int, metrics: Sequence[str],
@@ -97,8 +111,10 @@ def of_images(images: ImageSet | ImageStream, split: str, num: int, metrics: Seq
         raise UserError(f"the protocol {protocol} needs {total:,} images, and {images.name}, split "
                         f"{split!r}, has {len(images):,}:{free or ' take fewer'}")
     fingerprint = images.fingerprint()
+    size = images.images.shape[1:3] if isinstance(images, ImageSet) else images.shape[:2]
     about = {"images": images.name, "split": split, "n": num, "fingerprint": fingerprint,
-             "seed": seed if num < len(images) else None}
+             "seed": seed if num < len(images) else None,
+             "size": list(size) if all(size) else "each its own", **images.reading._asdict()}
     keep = keeps_features(metrics)
     file = None
     if cache is not None and not keep:
@@ -108,8 +124,8 @@ def of_images(images: ImageSet | ImageStream, split: str, num: int, metrics: Seq
             return Side(Collected(load_statistics(file, extractor)[0], None, None), None, about)
     rows = chosen_rows(len(images), total, seed)
     labels: list[np.ndarray] = []
-    collected = collect(extractor, pixels(images, rows, labels), keep=keep, limit=num,
-                        total=total, name=name)
+    collected = collect(extractor, pixels(images, rows, labels, extractor.prepare), keep=keep,
+                        limit=num, total=total, name=name)
     if file is not None:
         export(file, collected, about, extractor)
     return Side(collected, np.concatenate(labels)[:num] if labels else None, about)
@@ -163,8 +179,14 @@ def score(metrics: Sequence[str], real: Side | None, fake: Side, extractor: Extr
         raise UserError(f"{', '.join(metrics)}: a distance needs images to compare with")
     values = compute(metrics, real and real.collected, fake.collected,
                      real_labels=real and real.labels, fake_labels=fake.labels,
-                     splits=protocol.splits, seed=seed)
+                     splits=protocol.splits, seed=seed, kid_subsets=protocol.kid_subsets,
+                     kid_subset_size=protocol.kid_subset_size)
     record: dict[str, Any] = {"scores": values, "protocol": protocol.name}
+    if protocol.convention:
+        record["convention"] = protocol.convention
+    if {"kid", "kcd"} & set(metrics) and real is not None:
+        record |= {"kid_subsets": protocol.kid_subsets, "kid_subset_size": drawn(
+            real.collected.moments.n, fake.collected.moments.n, protocol.kid_subset_size)}
     logits = fake.collected.logits
     if {"is", "cs"} & set(metrics) and logits is not None:
         record |= {"splits": protocol.splits, "n_score": len(logits)}
@@ -242,11 +264,16 @@ def chosen_rows(n: int, count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).permutation(n)[:count]
 
 
-def pixels(images: ImageSet | ImageStream, rows: np.ndarray, labels: list[np.ndarray]
-            ) -> Iterator[np.ndarray]:
+def pixels(images: ImageSet | ImageStream, rows: np.ndarray, labels: list[np.ndarray],
+           prepare: Callable[[np.ndarray], np.ndarray] | None = None) -> Iterator[np.ndarray]:
     """The images (k, h, w, c) of these rows (n,), k at a time.
 
-    labels: a list to which their labels (k,), if any, are added.
+    Args:
+      labels: a list to which their labels (k,), if any, are added.
+      prepare: of `Extractor`, for images that each have a size of their own.
+
+    Raises:
+      UserError: images of several sizes, and no `prepare`.
     """
     with ThreadPoolExecutor(os.cpu_count(), "decode") as decoders:
         for start in range(0, len(rows), _READ_AT_ONCE):
@@ -254,6 +281,12 @@ def pixels(images: ImageSet | ImageStream, rows: np.ndarray, labels: list[np.nda
             if isinstance(images, ImageSet):
                 pixels = images.images[part]
                 y = None if images.labels is None else images.labels[part]
+            elif not all(images.shape):
+                if prepare is None:
+                    raise UserError(f"the images of {images.name} differ in size: bring them to "
+                                    "one by --image-size")
+                each, y = images.read_each(part, decoders.map)
+                pixels = np.stack(list(decoders.map(prepare, each)))
             else:
                 pixels, y = images.read(part, decoders.map)
             if y is not None:

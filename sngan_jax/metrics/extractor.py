@@ -16,7 +16,7 @@ from sngan_jax.base.memory import check_memory
 from sngan_jax.metrics.frechet import Moments, RunningMoments
 from sngan_jax.metrics.inception import CLASSES, FEATURES, InceptionV3
 from sngan_jax.metrics.inception_weights import Weights
-from sngan_jax.metrics.resize import RESIZES, inception_input
+from sngan_jax.metrics.resize import RESIZES, inception_input, input_of_one
 from sngan_jax.step.devices import gathered, own_part, replicate, spread
 
 
@@ -35,6 +35,8 @@ class Extractor:
         (n, num_classes), or None.
       batch_size: images at a time on each device.
       family: 'inception' or 'classifier', which its scores are named after.
+      prepare: on the host, an image uint8 (h, w, c) of any size -> its float32 input, which
+        `function` takes too; None where all images must have one size.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Extractor:
     function: Callable[[Any, jax.Array], tuple[jax.Array, jax.Array | None]]
     batch_size: int = 64
     family: str = "inception"
+    prepare: Callable[[np.ndarray], np.ndarray] | None = None
 
     def extract(self, batches: Iterable[np.ndarray]) -> Iterator[Extracted]:
         """Features of images that come in arrays of any length, all of one size.
@@ -53,15 +56,17 @@ class Extractor:
         Several processes, which must all be given the same images, share the work.
 
         Raises:
-          UserError: arrays that are not uint8 (n, h, w, 1 or 3), or of several sizes.
+          UserError: arrays that are not uint8 (n, h, w, 1 or 3) or of `prepare`, or of several
+            sizes.
         """
         devices = jax.local_devices()
         params = replicate(self.params, devices)
         size, compiled = self.batch_size * len(devices) * jax.process_count(), None
-        for images in _regrouped(batches, size):
+        for images in _regrouped(batches, size, self.prepare is not None):
             n = len(images)
             if n < size:  # the last batch
-                images = np.concatenate([images, np.zeros((size - n, *images.shape[1:]), np.uint8)])
+                rest = np.zeros((size - n, *images.shape[1:]), images.dtype)
+                images = np.concatenate([images, rest])
             placed = spread(own_part(images), devices)
             if compiled is None:
                 compiled = self.compile(params, placed)
@@ -112,10 +117,12 @@ def inception_extractor(weights: Weights, resize: str = "tf1", batch_size: int =
     apply: Callable[..., Any] = network.apply
 
     def function(params: Any, images: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-        return apply({"params": params}, inception_input(images, resize))
+        prepared = images.dtype == np.float32
+        return apply({"params": params}, images if prepared else inception_input(images, resize))
 
     return Extractor("inception-2015-12-05", weights.checksum, resize, FEATURES,
-                     CLASSES if weights.head else 0, weights.params, function, batch_size)
+                     CLASSES if weights.head else 0, weights.params, function, batch_size,
+                     prepare=lambda image: input_of_one(image, resize))
 
 
 def check_features(extractor: Extractor, count: int, keep: bool, name: str) -> None:
@@ -159,11 +166,16 @@ def collect(extractor: Extractor, batches: Iterable[np.ndarray], *, keep: bool =
                      np.concatenate(logits) if logits else None)
 
 
-def _regrouped(batches: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
-    """The same images in arrays of `size`, the last one shorter; holds fewer than two of them."""
+def _regrouped(batches: Iterable[np.ndarray], size: int, prepared: bool = False
+               ) -> Iterator[np.ndarray]:
+    """The same images in arrays of `size`, the last one shorter; holds fewer than two of them.
+
+    prepared: whether they may be float32, of `Extractor.prepare`.
+    """
     waiting, count, shape = [], 0, None
     for batch in batches:
-        if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[-1] not in (1, 3):
+        suitable = batch.dtype == np.uint8 or (prepared and batch.dtype == np.float32)
+        if not suitable or batch.ndim != 4 or batch.shape[-1] not in (1, 3):
             raise UserError(f"images must be uint8 of shape (n, height, width, 1 or 3), got "
                             f"{batch.dtype} {batch.shape}")
         shape = shape or batch.shape[1:]

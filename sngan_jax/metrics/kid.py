@@ -32,21 +32,27 @@ def kernel_distance(x: np.ndarray, y: np.ndarray, *, subsets: int = 100, subset_
     Args:
       x: (n, d).
       y: (m, d).
-      subset_size: drawn from each without replacement; at most n and m are, and half of them where
-        that would be all of both, so that there is a deviation.
+      subset_size: drawn from each without replacement, as far as they go (`drawn`).
       seed: seed of the draws.
 
     Raises:
       ValueError: as `mmd2`.
     """
     _check(x, y)
-    size = min(subset_size, len(x), len(y))
-    if size == len(x) == len(y):
-        size = max(size // 2, 2)
+    size = drawn(len(x), len(y), subset_size)
     rng = np.random.default_rng(seed)
     values = [mmd2(x[rng.choice(len(x), size, replace=False)],
                    y[rng.choice(len(y), size, replace=False)]) for _ in range(subsets)]
     return Score(float(np.mean(values)), float(np.std(values)))
+
+
+def drawn(n: int, m: int, subset_size: int) -> int:
+    """How many of n and of m features a subset has: `subset_size`, or as many as both have.
+
+    Half of them where that would be all of both, so that there is a deviation.
+    """
+    size = min(subset_size, n, m)
+    return max(size // 2, 2) if size == n == m else size
 
 
 def _kernel_sum(x: np.ndarray, y: np.ndarray, same: bool) -> float:

@@ -1,11 +1,16 @@
-"""Protocols: how many images of which split a score is computed of. The numbers move the score."""
+"""Protocols: how many images of which split a score is computed of. The numbers move the score.
+
+Conventions: what other programs do with each image.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.data.image_set import Reading
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +24,9 @@ class Protocol:
       num_fake: number of fake images of every score but the Inception Score; 0 for all of them.
       num_score: number of fake images of the Inception Score.
       splits: parts of these that the Inception Score is the mean over.
+      kid_subsets: that KID is the mean over.
+      kid_subset_size: images in each, or fewer where there are fewer (`kid.drawn`).
+      convention: a key of CONVENTIONS, or ''.
     """
 
     name: str
@@ -27,6 +35,9 @@ class Protocol:
     num_fake: int
     num_score: int
     splits: int = 10
+    kid_subsets: int = 100
+    kid_subset_size: int = 1000
+    convention: str = ""
 
     def fakes_for(self, metrics: Iterable[str]) -> int:
         """Number of generated images that these metrics need; 0 for all there are."""
@@ -39,6 +50,24 @@ class Protocol:
 PROTOCOLS = {"paper": Protocol("paper", "test", 10_000, 5_000, 50_000),
              "50k": Protocol("50k", None, 0, 50_000, 50_000)}
 FREE = "free"
+
+
+class Convention(NamedTuple):
+    """What another program does with an image before Inception sees it.
+
+    resize: one of `resize.RESIZES`; reading: how a picture becomes an image.
+    """
+
+    resize: str
+    reading: Reading
+
+
+# All three open a file by Pillow, `convert("RGB")`, and resize the whole of it to 299 x 299,
+# whatever its proportions (pytorch-fid 0.3.0, torch-fidelity 0.4.0, clean-fid 0.1.35).
+_OPENED = Reading("squeeze", "drop", plain=True)
+CONVENTIONS = {"pytorch-fid": Convention("half_pixel", _OPENED),
+               "torch-fidelity": Convention("tf1", _OPENED),
+               "clean-fid": Convention("bicubic", _OPENED)}
 
 
 def protocol_of(name: str, num_real: int | None = None, num_fake: int | None = None,

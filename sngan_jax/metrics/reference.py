@@ -16,6 +16,8 @@ import numpy as np
 
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.files import is_file
+from sngan_jax.data.archive import array_names
+from sngan_jax.data.files import IMAGE_KEYS, keys_in_name
 from sngan_jax.metrics.arrays import read_npz, write_npz
 from sngan_jax.metrics.extractor import Extractor
 from sngan_jax.metrics.frechet import Moments
@@ -86,15 +88,25 @@ def _is_covariance(matrix: np.ndarray) -> bool:
     return True
 
 
-def is_statistics(file: Path) -> bool:
-    """Whether a file is an .npz with `mu`; False for a damaged or missing one."""
+def is_statistics(file: str | Path) -> bool:
+    """Whether a file is an .npz with `mu` and no images; False for a damaged or missing one.
+
+    Of one that holds images besides, FILE#mu is the statistics.
+    """
+    name, keys = keys_in_name(str(file))
     try:
-        if not is_file(file):
+        if keys not in ("", "mu") or not is_file(Path(name).expanduser()):
             return False
-        with zipfile.ZipFile(file) as archive:
-            return "mu.npy" in archive.namelist()
+        with zipfile.ZipFile(Path(name).expanduser()) as archive:
+            there = set(array_names(archive))
     except Exception:  # zipfile raises almost anything on a damaged file
         return False
+    return "mu" in there and (keys == "mu" or there.isdisjoint(IMAGE_KEYS))
+
+
+def without_key(file: str) -> str:
+    """FILE of FILE#mu."""
+    return str(Path(keys_in_name(file)[0]).expanduser())
 
 
 def cache_name(extractor: Extractor, fingerprint: str, split: str, n: int) -> str:

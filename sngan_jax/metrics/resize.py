@@ -1,26 +1,34 @@
 """Resizing of images for Inception: part of a score's protocol, because it moves the score.
 
-References: TensorFlow 1's `ResizeBilinear`, and pytorch-fid (Seitzer 2020).
+References: TensorFlow 1's `ResizeBilinear`, pytorch-fid (Seitzer 2020), clean-fid (Parmar et al.
+2022).
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sngan_jax.data.crop import resampling
+
 # 'tf1': ResizeBilinear of TensorFlow 1 (corner of a pixel on corner of a pixel), as in the original
 # graph, torch-fidelity and NVIDIA's metrics, then (x - 128)/128. 'half_pixel': centre on centre, as
-# pytorch-fid, then x/127.5 - 1. Neither smooths before it makes an image smaller.
-RESIZES = ("tf1", "half_pixel")
+# pytorch-fid, then x/127.5 - 1. Neither smooths before it makes an image smaller. 'bicubic':
+# Pillow's, which does, of float32, cut to 0..255, as clean-fid, then as 'tf1'.
+RESIZES = ("tf1", "half_pixel", "bicubic")
 
 
 def resize_matrix(size: int, out: int, kind: str) -> np.ndarray:
-    """float32 (out, size): bilinear interpolation along one axis as a matrix.
+    """float32 (out, size): interpolation along one axis as a matrix.
 
     Raises:
       ValueError: a kind that is not of RESIZES.
     """
+    if kind == "bicubic":
+        return resampling(size, out, _bicubic, 2).astype(np.float32)
     positions = np.arange(out, dtype=np.float64) * (size / out)
     if kind == "half_pixel":
         positions = np.maximum(positions + 0.5 * size / out - 0.5, 0)
@@ -43,5 +51,31 @@ def inception_input(images: jax.Array, kind: str = "tf1", side: int = 299) -> ja
         rows, columns = (resize_matrix(s, side, kind) for s in (height, width))
         x = jnp.einsum("nhwc,oh->nowc", x, rows, precision="highest")
         x = jnp.einsum("nowc,pw->nopc", x, columns, precision="highest")
-    x = (x - 128) / 128 if kind == "tf1" else x / 127.5 - 1
+        x = jnp.clip(x, 0, 255) if kind == "bicubic" else x
+    x = _normalised(x, kind)
     return jnp.broadcast_to(x, (*x.shape[:-1], 3)) if channels == 1 else x
+
+
+def input_of_one(image: np.ndarray, kind: str, side: int = 299) -> np.ndarray:
+    """`inception_input` of one image (h, w, 1 or 3), by NumPy: float32 (side, side, 3).
+
+    For images that each have a size of their own, of which a device would compile each.
+    """
+    height, width = image.shape[:2]
+    x = image.astype(np.float32)
+    if (height, width) != (side, side):
+        x = np.tensordot(resize_matrix(height, side, kind), x, 1)
+        x = np.moveaxis(np.tensordot(x, resize_matrix(width, side, kind), (1, 1)), 2, 1)
+        x = np.clip(x, 0, 255) if kind == "bicubic" else x
+    return np.broadcast_to(_normalised(x, kind), (side, side, 3))
+
+
+def _normalised(x: Any, kind: str) -> Any:
+    return x / 127.5 - 1 if kind == "half_pixel" else (x - 128) / 128
+
+
+def _bicubic(x: np.ndarray) -> np.ndarray:
+    """Keys' cubic filter with a = -1/2, of radius 2."""
+    x = np.abs(x)
+    near, far = (1.5 * x - 2.5) * x**2 + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return np.where(x < 1, near, np.where(x < 2, far, 0))

@@ -17,14 +17,28 @@ from sngan_jax.metrics.prdc import prdc
 T = TypeVar("T")
 
 # Scores by extractor. Those of a classifier have names of their own: they are no FID and no IS.
-METRICS = {"inception": ("fid", "is", "kid", "prdc", "intra_fid"),
-           "classifier": ("fcd", "cs", "kcd", "prdc", "intra_fcd", "classes")}
+METRICS = {"inception": ("fid", "is", "kid", "prdc", "intra_fid", "fid_halves"),
+           "classifier": ("fcd", "cs", "kcd", "prdc", "intra_fcd", "fcd_halves", "classes")}
 # Those that need every feature vector, and those that look at the generated images' logits alone.
-NEED_FEATURES = {"kid", "kcd", "prdc", "intra_fid", "intra_fcd"}
+NEED_FEATURES = {"kid", "kcd", "prdc", "intra_fid", "intra_fcd", "fid_halves", "fcd_halves"}
 NEED_LOGITS = {"is", "cs", "classes"}
 # Where less is better; used to choose the best of several checkpoints.
 LESS_IS_BETTER = {"fid": True, "kid": True, "intra_fid": True, "fcd": True, "kcd": True,
                   "intra_fcd": True, "is": False, "cs": False}
+# What is computed where nothing is named. Of few images a Fréchet distance is mostly bias: KID,
+# which has none, and precision and recall go first, and the distance between two halves of the real
+# images says how large that bias is.
+_USUAL = {"inception": ("fid",), "classifier": ("fcd", "cs", "classes")}
+_OF_FEW = {"inception": ("kid", "prdc", "fid", "fid_halves"),
+           "classifier": ("kcd", "prdc", "fcd", "fcd_halves", "cs", "classes")}
+FEW = 10_000
+
+
+def default_metrics(family: str, num_real: int | None) -> list[str]:
+    """The scores that this many real images allow; None: an unknown number, or enough."""
+    few = num_real is not None and num_real < FEW
+    return list((_OF_FEW if few else _USUAL)[family])
+
 
 
 def keeps_features(metrics: Iterable[str]) -> bool:
@@ -84,11 +98,14 @@ class Sides(NamedTuple):
     fake_labels: np.ndarray | None
     splits: int
     seed: int
+    kid_subsets: int = 100
+    kid_subset_size: int = 1000
 
 
 def compute(metrics: Sequence[str], real: Collected | None, fake: Collected, *,
             real_labels: np.ndarray | None = None, fake_labels: np.ndarray | None = None,
-            splits: int = 10, seed: int = 0) -> dict[str, Any]:
+            splits: int = 10, seed: int = 0, kid_subsets: int = 100,
+            kid_subset_size: int = 1000) -> dict[str, Any]:
     """The scores of `fake` against `real`, by name; those with an error have a second entry.
 
     Args:
@@ -98,12 +115,14 @@ def compute(metrics: Sequence[str], real: Collected | None, fake: Collected, *,
       real_labels: int (n,), for 'intra_fid'.
       fake_labels: int (m,), the same; for 'classes', how often the classifier agrees.
       splits: number of splits of the Inception Score.
-      seed: seed of KID's subsets.
+      seed: seed of KID's subsets, and of the halves.
+      kid_subsets, kid_subset_size: as of `kid.kernel_distance`.
 
     Raises:
       UserError: a class with fewer than two images; fewer images than splits or neighbours.
     """
-    sides = Sides(real, fake, real_labels, fake_labels, splits, seed)
+    sides = Sides(real, fake, real_labels, fake_labels, splits, seed, kid_subsets,
+                  kid_subset_size)
     scores: dict[str, Any] = {}
     for metric in metrics:
         try:
@@ -165,6 +184,13 @@ def _fid(name: str, sides: Sides) -> dict[str, Any]:
     return {name: frechet_distance(_there(sides.real).moments, sides.fake.moments)}
 
 
+def _halves(name: str, sides: Sides) -> dict[str, Any]:
+    real = _features(sides)[0]
+    order = np.random.default_rng(sides.seed).permutation(len(real))
+    half = len(real) // 2
+    return {name: frechet_distance(moments(real[order[:half]]), moments(real[order[half:]]))}
+
+
 def _with_deviation(name: str, score: Score) -> dict[str, Any]:
     return {name: score.value, f"{name}_std": score.deviation}
 
@@ -174,7 +200,9 @@ def _inception_score(name: str, sides: Sides) -> dict[str, Any]:
 
 
 def _kid(name: str, sides: Sides) -> dict[str, Any]:
-    return _with_deviation(name, kernel_distance(*_features(sides), seed=sides.seed))
+    return _with_deviation(name, kernel_distance(
+        *_features(sides), subsets=sides.kid_subsets, subset_size=sides.kid_subset_size,
+        seed=sides.seed))
 
 
 def _prdc(name: str, sides: Sides) -> dict[str, Any]:
@@ -194,6 +222,7 @@ def _classes(name: str, sides: Sides) -> dict[str, Any]:
 # Name -> function of the name and both sides -> entries of the record. ValueError: too few images.
 COMPUTED: dict[str, Callable[[str, Sides], dict[str, Any]]] = {
     "fid": _fid, "is": _inception_score, "kid": _kid, "prdc": _prdc, "intra_fid": _intra_fid,
+    "fid_halves": _halves, "fcd_halves": _halves,
     # The same of a classifier's features, which make other numbers of them.
     "fcd": _fid, "cs": _inception_score, "kcd": _kid, "intra_fcd": _intra_fid, "classes": _classes,
 }

@@ -232,12 +232,17 @@ def check_discriminator(num_classes: int, y: jax.Array | None, conditioning: str
         check_labels(num_classes, y, name)
 
 
-def bottom_size(image_size: int, factor: int, name: str) -> int:
-    """Side of the smallest feature map; ValueError where `factor` does not divide the image."""
-    if image_size < factor or image_size % factor:
-        raise ValueError(f"{name} changes the image size by a factor of {factor}: image_size must "
-                         f"be a multiple of {factor}, got {image_size}")
-    return image_size // factor
+def bottom_size(height: int, width: int, factor: int, name: str) -> tuple[int, int]:
+    """Height and width of the smallest feature map of an image.
+
+    Raises:
+      ValueError: `factor` does not divide both.
+    """
+    for side in (height, width):
+        if side < factor or side % factor:
+            raise ValueError(f"{name} changes the image size by a factor of {factor}: image_size "
+                             f"must be a multiple of {factor}, got {height} x {width}")
+    return height // factor, width // factor
 
 
 def fast_gradients(conv: Layer, on_cpu: bool) -> dict[str, Any]:

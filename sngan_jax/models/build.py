@@ -51,8 +51,11 @@ def fusion_of(config: Any, device_kind: str) -> str:
 
 
 def size_factor(model: str) -> int:
-    """The number that the image size must be a multiple of for the named model."""
-    return 8 if model in CNNS else 2 ** (len(RESNETS[model].generator) - 1)
+    """The number that height and width must be multiples of for the named model."""
+    if model in CNNS:
+        return 8
+    shape = RESNETS[model]
+    return 2 ** max(len(shape.generator) - 1, shape.downsampling)
 
 
 def build_models(config: Any, *, channels: int, num_classes: int, axis_name: str | None = None,
@@ -78,7 +81,8 @@ def build_models(config: Any, *, channels: int, num_classes: int, axis_name: str
     if num_classes:
         norm = functools.partial(ConditionalBatchNorm, num_classes, **constants)
     on_cpu = config.convolutions == "cpu" or (config.convolutions == "auto" and kind == "cpu")
-    generator = {"image_size": config.image_size, "channels": channels,
+    generator = {"image_size": config.image_size, "image_width": config.image_width,
+                 "channels": channels,
                  "num_classes": num_classes, "norm": norm, "dtype": dtype, "on_cpu": on_cpu}
     normalised: dict[str, Any] = {}
     if config.generator_layers == "sn":

@@ -51,14 +51,14 @@ CNNS: dict[str, CNNShape] = {
 
 
 class CNNGenerator(nn.Module):
-    """z (n, d) -> images (n, image_size, image_size, channels) in [-1, 1] (paper Table 3).
+    """z (n, d) -> images (n, image_size, image_width, channels) in [-1, 1] (paper Table 3).
 
     dense to (s/8)x(s/8)x8w - [norm - ReLU] - 4x4 stride-2 transposed convolutions to 4w, 2w, w,
     each with norm - ReLU - conv3x3 - tanh. The paper has w = 64. Its table lists no norm after the
     dense layer; every public implementation has one, and so has this.
 
     Attributes:
-      image_size: a multiple of 8.
+      image_size, image_width: multiples of 8; the width 0 for squares.
       width: w.
       num_classes: 0, or the number of classes that `norm` is conditional on.
       norm: called as `norm(name=…)(x, y)`; None for no normalisation.
@@ -67,7 +67,7 @@ class CNNGenerator(nn.Module):
       on_cpu: whether convolutions take the forms that are fast on a CPU; the same function.
 
     Raises:
-      ValueError: where 8 does not divide image_size, or labels and num_classes disagree.
+      ValueError: where 8 does not divide both sides, or labels and num_classes disagree.
     """
 
     image_size: int = 32
@@ -81,18 +81,20 @@ class CNNGenerator(nn.Module):
     norm_units: bool = False
     dtype: Any = None
     on_cpu: bool = False
+    image_width: int = 0
 
     @nn.compact
     def __call__(self, z: jax.Array, y: jax.Array | None = None) -> jax.Array:
         check_labels(self.num_classes, y, "CNNGenerator")
-        size = bottom_size(self.image_size, 8, "CNNGenerator")
+        height, width = bottom_size(self.image_size, self.image_width or self.image_size,
+                                    8, "CNNGenerator")
 
         def norm_relu(x: jax.Array, i: int) -> jax.Array:
             return nn.relu(x if self.norm is None else self.norm(name=f"norm{i}")(x, y))
 
-        x = self.dense(size * size * 8 * self.width, kernel_init=_INIT, dtype=self.dtype,
+        x = self.dense(height * width * 8 * self.width, kernel_init=_INIT, dtype=self.dtype,
                        name="dense")(z)
-        shape = (-1, size, size, 8 * self.width)
+        shape = (-1, height, width, 8 * self.width)
         x = norm_relu(x, 0).reshape(shape) if self.norm_units else norm_relu(x.reshape(shape), 0)
         for i, multiple in enumerate((4, 2, 1), start=1):
             x = self.conv_transpose(multiple * self.width, 4, 2, kernel_init=_INIT,
@@ -104,7 +106,7 @@ class CNNGenerator(nn.Module):
 
 
 class CNNDiscriminator(nn.Module):
-    """Images (n, s, s, c) -> logits (n,), float32 (paper Table 3).
+    """Images (n, h, w, c) -> logits (n,), float32 (paper Table 3).
 
     3x3 and 4x4 stride-2 convolutions in turn, three times, and one more 3x3, each with leaky ReLU;
     flattened, no pooling; dense to one. With `num_classes`, a projection on the flattened features,
@@ -118,7 +120,7 @@ class CNNDiscriminator(nn.Module):
       on_cpu: the same choice as in `CNNGenerator`; it leaves forward mode out.
 
     Raises:
-      ValueError: where 8 does not divide the image size, or labels and num_classes disagree.
+      ValueError: where 8 does not divide both sides, or labels and num_classes disagree.
     """
 
     widths: tuple[int, ...] = (64, 64, 128, 128, 256, 256, 512)
@@ -136,7 +138,7 @@ class CNNDiscriminator(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, y: jax.Array | None = None) -> Logits:
         check_discriminator(self.num_classes, y, self.conditioning, "CNNDiscriminator")
-        bottom_size(x.shape[1], 8, "CNNDiscriminator")
+        bottom_size(x.shape[1], x.shape[2], 8, "CNNDiscriminator")
         for i, width in enumerate(self.widths):
             k, stride = (4, 2) if i % 2 else (3, 1)
             # A block is a pair of layers.

@@ -63,12 +63,12 @@ RESNETS: dict[str, ResNetShape] = {
 
 
 class ResNetGenerator(nn.Module):
-    """z (n, d) -> images (n, image_size, image_size, channels) in [-1, 1] (paper Tables 4-6).
+    """z (n, d) -> images (n, image_size, image_width, channels) in [-1, 1] (paper Tables 4-6).
 
     dense - up-sampling residual blocks - batch norm - ReLU - conv3x3 - tanh.
 
     Attributes:
-      image_size: a multiple of 2 to the number of blocks.
+      image_size, image_width: multiples of 2 to the number of blocks; the width 0 for squares.
       widths: channels after the dense layer and after each block.
       num_classes: 0, or the number of classes that `norm` is conditional on.
       norm: activation norm of the blocks, called as `norm(name=…)(x, y)`; None for none.
@@ -95,17 +95,19 @@ class ResNetGenerator(nn.Module):
     upsampling: str = "nearest"
     fusion: str = "all"
     on_cpu: bool = False
+    image_width: int = 0
 
     @nn.compact
     def __call__(self, z: jax.Array, y: jax.Array | None = None) -> jax.Array:
         check_labels(self.num_classes, y, "ResNetGenerator")
         first, *blocks = self.widths
-        size = bottom_size(self.image_size, 2 ** len(blocks), "ResNetGenerator")
-        x = self.dense(size * size * first, kernel_init=glorot_uniform(), dtype=self.dtype,
+        height, width = bottom_size(self.image_size, self.image_width or self.image_size,
+                                    2 ** len(blocks), "ResNetGenerator")
+        x = self.dense(height * width * first, kernel_init=glorot_uniform(), dtype=self.dtype,
                        name="dense")(z)
-        x = x.reshape(-1, size, size, first)
-        for i, width in enumerate(blocks, start=1):
-            block = GeneratorBlock(width, True, self.conv, self.norm, self.dtype,
+        x = x.reshape(-1, height, width, first)
+        for i, features in enumerate(blocks, start=1):
+            block = GeneratorBlock(features, True, self.conv, self.norm, self.dtype,
                                    self.upsampling, self.fusion, name=f"block{i}")
             x = block(x, y)
         if self.last_norm is not None:
@@ -116,14 +118,15 @@ class ResNetGenerator(nn.Module):
 
 
 class ResNetDiscriminator(nn.Module):
-    """Images (n, s, s, c) -> logits (n,), float32 (paper Tables 4-6).
+    """Images (n, h, w, c) -> logits (n,), float32 (paper Tables 4-6).
 
     Residual blocks - ReLU - *sum* over the positions - dense to one (+ projection). With the
     conditioning 'auxiliary' it returns (logits, class logits (n, classes)).
 
     Attributes:
       widths: channels after each block.
-      downsampling: number of blocks, from the first, that halve the size; 2 to its power divides s.
+      downsampling: number of blocks, from the first, that halve the size; 2 to its power divides h
+        and w.
       num_classes: 0 for an unconditional network.
       conditioning: how a conditional one uses the label; see `blocks.CONDITIONINGS`.
       pool: over the positions, a key of POOLS: 'sum' is the paper's, 'mean' Gulrajani et al.'s.
@@ -154,7 +157,7 @@ class ResNetDiscriminator(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, y: jax.Array | None = None) -> Logits:
         check_discriminator(self.num_classes, y, self.conditioning, "ResNetDiscriminator")
-        bottom_size(x.shape[1], 2**self.downsampling, "ResNetDiscriminator")
+        bottom_size(x.shape[1], x.shape[2], 2**self.downsampling, "ResNetDiscriminator")
         for i, width in enumerate(self.widths):
             block: nn.Module
             if i == 0:

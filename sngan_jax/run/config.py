@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from sngan_jax.data.crop import ALPHAS, FITS
 from sngan_jax.losses import LOSSES
 from sngan_jax.methods import ACTIVATION_NORMS, METHODS
 from sngan_jax.metrics.scores import METRICS
@@ -100,7 +101,15 @@ SECTIONS: dict[str, dict[str, Field]] = {
         "on_bad_image": Field(
             "stop", _one_of(("stop", "skip")),
             "on a damaged image: stop, saved first, or put the next one in its place", later=True),
-        "image_size": Field(32, _SIZE, "side of the images, in pixels"),
+        "image_size": Field(32, _SIZE, "height of the images, in pixels, and their width"),
+        "image_width": Field(0, _SIZE_OR_NONE, "width, where it is another; 0: image_size",
+                             later=True),
+        "fit": Field(
+            "crop", _one_of(FITS), "how a picture gets the images' proportions: its middle part, "
+            "all of it between bars, all of it squeezed", later=True),
+        "alpha": Field(
+            "white", _one_of(ALPHAS), "what is behind transparent parts; drop: the stored colours "
+            "as they are, and black bars", later=True),
         "channels": Field(
             0, Rule(lambda v: v in (0, 1, 3), "0 (as the data), 1 (grey) or 3 (RGB)"),
             "colour channels of the images"),

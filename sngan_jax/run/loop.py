@@ -21,7 +21,7 @@ from sngan_jax.base.memory import check_memory
 from sngan_jax.base.output import say, steady
 from sngan_jax.base.provenance import commit
 from sngan_jax.data.class_names import class_names
-from sngan_jax.data.sources import DataError, ImageSet, check_batch, load
+from sngan_jax.data.sources import DataError, ImageSet, check_batch, load, options_of
 from sngan_jax.data.streaming import ImageStream, open_stream
 from sngan_jax.run import distributed
 from sngan_jax.run.checkpoint import Checkpoints, NotFiniteState
@@ -64,9 +64,8 @@ from sngan_jax.step.state import (
 def load_data(config: Any) -> ImageSet | ImageStream:
     """The data set of a config; UserError where it does not suit the config."""
     images = (open_stream if config.stream else load)(
-        config.dataset, image_size=config.image_size, channels=config.channels or None,
-        split=config.split, data_dir=config.data_dir or None,
-        skip_bad=config.on_bad_image == "skip")
+        config.dataset, channels=config.channels or None, split=config.split,
+        **options_of(config), skip_bad=config.on_bad_image == "skip")
     if isinstance(images, ImageStream):
         images.scan()
     check_batch(images, config.batch_size)
@@ -140,8 +139,14 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
                         raise UserError(f"another run has begun in {workdir} meanwhile, and ended: "
                                         "give the same command again")
                 open_workdir(workdir, plain)
-            print(f"{printable(images.name)}: {len(images):,} images of {config.image_size}x"
-                  f"{config.image_size}x{images.channels}; generator "
+            if images.about:
+                print(f"{printable(images.name)}: {printable(images.about)}")
+            if distributed.is_first():
+                for caution in images.cautions:
+                    say(f"warning: {images.name}: {caution}")
+            height, width, channels = recipe.image_shape
+            print(f"{printable(images.name)}: {len(images):,} images of "
+                  f"{height}x{width}x{channels}; generator "
                   f"{count_parameters(shapes.generator.params):,} parameters, "
                   f"discriminator {count_parameters(shapes.discriminator.params):,}; "
                   f"{len(devices)} x {devices[0].device_kind}")

@@ -50,11 +50,12 @@ def validate(config: Any, device_count: int) -> None:
             raise UserError(f"config.{name} is {' '.join(repr(value).split())[:200]}, expected "
                             f"{words}")
     factor = size_factor(config.model)
-    if config.image_size % factor:
-        below = config.image_size - config.image_size % factor
-        sizes = f"{below} or {below + factor}" if below else str(factor)
-        raise UserError(f"config.image_size is {config.image_size}, but the model {config.model} "
-                        f"makes images whose side is a multiple of {factor}: use {sizes}")
+    for name in ("image_size", "image_width"):
+        if config[name] % factor:
+            below = config[name] - config[name] % factor
+            sizes = f"{below} or {below + factor}" if below else str(factor)
+            raise UserError(f"config.{name} is {config[name]}, but the model {config.model} makes "
+                            f"images whose side is a multiple of {factor}: use {sizes}")
     for name in ("batch_size", "generator_batch_size"):
         if config[name] % device_count:
             raise UserError(f"config.{name} is {config[name]}, which the {device_count} devices "

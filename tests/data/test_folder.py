@@ -1,6 +1,7 @@
-"""Folders of PNG and JPEG files of every kind."""
+"""Folders of pictures of every kind, and what is said of them."""
 
 import io
+import re
 import struct
 import warnings
 import zlib
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sngan_jax.data.image_set import Reading
 from sngan_jax.data.sources import DataError, load
+from sngan_jax.data.streaming import open_stream
 
 RAMP = np.arange(0, 256, 4, dtype=np.uint8).reshape(8, 8)
 COLOR = np.stack([RAMP, RAMP.T, 255 - RAMP], axis=-1)
@@ -63,16 +66,20 @@ class TestLayout:
     @pytest.mark.parametrize(
         ("files", "sentence"),
         [
-            ([], "holds no PNG or JPEG image"),
-            (["notes.txt", "deep/er/notes.txt"], "holds no PNG or JPEG image"),
+            ([], "holds no image, nor do its sub-folders$"),
+            (["notes.txt", "deep/er/notes.txt"], "holds no image, nor .*, but 2 .txt$"),
             (["a.png", "cat/b.png"], r"images \(such as a.png\) beside folders .*cat\)"),
-            (["cat/a.png", "dog/b.txt"], "the class folder dog without a PNG or JPEG"),
+            (["cat/a.png", "dog/b.txt"], "the class folder dog without an image"),
             (["train/a.png", "test/b.png"], "holds test, train, which look like splits"),
         ],
     )
     def test_unsuitable(self, tmp_path, files, sentence):
         for name in files:
-            save(COLOR, tmp_path, name, format="PNG")
+            if name.endswith(".txt"):
+                (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+                (tmp_path / name).write_text("no image")
+            else:
+                save(COLOR, tmp_path, name)
         with pytest.raises(DataError, match=sentence):
             loaded(tmp_path)
 
@@ -153,6 +160,83 @@ class TestKinds:
         np.testing.assert_array_equal(self.one(tmp_path), np.rot90(COLOR, -1))
 
 
+class TestSaid:
+    """What a person is told of a folder, in memory and streamed."""
+
+    def told(self, folder, **options):
+        spec, options = f"folder:{folder}", {"image_size": 8, **options}
+        both = load(spec, **options), open_stream(spec, **options)
+        assert both[0].cautions == both[1].cautions and both[0].about == both[1].about
+        np.testing.assert_array_equal(load(spec, **{**options, "channels": 3}).images,
+                                      both[1].read(np.arange(len(both[1])))[0])
+        return both[0].about, both[0].cautions
+
+    def test_kinds_by_content_and_what_is_left_out(self, tmp_path):
+        save(COLOR, tmp_path, "cat", "a.jpg", format="WEBP", lossless=True)
+        save(COLOR, tmp_path, "cat", "b.png")
+        save(COLOR, tmp_path, "dog", "no ending", format="GIF")
+        save(COLOR, tmp_path, "dog", ".hidden.png")
+        (tmp_path / "dog" / "a.svg").write_text("<svg></svg>")
+        (tmp_path / "dog" / "notes.txt").write_text("BMW and P6 are no pictures")
+        (tmp_path / "dog" / "p6.txt").write_text("P6 is a computer")
+        about, cautions = self.told(tmp_path)
+        assert about == ("3 pictures (1 WEBP, 1 PNG, 1 GIF) in 2 classes; left out: 2 .txt, "
+                         "1 hidden, 1 .svg; the crop to 8 x 8 keeps 100% of a picture's area on "
+                         "average")
+        assert cautions == ()
+
+    @pytest.mark.parametrize(("fit", "said"), [
+        ("crop", "the crop to 8 x 4 keeps 62% of"), ("pad", "8 x 4 with bars, which fill 38% of"),
+        ("squeeze", "squeezed to 8 x 4, by 4 times at most")])
+    def test_what_the_proportions_cost(self, tmp_path, fit, said):
+        save(np.zeros((8, 16, 3), np.uint8), tmp_path, "a.png")  # a quarter is kept of this
+        save(np.zeros((6, 3, 3), np.uint8), tmp_path, "b.png")  # and all of that
+        about, _ = self.told(tmp_path, image_size=(8, 4), reading=Reading(fit))
+        assert said in about and about.endswith("1 is enlarged")
+
+    def test_extremes_have_a_sentence_with_the_name(self, tmp_path):
+        for name, shape in (("a", (8, 8)), ("one", (1, 1)), ("line", (1, 9)),
+                            ("panorama", (40, 60_000)), ("strip", (2000, 9))):
+            save(np.zeros((*shape, 3), np.uint8), tmp_path, f"{name}.png")
+        row, long = self.told(tmp_path)[1]
+        assert re.search(r"line\.png is 1 x 9 pixels \(height x width\), and 1 others are like it: "
+                         "one row of pixels is no picture", row)
+        assert re.search(r"panorama\.png is 40 x 60,000 pixels .*--config\.fit=crop leaves little",
+                         long)
+
+    def test_a_part_of_a_folder_says_which_classes_it_lacks(self, tmp_path):
+        for name in ("a", "b", "c"):
+            save(COLOR, tmp_path, name, "1.png")
+        (caution,) = self.told(tmp_path, split="train[1:]")[1]
+        assert "1 of the 3 classes have no image (0)" in caution
+
+
+class TestReading:
+    @pytest.mark.parametrize(("alpha", "behind"), [("white", 255), ("black", 0), ("drop", None)])
+    def test_alpha(self, tmp_path, alpha, behind):
+        opaque = np.where(RAMP > 100, 255, 0).astype(np.uint8)
+        save(np.dstack([COLOR, opaque]), tmp_path, "a.png")
+        image = loaded(tmp_path, reading=Reading(alpha=alpha)).images[0]
+        np.testing.assert_array_equal(image[opaque > 0], COLOR[opaque > 0])
+        expected = COLOR[opaque == 0] if behind is None else behind
+        assert (image[opaque == 0] == expected).all()
+
+    def test_the_fingerprint_of_a_stream_knows_how_it_is_read(self, tmp_path):
+        save(COLOR, tmp_path, "a.png")
+        readings = (Reading(), Reading("pad"), Reading(alpha="black"), Reading(plain=True))
+        prints = {open_stream(f"folder:{tmp_path}", image_size=8, reading=reading).fingerprint()
+                  for reading in readings}
+        assert len(prints) == 4
+
+    @pytest.mark.parametrize(("reading", "sentence"), [
+        (Reading(fit="stretch"), "fit is 'stretch': it must be one of crop, pad, squeeze"),
+        (Reading(alpha="grey"), "alpha is 'grey': it must be one of white, black, drop")])
+    def test_unknown(self, tmp_path, reading, sentence):
+        for opened in (load, open_stream):
+            with pytest.raises(DataError, match=sentence):
+                opened(f"folder:{tmp_path}", image_size=8, reading=reading)
+
+
 class TestDamage:
     @pytest.mark.parametrize("format", ["PNG", "JPEG"])
     @pytest.mark.parametrize("keep", [0, 10, 0.6])
@@ -169,10 +253,13 @@ class TestDamage:
             with pytest.raises(DataError, match=sentence):
                 loaded(tmp_path, channels=channels)
 
-    def test_other_formats_are_not_tried(self, tmp_path):
-        save(COLOR, tmp_path, "a.png", format="TIFF")
-        with pytest.raises(DataError, match=r"cannot read the image .*a\.png: cannot identify"):
+    def test_a_picture_by_name_alone_stops(self, tmp_path):
+        save(COLOR, tmp_path, "a.png", format="PCX")
+        save(COLOR, tmp_path, "b.png")
+        with pytest.raises(DataError, match=r"cannot read the image .*a\.png: by its content"):
             loaded(tmp_path)
+        with pytest.raises(DataError, match=r"cannot read the image .*a\.png: by its content"):
+            open_stream(f"folder:{tmp_path}", image_size=8).scan()
 
     @pytest.mark.parametrize("side", [12_000, 60_000])  # Pillow warns, Pillow refuses
     def test_decompression_bomb(self, tmp_path, side):

@@ -10,8 +10,10 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from sngan_jax.data.image_set import Reading
 from sngan_jax.data.sources import DataError, load
-from tests.data.tiny_tfds import TinyPng, TinyTensor, tiny_images
+from sngan_jax.data.streaming import open_stream
+from tests.data.tiny_tfds import TinyModes, TinyPng, TinyTensor, tiny_images
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,28 @@ def order(root, split):
     """The ids of the examples in the order in which TFDS has stored them."""
     source = tfds.data_source("tiny_png", split=split, data_dir=root)
     return [int(example["id"]) for example in source]
+
+
+class TestPictures:
+    """Files within a set are decoded as files of a folder, whatever mode they have."""
+
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_modes(self, tmp_path, channels):
+        TinyModes(data_dir=tmp_path, file_format="array_record").download_and_prepare()
+        for alpha in ("white", "black", "drop"):
+            options = {"data_dir": str(tmp_path), "image_size": 8, "channels": channels,
+                       "reading": Reading(alpha=alpha)}
+            data = load("tfds:tiny_modes", **options)
+            stream = open_stream("tfds:tiny_modes", **options)
+            np.testing.assert_array_equal(stream.read(np.arange(len(data)))[0], data.images)
+            folder = tmp_path / "folder"
+            folder.mkdir(exist_ok=True)
+            source = tfds.data_source("tiny_modes", split="train", data_dir=tmp_path,
+                                      decoders={"image": tfds.decode.SkipDecoding()})
+            for i, example in enumerate(source):
+                (folder / f"{i}.png").write_bytes(example["image"])
+            same = load(f"folder:{folder}", **options)
+            np.testing.assert_array_equal(data.images, same.images)
 
 
 class TestReading:

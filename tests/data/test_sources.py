@@ -12,7 +12,9 @@ import pytest
 from sklearn.datasets import load_digits
 
 from sngan_jax.data.image_set import ImageSet, check_batch
-from sngan_jax.data.sources import DataError, load
+from sngan_jax.data.sources import DataError, load, options_of
+from sngan_jax.data.streaming import open_stream
+from sngan_jax.run.config import defaults
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # Debian's dataset-fashion-mnist
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 8, 8), dtype=np.uint8)
@@ -74,6 +76,15 @@ class TestLoad:
         with pytest.raises(DataError, match=sentence):
             load("digits", **arguments)
 
+    def test_a_path_without_its_kind(self, tmp_path):
+        np.savez(tmp_path / "x.npz", images=IMAGES)
+        for spec, sentence in ((tmp_path, "is a folder: write folder:"),
+                               (tmp_path / "x.npz", "is a file: write npz:"),
+                               (tmp_path / "nothing", "there is no folder and no file")):
+            for opened in (load, open_stream):
+                with pytest.raises(DataError, match=sentence):
+                    opened(str(spec), image_size=8)
+
     def test_importing_is_light(self):
         code = (
             "import sys, sngan_jax.data; "
@@ -99,6 +110,13 @@ class TestImageSet:
         assert one.fingerprint() == same.fingerprint()
         assert len({s.fingerprint() for s in [one, *others]}) == 5
         int(one.fingerprint(), 16)
+
+    def test_options_of_a_config(self):
+        options = options_of({**defaults(), "image_size": 16, "image_width": 24, "fit": "pad",
+                              "alpha": "black"})
+        assert options == {"image_size": (16, 24), "data_dir": None,
+                           "reading": ("pad", "black", False)}
+        assert options_of(defaults())["image_size"] == (32, 32)
 
     def test_check_batch(self):
         digits = load("digits", image_size=8)
@@ -160,8 +178,58 @@ class TestNpz:
 
     def test_single_array(self, tmp_path):
         np.save(tmp_path / "x.npy", IMAGES)
-        with pytest.raises(DataError, match="holds a single array: save it by"):
-            load(f"npz:{tmp_path}/x.npy", image_size=8)
+        data = load(f"npz:{tmp_path}/x.npy", image_size=8, split="train[1:]")
+        np.testing.assert_array_equal(data.images[..., 0], IMAGES[1:])
+        assert (data.labels, data.num_classes) == (None, 0)
+        for name, split, sentence in (("x.npy#a", "train", "a single array without a name"),
+                                      ("x.npy", "test", "no split 'test'")):
+            with pytest.raises(DataError, match=sentence):
+                load(f"npz:{tmp_path}/{name}", image_size=8, split=split)
+        whole = (tmp_path / "x.npy").read_bytes()
+        for content in (b"", whole[:-1], whole + b"x", whole[:20]):
+            (tmp_path / "x.npy").write_bytes(content)
+            with pytest.raises(DataError, match=r"no readable \.npy file: "):
+                load(f"npz:{tmp_path}/x.npy", image_size=8)
+
+    def test_images_beside_statistics_as_savez_names_them(self, tmp_path):
+        spec = self.save(tmp_path, arr_0=IMAGES, arr_1=LABELS, mu=np.zeros(3), sigma=np.eye(3))
+        data = load(spec, image_size=8)
+        np.testing.assert_array_equal(data.images[..., 0], IMAGES)
+        np.testing.assert_array_equal(data.labels, LABELS)
+
+    @pytest.mark.parametrize(("keys", "labels"), [
+        ("pics,classes", LABELS), ("pics", LABELS[::-1]), ("pics,", None)])
+    def test_keys_of_ones_own(self, tmp_path, keys, labels):
+        spec = self.save(tmp_path, pics=IMAGES, classes=LABELS, labels=LABELS[::-1], images=IMAGES)
+        data = load(f"{spec}#{keys}", image_size=8)
+        np.testing.assert_array_equal(data.images[..., 0], IMAGES)
+        assert (labels is None and data.labels is None) or (data.labels == labels).all()
+
+    @pytest.mark.parametrize(("keys", "sentence"), [
+        ("pictures", r"has no array pictures but \['pics'\]"), (",pics", "has no array ''"),
+        ("pics,classes", "has no array classes")])
+    def test_keys_that_are_not_there(self, tmp_path, keys, sentence):
+        with pytest.raises(DataError, match=sentence):
+            load(f"{self.save(tmp_path, pics=IMAGES)}#{keys}", image_size=8)
+
+    def test_a_name_with_the_sign_of_a_key(self, tmp_path):
+        np.savez(tmp_path / "a#b.npz", images=IMAGES)
+        assert len(load(f"npz:{tmp_path}/a#b.npz", image_size=8)) == 6
+        assert len(load(f"npz:{tmp_path}/a#b.npz#images", image_size=8)) == 6
+
+    def test_hints_for_labels(self, tmp_path):
+        for labels, sentence in ((np.eye(6)[LABELS], r"one-hot, so save labels\.argmax\(1\)"),
+                                 (LABELS.astype(float), r"save labels\.astype\(np\.int32\)"),
+                                 (LABELS + 0.5, "must be integers$")):
+            with pytest.raises(DataError, match=sentence):
+                load(self.save(tmp_path, images=IMAGES, labels=labels), image_size=8)
+
+    def test_classes_without_an_image_are_said(self, tmp_path):
+        data = load(self.save(tmp_path, images=IMAGES, labels=LABELS * 3), image_size=8)
+        assert data.num_classes == 7
+        (caution,) = data.cautions
+        assert "4 of the 7 classes have no image (1, 2, 4, 5)" in caution
+        assert load(self.save(tmp_path, images=IMAGES, labels=LABELS), image_size=8).cautions == ()
 
     def test_other_member(self, tmp_path):
         with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:

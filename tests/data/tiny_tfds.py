@@ -66,3 +66,21 @@ class TinyTensor(_Tiny):
     def _generate_examples(self):
         for i, image in enumerate(tiny_images(12, 8, 8, 1, 2)):
             yield i, {"x": image}
+
+
+class TinyModes(_Tiny):
+    """PNGs of grey, grey with alpha, RGB, RGBA and a palette, of which TFDS is told nothing."""
+
+    FEATURES = {"image": tfds.features.Image(shape=(None, None, 3))}  # noqa: RUF012
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        rgba = Image.fromarray(tiny_images(1, 9, 12, 4, 3)[0])
+        pictures = [rgba.convert(mode) for mode in ("L", "LA", "RGB", "RGBA")]
+        for i, picture in enumerate([*pictures, rgba.convert("RGB").quantize(8)]):
+            file = io.BytesIO()
+            picture.save(file, "PNG")
+            file.seek(0)
+            yield i, {"image": file}

@@ -116,6 +116,18 @@ def test_two_sets_of_images(place):
     (("--images=digits", "--save-statistics=x.txt"), r"must end in \.npz"),
     (("--images={}/nothing.npz", "--against=digits", "--extractor=classifier"), "no such file"),
     (("--images=digits", "--against=digits", "--extractor=resnet"), "extractor"),
+    (("--images={}/nowhere/at/all", "--against=digits", "--extractor=classifier",
+      "--classifier-data=digits"), "no folder and no file"),
+    (("--images=digits", "--against=digits", "--convention=fid"), "convention"),
+    (("--images=digits", "--against=digits", "--convention=clean-fid", "--resize=tf1"),
+     "says how images are read and resized: leave --resize out"),
+    (("--images=digits", "--against=digits", "--convention=clean-fid", "--image-size=8"),
+     "leave --image-size out"),
+    (("--images=digits", "--against=digits", "--convention=clean-fid", "--extractor=classifier"),
+     "one of Inception's"),
+    (("--images=digits", "--against=digits", "--image-width=8"), "goes with --image-size"),
+    (("--images=digits", "--against=digits", "--alpha=grey"), "alpha"),
+    (("--images=digits", "--against=digits", "--kid-subset-size=1"), "kid-subset-size"),
 ])
 def test_bad_input_is_one_sentence(place, arguments, sentence):
     done = run("evaluate", place, *(text.format(place) for text in arguments))

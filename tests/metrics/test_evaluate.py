@@ -1,5 +1,6 @@
 """Records of scores: of images, of statistics files, of a generator's samples."""
 
+import dataclasses
 import json
 from functools import partial
 from types import SimpleNamespace
@@ -8,14 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from sngan_jax.activation_norms import BatchNorm, ConditionalBatchNorm
 from sngan_jax.base.errors import UserError
-from sngan_jax.data.image_set import ImageSet
+from sngan_jax.data.image_set import ImageSet, Reading
 from sngan_jax.metrics import evaluate
 from sngan_jax.metrics.evaluate import (
     append_record,
     chosen_rows,
+    count_of,
     export,
     of_images,
     of_samples,
@@ -25,7 +28,8 @@ from sngan_jax.metrics.evaluate import (
     score_table,
 )
 from sngan_jax.metrics.frechet import frechet_distance, moments
-from sngan_jax.metrics.protocol import PROTOCOLS, Protocol, protocol_of
+from sngan_jax.metrics.kid import kernel_distance
+from sngan_jax.metrics.protocol import CONVENTIONS, PROTOCOLS, Protocol, protocol_of
 from sngan_jax.models.resnet import ResNetGenerator
 from sngan_jax.step.sampling import NotFiniteError, even_labels, sample_images
 from sngan_jax.step.state import GeneratorState
@@ -65,7 +69,8 @@ def test_two_sets_of_images():
     assert record["scores"]["fid"] == pytest.approx(expected, rel=1e-4)
     assert record["n_score"] == 30 and record["splits"] == 3 and record["kid_seed"] == 4
     assert record["fake"] == {"images": "set0", "split": "train[:30]", "n": 20, "seed": 4,
-                              "fingerprint": a.fingerprint()}
+                              "fingerprint": a.fingerprint(), "size": [4, 4], "fit": "crop",
+                              "alpha": "white", "plain": False}
     assert record["real"]["n"] == 40 and record["real"]["seed"] is None
     np.testing.assert_array_equal(fake.labels, a.labels[order][:20])
     assert record["commit"] and record["date"] and record["checksum"] == "0"
@@ -187,8 +192,64 @@ def test_records_are_lines_and_a_table(tmp_path):
         append_record(tmp_path / "file" / "scores.jsonl", record)
 
 
+def test_kid_says_its_subsets():
+    real, fake, extractor = image_set(30), image_set(12, 1), mean_extractor()
+    protocol = dataclasses.replace(FREE, kid_subsets=7, kid_subset_size=20, convention="clean-fid")
+    sides = [of_images(one, "train", 0, ["kid"], extractor) for one in (real, fake)]
+    record = score(["kid"], *sides, extractor, protocol)
+    assert (record["kid_subsets"], record["kid_subset_size"], record["convention"]) == (
+        7, 12, "clean-fid")
+    expected = kernel_distance(*(side.collected.features for side in sides), subsets=7,
+                               subset_size=20)
+    assert (record["scores"]["kid"], record["scores"]["kid_std"]) == expected
+
+
+def test_images_of_their_own_sizes(tmp_path):
+    """Each goes through `prepare` on the host; the features are those of the images one by one."""
+    rng = np.random.default_rng(0)
+    sizes, images = ((4, 4), (5, 3), (9, 7), (2, 2)), []
+    for i, size in enumerate(sizes):
+        images.append(rng.integers(0, 256, (*size, 3), np.uint8))
+        Image.fromarray(images[-1]).save(tmp_path / f"{i}.png")
+    opened = open_images(f"folder:{tmp_path}", own_sizes=True,
+                         reading=CONVENTIONS["clean-fid"].reading)
+    means = mean_extractor(prepare=lambda image: np.full((2, 2, 3), image.mean(), np.float32))
+    side = of_images(opened, "train", 0, ["prdc"], means)
+    expected = [[image.mean()] * 3 for image in images]
+    np.testing.assert_allclose(np.sort(side.collected.features, 0), np.sort(expected, 0),
+                               rtol=1e-5)
+    assert side.about["size"] == "each its own" and side.about["alpha"] == "drop"
+    with pytest.raises(UserError, match="differ in size: bring them to one by --image-size"):
+        of_images(opened, "train", 0, ["prdc"], mean_extractor())
+    with pytest.raises(UserError, match="mixed sizes"):
+        open_images(f"folder:{tmp_path}")
+
+
+def test_the_alpha_of_pictures_moves_a_score_and_is_in_its_record(tmp_path):
+    rgba = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 4), np.uint8)
+    for i, image in enumerate(rgba):
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+    fids = {}
+    for alpha in ("white", "black", "drop"):
+        options = {"reading": Reading(alpha=alpha)}
+        side = of_images(open_images(f"folder:{tmp_path}", **options), "train", 0, ["fid"],
+                         mean_extractor(), cache=tmp_path / "cache")
+        assert side.about["alpha"] == alpha
+        fids[alpha] = side.collected.moments.mean
+    np.testing.assert_allclose(fids["drop"], rgba[..., :3].mean((0, 1, 2)), rtol=1e-5)
+    opaque = rgba[..., 3:] / 255
+    np.testing.assert_allclose(fids["black"], (rgba[..., :3] * opaque).mean((0, 1, 2)), atol=0.5)
+    np.testing.assert_allclose(fids["white"] - fids["black"], (255 * (1 - opaque)).mean(),
+                               atol=0.5)
+
+
+def test_how_many_images_a_folder_has(tmp_path):
+    for i in range(5):
+        Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / f"{i}.png")
+    assert count_of(f"folder:{tmp_path}", "train[1:]") == 4 and count_of("digits", "train") is None
+
+
 def test_a_folder_is_read_in_batches(tmp_path):
-    from PIL import Image
     images = image_set(5)
     for i, image in enumerate(images.images):
         Image.fromarray(image).save(tmp_path / f"{i}.png")

@@ -35,6 +35,8 @@ def test_subsets_average_to_the_whole():
     score = kid.kernel_distance(x, y, subsets=400, subset_size=20)
     assert score.value == pytest.approx(kid.mmd2(x, y), rel=0.1)
     assert score.deviation > 0
+    assert [kid.drawn(*n, 20) for n in ((60, 50), (60, 7), (7, 7), (20, 20), (2, 2))] == [
+        20, 7, 3, 10, 2]
     assert score == kid.kernel_distance(x, y, subsets=400, subset_size=20, seed=0)
     # No more than there are: every subset is the whole.
     assert kid.kernel_distance(x, y[:60], subsets=3, subset_size=10**6).deviation >= 0

@@ -3,7 +3,7 @@
 import pytest
 
 from sngan_jax.base.errors import UserError
-from sngan_jax.metrics.protocol import PROTOCOLS, protocol_of
+from sngan_jax.metrics.protocol import CONVENTIONS, PROTOCOLS, protocol_of
 
 
 def test_the_papers_numbers():
@@ -29,3 +29,10 @@ def test_ones_own_numbers():
 def test_what_cannot_be(name, numbers, message):
     with pytest.raises(UserError, match=message):
         protocol_of(name, **numbers)
+
+
+def test_conventions_are_what_the_programs_do():
+    """pytorch-fid 0.3.0, torch-fidelity 0.4.0, clean-fid 0.1.35, by their source."""
+    assert {name: one.resize for name, one in CONVENTIONS.items()} == {
+        "pytorch-fid": "half_pixel", "torch-fidelity": "tf1", "clean-fid": "bicubic"}
+    assert {one.reading for one in CONVENTIONS.values()} == {("squeeze", "drop", True)}

@@ -5,7 +5,13 @@ import pytest
 
 from sngan_jax.base.errors import UserError
 from sngan_jax.metrics.frechet import moments
-from sngan_jax.metrics.reference import cache_name, load_statistics, save_statistics
+from sngan_jax.metrics.reference import (
+    cache_name,
+    is_statistics,
+    load_statistics,
+    save_statistics,
+    without_key,
+)
 from tests.metrics.fake_extractor import mean_extractor
 
 _ABOUT = {"extractor": "means", "checksum": "0", "resize": "", "data": "digits"}
@@ -59,6 +65,17 @@ def test_files_that_are_none(tmp_path):
         file.write_bytes(content)
         with pytest.raises(UserError, match="damaged"):
             load_statistics(file, mean_extractor())
+
+
+def test_images_beside_statistics_are_images(tmp_path):
+    statistics = {"mu": np.zeros(3), "sigma": np.eye(3)}
+    np.savez(tmp_path / "a.npz", **statistics)
+    np.savez(tmp_path / "b.npz", arr_0=np.zeros((2, 4, 4, 3), np.uint8), **statistics)
+    found = {name: is_statistics(f"{tmp_path}/{name}") for name in (
+        "a.npz", "b.npz", "a.npz#mu", "b.npz#mu", "b.npz#arr_0", "c.npz")}
+    assert found == {"a.npz": True, "b.npz": False, "a.npz#mu": True, "b.npz#mu": True,
+                     "b.npz#arr_0": False, "c.npz": False}
+    assert without_key(f"{tmp_path}/b.npz#mu") == f"{tmp_path}/b.npz"
 
 
 def test_the_cache_tells_apart_all_that_matters():

@@ -9,7 +9,14 @@ from sngan_jax.metrics.frechet import frechet_distance, moments
 from sngan_jax.metrics.inception_score import inception_score
 from sngan_jax.metrics.kid import kernel_distance
 from sngan_jax.metrics.prdc import prdc
-from sngan_jax.metrics.scores import check_metrics, compute, intra_fid, keeps_features
+from sngan_jax.metrics.scores import (
+    FEW,
+    check_metrics,
+    compute,
+    default_metrics,
+    intra_fid,
+    keeps_features,
+)
 from tests.metrics.fake_extractor import mean_extractor
 
 
@@ -33,6 +40,24 @@ def test_all_in_one_pass():
     assert scores["intra_fid"] == pytest.approx(np.mean(each))
     assert list(scores["intra_fid_of_class"]) == [0, 1]
     assert compute(("fid",), real, fake) == {"fid": scores["fid"]}
+
+
+def test_two_halves_of_the_real_images():
+    real, fake = _collected(41, 0), _collected(30, 1)
+    scores = compute(("kid", "fid_halves"), real, fake, seed=3, kid_subsets=4, kid_subset_size=9)
+    order = np.random.default_rng(3).permutation(41)
+    halves = [moments(real.features[part]) for part in (order[:20], order[20:])]
+    assert scores["fid_halves"] == frechet_distance(*halves)
+    assert (scores["kid"], scores["kid_std"]) == kernel_distance(
+        real.features, fake.features, subsets=4, subset_size=9, seed=3)
+
+
+def test_the_default_is_what_the_number_of_images_allows():
+    for family, usual in (("inception", "fid"), ("classifier", "fcd")):
+        assert default_metrics(family, None)[0] == default_metrics(family, FEW)[0] == usual
+        few = default_metrics(family, FEW - 1)
+        assert few[0] in ("kid", "kcd") and few[1] == "prdc" and usual in few
+        check_metrics(few, mean_extractor(family=family), labels=False)
 
 
 def test_which_scores_need_every_feature():

@@ -10,11 +10,13 @@ import pytest
 
 from experiments.configs.paper import paper_defaults
 from sngan_jax.activation_norms import BatchNorm, ConditionalBatchNorm
+from sngan_jax.base.errors import UserError
 from sngan_jax.layers import SNConv, SNDense, SNEmbed
 from sngan_jax.models import build
 from sngan_jax.models.build import MODELS, build_models, size_factor
 from sngan_jax.models.cnn import CNNDiscriminator, CNNGenerator
 from sngan_jax.models.resnet import ResNetDiscriminator, ResNetGenerator
+from sngan_jax.run.validate import validate
 from sngan_jax.step.state import count_parameters
 
 
@@ -33,6 +35,49 @@ def _counts(model, size, num_classes=0, z=128, **changes):
                 d.init(key, jnp.zeros((2, size, size, 3)), y)["params"])
 
     return tuple(count_parameters(p) for p in jax.eval_shape(init, jax.random.key(0)))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_images_that_are_not_square(model):
+    """Every model at the least sizes that it makes, wide and tall, in both networks."""
+    factor = size_factor(model)
+    for height, width in ((factor, 2 * factor), (2 * factor, factor)):
+        config = _config(model, height, image_width=width, generator_width=2,
+                         discriminator_width=2)
+        validate(config, 1)
+        g, d = build_models(config, channels=3, num_classes=0)
+
+        def both(key, g=g, d=d):
+            images, variables = g.init_with_output(key, jnp.zeros((2, 128)))
+            return images, d.init_with_output(key, images)[0], variables
+
+        images, logits, _ = jax.eval_shape(both, jax.random.key(0))
+        assert (images.shape, logits.shape) == ((2, height, width, 3), (2,))
+        for side in ("image_size", "image_width"):
+            with pytest.raises(UserError, match=f"config.{side} is .* a multiple of {factor}"):
+                validate(_config(model, height, **{side: width + factor // 2}), 1)
+            with pytest.raises(ValueError, match="must be a multiple"):
+                jax.eval_shape(d.init, jax.random.key(0), jnp.zeros((2, height, width + 1, 3)))
+
+
+@pytest.mark.slow
+def test_a_wide_generator_is_the_square_one_of_its_parts():
+    """Convolutions know no edges of squares: with one column, the sides change places."""
+    g, _ = build_models(_config("resnet32", 8, image_width=16, generator_width=4,
+                                convolutions="lax"), channels=1, num_classes=0)
+    z = jax.random.normal(jax.random.key(1), (2, 128))
+    variables = g.init(jax.random.key(0), z)
+    tall = g.clone(image_size=16, image_width=8)
+
+    def turned(path, leaf):
+        name = path[-2].key
+        if name == "dense":  # units of (1, 2) and (2, 1) positions lie alike
+            return leaf
+        return leaf.swapaxes(0, 1) if leaf.ndim == 4 else leaf
+
+    other = {**variables, "params": jax.tree_util.tree_map_with_path(turned, variables["params"])}
+    np.testing.assert_allclose(g.apply(variables, z), tall.apply(other, z).swapaxes(1, 2),
+                               atol=1e-5)
 
 
 def _conv(k, i, o):

@@ -1,0 +1,180 @@
+"""One picture in a file: what kind it is by its content, whether it is safe to open, its pixels."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from sngan_jax.base.errors import one_line
+from sngan_jax.base.files import is_file
+from sngan_jax.data.image_set import DataError, bad_image
+
+# What a file of each kind begins with. Only these decoders of Pillow run: some others would call an
+# external program (Ghostscript for EPS), and a few know their files by the name alone.
+_BEGINNINGS = {
+    "PNG": (b"\x89PNG\r\n\x1a\n",), "JPEG": (b"\xff\xd8\xff",), "GIF": (b"GIF87a", b"GIF89a"),
+    "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "BMP": (b"BM",),
+    "JPEG2000": (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n"),
+    "PPM": tuple(b"P%d%c" % (i, end) for i in range(1, 7) for end in b" \t\r\n#"),
+}
+KINDS = (*_BEGINNINGS, "WEBP", "AVIF")
+# Files of these names claim to be pictures: where they are none, that is an error.
+SUFFIXES = {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".tif", ".tiff", ".bmp",
+            ".jp2", ".j2k", ".jpx", ".pbm", ".pgm", ".ppm", ".pnm", ".webp", ".avif"}
+# So many pixels are only believed of a file that has a share of them: of a photograph a byte holds
+# ten at most, of a drawing perhaps fifty.
+_MODEST, _MOST_PIXELS = 1 << 23, 100
+_ORIENTATION = 0x0112  # EXIF; 5 to 8 are turned by 90 degrees
+_GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")
+
+
+def kind_of(path: Path) -> str | None:
+    """One of KINDS by the file's first bytes; None for another kind, and what cannot be opened."""
+    if not is_file(path):  # to open a pipe would wait for ever
+        return None
+    try:
+        with path.open("rb") as file:
+            head = file.read(32)
+    except OSError:
+        return None
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    if head[4:8] == b"ftyp" and (head[8:11] == b"avi" or b"avif" in head[16:]):
+        return "AVIF"
+    return next((kind for kind, starts in _BEGINNINGS.items() if head.startswith(starts)), None)
+
+
+def is_picture(path: Path) -> bool:
+    """Whether Pillow reads the header as one of KINDS."""
+    try:
+        with _opened(path):
+            return True
+    except DataError:
+        return False
+
+
+def check_header(path: Path) -> None:
+    """DataError where a file does not begin as a picture."""
+    with _opened(path):
+        pass
+
+
+def decode_file(path: Path, *, plain: bool = False) -> np.ndarray:
+    """The file as uint8 (height, width, channels): 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA.
+
+    The first frame, turned as its EXIF orientation says.
+
+    Args:
+      plain: exactly as `Image.convert("RGB")` of Pillow, and with it other programs for FID: not
+        turned, transparent parts in their stored colours, 16 bits as Pillow cuts them.
+
+    Raises:
+      DataError: it is damaged, no picture, too large, or of numbers whose range is unknown.
+    """
+    with _opened(path) as image:
+        return _pixels(image, plain=plain, turn=not plain)
+
+
+def check_bytes(content: bytes) -> None:
+    """Looks at the header of a file's content; almost any Exception where it is no picture."""
+    with Image.open(io.BytesIO(content), formats=_formats()) as image:
+        _refuse_bomb(image, len(content))
+
+
+def decode_bytes(content: bytes) -> np.ndarray:
+    """The content of a file as `decode_file` gives it, but not turned.
+
+    Raises:
+      DataError: it is too large, or of numbers whose range is unknown.
+      Exception: almost any other, where it is damaged or no picture.
+    """
+    with Image.open(io.BytesIO(content), formats=_formats()) as image:
+        _refuse_bomb(image, len(content))
+        return _pixels(image, turn=False)
+
+
+def is_grey(path: Path) -> bool:
+    """Whether the file, by its header, holds no colour; DataError where it cannot be read."""
+    with _opened(path) as image:
+        return image.mode in _GREY_MODES
+
+
+def size_of(path: Path, *, plain: bool = False) -> tuple[int, int]:
+    """Height and width of what `decode_file` returns, by the header; DataError as there."""
+    with _opened(path) as image:
+        # Pillow itself turns a TIFF.
+        turned = (not plain and image.format != "TIFF"
+                  and image.getexif().get(_ORIENTATION, 1) >= 5)
+        return (image.width, image.height) if turned else (image.height, image.width)
+
+
+def _pixels(image: Image.Image, *, plain: bool = False, turn: bool) -> np.ndarray:
+    if plain:
+        if isinstance(image.info.get("transparency"), bytes):
+            image = image.convert("RGBA")  # the same colours, without Pillow's warning
+        return _as_array(image, "RGB")
+    if turn:
+        ImageOps.exif_transpose(image, in_place=True)
+    if image.mode.startswith("I"):  # 16-bit grey
+        wide = np.asarray(image).astype(np.int64)
+        if wide.min() < 0 or wide.max() > 65535:
+            raise DataError(f"its numbers reach from {wide.min():,} to {wide.max():,}, and a "
+                            "picture has 8 or 16 bits: save it with so many")
+        return np.minimum((wide + 128) // 257, 255).astype(np.uint8)[..., None]
+    if image.mode == "F":
+        raise DataError("it holds floating-point numbers, whose range is unknown: save it with 8 "
+                        "or 16 bits")
+    if image.mode == "LA":
+        return _as_array(image, "LA")
+    if image.mode in ("PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+        return _as_array(image, "RGBA")
+    if image.mode in _GREY_MODES:
+        return _as_array(image, "L")[..., None]
+    return _as_array(image, "RGB")  # RGB, palette, CMYK, YCbCr
+
+
+def _as_array(image: Image.Image, mode: str) -> np.ndarray:
+    # Pillow copies an image that it converts to its own mode: gigabytes of a very large one.
+    return np.asarray(image if image.mode == mode else image.convert(mode))
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The open image; whatever goes wrong while it is used becomes a DataError with its name."""
+    try:
+        if not is_file(path):  # to open a pipe would wait for ever
+            raise ValueError("it is no regular file")
+        size = path.stat().st_size
+        if not size:
+            raise ValueError("it is empty")
+        if kind_of(path) is None:
+            raise ValueError(f"by its content it is none of {', '.join(KINDS)}")
+        with Image.open(path, formats=_formats()) as image:
+            _refuse_bomb(image, size)
+            yield image
+    except Exception as error:  # on corrupt files Pillow raises almost anything
+        raise bad_image(f"the image {path}", one_line(error)) from error
+
+
+def _refuse_bomb(image: Image.Image, size: int) -> None:
+    limit, pixels = Image.MAX_IMAGE_PIXELS, image.width * image.height
+    if limit is not None and pixels > limit:
+        raise DataError(
+            f"{image.width} x {image.height} pixels are more than Pillow's limit of {limit}"
+        )
+    if pixels > _MODEST and pixels > _MOST_PIXELS * size:
+        raise DataError(
+            f"{image.width} x {image.height} pixels in {size:,} bytes look like a decompression "
+            "bomb"
+        )
+
+
+def _formats() -> list[str]:
+    """Those of KINDS that this Pillow was built with."""
+    Image.init()
+    return [kind for kind in KINDS if kind in Image.OPEN]
