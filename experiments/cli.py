@@ -15,6 +15,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from sngan_jax.base.cache import cache_folder, others_may_write
@@ -51,6 +52,8 @@ def start(programs: Mapping[str, str], argv: Sequence[str], about: str, prefix: 
         width = max(map(len, programs))
         print("\n".join(f"  {name.ljust(width)}  {does}" for name, does in programs.items()))
         print(f"\n{whole} PROGRAM --help tells the flags of a program.")
+        if not prefix:
+            print(f"The configs and launch scripts are in {Path(__file__).parent}.")
         return 0
     name, *rest = argv
     if name == "--version":
@@ -72,6 +75,8 @@ def start(programs: Mapping[str, str], argv: Sequence[str], about: str, prefix: 
                          module.__name__)
     except ModuleNotFoundError as error:
         return _fail(_missing_extra(error))
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
     return run(module.main, module.arguments, module.__doc__ or "", f"{prefix}{name}", rest)
 
 

@@ -64,7 +64,8 @@ def distances(ours: Extractor, theirs: Features, sets: list[tuple[ImageSet | Ima
     result = {"fid": frechet_distance(*moments)}
     start = time.perf_counter()
     vectors = [np.concatenate([theirs(batch) for batch in tqdm(
-        pixels(images, chosen_rows(len(images), num), []), desc="TorchScript")])
+        pixels(images, chosen_rows(len(images), num), []), desc="TorchScript",
+        disable=None)])
         for images, _ in sets]
     result["fid_torchscript"] = by_matrix_root(*vectors)
     result["seconds_torchscript"] = time.perf_counter() - start

@@ -13,8 +13,8 @@ Each run is a folder of --workdir, named by its values, and is what `sngan train
 --table=2, 7, 8, figure4, figure11, figure15, conditional, steps or norms plans method x setting x
 seed at a named scale, --table=all every one (docs/reproduce.md); `sngan report` makes a page
 of what is finished.
---config=FILE[:ARGUMENT]; --set=FIELD=VALUE holds for all runs; a grid of `arg` is over arguments of
-the config file, '+' for ','. Exit status: 0 when all are finished, 1 where one failed (its output
+--config=NAME[:ARGUMENT]; --config.FIELD=VALUE holds for all runs; a grid of `arg` is of arguments
+of the config, '+' for ','. Exit status: 0 when all are finished, 1 where one failed (its output
 is in --workdir/jobs), 2 for bad input, 130 when interrupted, with every run saved.
 """
 

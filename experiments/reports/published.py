@@ -23,7 +23,7 @@ def command(table: str, sweep: Sweep | None = None, seeds: int = 3) -> str:
     folder = shlex.quote(str(folder))
     return " ".join((f"sngan sweep --table={table} --dataset={dataset} "
                      f"--scale={scale} --seeds={seeds} --workdir={folder}",
-                     *(shlex.quote(f"--set={change}") for change in (
+                     *(shlex.quote(f"--config.{change}") for change in (
                          sweep.changes if sweep else ()))))
 
 

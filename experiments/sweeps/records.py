@@ -46,7 +46,8 @@ class Record(NamedTuple):
 def records() -> tuple[Record, ...]:
     """Those of the results: every method on two CPU cores, both networks with SN on one H100."""
     timed = json.loads(_METHODS.read_text())
-    config = load_config(timed["config"], timed["changes"])
+    place, _, argument = timed["config"].partition(":")  # as of a checkout
+    config = load_config(f"{Path(place).stem}:{argument}", timed["changes"])
     about = (f"{timed['cores']} {timed['machine']} cores, {timed['date']}, commit "
              f"{timed['commit'][:7]}")
     tiny = json.loads(_TINY.read_text())  # of whose runs nearly all is start

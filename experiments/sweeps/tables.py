@@ -346,7 +346,8 @@ def _config(request: Request, row: Variant, setting: str) -> tuple[str, tuple[st
     for change in request.changes:
         name, separator, value = change.partition("=")
         if not separator or name == "seed":
-            raise UserError(f"--set={change}: write FIELD=VALUE, and no seed, which --seeds counts")
+            raise UserError(f"--config.{change}: write --config.FIELD=VALUE, and no seed, which "
+                            "--seeds counts")
         fields[name] = value
     changes = tuple(f"{name}={value}" for name, value in fields.items())
     if "evaluate_every" not in fields:

@@ -147,7 +147,7 @@ def train_classifier(images: ImageSet) -> Trained:
     state = params, optimizer.init(params)
     step = partial(_step, network, optimizer)
     with tqdm(range(STEPS), desc=f"classifier of {images.name}", unit="step", dynamic_ncols=True,
-              mininterval=1) as bar:
+              mininterval=1, disable=None) as bar:  # none where there is no terminal
         for _ in bar:
             batch = rng.choice(rows, BATCH)
             state = step(state, images.images[batch], labels[batch])

@@ -148,7 +148,8 @@ def collect(extractor: Extractor, batches: Iterable[np.ndarray], *, keep: bool =
         check_features(extractor, total, keep, name)
     running = RunningMoments(extractor.dimensions)
     features, logits = [], []
-    with tqdm(total=total, unit="img", desc=name, dynamic_ncols=True, mininterval=1) as bar:
+    with tqdm(total=total, unit="img", desc=name, dynamic_ncols=True, mininterval=1,
+              disable=None) as bar:  # none where there is no terminal
         for batch in extractor.extract(batches):
             if not np.isfinite(batch.features).all():
                 raise UserError(f"the features of {name} are not all finite: the images, or the "

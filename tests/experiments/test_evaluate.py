@@ -91,7 +91,7 @@ def test_two_sets_of_images(place):
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [
-    (("--workdir={}/run",), r"there are no Inception weights at .*experiments\.get_inception"),
+    (("--workdir={}/run",), r"there are no Inception weights at .*sngan get-inception"),
     (("--workdir={}/run", "--images=digits"), "either --workdir of a run or --images"),
     ((), "either --workdir"),
     (("--workdir={}/run", "--metrics=fcd"), "no metric 'fcd' with the extractor inception"),

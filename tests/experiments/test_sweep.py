@@ -87,7 +87,7 @@ def test_a_sweep_that_is_interrupted_saves_and_goes_on(tmp_path):
     logged = [read_metrics(tmp_path / f"seed={i}")[-1]["iteration"] for i in range(2)]
     assert all(n - 100 < last <= n for n, last in zip(at, logged, strict=True)), (at, logged)
     listed = subprocess.run([*long, "--dry-run"], **options)
-    assert listed.stdout.splitlines() == [
+    assert listed.stdout.splitlines()[:2] == [
         f"seed={i}: cut off at {at[i]:,} of 3,000" for i in range(2)]
     done = subprocess.run(long, **options)
     assert done.returncode == 0, done.stdout

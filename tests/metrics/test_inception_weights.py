@@ -59,7 +59,7 @@ def test_saved_and_loaded(tmp_path, flat, monkeypatch):
     monkeypatch.setenv("SNGAN_JAX_CACHE", str(tmp_path / "cache"))
     small = checked(flat, "here")
     assert small.head and len(small.checksum) == 16
-    with pytest.raises(UserError, match=r"experiments\.get_inception"):
+    with pytest.raises(UserError, match="sngan get-inception"):
         load_weights()
     save_weights(small, cache_folder() / inception_weights.FILE)
     assert load_weights().checksum == small.checksum

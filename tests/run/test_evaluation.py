@@ -63,7 +63,7 @@ def test_a_resumed_run_has_no_record_twice(tmp_path):
     ({"evaluate_metrics": ""}, "no metric is named"),
     ({"evaluate_extractor": "vgg"}, "evaluate_extractor"),
     ({"evaluate_metrics": "intra_fcd"}, "no labels"),
-    ({"evaluate_extractor": "inception", "evaluate_metrics": "fid"}, "get_inception")])
+    ({"evaluate_extractor": "inception", "evaluate_metrics": "fid"}, "get-inception")])
 def test_what_cannot_be_scored_is_said_before_training(tmp_path, changes, message):
     with pytest.raises(UserError, match=message):
         train(tiny(**{**EVERY, **changes}), tmp_path)
