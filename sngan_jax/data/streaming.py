@@ -117,7 +117,7 @@ class ImageStream:
         replaced = 0
         for i, (row, image, label) in enumerate(map_(self._read_good, map(int, rows))):
             images[i], labels[i] = image, label
-            replaced += row != rows[i]
+            replaced += row != int(rows[i])
         if not self.num_classes:
             return images, None, replaced
         if labels.min() < 0:
