@@ -129,7 +129,7 @@ class ImageStream:
         replaced = 0
         for i, (row, image, label) in enumerate(map_(self._read_good, map(int, rows))):
             images[i], labels[i] = image, label
-            replaced += row != rows[i]
+            replaced += row != int(rows[i])
         return images, self._checked(labels, rows), replaced
 
     def read_each(self, rows: np.ndarray, map_: Callable = map

@@ -143,6 +143,7 @@ def test_the_next_image_stands_for_a_damaged_one(damaged_folder, capsys):
     np.testing.assert_array_equal(whole.labels, labels)
     assert "another stands in its place" in capsys.readouterr().err
     counts = [batch[2] for batch in take(stream, 0, 2)]  # of all the images once, each
+    assert {*map(type, counts)} == {int}
     assert counts == [3, 3]
 
 

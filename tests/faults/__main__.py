@@ -81,7 +81,7 @@ def main() -> int:
         outcome = FAULTS[name](flags.rounds, rng, folder)
         results[name] = outcome._asdict() | {"seconds": round(time.monotonic() - begun)}
         print(f"{name}: {outcome.held} of {outcome.rounds} {outcome.skipped} {outcome.figures}",
-              file=sys.stderr, flush=True)
+              *outcome.notes, sep="\n  ", file=sys.stderr, flush=True)
     if flags.keep:
         print(f"folders: {work}", file=sys.stderr)
     else:
@@ -90,8 +90,6 @@ def main() -> int:
     for name, result in results.items():
         held = f"not run: {result['skipped']}" if result["skipped"] else result["held"]
         print(f"| {name} | {result['rounds']} | {result['rounds']} | {held} |")
-        for note in result["notes"]:
-            print(f"  {name}: {note}", file=sys.stderr)
     print(json.dumps({"seed": flags.seed, "commit": commit(), "faults": results}))
     return int(any(r["held"] < r["rounds"] and not r["skipped"] for r in results.values()))
 
