@@ -7,7 +7,8 @@ import importlib.util
 # Module -> extra of setup.cfg that brings it. What is not here comes with the package itself.
 EXTRAS = {
     "PIL": "train", "absl": "train", "array_record": "train", "importlib_resources": "train",
-    "matplotlib": "train", "ml_collections": "train", "orbax": "train", "sklearn": "train",
+    "jinja2": "train", "markupsafe": "train", "matplotlib": "train", "ml_collections": "train",
+    "orbax": "train", "pandas": "train", "sklearn": "train",
     "tensorboardX": "train", "tensorflow_datasets": "train", "tqdm": "train",
     "submitit": "sweep", "scipy": "bench", "torch": "bench", "tensorflow": "tf",
     "libtpu": "tpu-check"}
