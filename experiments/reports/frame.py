@@ -44,7 +44,12 @@ def score_frame(found: Collection) -> pd.DataFrame:
       best, best_at, scored: the best score of all checkpoints, its iteration, of how many.
     """
     rows = (row for sweep in found.sweeps for row in _of_sweep(sweep, found.of(sweep)))
-    return pd.DataFrame(list(rows), columns=_COLUMNS).astype({"value": float, "best": float})
+    frame = pd.DataFrame(list(rows), columns=_COLUMNS).astype({"value": float, "best": float})
+    # Two names may differ in what no anchor can hold.
+    cell = frame.groupby(["key", "method", "setting"], sort=False).ngroup()
+    shared = cell.groupby(frame["anchor"]).transform("nunique") > 1
+    frame.loc[shared, "anchor"] = frame["anchor"] + "-" + cell.astype(str)
+    return frame
 
 
 def _of_sweep(sweep: Sweep, runs: Sequence[Run]) -> Iterator[dict[str, Any]]:

@@ -172,7 +172,7 @@ def test_names_and_notes_are_escaped(tmp_path, monkeypatch):
 
 def test_plain_runs_of_any_name_have_their_own_tables_alone_and_are_escaped(tmp_path, monkeypatch):
     monkeypatch.setattr("experiments.report.FIGURES", ())
-    names = ("=1+1", "<script>x", "a|b", "[x](y)", "`c`", "_d_", "new\nline", "\x1b[31m")
+    names = ("=1+1", "<script>x", "a|b", "a_b", "[x](y)", "`c`", "_d_", "new\nline", "\x1b[31m")
     (cell, *_) = write_sweep(tmp_path / "t2")
     for name in names:
         write_run(tmp_path / "runs" / name, cell, scores_of(cell))
