@@ -8,7 +8,7 @@ import pytest
 from sngan_jax.base.errors import UserError
 from sngan_jax.run.config import defaults
 from sngan_jax.run.extension import may_continue, why_not
-from sngan_jax.run.workdir import open_workdir
+from sngan_jax.run.workdir import check_workdir, open_workdir
 from sngan_jax.step.recipe import linear_decay
 
 
@@ -39,5 +39,5 @@ def test_what_else_differs_needs_the_flag(tmp_path):
     open_workdir(tmp_path, old)
     (tmp_path / "checkpoints" / "8").mkdir(parents=True)
     with pytest.raises(UserError, match=r"iterations: 10 there, 20 here; .*falls from iteration 5"):
-        open_workdir(tmp_path, {**old, "iterations": 20})
-    open_workdir(tmp_path, {**old, "iterations": 20}, accept_changes=True)
+        check_workdir(tmp_path, {**old, "iterations": 20})
+    check_workdir(tmp_path, {**old, "iterations": 20}, accept_changes=True)
