@@ -81,7 +81,12 @@ def decode_file(path: Path, *, plain: bool = False) -> np.ndarray:
 
 
 def check_bytes(content: bytes) -> None:
-    """Looks at the header of a file's content; almost any Exception where it is no picture."""
+    """Looks at the header of a file's content.
+
+    Raises:
+      DataError: it is too large.
+      Exception: almost any other, where it is no picture.
+    """
     with Image.open(io.BytesIO(content), formats=_formats()) as image:
         _refuse_bomb(image, len(content))
 

@@ -195,7 +195,11 @@ def _described(tfds: ModuleType, info: Any, split: str, where: str
 
 
 def prepared_folder(spec: str, data_dir: str | None) -> Path:
-    """The folder <data_dir>/<name>[/<config>]/<version> of a prepared set."""
+    """The folder <data_dir>/<name>[/<config>]/<version> of a prepared set.
+
+    Raises:
+      DataError: it is not prepared, or several of its configurations are.
+    """
     match = _NAME.fullmatch(spec)
     if match is None:
         raise DataError(f"tfds:{spec} is no name of a data set: write tfds:name[/config][:1.0.0]")
