@@ -3,7 +3,7 @@
     pip install -e . && python examples/minimal_nnx.py
 
 A critic of SN layers, the hinge loss, Adam, and a grid of samples in minimal_nnx.png: what
-minimal.py does in Linen. It takes some minutes on two CPU cores.
+minimal.py does in Linen. It takes about a minute of a CPU core's time.
 """
 
 import argparse

@@ -37,7 +37,8 @@ LONGEST = (
     "test_devices.py", "test_distributed.py", "test_notebooks.py", "test_tpu_check.py",
     "test_resume.py", "test_evaluate.py", "test_models.py", "test_layers_transforms.py",
     "test_layers_options.py", "test_resample.py", "test_programs.py", "test_spectra.py",
-    "test_lipschitz.py", "test_docs.py", "test_layers.py", "test_typing.py", "test_site.py")
+    "test_lipschitz.py", "test_docs.py", "test_layers.py", "test_typing.py", "test_site.py",
+    "test_nnx.py", "test_nnx_transforms.py")
 
 
 def pytest_collection_modifyitems(items):

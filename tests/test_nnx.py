@@ -41,7 +41,7 @@ def nnx_arguments(plain, kwargs, x):
     if plain is nn.Einsum:
         kwargs["kernel_shape"] = kwargs.pop("shape")
         if kwargs.pop("use_bias", True):
-            kwargs["bias_shape"] = {"bhwc,cde->bhwde": (2, 3), "bhwc,ech->bwhe": (7, 3)}[
+            kwargs["bias_shape"] = {"bhwc,cde->bhwde": (2, 3), "bhwc,ech->bwhe": (3, 7)}[
                 kwargs["einsum_str"]]
         return kwargs
     kwargs["out_features"] = kwargs.pop("features")
@@ -54,9 +54,7 @@ def nnx_arguments(plain, kwargs, x):
     return {"in_features": x.shape[-1], **kwargs}
 
 
-# ConvLocal is none of NNX's; the second sum of a bias's axes is another in both.
-LAYERS = [case for case in CASES
-          if case[0] in NNX and case[1].get("einsum_str") != "bhwc,ech->bwhe"]
+LAYERS = [case for case in CASES if case[0] in NNX]  # ConvLocal is none of NNX's
 OPTIONS = [
     {}, {"n_steps": 3}, {"lipschitz": 2.0}, {"learnable_scale": True}, {"divisor": "bidirectional"},
     {"divisor": "weight"}, {"divisor": "weight", "learnable_scale": True},
@@ -147,11 +145,6 @@ def same_training(cases, steps=10):
         np.testing.assert_allclose(np.float32(a), np.float32(b), rtol=1e-5, atol=1e-6)
 
 
-def crossed(indices):
-    """Cases with the options in turn, so that each option meets several layers."""
-    return [(*LAYERS[n], OPTIONS[k % len(OPTIONS)]) for k, n in enumerate(indices)]
-
-
 def test_ten_training_steps_are_linens():
     same_training([
         (nn.Dense, {"features": 5}, LINE, {}),
@@ -171,7 +164,7 @@ def test_ten_training_steps_are_linens():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shift", range(len(OPTIONS)))
+@pytest.mark.parametrize("shift", range(0, len(OPTIONS), 2))
 def test_ten_training_steps_are_linens_for_all_layers_and_options(shift):
     cases = [(*case, OPTIONS[(n + shift) % len(OPTIONS)]) for n, case in enumerate(LAYERS)]
     # float16 and bfloat16 sum in an order of their own.
@@ -179,7 +172,7 @@ def test_ten_training_steps_are_linens_for_all_layers_and_options(shift):
                    and case[1].get("param_dtype") is None])
 
 
-QUICK = {1, 4, 5, 10, 12, 17, 20}
+QUICK = {1, 5, 7, 12, 13, 21, 24}  # the others run with -m slow
 
 
 @pytest.mark.parametrize("plain, kwargs, x", [
