@@ -337,9 +337,13 @@ def keep_compiled_programs() -> None:
 
 def _quiet() -> None:
     """Orbax tells all that it does."""
+    from logging import CRITICAL, getLogger
+
     from absl import logging
 
     logging.set_verbosity(logging.WARNING)
+    # Of a checkpoint that cannot be read, as one that was removed meanwhile, a sentence is enough.
+    getLogger("asyncio").setLevel(CRITICAL)
 
 
 def _missing_extra(error: ModuleNotFoundError) -> str:
