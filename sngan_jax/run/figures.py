@@ -50,7 +50,7 @@ def by_class(images: np.ndarray, num_classes: int) -> tuple[np.ndarray, int]:
       the images, perhaps with white ones among them, and the number of columns, for `image_grid`.
     """
     side = max(round(math.sqrt(len(images))), 1)
-    if num_classes <= 1.5 * side:
+    if num_classes <= 2 * side:
         return images, num_classes * max(round(side / num_classes), 1)
     if num_classes >= len(images):
         return images, -(-len(images) // side)

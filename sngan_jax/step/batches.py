@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -49,16 +49,13 @@ def real_batch(i: jax.Array | int, key: jax.Array, now: Now, inputs: Inputs, rec
     """
     keys = own_keys(key, recipe.batch_size, inputs, recipe)
     count = len(keys)
-    labels: Any = inputs.labels
     if recipe.stream:
-        images = _part(inputs.images[i], count, inputs, recipe)
-        labels = None if labels is None else _part(labels[i], count, inputs, recipe)
+        images, rows = _part(inputs.images[i], count, inputs, recipe), i
     else:
         rows = batch_indices(now.data_key, now.number * recipe.n_dis + i,
                              batch_size=recipe.batch_size, n=len(inputs.images),
                              start=inputs.position * count, count=count)
         images = jnp.take(inputs.images, rows, axis=0).reshape(count, *recipe.image_shape)
-        labels = jnp.take(labels, rows, axis=0) if recipe.conditional else None
     x = dequantize(images, keys) if recipe.dequantize else scale(images)
     if recipe.flip:
         mirrored = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, 0)))(keys)
@@ -66,12 +63,13 @@ def real_batch(i: jax.Array | int, key: jax.Array, now: Now, inputs: Inputs, rec
     x = _augmented(x, keys, recipe)
     if not recipe.conditional:
         return Batch(x, None)
-    assert labels is not None  # `loop.load_data` has looked
-    return Batch(x, labels)
+    assert inputs.labels is not None  # `loop.load_data` has looked
+    labels = jnp.take(inputs.labels, rows, axis=0)
+    return Batch(x, _part(labels, count, inputs, recipe))
 
 
 def _part(batch: jax.Array, count: int, inputs: Inputs, recipe: Recipe) -> jax.Array:
-    """The `count` rows of a device's batch (n, …) that a call of `parts.mean_of_parts` is for."""
+    """The `count` rows of a device's batch (n, …) that a part of it has (`parts.mean_of_parts`)."""
     if count == len(batch):
         return batch
     return jax.lax.dynamic_slice_in_dim(batch, inputs.position % recipe.accumulate * count, count)

@@ -1,10 +1,10 @@
 #!/bin/sh
 # Both arms, three seeds, one run after the other; prepare.py says how the data get there.
 #     experiments/results/elpv_augment/run.sh data/elpv runs/elpv
-# ITERATIONS, WIDTH, FOLDER (few or train) and FAKES change the scale.
+# ITERATIONS, WIDTH, FOLDER (few or train), K, SEEDS and FAKES change what is run.
 set -eu
 data=$1 runs=$2
-for seed in 0 1 2; do
+for seed in ${SEEDS:-0 1 2}; do
   for augment in "" color,translation,cutout; do
     workdir=$runs/${augment:+augmented-}$seed
     sngan train --config=folder:64 \
@@ -14,7 +14,8 @@ for seed in 0 1 2; do
       --config.beta1=0.5 --config.beta2=0.999 --config.learning_rate=5e-4 --config.lr_decay_start=1 \
       --config.ema_decay=0.99 --config.iterations="${ITERATIONS:-1000}" --config.log_every=50 \
       --config.sample_every=500 --config.checkpoint_every=500 --config.num_samples=36 \
-      --config.augment="$augment" --config.seed=$seed --workdir="$workdir"
+      --config.augment="$augment" --config.lipschitz="${K:-1.0}" --config.seed=$seed \
+      --workdir="$workdir"
   done
 done
 for workdir in "$runs"/*; do
