@@ -21,7 +21,6 @@ import numpy as np
 from sngan_jax.base.errors import UserError
 from sngan_jax.metrics.arrays import read_npz
 from sngan_jax.models.blocks import CONCAT_FEATURES
-from sngan_jax.models.build import size_factor
 from sngan_jax.models.resnet import RESNETS
 from sngan_jax.run.config import defaults
 from sngan_jax.weights.trained import Arrays, Trained
@@ -177,7 +176,7 @@ def _generator(left: Left, config: dict[str, Any]) -> tuple[Arrays, dict[str, An
     own["params/dense/bias"] = bias.reshape(widths[0], size, size).transpose(1, 2, 0).reshape(-1)
     model, width = _model(tuple(widths), "generator")
     return own, {"model": model, "generator_width": width, "latent_size": dense.shape[1],
-                 "image_size": size * size_factor(model), "conditional": num_classes > 0
+                 "image_size": size * 2 ** (len(widths) - 1), "conditional": num_classes > 0
                  }, num_classes
 
 
