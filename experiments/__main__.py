@@ -18,6 +18,8 @@ PROGRAMS = {
     "report": "make a page of tables and figures of finished runs",
     "bench": "time the step, the layers, the methods, the scores, the input, the start",
     "compile-check": "ask the compiler of a TPU or a card that is not here about a config",
+    "import-weights": "make a run of published weights: mimicry's, the authors', or our own file",
+    "export-weights": "write the networks of a run as one .npz",
     "get-inception": "get the Inception weights for FID, once",
     "prepare": "prepare CIFAR-10 or CIFAR-100 from its archive, without TensorFlow",
     "check-digits": "grade the samples of a run on the digits",

@@ -45,6 +45,9 @@ def main(options: argparse.Namespace) -> None:
     """Restores the run, measures, writes, prints."""
     workdir = Path(options.workdir)
     run = restore_run(workdir, options.checkpoint)
+    if "discriminator" in run.untrained:
+        raise UserError(f"{workdir} was made of a generator's file alone, and its discriminator is "
+                        "as it was initialised: import both files into another folder")
     out = make_workdir(options.out) if options.out else workdir
     real, labels = real_images(run, options.num, options.seed)
     y = even_labels(len(real), run.num_classes)

@@ -6,9 +6,11 @@
     sngan sample --workdir=runs/digits --nearest=5
     sngan sample --workdir=runs/conditional --morph=3,5
     sngan sample --workdir=runs/conditional --morph=all
+    sngan sample --pretrained=fashion_mnist --label=sneaker --num=64
 
 Writes `<out>.npz` (images: uint8 n x h x w x c; labels: int32 n, of a conditional model) and
-`<out>.png`, a grid of the first of them. The default out is `<workdir>/samples-<iteration>`.
+`<out>.png`, a grid of the first of them. The default out is `<workdir>/samples-<iteration>`,
+of --pretrained `<name>-samples` in the current folder.
 
 --interpolate=N: each of --rows rows of the grid goes in N steps (8 without =N) from one random
 latent to another, both ends among them; of a conditional model row i is of class i. --morph=A,B:
@@ -40,13 +42,16 @@ from sngan_jax.run.loop import load_data
 from sngan_jax.run.restore import RestoredRun, restore_run
 from sngan_jax.step.latents import WALKS, class_walk
 from sngan_jax.step.sampling import even_labels
+from sngan_jax.weights import NAMES, load
 
 from . import cli
 
 
 def arguments(parser: cli.Parser) -> None:
     """The flags of `sample`."""
-    parser.add_argument("--workdir", required=True, metavar="FOLDER", help="the folder of a run")
+    parser.add_argument("--workdir", metavar="FOLDER", help="the folder of a run")
+    parser.add_argument("--pretrained", metavar="NAME", help="in place of a run: weights that come "
+                        f"with the package ({', '.join(NAMES)}), or a file of export-weights")
     parser.add_argument("--num", type=cli.whole(1), default=100, metavar="N",
                         help="how many samples (default: 100)")
     parser.add_argument("--seed", type=cli.whole(0), default=0, help="of the latents (default: 0)")
@@ -77,7 +82,8 @@ def arguments(parser: cli.Parser) -> None:
 def main(options: argparse.Namespace) -> None:
     """Restores the run, draws, writes."""
     walk = _check_flags(options)
-    run = restore_run(Path(options.workdir), options.checkpoint)
+    run = (load(options.pretrained) if options.pretrained else
+           restore_run(Path(options.workdir), options.checkpoint))
     if options.label is not None:
         options.label = class_number(options.label, run.class_names, run.num_classes, "label")
     count = options.rows * (options.interpolate or options.steps) if walk else options.num
@@ -87,7 +93,8 @@ def main(options: argparse.Namespace) -> None:
     images = arrays["images"]
     shown, row = (images, columns) if walk else _shown(run, images, options)
     kind = {"morph": "morph", "interpolate": "interpolation"}.get(walk, "samples")
-    out = Path(options.out or Path(options.workdir) / f"{kind}-{run.iteration}")
+    out = Path(options.out or (f"{Path(options.pretrained).stem}-{kind}" if options.pretrained else
+                               Path(options.workdir) / f"{kind}-{run.iteration}"))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(f"{out}.npz", **arrays)
@@ -106,6 +113,10 @@ def main(options: argparse.Namespace) -> None:
 
 def _check_flags(options: argparse.Namespace) -> str | None:
     """Which walk is asked for, if any; UserError for flags that do not go together."""
+    if bool(options.workdir) == bool(options.pretrained):
+        raise UserError("give either --workdir of a run or --pretrained, and not both")
+    if options.pretrained and options.checkpoint is not None:
+        raise UserError("--checkpoint goes with --workdir: --pretrained has one set of weights")
     walks = [name for name in ("interpolate", "morph") if name in options.given]
     if len(walks) > 1:
         raise UserError("--interpolate and --morph exclude each other: give one of them")
@@ -168,8 +179,9 @@ def _interpolation(run: RestoredRun, options: argparse.Namespace) -> tuple[dict[
 
 def _morph(run: RestoredRun, options: argparse.Namespace) -> tuple[dict[str, Any], int]:
     if not run.num_classes:
-        raise UserError(f"--morph walks from class to class, and {options.workdir} is a run of an "
-                        "unconditional model: train one with :conditional, or take --interpolate")
+        raise UserError("--morph walks from class to class, and "
+                        f"{options.workdir or options.pretrained} is an unconditional model: train "
+                        "one with :conditional, or take --interpolate")
     if options.morph == "all":
         if "rows" in options.given:
             raise UserError("--rows goes with --morph=A,B: --morph=all has a row a class")

@@ -10,9 +10,9 @@
 
 The same command again skips what is finished and goes on with what was cut off, however it ended.
 Each run is a folder of --workdir, named by its values, and is what `sngan train` makes.
---table=2, 7, 8, figure4, figure11, figure15, conditional, steps or norms plans method x setting x
-seed at a named scale, --table=all every one (docs/reproduce.md); `sngan report` makes a page
-of what is finished.
+--table=2, 7, 8, figure4, figure11, figure15, conditional, steps, lipschitz or norms plans method x
+setting x seed at a named scale, --table=all every one (docs/reproduce.md); `sngan report` makes a
+page of what is finished.
 --config=NAME[:ARGUMENT]; --config.FIELD=VALUE holds for all runs; a grid of `arg` is of arguments
 of the config, '+' for ','. Exit status: 0 when all are finished, 1 where one failed (its output
 is in --workdir/jobs), 2 for bad input, 130 when interrupted, with every run saved.

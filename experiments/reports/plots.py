@@ -41,11 +41,15 @@ _STYLES = {
     "sn_bidirectional": Style("SN, bidirectional", COLOURS[3], "v", ":"),
     "weight_projection": Style("weight projection", COLOURS[4], "D", "--"),
     "frobenius_wgan_gp": Style("WGAN-GP, Frobenius", COLOURS[6], "X", ":"),
+    # Settings of Table 1, where a figure compares these.
+    "A": Style("setting A", COLOURS[0], "o"),
+    "C": Style("setting C", COLOURS[1], "s", "--"),
+    "E": Style("setting E", COLOURS[2], "^", "-."),
 }
 
 
 def style_of(method: str) -> Style:
-    """Of a method's name; unknown ones are grey."""
+    """Of a method's name, or a setting's; unknown ones are grey."""
     return _STYLES.get(method, Style(method, _GREY, ">", ":"))
 
 

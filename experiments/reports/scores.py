@@ -1,4 +1,4 @@
-"""Figures of scores: 1 and 2 by setting, 4 and 11 by a field, 5 and 13 over the iterations."""
+"""Figures of scores: 1 and 2 by setting, 4, 11 and K by a field, 5 and 13 over the iterations."""
 
 from __future__ import annotations
 
@@ -74,22 +74,29 @@ def _by_setting(found: Collection, folder: Path, number: str, theirs: str) -> Fi
 
 def figure4(found: Collection, folder: Path) -> Figure | Missing:
     """D's last layer, widened."""
-    return _by_field(found, folder, "4", "last_layer_multiplier",
-                     "width of D's last layer, × the CNN's", "the width of D's last layer")
+    return _by_field(found, folder, "figure4", "Figure 4: scores against the width of D's last "
+                     "layer", "last_layer_multiplier", "width of D's last layer, × the CNN's")
 
 
 def figure11(found: Collection, folder: Path) -> Figure | Missing:
     """n_dis."""
-    return _by_field(found, folder, "11", "n_dis", "n_dis, updates of D for one of G",
-                     "the number of updates of D")
+    return _by_field(found, folder, "figure11", "Figure 11: scores against the number of updates "
+                     "of D", "n_dis", "n_dis, updates of D for one of G")
 
 
-def _by_field(found: Collection, folder: Path, number: str, field: str, axis: str, what: str
-              ) -> Figure | Missing:
-    title, table = f"Figure {number}: scores against {what}", f"figure{number}"
+def figure_lipschitz(found: Collection, folder: Path) -> Figure | Missing:
+    """K, a line for each setting."""
+    return _by_field(found, folder, "lipschitz", "K: scores against the constant of each layer of "
+                     "D (not in the paper)", "lipschitz", "K", by_setting=True)
+
+
+def _by_field(found: Collection, folder: Path, table: str, title: str, field: str, axis: str,
+              by_setting: bool = False) -> Figure | Missing:
+    """Scores of a table's runs against a field of the config, a line for a method or a setting."""
     for sweep, scores in _scored(found, table):
         scores = scores.assign(x=[run.config[field] for run in scores["run"]],
-                               line=[run.config["method"] for run in scores["run"]])
+                               line=[run.setting if by_setting else run.config["method"]
+                                     for run in scores["run"]])
         metrics = scores["metric"].unique()
         figure, axes = new_figure(3.6, 1, len(metrics))
         for plot, metric in zip(axes.flat, metrics, strict=True):
@@ -104,7 +111,7 @@ def _by_field(found: Collection, folder: Path, number: str, field: str, axis: st
         legend_below(figure, axes)
         return Figure(title, f"{where(sweep)} Mean of the last checkpoints; where there are "
                       f"several seeds, small marks are each of them. {_protocol(scores)}",
-                      save(figure, folder / f"figure{number}.png"), _provenance(scores))
+                      save(figure, folder / f"{table}.png"), _provenance(scores))
     return Missing(title, f"Make it by: {command_like(found, table)}")
 
 

@@ -42,6 +42,7 @@ _WHAT = {
     "8": "WGAN-GP with an auxiliary classifier, with labels",
     "conditional": "SN with labels, by how D takes them",
     "steps": "SN with several power steps a forward pass, and exact (not in the paper)",
+    "lipschitz": "SN by K, the constant of each layer of D (not in the paper)",
     "norms": "SN by other norms of a convolution (not in the paper)",
     "figure4": "width into and out of D's last layer",
     "figure11": "updates of D for one of G",

@@ -181,6 +181,10 @@ TABLES: dict[str, tuple[Variant, ...]] = {
           for n in (1, 2, 5, 20)),
         _method("sn_svd", settings=("C",)),
     ),
+    # Not in the paper: whether K, its only hyper-parameter, has to be tuned.
+    "lipschitz": tuple(
+        Variant(f"sn,K={k:g}", ("sn",), settings=("A", "C", "E"), changes=(("lipschitz", k),))
+        for k in (0.5, 1.0, 2.0, 4.0, 8.0)),
     # Not in the paper: which norm of a convolution σ is.
     "norms": tuple(_method(name, settings=("C",))
                    for name in ("sn", "sn_operator", "sn_bidirectional")),

@@ -117,7 +117,8 @@ class DiscriminatorBlock(nn.Module):
 
     ReLU - conv3x3 - ReLU - conv3x3 - [mean 2x2], hidden width = width in; the shortcut is
     conv1x1 - [mean 2x2] where the shape changes, else the identity. `fusion`: one of FUSIONS;
-    `on_cpu`: see `fast_gradients`.
+    `on_cpu`: see `fast_gradients`. `shortcut_relu`: the shortcut starts with a ReLU too, as in
+    mimicry, where the first ReLU works in place.
     """
 
     features: int
@@ -127,6 +128,7 @@ class DiscriminatorBlock(nn.Module):
     dtype: Any = None
     fusion: str = "all"
     on_cpu: bool = False
+    shortcut_relu: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -136,6 +138,7 @@ class DiscriminatorBlock(nn.Module):
         h = conv3(x.shape[-1], name="conv1")(h)
         h = nn.relu(_normalised(self.norm, "norm2", h))
         h = _conv3_pool(conv3, self.features, self.downsample, self.fusion, self.on_cpu)(h)
+        x = nn.relu(x) if self.shortcut_relu else x
         if self.downsample or x.shape[-1] != self.features:
             conv1 = _conv1(self.conv, self.dtype)(self.features, name="shortcut")
             x = resize(conv1(x)) if self.fusion == "none" else conv1(resize(x))

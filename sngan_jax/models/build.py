@@ -121,5 +121,5 @@ def build_models(config: Any, *, channels: int, num_classes: int, axis_name: str
                         upsampling=config.upsampling, fusion=fusion, **generator),
         ResNetDiscriminator(widths=widths(shape.discriminator, shape.discriminator_width),
                             downsampling=shape.downsampling, head_bias=bias, pool=config.pool,
-                            fusion=fusion, **discriminator),
+                            shortcut_relu=config.shortcut_relu, fusion=fusion, **discriminator),
     )

@@ -131,6 +131,7 @@ class ResNetDiscriminator(nn.Module):
       conditioning: how a conditional one uses the label; see `blocks.CONDITIONINGS`.
       pool: over the positions, a key of POOLS: 'sum' is the paper's, 'mean' Gulrajani et al.'s.
       head_bias: whether the last dense layer has a bias.
+      shortcut_relu: whether the shortcuts after the first block's start with a ReLU (mimicry's).
       norm: activation norm; None in the paper's residual networks.
       fusion: one of `blocks.FUSIONS`; the same function with each.
       on_cpu: whether convolutions take the forms that are fast on a CPU; the same function, without
@@ -144,6 +145,7 @@ class ResNetDiscriminator(nn.Module):
     downsampling: int = 2
     num_classes: int = 0
     head_bias: bool = False
+    shortcut_relu: bool = False
     conditioning: str = "projection"
     pool: str = "sum"
     conv: Layer = nn.Conv
@@ -166,7 +168,7 @@ class ResNetDiscriminator(nn.Module):
             else:
                 block = DiscriminatorBlock(width, i < self.downsampling, self.conv, self.norm,
                                            self.dtype, self.fusion, self.on_cpu,
-                                           name=f"block{i + 1}")
+                                           self.shortcut_relu, name=f"block{i + 1}")
             x = block(x)
             if (self.num_classes and self.conditioning == "concat"
                     and i + 1 == min(CONCAT_AFTER, len(self.widths))):

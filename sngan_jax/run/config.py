@@ -139,6 +139,9 @@ SECTIONS: dict[str, dict[str, Field]] = {
             "paper", _one_of(HEAD_BIASES),
             "bias of D's last dense layer; paper: as published for the model"),
         "pool": Field("sum", _one_of(POOLS), "pooling over positions, in D of a resnet"),
+        "shortcut_relu": Field(
+            False, _SWITCH, "a ReLU before the shortcuts of D of a resnet, but for the first: not "
+            "the paper's, but mimicry's", later=True),
         "upsampling": Field(
             "nearest", _one_of(UPSAMPLING), "how G of a resnet enlarges its images"),
         "fusion": Field(

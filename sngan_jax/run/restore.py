@@ -34,7 +34,8 @@ class RestoredRun(NamedTuple):
     """Networks and state of a checkpoint.
 
     num_classes is 0 for an unconditional model; channels are those of its images; class_names are
-    () where the classes have numbers only.
+    () where the classes have numbers only; untrained are the players that were not in the file of
+    weights that the run was made of.
     """
 
     config: ConfigDict
@@ -45,6 +46,7 @@ class RestoredRun(NamedTuple):
     num_classes: int
     channels: int
     class_names: tuple[str, ...] = ()
+    untrained: tuple[str, ...] = ()
 
     def sample(self, labels: np.ndarray, seed: int = 0, truncation: float | None = None
                ) -> np.ndarray:
@@ -112,7 +114,8 @@ def restore_run(workdir: Path, iteration: int | None = None) -> RestoredRun:
     names = tuple(meta.get("class_names") or class_names(config.dataset, classes,
                                                          config.data_dir or None))
     return RestoredRun(config, recipe.generator, recipe.discriminator, state, iteration, classes,
-                       meta["channels"], names if len(names) == classes else ())
+                       meta["channels"], names if len(names) == classes else (),
+                       tuple(meta.get("untrained", ())))
 
 
 def at_iteration(run: RestoredRun, workdir: Path, iteration: int) -> RestoredRun:

@@ -90,7 +90,7 @@ def names_of(text: str) -> list[str]:
 def _check_effects(config: Any) -> None:
     """UserError for a choice that this config's model would ignore."""
     if config.model in CNNS:
-        for name in ("upsampling", "pool", "fusion"):
+        for name in ("upsampling", "pool", "shortcut_relu", "fusion"):
             default = FIELDS[name].default
             if config[name] != default:
                 raise UserError(f"config.{name} is {config[name]!r}, but the model {config.model} "

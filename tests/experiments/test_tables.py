@@ -141,6 +141,9 @@ def test_every_table_scale_and_data_set_makes_valid_configs():
         ("sn", 1), ("sn", 2), ("sn", 5), ("sn", 20), ("sn_svd", 1)]
     norms = plan_table(Request("norms", "digits", "tiny"))
     assert [c.variant for c in norms] == ["sn", "sn_operator", "sn_bidirectional"]
+    ks = [(c.setting, config_of(c).lipschitz) for c in plan_table(
+        Request("lipschitz", "fashion_mnist", "quick"))]
+    assert sorted(ks) == [(s, k) for s in "ACE" for k in (0.5, 1, 2, 4, 8)]
     labelled = [config_of(c) for c in plan_table(Request("conditional", "fashion_mnist", "tiny"))]
     assert all(c.conditional for c in labelled)
     assert [c.conditioning for c in labelled] == ["projection", "concat", "auxiliary"]

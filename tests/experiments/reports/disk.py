@@ -41,7 +41,7 @@ def write_run(folder, cell, scores, *, at=60, earlier=BETTER_EARLIER, **config):
     (folder / "config.json").write_text(json.dumps({
         "method": cell.run.config.partition(":")[2].partition(",")[0], "seed": cell.seed,
         "iterations": 60, "learning_rate": 1e-4, "beta1": 0.5, "beta2": 0.9,
-        "n_dis": int(fields.get("n_dis", 5)),
+        "n_dis": int(fields.get("n_dis", 5)), "lipschitz": float(fields.get("lipschitz", 1)),
         "last_layer_multiplier": float(fields.get("last_layer_multiplier", 1)), **config}))
     (folder / "environment.json").write_text(json.dumps({
         "commit": "beef", "devices": "1 x cpu", "cores": 2, "platform": "Linux", "date": "today"}))

@@ -1,6 +1,7 @@
 """The tables of power steps and of norms: numbers from spectra and audits written by hand."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from experiments.reports import extra
 from experiments.reports.page import sources_of
 from experiments.reports.parts import Missing
 from experiments.reports.runs import collect
+from experiments.reports.scores import figure_lipschitz
 from experiments.reports.tables import make_tables
 from experiments.sweeps.tables import Request
 from sngan_jax.base.errors import UserError
@@ -94,6 +96,20 @@ def test_bounds_are_those_of_the_audits(tmp_path):
     assert {r["metric"] for r in table.records} >= {"upper_bound", "lower_bound"}
 
 
+def test_scores_are_drawn_against_k(tmp_path):
+    """Every run is a point of the figure, with its own value."""
+    cells = write_sweep(tmp_path / "k", Request("lipschitz", "digits", "tiny", seeds=2))
+    figure = figure_lipschitz(collect([tmp_path / "k"]), tmp_path)
+    assert len(cells) == 30
+    want = {(c.variant, c.setting, c.seed, f"{scores_of(c)[m]:.6g}") for c in cells
+            for m in ("fcd", "cs")}
+    line = re.compile(r": (sn,K=[\d.]+), setting (\w), seed (\d); \w+ ([\d.]+);")
+    assert {(v, s, int(seed), value) for v, s, seed, value in (
+        line.search(text).groups() for text in figure.provenance)} == want
+    with Image.open(figure.file) as picture:
+        assert 900 <= picture.width <= 1200
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"layers": []}', json.dumps(
     {"layers": [], "upper_bound": 1, "upper_bound_reshaped": 1, "lower_bound": 1})])
 def test_another_file_is_no_audit(text, tmp_path):
@@ -109,3 +125,4 @@ def test_what_has_not_been_run_says_how(tmp_path):
     assert "--table=norms" in extra.norms_table(found).caption
     absent = extra.figure_steps(found, tmp_path)
     assert isinstance(absent, Missing) and "--table=steps" in absent.reason
+    assert "--table=lipschitz" in figure_lipschitz(found, tmp_path).reason

@@ -135,7 +135,8 @@ def test_a_figure_without_data_says_what_makes_it(made):
     drawn = figures.draw(figures.FIGURES, found, made / "out" / "figures")
     absent = {figure.title.split(":")[0]: figure.reason for figure in drawn
               if isinstance(figure, Missing)}
-    assert {f"Figure {n}" for n in (3, 4, 6, 7, 9, 10, 11, 12, 15)} | {"Power steps"} == set(absent)
+    assert {f"Figure {n}" for n in (3, 4, 6, 7, 9, 10, 11, 12, 15)} | {
+        "Power steps", "K"} == set(absent)
     assert f"bench methods --n-dis=1,5 --out={made / 'table2'}" in absent["Figure 10"]
     for number, table in (("4", "figure4"), ("11", "figure11"), ("15", "figure15"), ("3", "2"),
                           ("6", "2"), ("7", "conditional"), ("12", "conditional")):

@@ -1,0 +1,47 @@
+"""Trained weights: those that come with the package, files of ours, and files of others.
+
+    run = sngan_jax.weights.load("digits")
+    images = run.sample(np.full(64, 3), seed=0)    # 64 threes: uint8 (64, 8, 8, 1)
+
+Beside each file stands its card, as `digits.md`: data, command, commit, scores with their protocol.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sngan_jax.base.errors import UserError
+from sngan_jax.run.restore import RestoredRun
+from sngan_jax.weights import npz
+from sngan_jax.weights.trained import restored
+
+__all__ = ["NAMES", "card", "load"]
+
+_FOLDER = Path(__file__).parent
+NAMES = tuple(sorted(file.stem for file in _FOLDER.glob("*.npz")))
+
+
+def load(name: str) -> RestoredRun:
+    """The networks of a name, or of a file that `sngan export-weights` wrote; no download.
+
+    Its `sample`, `images_of`, `generator`, `discriminator` and `state` are those of a run, without
+    optimizers.
+
+    Args:
+      name: one of NAMES, or the path of an `.npz`.
+
+    Raises:
+      UserError: an unknown name; a file that is missing, damaged or of another kind.
+    """
+    file = _FOLDER / f"{name}.npz" if name in NAMES else Path(name)
+    if name not in NAMES and file.suffix != ".npz":
+        raise UserError(f"there are no weights {name!r}: there are {', '.join(NAMES)}, or the path "
+                        "of an .npz of sngan export-weights")
+    return restored(npz.read(file), str(file))
+
+
+def card(name: str) -> str:
+    """The text about one of NAMES: data, command, commit, scores; UserError for another name."""
+    if name not in NAMES:
+        raise UserError(f"there is no card of {name!r}: there are {', '.join(NAMES)}")
+    return (_FOLDER / f"{name}.md").read_text()

@@ -1,0 +1,87 @@
+"""Our own file of weights: one `.npz` of named arrays, for any program that reads NumPy.
+
+| name                                           | what                                            |
+|------------------------------------------------|-------------------------------------------------|
+| `generator/params/<layer>/kernel`              | (h, w, in, out); (in, out) of a dense layer     |
+| `generator/params/<layer>/bias`, `scale`       | (out,)                                          |
+| `generator/params/<layer>/gamma`, `beta`       | (classes, out), of a conditional batch norm     |
+| `generator/batch_stats/<layer>/mean`, `var`    | (out,), running statistics of batch norm        |
+| `discriminator/params/…`                       | as G's, before the division by σ                |
+| `discriminator/spectral/<layer>/u`, `v`        | (rows,), (columns,): σ = uᵀWv                   |
+| `about`                                        | JSON: config, channels, num_classes, iteration, |
+|                                                | class_names, commit, command                    |
+
+The layers are those of `models/`, as `block1/conv1`. W is the kernel as a matrix with a row for
+each output; its columns are the kernel's other axes in their order.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sngan_jax.base.errors import UserError
+from sngan_jax.base.files import write_errors
+from sngan_jax.metrics.arrays import read_npz, write_npz
+from sngan_jax.run.config import completed
+from sngan_jax.weights.trained import Arrays, Trained
+
+FORMAT = 1
+DTYPES = ("float32", "float16")
+
+
+def write(trained: Trained, file: Path, dtype: str = "float32") -> None:
+    """Writes the networks, whole or not at all.
+
+    Args:
+      dtype: one of DTYPES, of parameters; statistics and vectors are float32 in any case.
+
+    Raises:
+      UserError: a parameter is too large for float16; the file cannot be written (WriteError).
+    """
+    arrays: Arrays = {}
+    for name, array in trained.arrays.items():
+        small = dtype == "float16" and name.split("/")[1] == "params"
+        if small and np.abs(array).max(initial=0) > np.finfo(np.float16).max:
+            raise UserError(f"{name} holds a number of size {np.abs(array).max():.3g}, which "
+                            "float16 cannot: take float32")
+        arrays[name] = np.asarray(array, np.float16 if small else np.float32)
+    about = {"format": FORMAT, "config": trained.config, "channels": trained.channels,
+             "num_classes": trained.num_classes, "iteration": trained.iteration, **trained.about}
+    with write_errors("the file of weights", file):
+        write_npz(file, {**arrays, "about": np.array(json.dumps(about))})
+
+
+def read(file: Path) -> Trained:
+    """What `write` wrote, in float32.
+
+    Raises:
+      UserError: missing, damaged, of another kind or of a newer version.
+    """
+    try:
+        arrays = read_npz(file)
+        about: dict[str, Any] = json.loads(str(arrays.pop("about")))
+        written = about.pop("format")
+        fields = {name: about.pop(name) for name in Trained._fields[:4]}
+        config = completed(fields.pop("config"))
+        whole = all(isinstance(fields[name], int) for name in fields)
+        names = about.get("class_names", [])
+        if not (whole and isinstance(names, list) and len(names) in (0, fields["num_classes"])):
+            raise ValueError("what it says about itself is incomplete")
+    except FileNotFoundError:
+        raise UserError(f"there is no file {file}") from None
+    except KeyError as error:
+        raise UserError(f"{file} is no file of weights of this library: it has no "
+                        f"{error.args[0]!r}; sngan import-weights reads those of others") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{file} cannot be read ({error}): it is damaged or of another kind"
+                        ) from error
+    if written > FORMAT:
+        raise UserError(f"{file} was written by a newer version (format {written}, this is "
+                        f"{FORMAT}): update this one")
+    arrays = {name: np.asarray(array, np.float32) if array.dtype.kind == "f" else array
+              for name, array in arrays.items()}
+    return Trained(config, **fields, arrays=arrays, about=about)
