@@ -54,8 +54,8 @@ class Spec:
         if not (self.lipschitz > 0 and math.isfinite(self.lipschitz)):
             raise ValueError(f"lipschitz={self.lipschitz} must be a positive number")
         if self.n_steps < 1:
-            raise ValueError(f"n_steps={self.n_steps} must be at least 1; to take no step, apply "
-                             "without mutable=['spectral']")
+            raise ValueError(f"n_steps={self.n_steps} must be at least 1; a layer at evaluation "
+                             "takes none")
         if self.warmup_steps < 0:
             raise ValueError(f"warmup_steps={self.warmup_steps} must be 0 or more")
         if self.learnable_scale and self.lipschitz != 1:

@@ -85,9 +85,9 @@ class Normalized(nnx.Module):
         own = {k: kwargs.pop(k) for k in OPTIONS if k in kwargs and k not in theirs}
         rngs = nnx_linen.rngs_of(self, args, kwargs, OPTIONS)
         super().__init__(*args, **kwargs)
-        self.sn_setup({**self.sn_defaults, **own}, rngs)
+        self._sn_setup({**self.sn_defaults, **own}, rngs)
 
-    def sn_setup(self, options: Mapping[str, Any], rngs: Any) -> None:
+    def _sn_setup(self, options: Mapping[str, Any], rngs: Any) -> None:
         """Makes the vectors of each weight and, with learnable_scale, γ.
 
         Raises:
@@ -117,7 +117,7 @@ class Normalized(nnx.Module):
                 setattr(self, attribute, variable)
             self.sn_specs = (*self.sn_specs, (name, own, raw.shape))
 
-    def sn_layers(self) -> list[Any]:
+    def _sn_layers(self) -> list[Any]:
         """The layers whose weights the methods use."""
         return [self]
 
@@ -148,7 +148,7 @@ def normalized(layer_class: type[L], *, weights: Mapping[str, str] | None = None
         raise TypeError(f"normalized() has no option {unknown[0]!r}: the options are "
                         f"{', '.join(OPTIONS)}")
     given = {name: tuple(x) if isinstance(x, list) else x for name, x in options.items()}
-    layouts = None if weights is None else tuple(sorted(weights.items()))
+    layouts = nnx_linen.checked_layouts(weights)
     return _made(layer_class, layouts, tuple(sorted(given.items())))
 
 
@@ -178,7 +178,7 @@ def _watched(method: Any) -> Callable[..., Any]:
             kwargs[SWITCH] = use_running_average
         kept = []
         try:
-            for layer in self.sn_layers():
+            for layer in self._sn_layers():
                 for name, spec, shape in layer.sn_specs:
                     weight = vars(layer)[name]
                     if not isinstance(weight, _Bar):  # else within the call of another method
@@ -225,15 +225,15 @@ def _spec(options: Mapping[str, Any]) -> Spec:
 class _Attention(Normalized):
     """What a normalised attention has: the projections of query, key, value and output are."""
 
-    def sn_setup(self, options: Mapping[str, Any], rngs: Any) -> None:
-        for part in self.sn_layers():
-            if type(part) is not nnx.LinearGeneral:
-                raise ValueError(f"{type(self).__name__} has a projection {type(part).__name__}: "
-                                 "only those of nnx.LinearGeneral are normalised")
+    def _sn_setup(self, options: Mapping[str, Any], rngs: Any) -> None:
+        for part in self._sn_layers():
+            if type(part) is not nnx.LinearGeneral or self.sn_weights is not Normalized.sn_weights:
+                raise ValueError(f"{type(self).__name__} normalises the kernels of its projections,"
+                                 " four nnx.LinearGeneral: leave out weights=, and other classes")
             object.__setattr__(part, "__class__", SNLinearGeneral)
-            part.sn_setup(options, rngs)  # type: ignore[attr-defined]
+            part._sn_setup(options, rngs)  # type: ignore[attr-defined]
 
-    def sn_layers(self) -> list[Any]:
+    def _sn_layers(self) -> list[Any]:
         return [self.query, self.key, self.value, self.out]  # type: ignore[attr-defined]
 
 

@@ -99,6 +99,17 @@ def rngs_of(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], options: 
     return rngs
 
 
+def checked_layouts(weights: Any) -> tuple[tuple[str, str], ...] | None:
+    """The option weights of `normalized`; TypeError for what is no dictionary of strings."""
+    if weights is None:
+        return None
+    if not isinstance(weights, Mapping) or not all(
+            isinstance(word, str) for item in weights.items() for word in item):
+        raise TypeError(f"weights={weights!r} is no dictionary: give {{name of a parameter: its "
+                        "layout}, such as {'kernel': 'io'}")
+    return tuple(sorted(weights.items()))
+
+
 def weights_of(layer: Any, named: Mapping[str, str | None]) -> dict[str, str]:
     """{name: layout} of a layer's weights.
 
@@ -219,6 +230,9 @@ def nnx_state(model: Any, variables: Variables, names: Mapping[str, str] | None 
       ValueError: as `linen_variables`, and where both are not of one network.
     """
     cure = "give variables of the same network, and names={path in NNX: path in Linen}"
+    if not isinstance(variables, Mapping):
+        raise ValueError(f"expected the variables of a Linen network, a dictionary of collections, "
+                         f"not an object of type {type(variables).__name__}")
     left = flatten_dict(meta.unbox(dict(variables)))
     flat = []
     for path, place, variable in _paths(model, names or {}):

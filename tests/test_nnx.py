@@ -297,6 +297,11 @@ def test_the_switch_is_nnxs():
     nnx.view(attention, use_running_average=False, deterministic=True)(X[None])
 
 
+def test_nnx_shows_it():
+    layer = SNLinear(6, 4, rngs=nnx.Rngs(0))
+    assert "SNLinear" in nnx.tabulate(layer, X) and "SpectralVector" in repr(layer)
+
+
 def dots(function, *args):
     text = str(jax.make_jaxpr(function)(*args))
     return text.count("dot_general["), "scan[" in text or "while[" in text
@@ -513,6 +518,12 @@ WRONG = [
      lambda r: normalized(nn.Dense)),
     (TypeError, "a class of NNX such as nnx.Linear, not SNLinear: pass the class",
      lambda r: normalized(SNLinear(6, 4, rngs=r))),
+    (TypeError, r"weights=\['kernel'\] is no dictionary", lambda r: normalized(
+        nnx.Linear, weights=["kernel"])),
+    (ValueError, "normalises the kernels of its projections", lambda r: normalized(
+        nnx.MultiHeadAttention, weights={"kernel": "io"})(2, 6, rngs=r)),
+    (ValueError, "expected the variables of a Linen network", lambda r: nnx_state(
+        SNLinear(6, 4, rngs=r), None)),
     (ValueError, "lipschitz=-1 must be a positive number",
      lambda r: SNLinear(6, 4, lipschitz=-1, rngs=r)),
     (ValueError, "divisor='nuclear' is unknown", lambda r: normalized(nnx.Conv, divisor="nuclear")),
