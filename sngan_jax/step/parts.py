@@ -33,8 +33,6 @@ def mean_of_parts(part: Part, inputs: Inputs, recipe: Recipe) -> Found:
     recipe = recipe._replace(device_count=recipe.device_count * times, power_steps=False)
 
     def add(total: Found, i: jax.Array) -> tuple[Found, tuple[()]]:
-        # Where the parts are written out, none begins before the one before has ended.
-        total, i = jax.lax.optimization_barrier((total, i))
         found = part(inputs._replace(position=inputs.position * times + i), recipe)
         return _combined(jnp.add, total, found), ()
 

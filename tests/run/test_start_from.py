@@ -19,11 +19,13 @@ from sngan_jax.run.stored_checkpoints import StoredCheckpoints
 from sngan_jax.step.setup import normalized_weights, recipe_of
 from sngan_jax.step.state import abstract_state, create_state
 
+pytestmark = pytest.mark.usefixtures("small")
+
 
 def _config(**changes):
     config = paper_defaults()
-    config.update({"model": "resnet32", "generator_width": 2, "discriminator_width": 2,
-                   "latent_size": 4, "image_size": 16, "conditional": True, **changes})
+    config.update({"model": "small", "generator_width": 2, "discriminator_width": 2,
+                   "latent_size": 4, "image_size": 8, "conditional": True, **changes})
     return config
 
 
@@ -72,20 +74,19 @@ def test_other_classes_have_tables_of_their_own(classes, names):
 
 
 def test_blocks_meet_by_their_size_from_the_image(monkeypatch):
-    monkeypatch.setitem(RESNETS, "three", ResNetShape((4, 2, 1), (1, 2, 4), 2, 2, 2))
-    monkeypatch.setitem(RESNETS, "four", ResNetShape((4, 4, 2, 1), (1, 2, 4, 4), 3, 2, 2))
-    recipe, state, _ = _made(_config(model="four", image_size=32, conditional=False), 0)
-    _, old, source = _made(_config(model="three", conditional=False), 1)
+    monkeypatch.setitem(RESNETS, "one", ResNetShape((2, 1), (1, 2), 1, 2, 2))
+    monkeypatch.setitem(RESNETS, "two", ResNetShape((2, 2, 1), (1, 2, 2), 2, 2, 2))
+    recipe, state, _ = _made(_config(model="two", image_size=16, conditional=False), 0)
+    _, old, source = _made(_config(model="one", conditional=False), 1)
     check_source(source, recipe, abstract_state(recipe), ())
     new, said = started_from(state, source, recipe, ())
     there = _leaves(old, "params")
-    for i in (1, 2):  # the first from 4 to 2 times the width, at 4x4 there and here
-        path = "generator/block{}/conv1/kernel"
-        np.testing.assert_array_equal(_leaves(new, "params")[path.format(i + 1)],
-                                      there[path.format(i)])
-    np.testing.assert_array_equal(_leaves(new, "params")["discriminator/block3/conv2/kernel"],
-                                  there["discriminator/block3/conv2/kernel"])
-    assert "block1/conv1/kernel" in said[1] and "block4" in said[2]
+    here = _leaves(new, "params")
+    np.testing.assert_array_equal(here["generator/block2/conv1/kernel"],
+                                  there["generator/block1/conv1/kernel"])
+    np.testing.assert_array_equal(here["discriminator/block2/conv2/kernel"],
+                                  there["discriminator/block2/conv2/kernel"])
+    assert "block1/conv1/kernel" in said[1] and "block3" in said[2]
     # The vectors of what was drawn anew, or had none, have come near their weights.
     variables = new.discriminator.variables
     bar = normalize(variables["params"], variables["spectral"], normalized_weights(recipe))[0]
@@ -95,19 +96,15 @@ def test_blocks_meet_by_their_size_from_the_image(monkeypatch):
 
 
 def test_what_fits_nothing_is_a_sentence(tmp_path):
-    recipe, state, _ = _made(_config(), 0)
+    recipe, _, source = _made(_config(), 0)
     shapes = abstract_state(recipe)
-    for changes, sentence in (
-            ({"model": "cnn"}, "networks .CNNGenerator. have other blocks"),
-            ({"generator_width": 3, "discriminator_width": 3, "latent_size": 5,
-              "conditional": False}, None)):
-        source = _made(_config(**changes), 1)[2]
-        if sentence:
-            with pytest.raises(UserError, match=sentence):
-                check_source(source, recipe, shapes, ())
-        else:
-            said = started_from(state, source, recipe, ())[1]
-            assert "4 more" not in said[0] and "there, " in said[1]
+    cnn = _config(model="cnn")
+    other = recipe_of(cnn, 1, 3)
+    with pytest.raises(UserError, match=r"networks .CNNGenerator. have other blocks"):
+        check_source(source._replace(config=cnn, generator=other.generator), recipe, shapes, ())
+    nothing = jax.tree.map(lambda x: jax.ShapeDtypeStruct((*x.shape, 1), x.dtype), source.state)
+    with pytest.raises(UserError, match=r"nothing of config.init_from .the model small at 8"):
+        check_source(source._replace(state=nothing), recipe, shapes, ())
     with pytest.raises(UserError, match=r"config.init_from is .*no config.json"):
         open_source(str(tmp_path))
 
