@@ -41,7 +41,7 @@ def nnx_arguments(plain, kwargs, x):
     if plain is nn.Einsum:
         kwargs["kernel_shape"] = kwargs.pop("shape")
         if kwargs.pop("use_bias", True):
-            kwargs["bias_shape"] = {"bhwc,cde->bhwde": (2, 3), "bhwc,ech->bwhe": (3, 7)}[
+            kwargs["bias_shape"] = {"bhwc,cde->bhwde": (2, 3), "bhwc,ech->bwhe": (7, 3)}[
                 kwargs["einsum_str"]]
         return kwargs
     kwargs["out_features"] = kwargs.pop("features")
