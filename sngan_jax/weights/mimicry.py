@@ -22,7 +22,9 @@ FIELDS = {"bn_epsilon": 1e-5, "upsampling": "bilinear", "shortcut_relu": True, "
 _MODEL = "model_state_dict."
 # PyTorch's last part of a name → that of sngan_projection; in a batch norm, and elsewhere.
 _NORM = {"weight": "gamma", "bias": "beta", "running_mean": "avg_mean", "running_var": "avg_var"}
-_LAYER = {"weight": "W", "weight_orig": "W", "bias": "b", "weight_u": "u", "weight_v": "v"}
+# sn_u is of its own layers (cGAN-PD of 32 pixels), which take a power step in evaluation too.
+_LAYER = {"weight": "W", "weight_orig": "W", "bias": "b", "weight_u": "u", "weight_v": "v",
+          "sn_u": "u"}
 
 
 def read(files: list[Path]) -> Trained:
@@ -43,7 +45,7 @@ def renamed(tensors: Arrays, file: Path) -> Arrays:
     for name, array in tensors.items():
         *path, last = name.split(".")
         place = "/".join(path)
-        if last == "num_batches_tracked":
+        if last in ("num_batches_tracked", "sn_sigma"):
             continue
         if place.endswith("/embed") and array.ndim == 2:  # of a conditional batch norm
             place = place.removesuffix("/embed")

@@ -94,7 +94,10 @@ def networks(name):
                 parameter.add_(0.3 * torch.randn_like(parameter))
         for _ in range(3):
             g(torch.randn(6, 128), *labels)
-    g.eval()
+        g.eval()
+        # Near the end of the power iteration, so that half a step, or one, is less than rounding.
+        for _ in range(100):
+            d(g(z[:1], *(y[:1] for y in labels)), *(y[:1] for y in labels))
     return g, d, z, labels
 
 
@@ -124,7 +127,7 @@ def test_the_networks_are_mimicrys(tmp_path, name):
 
     def same(logits, theirs):
         theirs = theirs[:, 0].numpy()
-        np.testing.assert_allclose(logits, theirs, atol=atol * max(1, np.abs(theirs).max()))
+        np.testing.assert_allclose(logits, theirs, rtol=0, atol=atol)
 
     with torch.no_grad():
         d.eval()
