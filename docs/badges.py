@@ -28,8 +28,8 @@ def facts() -> dict[str, str]:
     pythons = re.findall(r"Python :: (3\.\d+)", metadata["classifiers"])
     needed = dict(re.findall(r"^(\w+)>=([\d.]+)$", options["install_requires"], re.MULTILINE))
     return {"version": metadata["version"], "licence": metadata["license"],
-            "Python": f"{pythons[0]} to {pythons[-1]}", "JAX": f"{needed['jax']} or later",
-            "Flax": f"{needed['flax']} or later"}
+            "Python": f"{pythons[0]} to {pythons[-1]}", "JAX": f"{needed['jax']}+",
+            "Flax": f"{needed['flax']}+"}
 
 
 def badges() -> dict[Path, str]:
@@ -39,11 +39,16 @@ def badges() -> dict[Path, str]:
 
 
 def _svg(name: str, value: str) -> str:
-    name_length, value_length = (round(6.4 * len(text)) for text in (name, value))
+    name_length, value_length = map(_width, (name, value))
     split = name_length + 12
     return SVG.format(name=name, value=value, name_length=name_length, value_length=value_length,
                       split=split, value_start=split + 6, right=value_length + 12,
                       width=split + value_length + 12)
+
+
+def _width(text: str) -> int:
+    """The pixels that a text takes in the SVG's font."""
+    return round(sum(3.8 if letter in ".,-: ilt" else 7.2 for letter in text))
 
 
 if __name__ == "__main__":

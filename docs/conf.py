@@ -7,6 +7,7 @@ The site loads nothing from another host: mathematics (MathJax), search and font
 """
 
 import dataclasses
+import re
 import sys
 from pathlib import Path
 
@@ -66,6 +67,7 @@ add_module_names = False
 # A signature that is longer has one argument a line.
 maximum_signature_line_length = 110
 highlight_language = "none"
+smartquotes_action = "qe"  # two dashes begin a flag
 
 
 def _page(app, docname, source):
@@ -80,7 +82,15 @@ def _included(app, path, parent, text):
 
 
 def _docstring(app, what, name, obj, options, lines):
-    lines[:] = docstrings.to_rst("\n".join(lines)).splitlines()
+    text = docstrings.to_rst("\n".join(lines))
+    if text.startswith("Alias for field number"):  # what Python writes for a NamedTuple
+        text = ""
+    lines[:] = re.sub(r"(?<![`\w])docs/(\w+)\.md", _reference, text).splitlines()
+
+
+def _reference(match):
+    page = Path(__file__).parent / f"{match[1]}.md"
+    return f":doc:`/{match[1]}`" if page.exists() else match[0]
 
 
 def _skipped(app, what, name, obj, skip, options):
