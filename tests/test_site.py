@@ -19,13 +19,13 @@ import pytest
 from sngan_jax import layers
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("index", "start", "layers", "configs", "data", "metrics", "audit", "scaling", "reliability",
-         "generated/notebooks/01_why_lipschitz", "generated/notebooks/04_the_paper",
-         "generated/minimal", "performance", "compile_check", "comparison", "results", "gallery",
-         "generated/results/fashion_mnist_table2", "reproduce", "paper", "report", "extend",
-         "architecture", "contributing", "changelog", "api", "generated/sngan_jax.spectral",
-         "generated/sngan_jax.layers",
-         "generated/experiments.configs.digits")
+PAGES = ("index", "start", "commands", "layers", "configs", "data", "metrics", "audit", "scaling",
+         "reliability", "generated/notebooks/01_why_lipschitz",
+         "generated/notebooks/04_the_paper", "generated/minimal", "performance", "compile_check",
+         "comparison", "results", "gallery", "generated/results/fashion_mnist_table2", "reproduce",
+         "paper", "report", "extend", "architecture", "contributing", "api", "changelog",
+         "generated/sngan_jax.spectral", "generated/sngan_jax.layers",
+         "generated/sngan_jax.experiments.configs.digits")
 
 pytestmark = pytest.mark.slow
 
