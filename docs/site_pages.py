@@ -20,7 +20,8 @@ def pages() -> dict[str, str]:
     """{file or folder of the repository: its page, relative to docs}."""
     found = {"README.md": "index.md", "CHANGELOG.md": "changelog.md",
              "CONTRIBUTING.md": "contributing.md", "experiments/results": "results.md",
-             "examples/minimal.py": "generated/minimal.md"}
+             "examples/minimal.py": "generated/minimal.md",
+             "examples/minimal_nnx.py": "generated/minimal_nnx.md"}
     for path in sorted((ROOT / "experiments" / "results").rglob("*.md")):
         place = path.relative_to(ROOT / "experiments" / "results").with_suffix("")
         name = "_".join(part for part in place.parts if part != "README")
@@ -47,7 +48,8 @@ def write() -> None:
         if path.suffix == ".ipynb":
             text = _notebook(text, path.parent.relative_to(ROOT))
         elif path.suffix == ".py":
-            text = f"# A GAN in one file\n\n`{source}`, whole:\n\n```python\n{text}```\n"
+            name = "A GAN in one file" + (", in NNX" if "nnx" in source else "")
+            text = f"# {name}\n\nThe whole of `{source}`:\n\n```python\n{text}```\n"
         else:
             text = with_site_links(text, path.parent.relative_to(ROOT))
         target.write_text(text)
