@@ -28,6 +28,8 @@ def pages() -> dict[str, str]:
         found[path.relative_to(ROOT).as_posix()] = f"generated/results/{name}.md"
         if place.name == "README":
             found[path.parent.relative_to(ROOT).as_posix()] = f"generated/results/{name}.md"
+    for path in sorted((ROOT / "sngan_jax" / "weights").glob("*.md")):
+        found[path.relative_to(ROOT).as_posix()] = f"generated/weights/{path.name}"
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         found[path.relative_to(ROOT).as_posix()] = f"generated/notebooks/{path.name}"
     for path in (ROOT / "sngan_jax").rglob("*.py"):  # autosummary's
@@ -51,7 +53,9 @@ def write() -> None:
             name = "A GAN in one file" + (", in NNX" if "nnx" in source else "")
             text = f"# {name}\n\nThe whole of `{source}`:\n\n```python\n{text}```\n"
         else:
-            text = with_site_links(text, path.parent.relative_to(ROOT))
+            # No list of pages names these: what they are about has links to them.
+            orphan = "---\norphan: true\n---\n\n" if target.parent.name == "weights" else ""
+            text = orphan + with_site_links(text, path.parent.relative_to(ROOT))
         target.write_text(text)
 
 
