@@ -1,14 +1,13 @@
-"""Sphinx builds the site from the pages of this folder and the docstrings of the code.
+"""Sphinx configuration: pages of this folder, docstrings, notebooks and results become a site.
 
     pip install -e ".[docs]"
     python -m sphinx -W --keep-going -b html docs docs/_build/html
 
-Nothing is loaded from another host: mathematics (MathJax), search and fonts are files of the site.
+The site loads nothing from another host: mathematics (MathJax), search and fonts are its own files.
 """
 
 import dataclasses
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -16,15 +15,15 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 import docstrings  # noqa: E402
 import flax.linen as nn  # noqa: E402
+import site_pages  # noqa: E402
+import sngan_jax.experiments.configs  # noqa: E402
 
 import sngan_jax  # noqa: E402
 from sngan_jax import layers  # noqa: E402
 
-# The programs, beside which the tests lie, are no part of the library's pages.
-del sngan_jax.__path__[1:]
-
-# Pages of modules that are no more would be left over from an earlier build.
-shutil.rmtree(Path(__file__).parent / "generated", ignore_errors=True)
+# In a checkout `sngan_jax` also finds its programs in the folder above it, where the tests are too.
+sngan_jax.__path__[1:] = []
+site_pages.write()
 
 project = "sngan_jax"
 release = version = sngan_jax.__version__
@@ -32,10 +31,13 @@ copyright = "the authors of sngan_jax, Apache-2.0"
 html_title = f"sngan_jax {release}"
 html_theme = "furo"
 html_favicon = "images/favicon.svg"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_copy_source = False
+html_theme_options = {"navigation_with_keys": True}
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
@@ -49,46 +51,78 @@ templates_path = ["_templates"]
 # The pages are Markdown that GitHub shows as well: $…$ and $$…$$ are mathematics in both.
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3
+# Notebooks are shown as they were run and stored.
+nb_execution_mode = "off"
+nb_merge_streams = True
+nb_render_markdown_format = "myst"
 
 autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
 # Each name is documented where it is defined, once.
 autodoc_default_options = {"members": True, "ignore-module-all": True}
-add_module_names = False
 autodoc_inherit_docstrings = False
-autodoc_typehints_format = "short"
+add_module_names = False
+# A signature that is longer has one argument a line.
+maximum_signature_line_length = 110
 highlight_language = "none"
+smartquotes_action = "qe"  # two dashes begin a flag
 
 
-def _elsewhere(match):
-    text, path = match.groups()
-    return f"`{path}`" if text.strip("`") == path else f"{text} (`{path}`)"
+def _page(app, docname, source):
+    """A page of this folder, with the links of the site."""
+    if app.env.doc2path(docname).suffix == ".md":
+        source[0] = site_pages.with_site_links(source[0], "docs")
 
 
-def _page(app, name, source):
-    """A file outside of this folder is no page of the site: it is called by its path."""
-    source[0] = re.sub(r"(?<!!)\[([^\]]*)\]\(\.\./([^)]+)\)", _elsewhere, source[0])
+def _included(app, path, parent, text):
+    """A file of the repository that a page includes, with the links of the site."""
+    text[0] = site_pages.with_site_links(text[0], (Path("docs") / path).parent)
 
 
 def _docstring(app, what, name, obj, options, lines):
-    lines[:] = docstrings.to_rst("\n".join(lines)).splitlines()
+    text = docstrings.to_rst("\n".join(lines))
+    if text.startswith("Alias for field number"):  # what Python writes for a NamedTuple
+        text = ""
+    lines[:] = re.sub(r"(?<![`\w])docs/(\w+)\.md", _reference, text).splitlines()
+
+
+def _reference(match):
+    page = Path(__file__).parent / f"{match[1]}.md"
+    return f":doc:`/{match[1]}`" if page.exists() else match[0]
+
+
+def _skipped(app, what, name, obj, skip, options):
+    """Whether a member is left out: what JAX and Flax put into a layer's class is theirs."""
+    theirs = (getattr(obj, "__module__", None) or "").startswith(("jax", "flax"))
+    return True if theirs else None
 
 
 def _signature(app, what, name, obj, options, signature, returns):
-    """A layer's own fields, without those that Flax gives to every module."""
+    """A layer's signature: its own fields, without those that Flax gives to every module."""
     if what != "class" or not issubclass(obj, nn.Module):
         return None
-    own = [field for field in dataclasses.fields(obj) if field.name not in ("parent", "name")]
-    fields = [f"{field.name}={field.default!r}" for field in own
-              if isinstance(field.default, (bool, int, float, str, tuple, type(None)))]
-    plain = getattr(obj, "plain_class", None)
-    if plain:  # all of the plain layer's, and the options
-        fields = [f"<{plain.__name__}'s own>"] + fields[-len(layers.OPTIONS):]
-    return f"({', '.join(fields)})", None
+    fields = {field.name: field for field in dataclasses.fields(obj)
+              if field.init and field.name not in ("parent", "name")}
+    if issubclass(obj, layers.Normalized):  # the plain layer's arguments, and the options
+        shown = [f"{option}={fields[option].default!r}" for option in layers.OPTIONS]
+        return f"(*args, {', '.join(shown)}, **kwargs)", None
+    return f"({', '.join(map(_argument, fields.values()))})", None
+
+
+def _argument(field):
+    if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+        return field.name
+    if isinstance(field.default, (bool, int, float, str, tuple, type(None))):
+        return f"{field.name}={field.default!r}"
+    return f"{field.name}=…"
 
 
 def setup(app):
-    """What is changed of pages, docstrings (`docstrings.to_rst`) and signatures."""
+    """Connects what changes pages, docstrings (`docstrings.to_rst`) and signatures."""
     app.connect("source-read", _page)
+    app.connect("include-read", _included)
     app.connect("autodoc-process-docstring", _docstring)
     app.connect("autodoc-process-signature", _signature)
+    app.connect("autodoc-skip-member", _skipped)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import sngan_jax
-from docs import config_table, hours_table, launch_table
+from docs import badges, config_table, hours_table, launch_table
 from docs.docstrings import to_rst
 from sngan_jax import losses
 from sngan_jax.methods import METHODS
@@ -204,6 +204,19 @@ def test_every_page_that_is_linked_exists():
             other = page.parent / file if file else page
             assert other.exists(), f"{page.name} links to {target}"
             assert not fragment or fragment in anchors(other), f"{page.name} links to {target}"
+
+
+def test_links_are_called_by_titles():
+    notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    for page in [*PAGES, *notebooks]:
+        found = re.findall(r"\[`?[\w/.]+\.(?:md|ipynb)`?\]\([^)]+\)", page.read_text())
+        assert not found, f"{page.name}: {found}"
+
+
+def test_the_badges_say_what_setup_says():
+    for path, text in badges.badges().items():
+        assert path.read_text() == text, "run: python docs/badges.py"
+        assert f"(docs/images/{path.name})" in (ROOT / "README.md").read_text()
 
 
 def test_the_table_of_fields_is_that_of_the_code():

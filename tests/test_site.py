@@ -1,9 +1,12 @@
 """The site is built with warnings as errors and opened in a browser that reaches no other host."""
 
+import ast
 import functools
+import html
 import html.parser
 import http.server
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,11 +16,16 @@ from pathlib import Path
 
 import pytest
 
+from sngan_jax import layers
+
 ROOT = Path(__file__).parents[1]
-PAGES = ("index", "start", "layers", "configs", "data", "metrics", "reproduce", "scaling",
-         "reliability", "extend", "architecture", "api", "changelog", "contributing", "paper",
-         "performance", "generated/sngan_jax.spectral", "generated/sngan_jax.layers",
-         "generated/experiments.configs.digits")
+PAGES = ("index", "start", "commands", "layers", "configs", "data", "metrics", "audit", "scaling",
+         "reliability", "generated/notebooks/01_why_lipschitz",
+         "generated/notebooks/04_the_paper", "generated/minimal", "performance", "compile_check",
+         "comparison", "results", "gallery", "generated/results/fashion_mnist_table2", "reproduce",
+         "paper", "report", "extend", "architecture", "contributing", "api", "changelog",
+         "generated/sngan_jax.spectral", "generated/sngan_jax.layers",
+         "generated/sngan_jax.experiments.configs.digits")
 
 pytestmark = pytest.mark.slow
 
@@ -141,10 +149,26 @@ def test_a_page_shows_what_it_holds(browser, address, page):
                 document.querySelectorAll('mjx-merror, [data-mjx-error]').length]""")
     assert shown == formulas and wrong == 0
     assert (page in ("start", "layers", "paper")) <= (formulas > 0)
+    # On a telephone the tables and the code scroll, not the page.
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
+        "width": 400, "height": 900, "deviceScaleFactor": 1, "mobile": False})
+    wide = browser.execute_script("return document.documentElement.scrollWidth")
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert wide <= 400
+
+
+def test_a_layer_has_a_signature_that_python_reads(site):
+    text = (site / "generated" / "sngan_jax.layers.html").read_text()
+    signature = re.search(r'<dt class="sig[^>]*id="sngan_jax.layers.SNConv">.*?</dt>', text,
+                          re.DOTALL)[0]
+    plain = html.unescape(re.sub(r"<[^>]+>|\s", "", signature))
+    call = ast.parse(plain[plain.index("SNConv"):].partition("[source]")[0], mode="eval").body
+    assert {word.arg for word in call.keywords} == {None, *layers.OPTIONS}
 
 
 def test_there_are_pictures(browser, address):
-    for page, picture in (("index", "digits"), ("architecture", "architecture")):
+    for page, picture in (("index", "fashion_resnet"), ("architecture", "architecture"),
+                          ("gallery", "figure12")):
         opened(browser, f"{address}/{page}.html")
         sources = browser.execute_script("return [...document.images].map(image => image.src)")
         assert any(picture in source for source in sources)

@@ -1,0 +1,98 @@
+"""Pages of the site that are files elsewhere: results, notebooks and the GAN in one file.
+
+Sphinx reads one folder only, so `write` copies them into docs/generated. `with_site_links` leads a
+link to a file of the repository to its page; a file that has no page is named by its path.
+"""
+
+import json
+import posixpath
+import re
+import shutil
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+GENERATED = ROOT / "docs" / "generated"
+# [text](target) and ![text](target), but no code.
+LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
+
+
+def pages() -> dict[str, str]:
+    """{file or folder of the repository: its page, relative to docs}."""
+    found = {"README.md": "index.md", "CHANGELOG.md": "changelog.md",
+             "CONTRIBUTING.md": "contributing.md", "experiments/results": "results.md",
+             "examples/minimal.py": "generated/minimal.md",
+             "examples/minimal_nnx.py": "generated/minimal_nnx.md"}
+    for path in sorted((ROOT / "experiments" / "results").rglob("*.md")):
+        place = path.relative_to(ROOT / "experiments" / "results").with_suffix("")
+        name = "_".join(part for part in place.parts if part != "README")
+        found[path.relative_to(ROOT).as_posix()] = f"generated/results/{name}.md"
+        if place.name == "README":
+            found[path.parent.relative_to(ROOT).as_posix()] = f"generated/results/{name}.md"
+    for path in sorted((ROOT / "sngan_jax" / "weights").glob("*.md")):
+        found[path.relative_to(ROOT).as_posix()] = f"generated/weights/{path.name}"
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        found[path.relative_to(ROOT).as_posix()] = f"generated/notebooks/{path.name}"
+    for path in (ROOT / "sngan_jax").rglob("*.py"):  # autosummary's
+        name = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+        found[path.relative_to(ROOT).as_posix()] = f"generated/{name.removesuffix('.__init__')}.rst"
+    return found
+
+
+def write() -> None:
+    """Makes docs/generated anew, with the results and the notebooks; autosummary adds its pages."""
+    shutil.rmtree(GENERATED, ignore_errors=True)
+    for source, page in pages().items():
+        path, target = ROOT / source, ROOT / "docs" / page
+        if GENERATED not in target.parents or path.is_dir() or target.suffix == ".rst":
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        text = path.read_text()
+        if path.suffix == ".ipynb":
+            text = _notebook(text, path.parent.relative_to(ROOT))
+        elif path.suffix == ".py":
+            name = "A GAN in one file" + (", in NNX" if "nnx" in source else "")
+            text = f"# {name}\n\nThe whole of `{source}`:\n\n```python\n{text}```\n"
+        else:
+            # No list of pages names these: what they are about has links to them.
+            orphan = "---\norphan: true\n---\n\n" if target.parent.name == "weights" else ""
+            text = orphan + with_site_links(text, path.parent.relative_to(ROOT))
+        target.write_text(text)
+
+
+def _notebook(text: str, folder: Path) -> str:
+    notebook = json.loads(text)
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            cell["source"] = with_site_links("".join(cell["source"]), folder)
+    return json.dumps(notebook)
+
+
+def with_site_links(text: str, folder: Path | str) -> str:
+    """Markdown whose links are those of the site.
+
+    Args:
+      text: Markdown.
+      folder: the folder of the file, relative to the repository; its links start there.
+    """
+    known = pages()
+    places = set(re.findall(r'<a id="([^"]+)">', text))  # of a report, which Sphinx does not know
+
+    def led(match: re.Match) -> str:
+        picture, words, target = match.groups()
+        path, hash_, fragment = target.partition("#")
+        if not path and fragment in places:
+            return f'<a href="{target}">{words}</a>'
+        if not path or path.startswith("/") or ":" in path:
+            return match[0]
+        place = posixpath.normpath(posixpath.join(Path(folder).as_posix(), path))
+        if picture or place.startswith("docs/"):
+            page = posixpath.relpath(place, "docs")
+        elif place in known:
+            page = known[place]
+        else:
+            plain = words.strip("`")
+            return f"`{place}`" if plain in (place, path) else f"{words} (`{place}`)"
+        return f"{picture}[{words}](/{page}{hash_}{fragment})"
+
+    fences = re.split(r"(^```.*?^```$)", text, flags=re.DOTALL | re.MULTILINE)
+    return "".join(part if part.startswith("```") else LINK.sub(led, part) for part in fences)
