@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import signal
 import tempfile
 
 import jaxlib.version
@@ -16,6 +17,12 @@ os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FLAGS]).s
 _CACHE = tempfile.TemporaryDirectory(prefix="sngan_jax_tests_")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+# A shell starts its background jobs with these ignored, and a run leaves what is ignored alone.
+for _name, _handler in ((signal.SIGINT, signal.default_int_handler),
+                        (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_name) == signal.SIG_IGN:
+        signal.signal(_name, _handler)
 
 import experiments  # noqa: E402, F401, I001  (first: it keeps JAX from libtpu)
 import jax  # noqa: E402  (reads the flags above)

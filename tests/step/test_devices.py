@@ -113,7 +113,7 @@ def test_a_process_reads_its_own_part_of_a_stream(place, monkeypatch):
     def batches(stream, key, **options):
         asked.update(options)
         while True:
-            yield np.zeros((2, 4, 3, 3, 1), np.uint8), None
+            yield np.zeros((2, 4, 3, 3, 1), np.uint8), None, 0
 
     monkeypatch.setattr("sngan_jax.run.feed.batches", batches)
     with feed("a stream", devices, jax.random.key(0), first_iteration=5, n_dis=2,
