@@ -113,7 +113,10 @@ def main(options: argparse.Namespace) -> None:
 
 def _check_flags(options: argparse.Namespace) -> str | None:
     """Which walk is asked for, if any; UserError for flags that do not go together."""
-    if bool(options.workdir) == bool(options.pretrained):
+    if not (options.workdir or options.pretrained):
+        raise UserError("--workdir is missing: the folder of a run; or give --pretrained, as "
+                        "--pretrained=digits")
+    if options.workdir and options.pretrained:
         raise UserError("give either --workdir of a run or --pretrained, and not both")
     if options.pretrained and options.checkpoint is not None:
         raise UserError("--checkpoint goes with --workdir: --pretrained has one set of weights")

@@ -50,6 +50,8 @@ def test_the_wheel_holds_what_it_should(wheel):
     wanted = {str(file.relative_to(ROOT)) for package in ("sngan_jax", "experiments")
               for file in (*(ROOT / package).rglob("*.py"), *(ROOT / package).rglob("templates/*"))}
     wanted |= {str(file.relative_to(ROOT)) for file in (ROOT / "experiments" / "launch").iterdir()}
+    wanted |= {str(file.relative_to(ROOT)) for suffix in ("npz", "md")
+               for file in (ROOT / "sngan_jax" / "weights").glob(f"*.{suffix}")}
     results = ROOT / "experiments" / "results"
     wanted |= {str(file.relative_to(ROOT)) for pattern in (
         "digits_table2_tiny.json", "fashion_mnist_table2/methods.json", "fashion_mnist_h100/*.json",

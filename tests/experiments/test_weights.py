@@ -118,7 +118,7 @@ IMPORT, EXPORT = "experiments.import_weights", "experiments.export_weights"
     ("experiments.sample", ("--pretrained=weights.npz", "--label=dog"),
      "--label is dog, but the classes of this model are 0 to 9, called c0, c1,"),
     ("experiments.sample", ("--pretrained=weights.npz", "--workdir=held"), "not both"),
-    ("experiments.sample", ("--num=3",), "give either --workdir of a run or --pretrained"),
+    ("experiments.sample", ("--num=3",), "; or give --pretrained"),
     ("experiments.sample", ("--pretrained=weights.npz", "--checkpoint=4"), "goes with --workdir"),
 ])
 def test_bad_input_is_one_sentence(folder, module, arguments, sentence):

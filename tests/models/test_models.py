@@ -13,6 +13,7 @@ from sngan_jax.activation_norms import BatchNorm, ConditionalBatchNorm
 from sngan_jax.base.errors import UserError
 from sngan_jax.layers import SNConv, SNDense, SNEmbed
 from sngan_jax.models import build
+from sngan_jax.models.blocks import DiscriminatorBlock
 from sngan_jax.models.build import MODELS, build_models, size_factor
 from sngan_jax.models.cnn import CNNDiscriminator, CNNGenerator
 from sngan_jax.models.resnet import ResNetDiscriminator, ResNetGenerator
@@ -402,3 +403,15 @@ def test_a_discriminator_has_forward_mode_but_for_the_forms_of_a_cpu(model):
                                                abs=1e-5)
     with pytest.raises(TypeError, match="forward-mode"):
         slope("cpu")
+
+
+@pytest.mark.parametrize("downsample", [False, True])
+def test_a_shortcut_may_start_with_a_relu(downsample):
+    """Then the block is a function of the ReLU of its input alone; otherwise it is not."""
+    x = jax.random.normal(jax.random.key(0), (2, 4, 4, 3))
+    plain, changed = (DiscriminatorBlock(3, downsample, nn.Conv, shortcut_relu=relu)
+                      for relu in (False, True))
+    variables = plain.init(jax.random.key(1), x)
+    want = plain.apply(variables, nn.relu(x))
+    np.testing.assert_allclose(changed.apply(variables, x), want, atol=1e-6)
+    assert np.abs(plain.apply(variables, x) - want).max() > 0.1
