@@ -15,7 +15,7 @@ from sngan_jax.run.config import FIELDS, Field
 
 # What the fields are called elsewhere.
 SYNONYMS = {
-    "lr": "learning_rate", "alpha": "learning_rate", "rate": "learning_rate",
+    "lr": "learning_rate", "rate": "learning_rate",
     "g_lr": "learning_rate", "d_lr": "learning_rate", "epochs": "iterations", "steps": "iterations",
     "num_steps": "iterations", "max_steps": "iterations", "max_iter": "iterations",
     "n_iter": "iterations", "total_steps": "iterations", "batch": "batch_size", "bs": "batch_size",
