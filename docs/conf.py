@@ -16,13 +16,10 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 import docstrings  # noqa: E402
 import flax.linen as nn  # noqa: E402
 import site_pages  # noqa: E402
-import sngan_jax.experiments.configs  # noqa: E402
 
 import sngan_jax  # noqa: E402
 from sngan_jax import layers  # noqa: E402
 
-# In a checkout `sngan_jax` also finds its programs in the folder above it, where the tests are too.
-sngan_jax.__path__[1:] = []
 site_pages.write()
 
 project = "sngan_jax"

@@ -6,7 +6,6 @@ Layers and what belongs to them are here; models, losses, data and training are 
 JAX and Flax are imported when a name is first used, so that a command line is answered at once.
 """
 
-import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,11 +30,6 @@ if TYPE_CHECKING:
         specs,
         update_spectral,
     )
-
-# The programs lie inside this folder in a wheel, and beside it in a checkout.
-_HERE = os.path.dirname(__file__)
-if not os.path.isdir(os.path.join(_HERE, "experiments")):
-    __path__.append(os.path.dirname(_HERE))
 
 __version__ = "0.1.0"
 
