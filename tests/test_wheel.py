@@ -48,7 +48,8 @@ def test_the_wheel_holds_what_it_should(wheel):
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert {name.partition("/")[0] for name in names} == {"sngan_jax"}
     wanted = {str(file.relative_to(ROOT)) for package in ("sngan_jax", "experiments")
-              for file in (*(ROOT / package).rglob("*.py"), *(ROOT / package).rglob("templates/*"))}
+              for file in (*(ROOT / package).rglob("*.py"), *(ROOT / package).rglob("templates/*"))
+              if "results" not in file.parts}
     wanted |= {str(file.relative_to(ROOT)) for file in (ROOT / "experiments" / "launch").iterdir()}
     wanted |= {str(file.relative_to(ROOT)) for suffix in ("npz", "md")
                for file in (ROOT / "sngan_jax" / "weights").glob(f"*.{suffix}")}

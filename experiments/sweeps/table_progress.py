@@ -94,7 +94,7 @@ def summary(seconds: Mapping[str, float | None]) -> str:
     if not known:
         return f"predicted time of the {unknown} runs that are left: {UNKNOWN}"
     text = (f"predicted training time, one run after another: {duration(sum(known))} for "
-            f"{len(known)} runs")
+            f"{len(known)} run{'s' * (len(known) > 1)}")
     return text + (f"; {unknown} more: {UNKNOWN}" if unknown else "")
 
 
