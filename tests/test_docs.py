@@ -50,7 +50,7 @@ def run_blocks(page):
 
 
 @pytest.mark.parametrize("page", [
-    pytest.param(page, id=page.stem, marks=[pytest.mark.slow] * (page.stem == "extend"))
+    pytest.param(page, id=page.stem, marks=[pytest.mark.slow] * (page.stem in ("extend", "nnx")))
     for page in IN_PYTHON])
 def test_code_blocks_run(page, tables, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where examples write

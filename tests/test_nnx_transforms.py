@@ -104,6 +104,7 @@ def test_a_stack_along_any_axis(axis):
     assert layers.u.shape == (3, 4)
 
 
+@pytest.mark.slow
 def test_options_of_a_stack():
     """A mask, learnt scales, no vectors, vectors of an image."""
     mask = jnp.asarray(np.random.default_rng(2).random((2, 2, 2, 3)) > 0.5, jnp.float32)

@@ -86,6 +86,7 @@ def test_the_authors_networks_become_a_run(folder):
     assert origin["source"] == "sngan_projection" and "ResNetGenerator_90" in origin["from"]
 
 
+@pytest.mark.slow
 def test_a_generator_alone_is_not_audited(folder):
     done = program("experiments.import_weights", "--from=sngan_projection",
                    f"--workdir={folder}/alone", folder / "ResNetGenerator_90.npz")

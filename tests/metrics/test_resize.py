@@ -18,6 +18,7 @@ def test_four_to_eight():
                                [0, .25, .75, 1.25, 1.75, 2.25, 2.75, 3])
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40))
 def test_half_pixel_is_that_of_jax(size, out):

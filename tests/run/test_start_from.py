@@ -73,6 +73,7 @@ def test_other_classes_have_tables_of_their_own(classes, names):
     assert "embedding" in said[2] and ("other classes" in said[2]) == (classes == 3)
 
 
+@pytest.mark.slow
 def test_blocks_meet_by_their_size_from_the_image(monkeypatch):
     monkeypatch.setitem(RESNETS, "one", ResNetShape((2, 1), (1, 2), 1, 2, 2))
     monkeypatch.setitem(RESNETS, "two", ResNetShape((2, 2, 1), (1, 2, 2), 2, 2, 2))

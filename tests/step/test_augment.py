@@ -101,6 +101,7 @@ def _recipe(**changes):
                   lambda it: 1.0, flip=True)._replace(**changes)
 
 
+@pytest.mark.slow
 def test_real_and_fake_batches_are_augmented_alike_on_any_number_of_devices():
     plain, recipe = _recipe(), _recipe(augment=ALL)
     images = np.random.default_rng(0).integers(0, 256, (10, 4, 4, 1), np.uint8)

@@ -28,7 +28,8 @@ def saved(folder, g=None, d=None):
 
 
 @pytest.mark.parametrize("model, classes, concat", [
-    ("resnet32", 0, 0), ("resnet32", 5, 0), ("resnet64", 5, 0), ("resnet128", 3, 0),
+    ("resnet32", 0, 0), ("resnet32", 5, 0), pytest.param("resnet64", 5, 0, marks=pytest.mark.slow),
+    ("resnet128", 3, 0),
     ("resnet128", 3, 128)])
 def test_the_networks_are_the_authors(tmp_path, model, classes, concat):
     g_multiples, d_multiples, halving, bias = MODELS[model]
