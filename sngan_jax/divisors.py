@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from sngan_jax import spectral
@@ -51,8 +52,15 @@ class Spec:
         if self.divisor not in DIVISORS:
             raise ValueError(f"divisor={self.divisor!r} is unknown: use one of "
                              f"{', '.join(map(repr, DIVISORS))}")
-        if not (self.lipschitz > 0 and math.isfinite(self.lipschitz)):
-            raise ValueError(f"lipschitz={self.lipschitz} must be a positive number")
+        try:
+            bounded = 0 < float(self.lipschitz) < math.inf
+        except (TypeError, ValueError):
+            bounded = False
+        if not bounded:
+            raise ValueError(f"lipschitz={self.lipschitz!r} must be a positive number")
+        for name in ("n_steps", "warmup_steps"):
+            if not isinstance(getattr(self, name), int | np.integer):
+                raise ValueError(f"{name}={getattr(self, name)!r} must be a whole number")
         if self.n_steps < 1:
             raise ValueError(f"n_steps={self.n_steps} must be at least 1; a layer at evaluation "
                              "takes none")

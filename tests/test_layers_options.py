@@ -207,6 +207,10 @@ def test_a_layer_of_your_own():
 def test_options_out_of_range():
     for options, sentence in [
         ({"lipschitz": -1.0}, "lipschitz=-1.0 must be a positive number"),
+        ({"lipschitz": "two"}, "lipschitz='two' must be a positive number"),
+        ({"lipschitz": float("inf")}, "lipschitz=inf must be a positive number"),
+        ({"n_steps": 1.5}, "n_steps=1.5 must be a whole number"),
+        ({"warmup_steps": None}, "warmup_steps=None must be a whole number"),
         ({"divisor": "nuclear"}, "divisor='nuclear' is unknown: use one of 'spectral'"),
         ({"n_steps": 0}, "n_steps=0 must be at least 1"),
         ({"warmup_steps": -2}, "warmup_steps=-2 must be 0 or more"),
