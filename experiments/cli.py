@@ -41,8 +41,8 @@ def start(programs: Mapping[str, str], argv: Sequence[str], about: str, prefix: 
 
     Args:
       programs: name -> what it does, in a few words.
-      about: what `--help` begins with.
-      prefix: of the names, as `bench `.
+      about: text that `--help` begins with.
+      prefix: prefix of the names, as `bench `.
       package: where the modules are.
     """
     make_steady()
@@ -88,7 +88,7 @@ def run(main: Callable[[argparse.Namespace], int | None],
     Args:
       main: takes the options; among them `command`, the whole command line, `given`, the names of
         those that stand in it, and, with a `--config`, `changes`, the list of FIELD=VALUE.
-      about: what `--help` begins with.
+      about: text that `--help` begins with.
       argv: without the program's name; None for that of the process.
     """
     argv = sys.argv[1:] if argv is None else argv

@@ -38,7 +38,7 @@ from sngan_jax.base.errors import UserError
 from sngan_jax.base.memory import check_memory
 from sngan_jax.data.class_names import class_number
 from sngan_jax.run.figures import MOVING, by_class, save_grid, save_walks
-from sngan_jax.run.loop import load_data
+from sngan_jax.run.preparation import load_data
 from sngan_jax.run.restore import RestoredRun, restore_run
 from sngan_jax.step.latents import WALKS, class_walk
 from sngan_jax.step.sampling import even_labels

@@ -136,12 +136,17 @@ def normalized(layer_class: type[L], *, weights: Mapping[str, str] | None = None
         raise TypeError("normalized() takes a layer class such as nn.Dense, not an object of type "
                         f"{type(layer_class).__name__}: pass the class, and its arguments to the "
                         "class that comes back")
-    if unknown := sorted(set(options) - set(OPTIONS)):
-        raise TypeError(f"normalized() has no option {unknown[0]!r}: the options are "
-                        f"{', '.join(OPTIONS)}")
+    check_options(options, OPTIONS)
     layouts = None if weights is None else tuple(sorted(weights.items()))
     made: Any = _made
     return made(layer_class, layouts, tuple(sorted(options.items())))
+
+
+def check_options(options: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    """TypeError for an option of `normalized` that is not a known one."""
+    if unknown := sorted(set(options) - set(known)):
+        raise TypeError(f"normalized() has no option {unknown[0]!r}: the options are "
+                        f"{', '.join(known)}")
 
 
 @functools.cache

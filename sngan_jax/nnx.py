@@ -144,9 +144,7 @@ def normalized(layer_class: type[L], *, weights: Mapping[str, str] | None = None
         raise TypeError("normalized() of sngan_jax.nnx takes a class of NNX such as nnx.Linear, "
                         f"not {found}: pass the class, and its arguments to the class that comes "
                         "back; for Linen's classes there is sngan_jax.normalized")
-    if unknown := sorted(set(options) - set(OPTIONS)):
-        raise TypeError(f"normalized() has no option {unknown[0]!r}: the options are "
-                        f"{', '.join(OPTIONS)}")
+    layers.check_options(options, OPTIONS)
     given = {name: tuple(x) if isinstance(x, list) else x for name, x in options.items()}
     layouts = nnx_linen.checked_layouts(weights)
     return _made(layer_class, layouts, tuple(sorted(given.items())))

@@ -58,8 +58,8 @@ def check(config: Any, target: Target, facts: Facts, per_device: int = 0) -> dic
 def memory_of(memory: Any, parts: dict[str, int], target: Target) -> dict[str, Any]:
     """Bytes of a device by part against what it has, and whether the state is donated.
 
-    hbm_of_core: what a program can have of a device. JAX takes no more than three quarters of a
-      card's memory unless XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise.
+    hbm_of_core: memory of a device that a program can have. JAX takes no more than three quarters
+      of a card's memory unless XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise.
     """
     state = sum(size for name, size in parts.items() if name != "data")
     total = (memory.argument_size_in_bytes + memory.output_size_in_bytes

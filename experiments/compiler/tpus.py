@@ -20,8 +20,8 @@ GIB = 2**30
 class Chip(NamedTuple):
     """One generation.
 
-    hbm_bytes: that one JAX device can use. A chip of v2 and v3 is two devices, each with half of
-      its memory; from v4 on a chip is one device.
+    hbm_bytes: memory that one JAX device can use. A chip of v2 and v3 is two devices, each with
+      half of its memory; from v4 on a chip is one device.
     link_bytes: a second, of a chip's links to its neighbours together.
     devices: a chip.
     host_chips: on one host, at most.

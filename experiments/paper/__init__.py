@@ -28,7 +28,7 @@ class Row(NamedTuple):
     loss: a key of `sngan_jax.losses.LOSSES`, '' where none is stated.
     values: (metric, data set) -> Value; what the table leaves empty is absent. Metrics are 'IS',
       'FID', 'intra-FID'; data sets 'cifar10', 'stl10', 'imagenet128', 'fashion_mnist'.
-    quoted_from: whose number it is where the table's authors did not measure it, else ''.
+    quoted_from: source of a number that the table's authors did not measure, else ''.
     footnote: further remark on the row.
     """
 

@@ -36,11 +36,11 @@ def score_frame(found: Collection) -> pd.DataFrame:
     A sweep that nobody has scored has a row for each run, with the protocol None and the metric ''.
 
     Columns:
-      key: of its tables: the sweep's key, with a number from its second protocol on.
+      key: key of its tables: the sweep's key, with a number from its second protocol on.
       sweep: the sweep's key; title, anchor: of the section with the provenance.
       run: the `Run`; method, setting, seed, run_folder: its row, its column, what tells it apart.
       value: the score of the last checkpoint, or NaN; state: FINISHED, or why there is none.
-      iteration, commit: of that score; '' without one.
+      iteration, commit: the score's iteration and commit; '' without one.
       best, best_at, scored: the best score of all checkpoints, its iteration, of how many.
     """
     rows = (row for sweep in found.sweeps for row in _of_sweep(sweep, found.of(sweep)))

@@ -52,7 +52,7 @@ class Run(NamedTuple):
     """A run of a sweep.
 
     variant, setting: its row and column; setting is '' for runs of no table.
-    records: of scores.jsonl; saved: iterations of its checkpoints, oldest first.
+    records: records of scores.jsonl; saved: iterations of its checkpoints, oldest first.
     state: FINISHED (and scored), NOT_SCORED, UNFINISHED or RUNNING.
     """
 

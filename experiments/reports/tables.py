@@ -139,7 +139,7 @@ def score_cell(cell: pd.DataFrame, usual: int, why: str = "") -> Entry:
 
     Args:
       cell: rows of the frame, of one method, setting, metric and protocol.
-      usual: of how many runs the cells of the table are; fewer are told.
+      usual: number of runs in a cell of the table; fewer are told.
       why: there can be no run.
     """
     if cell.empty:

@@ -24,7 +24,8 @@ def make_executor(launcher: str, folder: Path, options: dict[str, Any]) -> Any:
 
     Args:
       folder: folder for its own files: scripts and output of the jobs.
-      options: of the job, as submitit names SLURM's: partition, time (minutes), cpus_per_task, …
+      options: options of the job by submitit's names for them: partition, time (minutes),
+        cpus_per_task, …
     """
     try:
         import submitit

@@ -20,7 +20,7 @@ ARGUMENT = "arg"
 class Planned(NamedTuple):
     """One run.
 
-    name: of its folder in the sweep's; config: FILE[:ARGUMENT]; changes: FIELD=VALUE;
+    name: name of its folder in the sweep's; config: FILE[:ARGUMENT]; changes: FIELD=VALUE;
     iterations: of its config; scored: whether it ends with scores.
     """
 

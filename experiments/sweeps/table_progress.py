@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sngan_jax.base.files import write_text
 from sngan_jax.run.lock import is_held
+from sngan_jax.run.progress import duration as duration_of_run
 from sngan_jax.run.workdir import METRICS, read_metrics
 
 from ..configs.paper import SETTINGS
@@ -103,7 +104,7 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{math.ceil(seconds)} s"
     if seconds < 48 * 3600:
-        return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+        return duration_of_run(seconds)
     return f"{seconds / 86400:,.0f} days"
 
 

@@ -17,62 +17,32 @@ import numpy as np
 
 from sngan_jax.base.errors import UserError, printable
 from sngan_jax.base.files import write_errors
-from sngan_jax.base.memory import check_memory
 from sngan_jax.base.output import say, steady
 from sngan_jax.base.provenance import commit
-from sngan_jax.data.class_names import class_names
-from sngan_jax.data.sources import DataError, ImageSet, check_batch, load, options_of
-from sngan_jax.data.streaming import ImageStream, open_stream
+from sngan_jax.data.sources import DataError, ImageSet
+from sngan_jax.data.streaming import ImageStream
 from sngan_jax.run import distributed
 from sngan_jax.run.checkpoint import Checkpoints, NotFiniteState
-from sngan_jax.run.conditions import changed, conditions
+from sngan_jax.run.conditions import conditions
 from sngan_jax.run.evaluation import best_of, is_recorded, make_evaluation, recorded
 from sngan_jax.run.feed import feed
 from sngan_jax.run.health import Diverged, Watch
 from sngan_jax.run.interruption import Interruption, Stopped
 from sngan_jax.run.lock import locked
 from sngan_jax.run.log import Log
+from sngan_jax.run.preparation import check_room, load_data, names_of_classes, resumable
 from sngan_jax.run.progress import Progress, finished
 from sngan_jax.run.restore import RestoredRun
 from sngan_jax.run.start_from import check_source, open_source, started_from
 from sngan_jax.run.stored_checkpoints import Saved, StoredCheckpoints, identity_of
 from sngan_jax.run.validate import config_warnings, names_of, validate
-from sngan_jax.run.workdir import (
-    CONFIG,
-    METRICS,
-    check_workdir,
-    differences,
-    is_run,
-    make_workdir,
-    open_workdir,
-)
+from sngan_jax.run.workdir import METRICS, check_workdir, is_run, make_workdir, open_workdir
 from sngan_jax.step.augment import chosen
-from sngan_jax.step.devices import all_devices, memory_of, own_places, positions, replicate
+from sngan_jax.step.devices import all_devices, positions, replicate
 from sngan_jax.step.program import make_train_step
 from sngan_jax.step.recipe import Recipe
 from sngan_jax.step.setup import inputs_of, recipe_of
-from sngan_jax.step.state import (
-    TrainState,
-    abstract_state,
-    check_size,
-    count_parameters,
-    initial_state,
-    state_bytes,
-)
-
-
-def load_data(config: Any) -> ImageSet | ImageStream:
-    """The data set of a config; UserError where it does not suit the config."""
-    images = (open_stream if config.stream else load)(
-        config.dataset, channels=config.channels or None, split=config.split,
-        **options_of(config), skip_bad=config.on_bad_image == "skip")
-    if isinstance(images, ImageStream):
-        images.scan()
-    check_batch(images, config.batch_size)
-    if config.conditional and not images.num_classes:
-        raise UserError(f"config.conditional is true, but the data set {config.dataset!r} has no "
-                        "labels: use a labelled set, or --config.conditional=false")
-    return images
+from sngan_jax.step.state import TrainState, abstract_state, count_parameters, initial_state
 
 
 def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = False,
@@ -124,7 +94,7 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
                 plain = config.to_dict()
                 recipe = recipe_of(config, images.channels, images.num_classes, devices)
                 shapes = abstract_state(recipe)
-                check_room(config, shapes, images, devices)
+                check_room(config, recipe, shapes, images, devices)
                 step = make_train_step(recipe, devices)
                 stored = StoredCheckpoints(workdir)
                 saved = resumable(config, workdir, stored, shapes, images, accept_changes)
@@ -172,74 +142,6 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
             return False
 
 
-def names_of_classes(config: Any, images: ImageSet | ImageStream) -> tuple[str, ...]:
-    """The names of a data set's classes, as of `data.class_names`."""
-    return class_names(config.dataset, images.num_classes, config.data_dir or None)
-
-
-def resumable(config: Any, workdir: Path, stored: StoredCheckpoints, shapes: TrainState,
-              images: ImageSet | ImageStream, accept_changes: bool) -> Saved | None:
-    """The checkpoint that a run goes on from; None for a new run. Changes nothing.
-
-    Raises:
-      UserError: it is of another model, config or data set, was made with other settings of JAX, or
-        stands where no call of the step ends; all are damaged.
-    """
-    saved = stored.newest(lambda meta: shapes, identity_of(config))
-    if saved is None:
-        if none_left := stored.none_left():
-            raise none_left
-        return None
-    if saved.meta["data"] != images.fingerprint():
-        raise UserError(f"the data set {images.name} has changed since {workdir} was trained on it "
-                        "(its content hash differs): restore the data or choose another --workdir")
-    where = f"the checkpoint of iteration {saved.iteration:,} in {workdir}"
-    for sentence in changed(saved.meta.get("conditions", {}), where):
-        say(f"warning: {sentence}")
-    if not (workdir / CONFIG).exists():
-        found = (list(differences(saved.meta["config"], config.to_dict()))
-                 if "config" in saved.meta else ["the checkpoint does not say which"])
-        if found and not accept_changes:
-            raise UserError(f"{workdir} has lost its {CONFIG}, and {where} is of another config "
-                            f"({'; '.join(found)}): bring the file back, or pass "
-                            "--accept-config-changes to go on with this one")
-        say(f"warning: {workdir} has lost its {CONFIG}: it is written again")
-    if saved.iteration % config.iterations_per_call:
-        raise UserError(f"{workdir} stands at iteration {saved.iteration:,}, which is no multiple "
-                        f"of config.iterations_per_call = {config.iterations_per_call}: choose one "
-                        "that divides it")
-    return saved
-
-
-def check_room(config: Any, shapes: TrainState, images: ImageSet | ImageStream,
-               devices: list[jax.Device]) -> None:
-    """Estimates from below what a run holds at once, on this host and on each device.
-
-    Raises:
-      UserError: it is more than there is.
-    """
-    check_size(shapes)
-    image = config.image_size ** 2 * images.channels
-    # What is drawn is a grid of small images enlarged, and its picture.
-    enlarged = image * max(1, -(-48 // config.image_size)) ** 2
-    check_memory(2 * config.num_samples * enlarged,
-                 f"the sample grids of config.num_samples = {config.num_samples:,}",
-                 "choose fewer")
-    state = state_bytes(shapes)
-    # The two batches of G's and D's updates as float32, and their first derivatives.
-    batch = 8 * image * max(config.generator_batch_size, 2 * config.batch_size)
-    data = images.images.nbytes if isinstance(images, ImageSet) else (
-        3 * config.iterations_per_call * config.n_dis * config.batch_size * image)
-    here = [devices[i] for i in own_places(devices)]
-    share = state + batch // len(devices)
-    words = ("the state of this config, its batches and its data set",
-             "choose smaller widths, image_size or batch sizes, or --config.stream=true")
-    if devices[0].platform == "cpu":
-        check_memory(2 * data + len(here) * share, *words)
-    elif limit := memory_of(here[0]):
-        check_memory(data + share, *words, there=limit)
-
-
 def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step: Callable,
            images: ImageSet | ImageStream, devices: list[jax.Device], checkpoints: Checkpoints,
            interruption: Interruption, saved: Saved | None, rollbacks: int | None,
@@ -257,7 +159,7 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
     """
     per_call = config.iterations_per_call
     with interruption.abandoning():
-        first = 0
+        first, classes = 0, names_of_classes(config, images)
         if saved:
             state, first = saved.state, saved.iteration
             print(f"resuming {printable(str(workdir))} at iteration {first:,} of "
@@ -265,7 +167,7 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
         elif distributed.is_first():
             state = initial_state(recipe, config.seed)
             if source is not None:
-                state, said = started_from(state, source, recipe, names_of_classes(config, images))
+                state, said = started_from(state, source, recipe, classes)
                 print("\n".join(said))
         else:  # the first process's is on its way
             state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
@@ -279,7 +181,7 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
             "data": images.fingerprint(), "channels": images.channels,
             "num_classes": images.num_classes, "identity": identity_of(config),
             "rollbacks": rollbacks, "config": config.to_dict(), "conditions": conditions(),
-            "class_names": list(names_of_classes(config, images))}
+            "class_names": list(classes)}
         if config.init_from and not first:  # so that a resumed run needs the source no more
             checkpoints.save(state, meta)
             checkpoints.wait()

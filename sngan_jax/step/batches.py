@@ -63,7 +63,7 @@ def real_batch(i: jax.Array | int, key: jax.Array, now: Now, inputs: Inputs, rec
     x = _augmented(x, keys, recipe)
     if not recipe.conditional:
         return Batch(x, None)
-    assert inputs.labels is not None  # `loop.load_data` has looked
+    assert inputs.labels is not None  # `preparation.load_data` has looked
     labels = jnp.take(inputs.labels, rows, axis=0)
     return Batch(x, _part(labels, count, inputs, recipe))
 

@@ -35,7 +35,7 @@ from sngan_jax.metrics.reference import is_statistics, load_statistics
 from sngan_jax.metrics.torch_reader import read_torch
 from sngan_jax.run.config import FIELDS
 from sngan_jax.run.evaluation import read_scores
-from sngan_jax.run.loop import load_data
+from sngan_jax.run.preparation import load_data
 from sngan_jax.run.restore import restore_run
 from sngan_jax.run.validate import config_warnings, validate
 from sngan_jax.run.workdir import make_workdir, read_config, read_metrics

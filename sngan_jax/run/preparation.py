@@ -1,0 +1,104 @@
+"""What a run looks at before it changes anything: its data, its checkpoint, and room for both."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from sngan_jax.base.errors import UserError
+from sngan_jax.base.memory import check_memory
+from sngan_jax.base.output import say
+from sngan_jax.data.class_names import class_names
+from sngan_jax.data.sources import ImageSet, check_batch, load, options_of
+from sngan_jax.data.streaming import ImageStream, open_stream
+from sngan_jax.run.conditions import changed
+from sngan_jax.run.stored_checkpoints import Saved, StoredCheckpoints, identity_of
+from sngan_jax.run.workdir import CONFIG, differences
+from sngan_jax.step.devices import memory_of, own_places
+from sngan_jax.step.recipe import Recipe
+from sngan_jax.step.state import TrainState, check_size, state_bytes
+
+
+def load_data(config: Any) -> ImageSet | ImageStream:
+    """The data set of a config; UserError where it does not suit the config."""
+    images = (open_stream if config.stream else load)(
+        config.dataset, channels=config.channels or None, split=config.split,
+        **options_of(config), skip_bad=config.on_bad_image == "skip")
+    if isinstance(images, ImageStream):
+        images.scan()
+    check_batch(images, config.batch_size)
+    if config.conditional and not images.num_classes:
+        raise UserError(f"config.conditional is true, but the data set {config.dataset!r} has no "
+                        "labels: use a labelled set, or --config.conditional=false")
+    return images
+
+
+def names_of_classes(config: Any, images: ImageSet | ImageStream) -> tuple[str, ...]:
+    """The names of a data set's classes, as of `data.class_names`."""
+    return class_names(config.dataset, images.num_classes, config.data_dir or None)
+
+
+def resumable(config: Any, workdir: Path, stored: StoredCheckpoints, shapes: TrainState,
+              images: ImageSet | ImageStream, accept_changes: bool) -> Saved | None:
+    """The checkpoint that a run goes on from; None for a new run. Changes nothing.
+
+    Raises:
+      UserError: it is of another model, config or data set, was made with other settings of JAX, or
+        stands where no call of the step ends; all are damaged.
+    """
+    saved = stored.newest(lambda meta: shapes, identity_of(config))
+    if saved is None:
+        if none_left := stored.none_left():
+            raise none_left
+        return None
+    if saved.meta["data"] != images.fingerprint():
+        raise UserError(f"the data set {images.name} has changed since {workdir} was trained on it "
+                        "(its content hash differs): restore the data or choose another --workdir")
+    where = f"the checkpoint of iteration {saved.iteration:,} in {workdir}"
+    for sentence in changed(saved.meta.get("conditions", {}), where):
+        say(f"warning: {sentence}")
+    if not (workdir / CONFIG).exists():
+        found = (list(differences(saved.meta["config"], config.to_dict()))
+                 if "config" in saved.meta else ["the checkpoint does not say which"])
+        if found and not accept_changes:
+            raise UserError(f"{workdir} has lost its {CONFIG}, and {where} is of another config "
+                            f"({'; '.join(found)}): bring the file back, or pass "
+                            "--accept-config-changes to go on with this one")
+        say(f"warning: {workdir} has lost its {CONFIG}: it is written again")
+    if saved.iteration % config.iterations_per_call:
+        raise UserError(f"{workdir} stands at iteration {saved.iteration:,}, which is no multiple "
+                        f"of config.iterations_per_call = {config.iterations_per_call}: choose one "
+                        "that divides it")
+    return saved
+
+
+def check_room(config: Any, recipe: Recipe, shapes: TrainState, images: ImageSet | ImageStream,
+               devices: list[jax.Device]) -> None:
+    """Estimates from below what a run holds at once, on this host and on each device.
+
+    Raises:
+      UserError: it is more than there is.
+    """
+    check_size(shapes)
+    image = math.prod(recipe.image_shape)
+    # What is drawn is a grid of small images enlarged, and its picture.
+    enlarged = image * max(1, -(-48 // config.image_size)) ** 2
+    check_memory(2 * config.num_samples * enlarged,
+                 f"the sample grids of config.num_samples = {config.num_samples:,}",
+                 "choose fewer")
+    state = state_bytes(shapes)
+    # The two batches of G's and D's updates as float32, and their first derivatives.
+    batch = 8 * image * max(config.generator_batch_size, 2 * config.batch_size)
+    data = images.images.nbytes if isinstance(images, ImageSet) else (
+        3 * config.iterations_per_call * config.n_dis * config.batch_size * image)
+    here = [devices[i] for i in own_places(devices)]
+    share = state + batch // len(devices)
+    words = ("the state of this config, its batches and its data set",
+             "choose smaller widths, image_size or batch sizes, or --config.stream=true")
+    if devices[0].platform == "cpu":
+        check_memory(2 * data + len(here) * share, *words)
+    elif limit := memory_of(here[0]):
+        check_memory(data + share, *words, there=limit)
