@@ -324,7 +324,13 @@ def of_two(metrics: list[str] | None, protocol: Protocol, options: argparse.Name
 
 
 def resolved(spec: str) -> tuple[str, bool]:
-    """A spec of `data.load` for a plain path, and whether it is a statistics file."""
+    """A spec of `data.load` for a plain path, and whether it is a statistics file.
+
+    The name `digits` is the data set, whatever lies in the current folder: a folder of that name
+    is ./digits.
+    """
+    if spec == "digits":
+        return spec, False
     kind, _, place = spec.partition(":")
     place = place if kind == "npz" else spec
     path = Path(place).expanduser()

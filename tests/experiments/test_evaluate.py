@@ -56,6 +56,13 @@ def test_a_checkpoint_that_has_gone_is_left_out(place, monkeypatch, capsys):
     assert "no checkpoint of iteration 3 any more" in capsys.readouterr().err
 
 
+def test_the_data_set_digits_is_meant_whatever_lies_in_the_folder(tmp_path, monkeypatch):
+    (tmp_path / "digits").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert evaluate.resolved("digits") == ("digits", False)
+    assert evaluate.resolved("./digits") == ("folder:digits", False)
+
+
 @pytest.mark.slow
 def test_each_and_the_best_checkpoint_of_a_run(place):
     out = place / "run.jsonl"
