@@ -106,12 +106,24 @@ def run(main: Callable[[argparse.Namespace], int | None],
         return _fail(_missing_extra(error))
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
+    except MemoryError as error:
+        return _fail(_no_memory(error))
     except RuntimeError as error:
+        if "RESOURCE_EXHAUSTED" in str(error):
+            return _fail(_no_memory(error))
         asked = os.environ.get("JAX_PLATFORMS")
         if not asked or "Unable to initialize backend" not in str(error):
             raise
         return _fail(f"JAX_PLATFORMS={asked} cannot be had ({one_line(error)}): set another, as "
                      "cpu, or none")
+
+
+def _no_memory(error: Exception) -> str:
+    """The sentence about an allocation that failed, on this machine or on a device."""
+    return (f"there is not enough memory ({one_line(error)}): choose smaller "
+            "batches (--config.batch_size, --config.generator_batch_size, --config.accumulate=2; "
+            "of other programs --batch-size) or a narrower network. A run continues from its last "
+            "checkpoint")
 
 
 def parse(arguments: Callable[[Any], None], about: str, name: str, argv: Sequence[str]

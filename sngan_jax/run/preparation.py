@@ -6,7 +6,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.memory import check_memory
@@ -14,6 +16,7 @@ from sngan_jax.base.output import say
 from sngan_jax.data.class_names import class_names
 from sngan_jax.data.sources import ImageSet, check_batch, load, options_of
 from sngan_jax.data.streaming import ImageStream, open_stream
+from sngan_jax.models.blocks import ConvTranspose
 from sngan_jax.run.conditions import changed
 from sngan_jax.run.stored_checkpoints import Saved, StoredCheckpoints, identity_of
 from sngan_jax.run.workdir import CONFIG, differences
@@ -97,8 +100,40 @@ def check_room(config: Any, recipe: Recipe, shapes: TrainState, images: ImageSet
     here = [devices[i] for i in own_places(devices)]
     share = state + batch // len(devices)
     words = ("the state of this config, its batches and its data set",
-             "choose smaller widths, image_size or batch sizes, or --config.stream=true")
+             "choose smaller widths, image_size or batch sizes, --config.accumulate, or "
+             "--config.stream=true")
     if devices[0].platform == "cpu":
+        # The system kills a process that takes too much; an accelerator's own error has the number.
+        share += activation_bytes(recipe) // len(devices)
         check_memory(2 * data + len(here) * share, *words)
     elif limit := memory_of(here[0]):
         check_memory(data + share, *words, there=limit)
+
+
+def activation_bytes(recipe: Recipe) -> int:
+    """Bytes that an update keeps for its backward pass: the inputs of all layers, and no more.
+
+    A layer's input is a factor of its weight's gradient. Of the two updates, the one that keeps
+    more, of all devices together.
+    """
+    y = jnp.zeros((1,), jnp.int32) if recipe.generator.num_classes else None
+    g = _inputs_of_layers(recipe.generator, jnp.zeros((1, recipe.latent_size)), y)
+    d = _inputs_of_layers(recipe.discriminator, jnp.zeros((1, *recipe.image_shape)), y)
+    return max(2 * recipe.batch_size * d,
+               recipe.generator_batch_size * (g + d)) // recipe.accumulate
+
+
+def _inputs_of_layers(network: nn.Module, x: jax.Array, y: jax.Array | None) -> int:
+    """Bytes of the inputs of a network's convolutions and dense layers; computes nothing."""
+    found: dict[tuple[str, ...], int] = {}
+
+    def note(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        if context.method_name == "__call__" and isinstance(
+                context.module, nn.Conv | nn.Dense | ConvTranspose):
+            found[context.module.path] = args[0].size * args[0].dtype.itemsize
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(note):
+        jax.eval_shape(network.init, {"params": jax.random.key(0), "spectral": jax.random.key(0)},
+                       x, y)
+    return sum(found.values())

@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 import sngan_jax.experiments.__main__
 
@@ -55,6 +57,14 @@ def test_both_names_of_the_programs_live_in_one_process(capsys):
     assert cli.command("train")[1:] == ["-m", "experiments.train"]
     other = sngan_jax.experiments.cli.command("get-inception")
     assert other == [sys.executable, "-P", "-m", "sngan_jax.experiments.get_inception"]
+
+
+@pytest.mark.parametrize("allocate", [lambda: jax.numpy.zeros(2**46), lambda: np.zeros(2**46)])
+def test_no_memory_is_a_sentence(allocate, capsys):
+    assert cli.run(lambda options: allocate(), lambda parser: None, "", "train", []) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: there is not enough memory (") and "smaller batches" in said
+    assert len(said.splitlines()) == 1
 
 
 def arguments(parser):
