@@ -4,6 +4,7 @@ Sphinx reads one folder only, so `write` copies them into docs/generated. `with_
 link to a file of the repository to its page; a file that has no page is named by its path.
 """
 
+import configparser
 import json
 import posixpath
 import re
@@ -48,7 +49,7 @@ def write() -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         text = path.read_text()
         if path.suffix == ".ipynb":
-            text = _notebook(text, path.parent.relative_to(ROOT))
+            text = notebook_page(text, path.relative_to(ROOT), repository())
         elif path.suffix == ".py":
             name = "A GAN in one file" + (", in NNX" if "nnx" in source else "")
             text = f"# {name}\n\nThe whole of `{source}`:\n\n```python\n{text}```\n"
@@ -59,11 +60,30 @@ def write() -> None:
         target.write_text(text)
 
 
-def _notebook(text: str, folder: Path) -> str:
+def repository() -> str:
+    """The address of the repository on GitHub: `url` of setup.cfg, or an empty string."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    url = config["metadata"].get("url", "").removesuffix(".git").rstrip("/")
+    return url if url.startswith("https://github.com/") else ""
+
+
+def notebook_page(text: str, path: Path, url: str) -> str:
+    """A notebook with the links of the site, and one to Colab if the repository has an address.
+
+    Args:
+      path: of the notebook, relative to the repository.
+      url: what `repository` returns.
+    """
     notebook = json.loads(text)
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
-            cell["source"] = with_site_links("".join(cell["source"]), folder)
+            cell["source"] = with_site_links("".join(cell["source"]), path.parent)
+    if url:
+        place = url.replace("https://github.com/", "https://colab.research.google.com/github/")
+        notebook["cells"].insert(1, {"cell_type": "markdown", "id": "colab", "metadata": {}, "source": (
+            f"[Open in Colab]({place}/blob/HEAD/{path.as_posix()}). Run this first there: "
+            f'`%pip install "sngan_jax[train] @ git+{url}"`')})
     return json.dumps(notebook)
 
 

@@ -1,6 +1,7 @@
 """The documentation is true: its code runs, its commands parse, its links and tables hold."""
 
 import configparser
+import json
 import re
 import shlex
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 import sngan_jax
-from docs import badges, config_table, hours_table, launch_table
+from docs import badges, config_table, hours_table, launch_table, site_pages
 from docs.docstrings import to_rst
 from sngan_jax import losses
 from sngan_jax.methods import METHODS
@@ -211,6 +212,16 @@ def test_links_are_called_by_titles():
     for page in [*PAGES, *notebooks]:
         found = re.findall(r"\[`?[\w/.]+\.(?:md|ipynb)`?\]\([^)]+\)", page.read_text())
         assert not found, f"{page.name}: {found}"
+
+
+def test_a_notebook_leads_to_colab_where_the_repository_has_an_address():
+    path = Path("notebooks/01_why_lipschitz.ipynb")
+    text = (site_pages.ROOT / path).read_text()
+    assert "Colab" not in site_pages.notebook_page(text, path, "")
+    page = json.loads(site_pages.notebook_page(text, path, "https://github.com/a/b"))
+    assert ("https://colab.research.google.com/github/a/b/blob/HEAD/notebooks/01_why_lipschitz"
+            ".ipynb") in page["cells"][1]["source"]
+    assert len(page["cells"]) == len(json.loads(text)["cells"]) + 1
 
 
 def test_the_badges_say_what_setup_says():
