@@ -81,9 +81,10 @@ def notebook_page(text: str, path: Path, url: str) -> str:
             cell["source"] = with_site_links("".join(cell["source"]), path.parent)
     if url:
         place = url.replace("https://github.com/", "https://colab.research.google.com/github/")
-        notebook["cells"].insert(1, {"cell_type": "markdown", "id": "colab", "metadata": {}, "source": (
-            f"[Open in Colab]({place}/blob/HEAD/{path.as_posix()}). Run this first there: "
-            f'`%pip install "sngan_jax[train] @ git+{url}"`')})
+        link = (f"[Open in Colab]({place}/blob/HEAD/{path.as_posix()}). Run this first there: "
+                f'`%pip install "sngan_jax[train] @ git+{url}"`')
+        notebook["cells"].insert(1, {"cell_type": "markdown", "id": "colab", "metadata": {},
+                                     "source": link})
     return json.dumps(notebook)
 
 
