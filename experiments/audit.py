@@ -19,8 +19,9 @@ from sngan_jax.data import scale
 from sngan_jax.data.sources import options_of
 from sngan_jax.metrics.evaluate import chosen_rows, open_images, pixels
 from sngan_jax.models.build import build_models
+from sngan_jax.run.conditions import environment
 from sngan_jax.run.restore import RestoredRun, restore_run
-from sngan_jax.run.workdir import environment, make_workdir, write_json
+from sngan_jax.run.workdir import make_workdir, write_json
 from sngan_jax.step.sampling import even_labels
 
 from . import cli

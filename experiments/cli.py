@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import functools
 import importlib
 import os
 import re
@@ -347,14 +348,25 @@ def keep_compiled_programs() -> None:
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
+@functools.cache
 def _quiet() -> None:
-    """Orbax tells all that it does."""
+    """Orbax tells all that it does.
+
+    Of a checkpoint that cannot be written or read, its threads and tasks show tracebacks, where a
+    sentence is enough.
+    """
     from logging import CRITICAL, getLogger
 
     from absl import logging
 
+    def unraisable(hooked: sys.UnraisableHookArgs) -> None:
+        if not re.search("Event loop is closed|RESOURCE_EXHAUSTED", str(hooked.exc_value)):
+            old(hooked)
+
+    old, sys.unraisablehook = sys.unraisablehook, unraisable
     logging.set_verbosity(logging.WARNING)
-    # Of a checkpoint that cannot be read, as one that was removed meanwhile, a sentence is enough.
+    getLogger("absl").addFilter(lambda record: not re.search(
+        "_SignalingThread|RESOURCE_EXHAUSTED", record.getMessage()))
     getLogger("asyncio").setLevel(CRITICAL)
 
 

@@ -31,7 +31,7 @@ from sngan_jax.metrics.evaluate import chosen_rows, of_images, open_images, pixe
 from sngan_jax.metrics.extractor import Extractor, inception_extractor
 from sngan_jax.metrics.frechet import frechet_distance
 from sngan_jax.metrics.inception_weights import load_weights
-from sngan_jax.run.workdir import environment
+from sngan_jax.run.conditions import environment
 
 from . import cli
 from .bench.metrics import speed

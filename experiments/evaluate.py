@@ -204,14 +204,17 @@ def of_run(workdir: Path, metrics: list[str] | None, protocol: Protocol,
                         "(config.ema_decay is 0): leave the flag out")
     config = run.config
     data = reading_of({"channels": run.channels, **options_of(config)}, options)
+    # The run's own images are read as it reads them.
+    own = {**data, "skip_bad": config.on_bad_image == "skip"} if data["image_size"] else data
     labelled = (options.classifier_data or config.dataset, config.split) if (
         options.extractor == "classifier") else None
-    extractor = extractor_of(labelled, data, options)
+    extractor = extractor_of(labelled, data if options.classifier_data else own, options)
     real = None
     if needs_reference(metrics) or options.save_statistics:
         real = reference(options.against or config.dataset,
-                         options.against_split or protocol.split or config.split, data, metrics,
-                         protocol, extractor, options, labels=run.num_classes > 0)
+                         options.against_split or protocol.split or config.split,
+                         data if options.against else own, metrics, protocol, extractor, options,
+                         labels=run.num_classes > 0)
     if protocol.fakes_for(metrics) < 1:
         raise UserError("--num-fake is 0: a generator makes as many images as are asked for, so "
                         "choose a number")
@@ -273,7 +276,8 @@ def scored(run: RestoredRun, metrics: list[str], protocol: Protocol, real: Side 
     start = time.perf_counter()
     fake = of_samples(run.generator, run.state.generator, run.config, protocol, metrics, extractor,
                       ema={"auto": None, "yes": True, "no": False}[options.ema],
-                      bn_mode=options.bn_mode, seed=options.seed, iteration=run.iteration)
+                      bn_mode=options.bn_mode, seed=options.seed, iteration=run.iteration,
+                      replaced=run.replaced_images)
     return timed(score(metrics, real, fake, extractor, protocol, seed=options.seed), start)
 
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.files import write_errors
 from sngan_jax.base.output import say
-from sngan_jax.run.workdir import commit, make_workdir
+from sngan_jax.base.provenance import commit
+from sngan_jax.run.workdir import make_workdir
 
 from . import cli
 from .reports.figures import FIGURES, draw

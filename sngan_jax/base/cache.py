@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import stat
 from pathlib import Path
 
@@ -18,7 +20,8 @@ def cache_folder() -> Path:
 def others_may_write(folder: Path) -> bool:
     """Whether another user may put something into a folder, or into one that is to be made.
 
-    The group is not counted: where every user has a group of their own, it may write.
+    A group counts, unless it is the owner's alone: their primary one, of the same name and with no
+    other member, which is what Debian and others give each user.
     """
     try:
         there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
@@ -27,4 +30,16 @@ def others_may_write(folder: Path) -> bool:
         return False
     if there != folder and about.st_mode & stat.S_ISVTX:
         return False  # as in /tmp: what is made there is one's own
+    if about.st_mode & stat.S_IWGRP and not _is_private(about.st_gid, about.st_uid):
+        return True
     return about.st_uid not in (os.getuid(), 0) or bool(about.st_mode & stat.S_IWOTH)
+
+
+def _is_private(group: int, user: int) -> bool:
+    """Whether a group is that of one user alone."""
+    try:
+        owner, found = pwd.getpwuid(user), grp.getgrgid(group)
+    except KeyError:  # neither is known here, as of a container
+        return False
+    return (owner.pw_gid == group and owner.pw_name == found.gr_name
+            and not {*found.gr_mem} - {owner.pw_name})

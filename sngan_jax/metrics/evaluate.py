@@ -48,11 +48,12 @@ class Side(NamedTuple):
 
 def open_images(spec: str, *, split: str = "train", image_size: Size = None,
                 channels: int | None = None, data_dir: str | None = None,
-                reading: Reading = CROPPED, own_sizes: bool = False) -> ImageSet | ImageStream:
+                reading: Reading = CROPPED, own_sizes: bool = False, skip_bad: bool = False
+                ) -> ImageSet | ImageStream:
     """A set of images to be scored: read batch by batch where its source can.
 
     Args:
-      spec, split, channels, data_dir, reading: as of `data.load`.
+      spec, split, channels, data_dir, reading, skip_bad: as of `data.load`.
       image_size: None for the images' own size, which must be one but for `own_sizes`.
       own_sizes: whether files may differ in size.
 
@@ -63,10 +64,10 @@ def open_images(spec: str, *, split: str = "train", image_size: Size = None,
                "data_dir": data_dir, "reading": reading}
     if spec.startswith(("folder:", "tfds:")):
         try:
-            return open_stream(spec, **options, exact=True, own_sizes=own_sizes)
+            return open_stream(spec, **options, exact=True, own_sizes=own_sizes, skip_bad=skip_bad)
         except NoRandomAccess:
             pass
-    return load(spec, **options)
+    return load(spec, **options, skip_bad=skip_bad)
 
 
 def count_of(spec: str, split: str) -> int | None:
@@ -121,11 +122,16 @@ def of_images(images: ImageSet | ImageStream, split: str, num: int, metrics: Seq
         part = split if num == len(images) else f"{split}, seed {seed}"
         file = cache / cache_name(extractor, fingerprint, part, num)
         if file.is_file():
-            return Side(Collected(load_statistics(file, extractor)[0], None, None), None, about)
+            found, then = load_statistics(file, extractor)
+            about |= {name: then[name] for name in ("replaced_images",) if name in then}
+            return Side(Collected(found, None, None), None, about)
     rows = chosen_rows(len(images), total, seed)
     labels: list[np.ndarray] = []
     collected = collect(extractor, pixels(images, rows, labels, extractor.prepare), keep=keep,
                         limit=num, total=total, name=name)
+    if isinstance(images, ImageStream):
+        replaced = sum(int(row) in images.bad for row in rows[:num])
+        about |= {"replaced_images": replaced} if replaced else {}
     if file is not None:
         export(file, collected, about, extractor)
     return Side(collected, np.concatenate(labels)[:num] if labels else None, about)
@@ -133,7 +139,8 @@ def of_images(images: ImageSet | ImageStream, split: str, num: int, metrics: Seq
 
 def of_samples(generator: nn.Module, state: GeneratorState, config: Any, protocol: Protocol,
                metrics: Sequence[str], extractor: Extractor, *, ema: bool | None = None,
-               bn_mode: str | None = None, seed: int = 0, iteration: int = 0) -> Side:
+               bn_mode: str | None = None, seed: int = 0, iteration: int = 0,
+               replaced: int = 0) -> Side:
     """The side of a generator's samples, classes in turn.
 
     Args:
@@ -143,6 +150,7 @@ def of_samples(generator: nn.Module, state: GeneratorState, config: Any, protoco
       ema, bn_mode: as of `sampling.sample_batches`.
       seed: seed of the latents.
       iteration: the state's iteration, for the record.
+      replaced: in how many places of its training another image stood for a damaged one.
 
     Raises:
       UserError: images that are not finite; no moving average where it is asked for.
@@ -160,7 +168,8 @@ def of_samples(generator: nn.Module, state: GeneratorState, config: Any, protoco
     averaged = state.ema_params is not None and ema is not False
     about = {"iteration": iteration, "n": num, "ema": averaged and config.ema_decay,
              "bn_mode": bn_mode or config.bn_evaluation, "seed": seed,
-             "training_seed": config.seed, "method": config.method, "dataset": config.dataset}
+             "training_seed": config.seed, "method": config.method, "dataset": config.dataset,
+             **({"replaced_images": replaced} if replaced else {})}
     return Side(collected, labels[:num] if generator.num_classes else None, about)
 
 

@@ -9,15 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gc
-import logging
 import os
 import shutil
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
@@ -29,25 +25,18 @@ import sngan_jax
 from sngan_jax.base.errors import one_line
 from sngan_jax.base.files import WriteError, cannot_write, sync_folder
 from sngan_jax.base.output import say
-from sngan_jax.run.integrity import describe, not_finite, write_manifest
-from sngan_jax.run.stored_checkpoints import (
-    DAMAGED,
-    DELETING,
-    FORMAT,
-    SAVING,
-    UNFINISHED,
-    Saved,
-    StoredCheckpoints,
-    checkpointer,
-)
+from sngan_jax.run.integrity import write_manifest
+from sngan_jax.run.stored_checkpoints import FORMAT, Saved, StoredCheckpoints, checkpointer
+from sngan_jax.step.checks import named_leaves
 from sngan_jax.step.state import TrainState
 
+# What TensorStore's errors say, which are no OSErrors, where a file cannot be written.
 _DISK = ("No space left on device", "Disk quota", "Read-only", "Permission denied",
          "RESOURCE_EXHAUSTED", "Input/output error", "File too large")
 
 
-# What is not undone as long as the process lives.
-_QUIET: list[contextlib.ExitStack] = []
+class NotFiniteState(Exception):
+    """A state with NaN or infinity; the message names the iteration and the first leaf."""
 
 
 class Checkpoints(StoredCheckpoints):
@@ -61,42 +50,32 @@ class Checkpoints(StoredCheckpoints):
 
     Attributes:
       best: the iteration of one more to keep, or None.
-      blocked: the seconds that saving has held up its caller.
     """
 
     def __init__(self, workdir: Path, keep: int = 2, every: int = 0,
                  still_ours: Callable[[], None] = lambda: None):
         super().__init__(workdir)
         self.best: int | None = None
-        self.blocked = 0.0
         self._keep, self._every, self._still_ours = keep, every, still_ours
         self._lock = threading.RLock()
-        # One being written and one waiting: a third would be one copy of the state more in memory.
-        self._slots = threading.BoundedSemaphore(2)
-        self._pending: set[int] = set()
-        self._failure: BaseException | None = None
-        self._failed = False
-        self._writer = ThreadPoolExecutor(1, "checkpoint")
+        self._writer = futures.ThreadPoolExecutor(1, "checkpoint")
+        self._saves: dict[int, futures.Future[None]] = {}
         self.folder.mkdir(exist_ok=True)
-        shutil.rmtree(self.folder / DELETING, ignore_errors=True)
+        shutil.rmtree(self.deleting, ignore_errors=True)
         self._tidy()
 
     def __enter__(self) -> Checkpoints:
-        self._quiet = contextlib.ExitStack()
-        self._quiet.enter_context(_without_orbax_tracebacks())
         return self
 
     def __exit__(self, kind: Any, *_: Any) -> None:
         self._writer.shutdown()
-        if self._failed:
-            _QUIET.append(self._quiet.pop_all())  # threads of a failed save may outlive it
-        self._quiet.close()
         if kind is None:
             self.check()
 
     def kept(self) -> set[int]:
         """The iterations that are saved, or soon will be."""
-        return {*self._pending.copy(), *self.all()}
+        waiting = {i for i, save in self._saves.copy().items() if not save.done()}
+        return waiting.union(self.all())
 
     def save(self, state: TrainState, meta: dict[str, Any]) -> None:
         """Saves in the background; a no-op where this iteration is saved already, and in all
@@ -112,12 +91,10 @@ class Checkpoints(StoredCheckpoints):
             iteration = int(state.iteration)
             if iteration in self.kept() or jax.process_index() > 0:
                 return
-            start = time.perf_counter()
-            self._slots.acquire()
+            # One being written and one waiting: a third would be a copy of the state more.
+            futures.wait(list(self._saves.values())[:-1])
             host = jax.tree.map(np.array, state)
-            self._pending.add(iteration)
-            self._writer.submit(self._write, host, iteration, meta)
-            self.blocked += time.perf_counter() - start
+            self._saves[iteration] = self._writer.submit(self._write, host, iteration, meta)
 
     def check(self) -> None:
         """Raises what has gone wrong in the background.
@@ -128,13 +105,15 @@ class Checkpoints(StoredCheckpoints):
           NotFiniteState: the state held NaN or infinity, and was not saved.
         """
         self._still_ours()
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise failure
+        done = {i: save for i, save in self._saves.copy().items() if save.done()}
+        for i in done:
+            self._saves.pop(i, None)
+        for save in done.values():
+            save.result()
 
     def wait(self) -> None:
         """Returns when everything is on the disk; raises as `check`."""
-        self._writer.submit(lambda: None).result()
+        futures.wait(list(self._saves.values()))
         self.check()
 
     def newest(self, like: Callable[[dict[str, Any]], TrainState],
@@ -144,15 +123,15 @@ class Checkpoints(StoredCheckpoints):
         self.move_aside(self.bad)
         return found
 
-    def move_aside(self, bad: dict[int, str]) -> None:
-        """Moves damaged steps, by iteration, into a folder of their own, and says so."""
+    def move_aside(self, bad: list[int]) -> None:
+        """Moves damaged steps into a folder of their own, and says so."""
         for iteration in bad:
             step = self.folder / str(iteration)
             n = 1
-            while (aside := self.folder / DAMAGED / f"{iteration}-{n}").exists():
+            while (aside := self.damaged / f"{iteration}-{n}").exists():
                 n += 1
             try:
-                aside.parent.mkdir(exist_ok=True)
+                self.damaged.mkdir(exist_ok=True)
                 step.rename(aside)
                 say(f"note: the damaged checkpoint {step} was moved to {aside}")
             except OSError as error:
@@ -160,107 +139,48 @@ class Checkpoints(StoredCheckpoints):
                     f"({error.strerror})")
 
     def _write(self, host: TrainState, iteration: int, meta: dict[str, Any]) -> None:
-        step = self.folder / SAVING / str(iteration)
+        step = self.saving / str(iteration)
         try:
-            if self._failure is not None:
-                return
-            if bad := not_finite(host):
-                raise NotFiniteState(iteration, bad)
-            self._check_room(host)
-            step.parent.mkdir(exist_ok=True)
-            meta = {**meta, "format": FORMAT, "version": sngan_jax.__version__,
-                    "leaves": describe(host)}
+            leaves = named_leaves(host)
+            for path, leaf in leaves.items():
+                if np.issubdtype(leaf.dtype, np.floating) and not np.isfinite(leaf).all():
+                    raise NotFiniteState(f"iteration {iteration}: {path} is not finite")
+            if sum(leaf.nbytes for leaf in leaves.values()) > shutil.disk_usage(self.folder).free:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self.saving.mkdir(exist_ok=True)
             with checkpointer() as opened:
                 opened.save(step, args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(host), meta=ocp.args.JsonSave(meta)))
+                    state=ocp.args.StandardSave(host), meta=ocp.args.JsonSave(
+                        {**meta, "format": FORMAT, "version": sngan_jax.__version__})))
             write_manifest(step)
             step.rename(self.folder / str(iteration))
-            step.parent.rmdir()
+            self.saving.rmdir()
             sync_folder(self.folder)
             self._prune()
-        except BaseException as error:
+        except Exception as error:
             # Room for what comes next; this was no checkpoint yet.
-            shutil.rmtree(self.folder / SAVING, ignore_errors=True)
-            self._failure, self._failed = _as_sentence(error, step, iteration), True
-        finally:
-            self._pending.discard(iteration)
-            self._slots.release()
-
-    def _check_room(self, host: TrainState) -> None:
-        """OSError where the disk has less room than the arrays take: nothing is begun then."""
-        disk = os.statvfs(self.folder)
-        if sum(x.nbytes for x in jax.tree.leaves(host)) > disk.f_bavail * disk.f_frsize:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
+            shutil.rmtree(self.saving, ignore_errors=True)
+            text = getattr(error, "strerror", None) or one_line(error)
+            known = next((words for words in _DISK if words in f"{text} {error}"), None)
+            if not (known or isinstance(error, OSError)):
+                raise
+            raise WriteError(cannot_write(f"the checkpoint of iteration {iteration:,}", step,
+                                          known or text)) from error
 
     def _prune(self) -> None:
         """Deletes the steps that need not be kept, each by a rename first: none is half there."""
-        saved = self.all()
-        for iteration in saved[:-self._keep]:
+        for iteration in self.all()[:-self._keep]:
             if iteration == self.best or (self._every and iteration % self._every == 0):
                 continue
-            doomed = self.folder / DELETING / str(iteration)
-            doomed.parent.mkdir(exist_ok=True)
-            shutil.rmtree(doomed, ignore_errors=True)
-            (self.folder / str(iteration)).rename(doomed)
-        shutil.rmtree(self.folder / DELETING, ignore_errors=True)
+            self.deleting.mkdir(exist_ok=True)
+            (self.folder / str(iteration)).rename(self.deleting / str(iteration))
+        shutil.rmtree(self.deleting, ignore_errors=True)
 
     def _tidy(self) -> None:
         """Puts the last save that was cut off aside; it has never been a checkpoint."""
-        saving = self.folder / SAVING
-        cut = [*(saving.iterdir() if saving.is_dir() else ()),
-               *self.folder.glob("*.orbax-checkpoint-tmp")]
-        if not cut:
-            return
-        say("note: a save that was cut off is left out: "
-            + ", ".join(sorted(path.name for path in cut)))
-        aside = self.folder / DAMAGED / UNFINISHED
-        with contextlib.suppress(OSError):
-            shutil.rmtree(aside, ignore_errors=True)
-            aside.mkdir(parents=True)
-            for path in cut:
-                path.rename(aside / path.name)
-            saving.rmdir()
-
-
-class NotFiniteState(Exception):
-    """A state with NaN or infinity; iteration, leaf: which, and where the first one is."""
-
-    def __init__(self, iteration: int, leaf: str):
-        super().__init__(f"iteration {iteration}: {leaf} is not finite")
-        self.iteration, self.leaf = iteration, leaf
-
-
-def _as_sentence(error: BaseException, step: Path, iteration: int) -> BaseException:
-    """Error that the loop raises for an error of the writing thread."""
-    text = getattr(error, "strerror", None) or one_line(error)
-    known = next((words for words in _DISK if words in f"{text} {error}"), None)
-    if isinstance(error, NotFiniteState) or not (isinstance(error, OSError) or known):
-        return error
-    return WriteError(cannot_write(f"the checkpoint of iteration {iteration:,}", step,
-                                   known or text))
-
-
-@contextlib.contextmanager
-def _without_orbax_tracebacks() -> Iterator[None]:
-    """Silences Orbax's threads and tasks about a save that fails: the sentence says it."""
-    def unraisable(hooked: Any) -> None:
-        text = str(hooked.exc_value)
-        if text != "Event loop is closed" and "RESOURCE_EXHAUSTED" not in text:
-            old(hooked)
-
-    def wanted(record: logging.LogRecord) -> bool:
-        message = record.getMessage()
-        return not any(words in message for words in (
-            "_SignalingThread", "never retrieved", "RESOURCE_EXHAUSTED"))
-
-    old, sys.unraisablehook = sys.unraisablehook, unraisable
-    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
-    for logger in loggers:
-        logger.addFilter(wanted)
-    try:
-        yield
-    finally:
-        gc.collect()  # what tasks say when they are forgotten
-        sys.unraisablehook = old
-        for logger in loggers:
-            logger.removeFilter(wanted)
+        if cut := sorted(path.name for path in self.saving.glob("*")):
+            say(f"note: a save that was cut off is left out: {', '.join(cut)}")
+            with contextlib.suppress(OSError):
+                shutil.rmtree(self.unfinished, ignore_errors=True)
+                self.damaged.mkdir(exist_ok=True)
+                self.saving.rename(self.unfinished)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import datetime
+import importlib.metadata
+import os
+import platform
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 
+import sngan_jax
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.provenance import commit
 
 # Settings that change every number, and the variable that sets each.
 _SETTINGS = {"jax_enable_x64": "JAX_ENABLE_X64",
@@ -22,6 +29,23 @@ def conditions() -> dict[str, Any]:
     devices = jax.devices()
     return {**{name: getattr(jax.config, name) for name in _SETTINGS}, "jax": jax.__version__,
             "devices": f"{len(devices)} x {devices[0].device_kind}"}
+
+
+def environment() -> dict[str, Any]:
+    """Versions, devices, commit and command of this process."""
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml-collections")
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "commit": commit(),
+        "sngan_jax": sngan_jax.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "backend": jax.default_backend(),
+        **conditions(),
+        "packages": {name: importlib.metadata.version(name) for name in packages},
+    }
 
 
 def changed(then: Mapping[str, Any], where: str) -> Iterator[str]:

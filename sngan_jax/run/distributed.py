@@ -8,7 +8,6 @@ writes files; the others write into a folder that goes away.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import json
 import os
@@ -19,7 +18,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,7 @@ import jax
 from jax._src import distributed as _jax_distributed
 from jax.experimental import multihost_utils
 
-import sngan_jax
-from sngan_jax.base.errors import UserError
+from sngan_jax.base.errors import UserError, one_line
 from sngan_jax.base.output import say
 
 BAD_INPUT, PEER_LOST = 2, 3
@@ -37,9 +35,9 @@ _BEAT, _LOST_AFTER = 2.0, 20.0  # seconds
 _AGREE_WITHIN = 3600  # seconds: a host may read a large data set first
 _PREFIX = "sngan_jax"
 _BARRIERS = itertools.count()
-
+_ENDED = "ended: "
 # Speaks for a process that cannot, when its end of the pipe closes with nothing written.
-_EXIT_MESSAGE = "import sys; sys.stdin.buffer.read() or sys.stderr.write(sys.argv[1])"
+_SAY_AT_END = "import sys; sys.stdin.buffer.read() or sys.stderr.write(sys.argv[1])"
 
 
 def several(environment: Mapping[str, str]) -> bool:
@@ -138,33 +136,19 @@ def agree(topic: str, facts: Mapping[str, Any]) -> None:
     found = [json.loads(client.blocking_key_value_get(f"{_PREFIX}/{topic}/{i}",
                                                       1000 * _AGREE_WITHIN))
              for i in range(jax.process_count())]
-    sentences = disagreements(found)
-    if sentences:
+    if sentences := disagreements(found):
         raise UserError("the processes of this run disagree: " + "; ".join(sentences)
                         + ": start all with the same command, code and data")
 
 
 def disagreements(found: list[dict[str, Any]]) -> list[str]:
-    """Differences from the first: one sentence a process. Each has `host` and `facts`."""
-    first, sentences = found[0], []
-    for i, other in enumerate(found):
-        names = sorted(name for name in first["facts"].keys() | other["facts"].keys()
-                       if first["facts"].get(name) != other["facts"].get(name))
-        if names:
-            sentences.append(", ".join(
-                f"{name} is {other['facts'].get(name, 'absent')!r} in process {i} on "
-                f"{other['host']} and {first['facts'].get(name, 'absent')!r} in process 0 on "
-                f"{first['host']}" for name in names))
-    return sentences
-
-
-def code_version() -> str:
-    """A digest of this package's source files, whether git knows them or not."""
-    digest = hashlib.sha256()
-    root = Path(sngan_jax.__file__).parent
-    for file in sorted(root.rglob("*.py")):
-        digest.update(str(file.relative_to(root)).encode() + file.read_bytes())
-    return digest.hexdigest()[:12]
+    """Differences from the first, a sentence each. Each process has `host` and `facts`."""
+    first = found[0]
+    return [f"{name} is {other['facts'].get(name, 'absent')!r} in process {i} on {other['host']} "
+            f"and {first['facts'].get(name, 'absent')!r} in process 0 on {first['host']}"
+            for i, other in enumerate(found)
+            for name in sorted(first["facts"].keys() | other["facts"].keys())
+            if first["facts"].get(name) != other["facts"].get(name)]
 
 
 def told_to_stop(call: int) -> bool:
@@ -180,45 +164,48 @@ def _client() -> Any:
 
 
 def _connect(coordinator: str, num_processes: int, process_id: int, timeout: int) -> None:
-    arguments: dict[str, Any] = {} if not coordinator else {
-        "coordinator_address": coordinator, "num_processes": num_processes,
-        "process_id": process_id}
     where = f"the coordinator {coordinator}" if coordinator else "the other processes"
     sentence = (f"this process could not join {where} within {timeout} s: start all processes, "
                 "and check that the first one's port can be reached; --distributed=no trains alone")
-    message = _ExitMessage(sentence)
+    cancel = _last_words(sentence)
     try:
-        jax.distributed.initialize(**arguments, initialization_timeout=timeout)
+        jax.distributed.initialize(coordinator or None, num_processes or None,
+                                   process_id if coordinator else None,
+                                   initialization_timeout=timeout)
     except (ValueError, RuntimeError) as error:  # JAX's own errors are RuntimeErrors
-        raise UserError(f"{sentence} ({' '.join(str(error).split())[:200]})") from error
+        raise UserError(f"{sentence} ({one_line(error)})") from error
     finally:
-        message.cancel()
+        cancel()
 
 
-class _ExitMessage:
-    """A sentence that is said if this process ends before `cancel`: JAX's service aborts it where
-    the coordinator is gone, or was never there, and then nothing of its own can run.
+def _last_words(sentence: str) -> Callable[[], None]:
+    """Has a sentence said if this process ends before it calls what is returned.
+
+    JAX's service aborts it where the coordinator is gone, or was never there, and then nothing of
+    its own can run.
     """
+    child = subprocess.Popen(
+        [sys.executable, "-S", "-E", "-c", _SAY_AT_END, f"error: {sentence}\n"],
+        stdin=subprocess.PIPE, start_new_session=True)
 
-    def __init__(self, sentence: str):
-        self._child = subprocess.Popen(
-            [sys.executable, "-S", "-E", "-c", _EXIT_MESSAGE, f"error: {sentence}\n"],
-            stdin=subprocess.PIPE, start_new_session=True)
-
-    def cancel(self) -> None:
-        """Nothing will be said."""
+    def cancel() -> None:
         with contextlib.suppress(OSError):
-            self._child.communicate(b".")
+            child.communicate(b".")
+
+    return cancel
 
 
 class _Watch:
-    """A thread that tells that this process is alive, and ends it where another is not."""
+    """A thread that tells that this process is alive, and ends it where another is not.
+
+    Each process has one key: how often it has told so, or what it ended with.
+    """
 
     def __init__(self) -> None:
         self._me, self._count = jax.process_index(), jax.process_count()
         self._ending, self._lock = threading.Event(), threading.Lock()
         address = _jax_distributed.global_state.coordinator_address
-        self._exit_message = _ExitMessage(
+        self._cancel_last_words = _last_words(
             f"process {self._me} of {self._count} ended without a word of its own: it was killed, "
             f"or JAX ended it because the first process, the coordinator at {address}, is gone; "
             "start all again, and the run goes on from its last checkpoint")
@@ -227,65 +214,61 @@ class _Watch:
 
     def close(self) -> None:
         """An orderly end: the others need not miss this process."""
-        self._say("ended", "")
         self._ending.set()
         self._thread.join()
-        self._exit_message.cancel()
+        self._tell(_ENDED)
+        self._cancel_last_words()
 
     def fail(self, error: BaseException) -> None:
         """Ends this process at once: its peers would never come to an orderly end's barrier."""
         if isinstance(error, jax.errors.JaxRuntimeError):
             # A collective broke: a peer is lost, most likely, and the thread will say so.
             time.sleep(_LOST_AFTER + 3 * _BEAT)
-        self._ending.set()
-        time.sleep(_BEAT / 4)  # the others may be about to find the same
         if isinstance(error, UserError):
             sentence, status = str(error), BAD_INPUT
         elif isinstance(error, KeyboardInterrupt):
             sentence, status = "interrupted", 130
         else:
-            sentence, status = "".join(traceback.format_exception_only(error)).strip(), 1
+            sentence, status = f"{type(error).__name__}: {one_line(error)}", 1
             traceback.print_exception(error)
-        self._say("ended", sentence)
+        self._ending.set()
+        self._thread.join(3 * _BEAT)  # so that no beat takes the place of the sentence
+        time.sleep(_BEAT / 4)  # the others may be about to find the same
+        self._tell(_ENDED + sentence)
         if self._me == 0:
             time.sleep(3 * _BEAT)  # the others read it from here
-        self._end(f"error: {sentence}", status)
+        self._end(sentence, status)
 
     def _run(self) -> None:
+        heard = {i: ("", time.monotonic()) for i in range(self._count) if i != self._me}
         beat = 0
-        missed: dict[int, tuple[str | None, float]] = {
-            i: (None, time.monotonic()) for i in range(self._count)}
         while not self._ending.wait(_BEAT):
             beat += 1
-            self._say("alive", str(beat))
-            alive, ended = self._all("alive"), self._all("ended")
-            if alive is None or ended is None:  # no coordinator: JAX ends this process
+            self._tell(str(beat))
+            try:
+                told = {key.rpartition("/")[2]: text for key, text in
+                        _client().key_value_dir_get(f"{_PREFIX}/watch/")}
+            except jax.errors.JaxRuntimeError:  # no coordinator: JAX ends this process
                 continue
-            now = time.monotonic()
-            for i in set(range(self._count)) - {self._me}:
-                if sentence := ended.get(i):
-                    self._end(f"error: process {i} of {self._count} ended: {sentence}", PEER_LOST)
-                if i in ended or alive.get(i) != missed[i][0]:
-                    missed[i] = alive.get(i), now
-                elif now - missed[i][1] > _LOST_AFTER:
-                    self._end(f"error: process {i} of {self._count} is lost: nothing was heard "
-                              f"from it for {_LOST_AFTER:.0f} s; start all again, and the run goes "
-                              "on from its last checkpoint", PEER_LOST)
+            for i, (before, since) in heard.items():
+                text = told.get(str(i), "")
+                who = f"process {i} of {self._count}"
+                if sentence := text.partition(_ENDED)[2]:
+                    self._end(f"{who} ended: {sentence}", PEER_LOST)
+                if text != before or text == _ENDED:
+                    heard[i] = text, time.monotonic()
+                elif time.monotonic() - since > _LOST_AFTER:
+                    self._end(f"{who} is lost: nothing was heard from it for {_LOST_AFTER:.0f} s; "
+                              "start all again, and the run goes on from its last checkpoint",
+                              PEER_LOST)
 
-    def _say(self, kind: str, text: str) -> None:
+    def _tell(self, text: str) -> None:
         with contextlib.suppress(jax.errors.JaxRuntimeError):
-            _client().key_value_set(f"{_PREFIX}/{kind}/{self._me}", text, allow_overwrite=True)
-
-    def _all(self, kind: str) -> dict[int, str] | None:
-        try:
-            found = _client().key_value_dir_get(f"{_PREFIX}/{kind}/")
-        except jax.errors.JaxRuntimeError:
-            return None
-        return {int(key.rpartition("/")[2]): value for key, value in found}
+            _client().key_value_set(f"{_PREFIX}/watch/{self._me}", text, allow_overwrite=True)
 
     def _end(self, sentence: str, status: int) -> None:
         with self._lock:  # one sentence is enough
-            self._exit_message.cancel()
+            self._cancel_last_words()
             sys.stdout.flush()
-            say(sentence)
+            say(f"error: {sentence}")
             os._exit(status)

@@ -24,12 +24,13 @@ from sngan_jax.run.validate import names_of
 from sngan_jax.run.workdir import read_lines
 from sngan_jax.step.state import GeneratorState
 
-Evaluation = Callable[[GeneratorState, int], dict[str, Any]]
+Evaluation = Callable[[GeneratorState, int, int], dict[str, Any]]
 
 
 def make_evaluation(config: Any, workdir: Path, generator: nn.Module,
                     images: ImageSet | ImageStream, first_iteration: int) -> Evaluation | None:
-    """A function of (generator's state, iteration) that scores, records and returns the record.
+    """A function of (generator's state, iteration, number of replaced images) that scores, records
+    and returns the record.
 
     The real images are the run's own, `config.evaluate_images` of them or all where there are
     fewer; their features are taken here, once, before the training.
@@ -59,9 +60,9 @@ def make_evaluation(config: Any, workdir: Path, generator: nn.Module,
                      cache=cache, name="real images")
     _drop_later(workdir, first_iteration)
 
-    def evaluate(state: GeneratorState, iteration: int) -> dict[str, Any]:
+    def evaluate(state: GeneratorState, iteration: int, replaced: int) -> dict[str, Any]:
         fake = of_samples(generator, state, config, protocol, metrics, extractor,
-                          iteration=iteration)
+                          iteration=iteration, replaced=replaced)
         record = {**score(metrics, real, fake, extractor, protocol), "while_training": True}
         append_record(workdir / SCORES, record)
         return record

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import socket
 import sys
@@ -57,11 +56,11 @@ class Interruption:
                  several: bool = False):
         self.signal: signal.Signals | None = None
         self._own_process, self._grace, self._several = own_process, grace, several
-        self._abandoning = self._noted = False
+        self._abandoning = False
         self._fallback: Callable[[], None] | None = None
         self._lock = threading.Lock()
         self._old: dict[signal.Signals, _Handler] = {}
-        self._sockets: tuple[socket.socket, ...] = ()
+        self._watcher: threading.Thread | None = None
 
     @property
     def name(self) -> str:
@@ -73,13 +72,13 @@ class Interruption:
             return self  # Python lets only the main thread handle signals
         heard = [n for n in SIGNALS if signal.getsignal(n) not in (signal.SIG_IGN, None)]
         if self._several:
-            self._old = {n: signal.signal(n, self._pass_on) for n in heard if n != signal.SIGTERM}
+            self._old = {n: signal.signal(n, _pass_on) for n in heard if n != signal.SIGTERM}
             return self
-        self._sockets = socket.socketpair()
-        for end in self._sockets:
-            end.setblocking(False)
-        self._old_fd = signal.set_wakeup_fd(self._sockets[1].fileno(), warn_on_full_buffer=False)
-        self._watcher = threading.Thread(target=self._watch, daemon=True, name="signals")
+        reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        self._old_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        self._watcher = threading.Thread(target=self._watch, args=(reader,), daemon=True,
+                                         name="signals")
         self._watcher.start()
         self._old_hook, sys.unraisablehook = sys.unraisablehook, self._unraisable
         self._old = {number: signal.signal(number, self._note) for number in heard}
@@ -90,17 +89,14 @@ class Interruption:
             # A process of its own has nothing left to do but to end.
             signal.signal(number, signal.SIG_IGN if self._own_process and not self._several
                           else handler)
-        if not self._sockets:
+        if self._watcher is None:
             return
-        # Another's, that was set after ours and is to stay, passes on to ours.
-        if sys.unraisablehook == self._unraisable:
+        if sys.unraisablehook == self._unraisable:  # and not another's, which is to stay
             sys.unraisablehook = self._old_hook
         signal.set_wakeup_fd(self._old_fd)
-        self._sockets[1].close()
-        with self._lock:
-            self._fallback = None
+        self.set_fallback(None)
+        self._writer.close()
         self._watcher.join()
-        self._sockets[0].close()
 
     @contextlib.contextmanager
     def abandoning(self) -> Iterator[None]:
@@ -123,9 +119,8 @@ class Interruption:
             self._fallback = save
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        if self._noted:
+        if self.signal is not None:
             return
-        self._noted = True
         self.signal = signal.Signals(number)
         for each in self._old.keys() & _AT_ONCE:
             signal.signal(each, signal.SIG_DFL if self._own_process else self._old[each])
@@ -137,44 +132,45 @@ class Interruption:
         if not isinstance(unraisable.exc_value, Stopped):
             self._old_hook(unraisable)
 
-    def _pass_on(self, number: int, _frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)
+    def _watch(self, reader: socket.socket) -> None:
+        came: signal.Signals | None = None
+        with reader:
+            while True:
+                try:
+                    numbers = reader.recv(64)
+                    if not numbers:
+                        return  # closed: left
+                except TimeoutError:
+                    numbers = b""
+                for number in numbers:
+                    if number not in self._old:
+                        continue
+                    if came is None:
+                        came, since = signal.Signals(number), time.monotonic()
+                        reader.settimeout(0.2)
+                        say(f"{came.name}: stopping at the end of this iteration; SIGINT or "
+                            "SIGTERM now stops at once")
+                    elif self._own_process and number in _AT_ONCE:
+                        os._exit(128 + number)
+                if came is not None and self._own_process and (
+                        time.monotonic() - since > self._grace):
+                    self._save_instead(came)
 
-    def _watch(self) -> None:
-        came: float | None = None
-        while True:
-            select.select([self._sockets[0]], [], [], None if came is None else 0.2)
-            try:
-                numbers = self._sockets[0].recv(64)
-                if not numbers:
-                    return  # closed: left
-            except BlockingIOError:
-                numbers = b""
-            for number in numbers:
-                if number not in self._old:
-                    continue
-                if came is None:
-                    came, self.signal = time.monotonic(), signal.Signals(number)
-                    say(f"{self.signal.name}: stopping at the end of this iteration; SIGINT or "
-                        "SIGTERM now stops at once")
-                elif self._own_process and number in _AT_ONCE:
-                    os._exit(128 + number)
-            if came is not None and self._own_process and time.monotonic() - came > self._grace:
-                self._save_instead()
-
-    def _save_instead(self) -> None:
+    def _save_instead(self, came: signal.Signals) -> None:
         with self._lock:
             if self._fallback is None:
                 return
-            status = STOPPED
             try:
                 self._fallback()
+                sentence, status = (f"stopped by {came.name}, saved; the same command goes on from "
+                                    "there"), STOPPED
             except BaseException as error:
-                say(f"error: {error}")
-                status = getattr(error, "status", 1)
-            else:
-                say(f"stopped by {self.name}, saved; the same command goes on from there")
+                sentence, status = f"error: {error}", getattr(error, "status", 1)
+            say(sentence)
             sys.stdout.flush()
-            sys.stderr.flush()
             os._exit(status)
+
+
+def _pass_on(number: int, _frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTERM)

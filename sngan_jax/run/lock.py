@@ -23,8 +23,8 @@ from sngan_jax.base.errors import UserError
 from sngan_jax.base.output import say
 
 LOCK = "lock"
-_LOOK, _BEAT, _STALE = 2.0, 20.0, 300.0  # seconds: between looks at the file; between signs of
-# life; after which another host is dead
+# Seconds between looks at the file, which are signs of life; after which another host is dead.
+_BEAT, _STALE = 2.0, 300.0
 
 
 class InUse(UserError):
@@ -37,109 +37,93 @@ class InUse(UserError):
 def locked(workdir: Path) -> Iterator[Callable[[], None]]:
     """Holds the lock of an existing folder.
 
+    A thread looks at the file. Where it was deleted, it is made again.
+
     Yields:
-      a function that raises UserError where another run has the folder now, because the file was
-      deleted. One that was only deleted is made again.
+      a function that raises UserError where another run was faster.
 
     Raises:
       UserError, InUse: another run holds it, on this or on another host.
       OSError: the file cannot be written.
     """
-    lock = _Lock(workdir / LOCK)
+    file, left = workdir / LOCK, threading.Event()
+    lost: list[str] = []
+    descriptor = _take(file)
+
+    def beat() -> None:
+        nonlocal descriptor
+        while not lost and not left.wait(_BEAT):
+            try:
+                if not _is_named(descriptor, file):
+                    again = _take(file)
+                    os.close(descriptor)
+                    descriptor = again
+                    say(f"warning: {file} was deleted under this run, and is made again")
+                os.utime(descriptor)
+            except UserError as error:
+                lost.append(f"the lock of this run was deleted, and {error}")
+            except OSError:
+                pass  # a server that does not answer, say; the next look may succeed
+
+    def check() -> None:
+        if lost:
+            raise UserError(lost[0])
+
+    thread = threading.Thread(target=beat, daemon=True, name="lock")
+    thread.start()
     try:
-        yield lock.check
+        yield check
     finally:
-        lock.release()
+        left.set()
+        thread.join()
+        with contextlib.suppress(OSError):
+            if _is_named(descriptor, file):
+                file.unlink()
+        os.close(descriptor)
 
 
 def is_held(workdir: Path) -> bool:
     """Whether a run is at work in a folder, on this host or, by its sign of life, on another."""
-    try:
-        descriptor = os.open(workdir / LOCK, os.O_RDWR)
-    except OSError:
-        return False
-    try:
-        return _is_at_work(descriptor, fcntl.LOCK_SH)
-    finally:
-        os.close(descriptor)
+    with contextlib.suppress(OSError), (workdir / LOCK).open("r+b") as file:
+        return _is_at_work(file.fileno(), fcntl.LOCK_SH)
+    return False
 
 
 def is_lock(file: Path) -> bool:
     """Whether a file is one that a run wrote, or empty."""
-    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        return not os.fstat(descriptor).st_size or {"host", "pid"} <= _read(descriptor).keys()
-    finally:
-        os.close(descriptor)
-
-
-class _Removed(Exception):
-    """The file that was opened has no name any more."""
-
-
-class _Lock:
-    def __init__(self, file: Path):
-        self._file, self._lost = file, ""
-        self._mutex, self._left = threading.Lock(), threading.Event()
-        self._descriptor = _take(file)
-        self._thread = threading.Thread(target=self._beat, daemon=True, name="lock")
-        self._thread.start()
-
-    def check(self) -> None:
-        with self._mutex:
-            if not self._lost and not _is_named(self._descriptor, self._file):
-                try:
-                    again = _take(self._file)
-                except (UserError, OSError) as error:
-                    self._lost = f"the lock of this run was deleted, and {error}"
-                else:
-                    os.close(self._descriptor)
-                    self._descriptor = again
-                    say(f"warning: {self._file} was deleted under this run, and is made again")
-        if self._lost:
-            raise UserError(self._lost)
-
-    def release(self) -> None:
-        self._left.set()
-        self._thread.join()
-        with contextlib.suppress(OSError):
-            if _is_named(self._descriptor, self._file):
-                self._file.unlink()
-        os.close(self._descriptor)
-
-    def _beat(self) -> None:
-        beaten = time.monotonic()
-        while not self._left.wait(_LOOK):
-            with contextlib.suppress(UserError, OSError):  # what is lost, the run itself says
-                self.check()
-                if time.monotonic() - beaten >= _BEAT:
-                    os.utime(self._descriptor)
-                    beaten = time.monotonic()
+    if not file.is_file():
+        return False
+    with file.open("rb") as opened:
+        return not file.stat().st_size or {"host", "pid"} <= _read(opened.fileno()).keys()
 
 
 def _take(file: Path) -> int:
-    """A descriptor that holds the lock."""
+    """A descriptor that holds the lock; UserError, InUse: another run does."""
     while True:
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
+        with contextlib.ExitStack() as failed:
+            descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+            failed.callback(os.close, descriptor)
             busy = _is_at_work(descriptor, fcntl.LOCK_EX)
             holder = _read(descriptor)
+            who = (f"process {holder.get('pid')} on {holder.get('host')}, which began at "
+                   f"{holder.get('date')}") if holder else "another run"
+            if busy and holder.get("host", socket.gethostname()) != socket.gethostname():
+                raise InUse(f"{file.parent} is in use by {who}, or was until less than "
+                            f"{_STALE:.0f} s ago: the same command goes on when that run has ended")
             if busy:
-                raise _refusal(file, holder)
+                raise UserError(f"{file.parent} is in use by {who}: wait for that run or stop it, "
+                                "or choose another --workdir")
             if not _is_named(descriptor, file):
-                raise _Removed  # by its holder, just now
+                continue  # its holder has removed it just now
             if holder:
-                say(f"note: {file.parent} was left by {_who(holder)} without an end: taken over")
+                say(f"note: {file.parent} was left by {who} without an end: taken over")
             text = json.dumps({
                 "host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid()),
                 "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")})
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, text.encode(), 0)
+            failed.pop_all()
             return descriptor
-        except BaseException as error:
-            os.close(descriptor)
-            if not isinstance(error, _Removed):
-                raise
 
 
 def _is_named(descriptor: int, file: Path) -> bool:
@@ -148,8 +132,6 @@ def _is_named(descriptor: int, file: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), os.stat(file))
     except FileNotFoundError:
         return False
-    except OSError:  # a server that does not answer, say
-        return True
 
 
 def _is_at_work(descriptor: int, kind: int) -> bool:
@@ -176,21 +158,6 @@ def _read(descriptor: int) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return holder if isinstance(holder, dict) else {}
-
-
-def _refusal(file: Path, holder: dict[str, Any]) -> UserError:
-    if holder and holder.get("host") != socket.gethostname():
-        return InUse(f"{file.parent} is in use by {_who(holder)}, or was until less than "
-                     f"{_STALE:.0f} s ago: the same command goes on when that run has ended")
-    return UserError(f"{file.parent} is in use by {_who(holder)}: wait for that run or stop it, or "
-                     "choose another --workdir")
-
-
-def _who(holder: dict[str, Any]) -> str:
-    if not holder:
-        return "another run"
-    return (f"process {holder.get('pid')} on {holder.get('host')}, which began at "
-            f"{holder.get('date')}")
 
 
 def _started(pid: Any) -> int | None:

@@ -18,7 +18,7 @@ import numpy as np
 from sngan_jax.base.errors import UserError, printable
 from sngan_jax.base.files import write_errors
 from sngan_jax.base.output import say, steady
-from sngan_jax.base.provenance import commit
+from sngan_jax.base.provenance import code_version, commit
 from sngan_jax.data.sources import DataError, ImageSet
 from sngan_jax.data.streaming import ImageStream
 from sngan_jax.run import distributed
@@ -70,7 +70,7 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
     devices = all_devices()
     validate(config, len(devices))
     distributed.agree("run", {**{f"config.{k}": v for k, v in config.items()}, "commit": commit(),
-                              "code version": distributed.code_version(), "jax": jax.__version__,
+                              "code version": code_version(), "jax": jax.__version__,
                               "number of devices": jax.local_device_count()})
     if distributed.is_first():
         for caution in config_warnings(config):
@@ -203,7 +203,7 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
 
         def score(state: TrainState, iteration: int) -> None:
             assert evaluate is not None  # scores are due only where it is there
-            log.scores(evaluate(state.generator, iteration), iteration)
+            log.scores(evaluate(state.generator, iteration, replaced), iteration)
             checkpoints.best = best_of(recorded(workdir, metric), metric, checkpoints.kept())
 
         if scores_missing:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ from sngan_jax.base.errors import UserError
 from sngan_jax.data.class_names import class_names
 from sngan_jax.data.pipeline import example_keys
 from sngan_jax.run.integrity import DamagedError
-from sngan_jax.run.stored_checkpoints import StoredCheckpoints, identity_of
+from sngan_jax.run.stored_checkpoints import Saved, StoredCheckpoints, identity_of
 from sngan_jax.run.validate import validate
 from sngan_jax.run.workdir import read_config
 from sngan_jax.step.latents import sample_latents
@@ -35,7 +34,8 @@ class RestoredRun(NamedTuple):
 
     num_classes is 0 for an unconditional model; channels are those of its images; class_names are
     () where the classes have numbers only; untrained are the players that were not in the file of
-    weights that the run was made of.
+    weights that the run was made of; replaced_images counts the places in the training so far where
+    another image stood for a damaged one (`config.on_bad_image`).
     """
 
     config: ConfigDict
@@ -47,6 +47,7 @@ class RestoredRun(NamedTuple):
     channels: int
     class_names: tuple[str, ...] = ()
     untrained: tuple[str, ...] = ()
+    replaced_images: int = 0
 
     def sample(self, labels: np.ndarray, seed: int = 0, truncation: float | None = None
                ) -> np.ndarray:
@@ -87,35 +88,20 @@ def restore_run(workdir: Path, iteration: int | None = None) -> RestoredRun:
     """
     config = ConfigDict(read_config(workdir))
     validate(config, device_count=1)
-    saved = saved_iterations(workdir)
-    if iteration is not None and iteration not in saved:
-        raise GoneError(f"{workdir} has no checkpoint of iteration {iteration}; it has: "
-                        + ", ".join(map(str, saved)))
-    stored = StoredCheckpoints(workdir)
-    identity = identity_of(config)
+    saved_iterations(workdir)
 
     def networks(meta: dict[str, Any]) -> Recipe:
         return recipe_of(config, meta["channels"], meta["num_classes"])
 
-    def like(meta: dict[str, Any]) -> TrainState:
-        return abstract_state(networks(meta))
-
-    if iteration is None:
-        found = stored.newest(like, identity)
-        if found is None:
-            raise stored.none_left() or UserError(f"{workdir} has no checkpoint left")
-        iteration, state, meta = found
-    else:
-        with _sentence(stored, iteration):
-            meta = stored.meta(iteration)
-            state = stored.restore(like(meta), iteration, identity)
+    iteration, state, meta = _read(workdir, iteration, config,
+                                   lambda meta: abstract_state(networks(meta)))
     recipe = networks(meta)
     classes = meta["num_classes"] if config.conditional else 0
     names = tuple(meta.get("class_names") or class_names(config.dataset, classes,
                                                          config.data_dir or None))
     return RestoredRun(config, recipe.generator, recipe.discriminator, state, iteration, classes,
                        meta["channels"], names if len(names) == classes else (),
-                       tuple(meta.get("untrained", ())))
+                       tuple(meta.get("untrained", ())), meta.get("replaced_images", 0))
 
 
 def at_iteration(run: RestoredRun, workdir: Path, iteration: int) -> RestoredRun:
@@ -125,21 +111,23 @@ def at_iteration(run: RestoredRun, workdir: Path, iteration: int) -> RestoredRun
       UserError: it is damaged, or holds another model.
       GoneError: it is not there.
     """
-    stored = StoredCheckpoints(workdir)
-    with _sentence(stored, iteration):
-        state = stored.restore(run.state, iteration, identity_of(run.config))
-    return run._replace(state=state, iteration=iteration)
+    _, state, meta = _read(workdir, iteration, run.config, lambda _: run.state)
+    return run._replace(state=state, iteration=iteration,
+                        replaced_images=meta.get("replaced_images", 0))
 
 
-@contextlib.contextmanager
-def _sentence(stored: StoredCheckpoints, iteration: int) -> Iterator[None]:
-    """A UserError for damage that the block finds."""
+def _read(workdir: Path, iteration: int | None, config: ConfigDict,
+          like: Callable[[dict[str, Any]], TrainState]) -> Saved:
+    stored, identity = StoredCheckpoints(workdir), identity_of(config)
+    if iteration is None:
+        if found := stored.newest(like, identity):
+            return found
+        raise stored.none_left() or UserError(f"{workdir} has no checkpoint left")
     try:
-        yield
+        return stored.read(iteration, like, identity)
     except DamagedError as error:
-        if iteration not in (saved := stored.all()):
-            raise GoneError(f"{stored.folder.parent} has no checkpoint of iteration {iteration} "
-                            "any more, as a run keeps the newest ones only; it has: "
-                            + ", ".join(map(str, saved))) from error
-        raise UserError(f"the checkpoint {stored.folder / str(iteration)} is damaged ({error})"
-                        ": take another one") from error
+        if iteration in (saved := stored.all()):
+            raise UserError(f"the checkpoint {stored.folder / str(iteration)} is damaged ({error})"
+                            ": take another one") from error
+        raise GoneError(f"{workdir} has no checkpoint of iteration {iteration}; it has: "
+                        f"{', '.join(map(str, saved))} (a run keeps its newest ones)") from error

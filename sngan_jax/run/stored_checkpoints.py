@@ -7,8 +7,8 @@ A run that is training may remove a step at any moment, which is no damage.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,19 +19,18 @@ import orbax.checkpoint as ocp
 import sngan_jax
 from sngan_jax.base.errors import UserError, one_line
 from sngan_jax.base.output import say
-from sngan_jax.run.integrity import (
-    MANIFEST,
-    DamagedError,
-    check_manifest,
-    describe,
-    difference,
-)
-from sngan_jax.step.state import GeneratorState, TrainState
+from sngan_jax.run.integrity import MANIFEST, DamagedError, check_manifest
+from sngan_jax.step.checks import named_leaves
+from sngan_jax.step.state import TrainState
 
-# 2: hashes; 3: the generator may have spectral vectors; 4: hashes of files alone.
-FORMAT = 4
+# 2: hashes; 3: the generator may have spectral vectors; 4: hashes of files alone; 5: the leaves
+# are described by Orbax alone.
+FORMAT = 5
 CHECKPOINTS = "checkpoints"
-SAVING, DELETING, DAMAGED, UNFINISHED = "saving", "deleting", "damaged", "unfinished"
+# What the meta item holds; all but the first three may be missing.
+_KINDS = {"channels": int, "num_classes": int, "data": str, "format": int, "identity": dict,
+          "config": dict, "conditions": dict, "rollbacks": int, "rows": int,
+          "replaced_images": int}
 
 
 def identity_of(config: Any) -> dict[str, Any]:
@@ -51,12 +50,15 @@ class StoredCheckpoints:
     """The checkpoints in `<workdir>/checkpoints`, of a run that may be training.
 
     Attributes:
-      bad: the damaged ones that `newest` has found, and what is wrong with each.
+      bad: the damaged ones that `newest` has found.
+      saving, deleting, damaged: folders of what is written, not wanted, or put aside.
     """
 
     def __init__(self, workdir: Path):
-        self.folder = (workdir / CHECKPOINTS).absolute()
-        self.bad: dict[int, str] = {}
+        self.folder = folder = (workdir / CHECKPOINTS).absolute()
+        self.saving, self.deleting = folder / "saving", folder / "deleting"
+        self.damaged, self.unfinished = folder / "damaged", folder / "damaged" / "unfinished"
+        self.bad: list[int] = []
 
     def all(self) -> list[int]:
         """The saved iterations, oldest first."""
@@ -68,181 +70,132 @@ class StoredCheckpoints:
 
     def are_all(self) -> bool:
         """Whether there is nothing in the folder but what a run writes there."""
-        return all(path.name in (SAVING, DELETING, DAMAGED) or ".orbax-checkpoint-tmp" in path.name
+        return all(path in (self.saving, self.deleting, self.damaged)
+                   or ".orbax-checkpoint-tmp" in path.name  # of the version without hashes
                    or (path.name.isdecimal() and any((path / name).exists() for name in (
                        MANIFEST, "_CHECKPOINT_METADATA"))) for path in self.folder.iterdir())
 
-    def meta(self, iteration: int) -> dict[str, Any]:
-        """Meta that was saved beside the state; the files of the step are verified.
-
-        Raises:
-          DamagedError: they are not what was written.
-          UserError: of a newer version; not readable.
-        """
-        step = self.folder / str(iteration)
-        try:
-            try:
-                check_manifest(step)
-                complete = True
-            except FileNotFoundError:
-                complete = False
-            meta = _restore(step, meta=ocp.args.JsonRestore())["meta"]
-            written = meta.get("format", 1)
-            whole = isinstance(written, int) and (written == 1 or isinstance(meta["leaves"], dict))
-            whole &= all(isinstance(meta.get(name, {}), dict) for name in (
-                "identity", "config", "conditions"))
-            whole &= all(isinstance(meta.get(name, 0), int) for name in (
-                "rollbacks", "rows", "replaced_images"))
-            if not (whole and meta["channels"] in (1, 3) and isinstance(meta["data"], str)
-                    and isinstance(meta["num_classes"], int) and 0 <= meta["num_classes"] < 2**31):
-                raise DamagedError("its meta item does not hold what it should")
-        except DamagedError:
-            raise
-        except PermissionError as error:
-            raise UserError(f"the checkpoint {step} cannot be read ({error.strerror}): give this "
-                            "user the right to") from error
-        except MemoryError:
-            raise
-        except Exception as error:  # Orbax raises almost anything on damaged files
-            raise DamagedError(one_line(error)) from error
-        if written > FORMAT:
-            raise UserError(f"the checkpoint {step} was written by a newer version (sngan_jax "
-                            f"{meta.get('version')}, format {written}; this is {_version()}): "
-                            "update this one")
-        if written > 1 and not complete:
-            raise DamagedError(f"its {MANIFEST} is missing")
-        return meta
-
-    def restore(self, like: TrainState, iteration: int,
-                identity: dict[str, Any] | None = None) -> TrainState:
-        """The state of an iteration as numpy arrays, to the bit as it was saved.
+    def read(self, iteration: int, like: Callable[[dict[str, Any]], TrainState],
+             identity: dict[str, Any] | None = None) -> Saved:
+        """A checkpoint, to the bit as it was saved.
 
         Args:
-          like: a state of the same structure, or its shapes.
+          like: of the meta, a state of the same structure, or its shapes.
           identity: what must stand in the meta's `identity`, as the method's name.
 
         Raises:
           DamagedError: it is not what was written.
-          UserError: it holds another model, method or format.
+          UserError: it holds another model, method or format; not readable.
         """
-        return self._state(like, iteration, identity or {}, self.meta(iteration))
+        step = self.folder / str(iteration)
+        with _damage(step), checkpointer() as opened:
+            if verified := (step / MANIFEST).exists():
+                check_manifest(step)
+            meta = opened.restore(step, ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+            if meta.get("format", 1) > FORMAT:
+                raise UserError(
+                    f"the checkpoint {step} was written by a newer version (sngan_jax "
+                    f"{meta.get('version')}, format {meta['format']}; this is sngan_jax "
+                    f"{sngan_jax.__version__}, format {FORMAT}): update this one")
+            if "format" in meta and not verified:
+                raise DamagedError(f"its {MANIFEST} is missing")
+            if not (all(isinstance(meta.get(name, kind()), kind) for name, kind in _KINDS.items())
+                    and meta["channels"] in (1, 3) and 0 <= meta["num_classes"] < 2**31
+                    and "data" in meta):
+                raise DamagedError("its meta item does not hold what it should")
+        for name, ours in (identity or {}).items():
+            if (theirs := meta.get("identity", {}).get(name, ours)) != ours:
+                raise UserError(f"the checkpoint {step} is of another run: {name} is {theirs!r} "
+                                f"there, {ours!r} here; choose another --workdir")
+        expected = like(meta)
+        with _damage(step), checkpointer() as opened:
+            there = opened.metadata(step).item_metadata["state"].tree
+            if differs := _difference(expected, there):
+                raise UserError(f"the checkpoint {step} holds another model ({differs}): choose "
+                                "another --workdir, or the config that it was trained with")
+            found = named_leaves(opened.restore(
+                step, ocp.args.Composite(state=ocp.args.StandardRestore()))["state"])
+            state = jax.tree.unflatten(jax.tree.structure(expected),
+                                       [found[path] for path in named_leaves(expected)])
+            if int(state.iteration) != iteration:
+                raise DamagedError(f"it is of iteration {int(state.iteration)}")
+        return Saved(iteration, state, meta)
 
     def newest(self, like: Callable[[dict[str, Any]], TrainState],
                identity: dict[str, Any] | None = None) -> Saved | None:
         """The newest checkpoint that is what was written; damaged ones are reported.
 
         Args:
-          like: of the meta, a state of the same structure.
+          like, identity: as of `read`.
 
         Raises:
-          UserError: as `restore`.
+          UserError: as `read`.
         """
         seen: set[int] = set()
-        self.bad = {}
+        self.bad = []
         while left := [iteration for iteration in self.all() if iteration not in seen]:
             seen.add(left[-1])
             try:
-                meta = self.meta(left[-1])
-                state = self._state(like(meta), left[-1], identity or {}, meta)
-                if meta.get("format", 1) == 1:
-                    say(f"note: the checkpoint {left[-1]} is of a version that kept no hashes: "
-                        "its values cannot be verified")
-                return Saved(left[-1], state, meta)
+                saved = self.read(left[-1], like, identity)
             except DamagedError as error:
                 if left[-1] in self.all():
-                    self.bad[left[-1]] = str(error)
+                    self.bad.append(left[-1])
                     say(f"warning: the checkpoint {self.folder / str(left[-1])} is damaged "
                         f"({error}): the one before is used")
+                continue
+            if "format" not in saved.meta:
+                say(f"note: the checkpoint {saved.iteration} is of a version that kept no hashes: "
+                    "its values cannot be verified")
+            return saved
         return None
 
     def none_left(self) -> UserError | None:
         """The sentence where all checkpoints were damaged; None where there never was one."""
-        aside = self.folder / DAMAGED
-        moved = sorted(path.name for path in aside.iterdir() if path.name != UNFINISHED
-                       ) if aside.is_dir() else []
-        if moved:
+        if moved := sorted(path.name for path in self.damaged.glob("*") if path != self.unfinished):
             return UserError(
-                f"{self.folder.parent} has no checkpoint left: the damaged ones are in {aside} "
-                f"({', '.join(moved[-3:])}); bring back an undamaged copy of a checkpoint, or move "
-                f"{aside} away to start again from iteration 0")
+                f"{self.folder.parent} has no checkpoint left: the damaged ones are in "
+                f"{self.damaged} ({', '.join(moved[-3:])}); bring back an undamaged copy of a "
+                f"checkpoint, or move {self.damaged} away to start again from iteration 0")
         if self.all():
             return UserError(f"every checkpoint of {self.folder.parent} is damaged: train it again "
                              "or bring back an undamaged copy")
         return None
 
-    def _state(self, like: TrainState, iteration: int, identity: dict[str, Any],
-               meta: dict[str, Any]) -> TrainState:
-        step = self.folder / str(iteration)
-        for name, ours in identity.items():
-            theirs = meta.get("identity", {}).get(name, ours)
-            if theirs != ours:
-                raise UserError(f"the checkpoint {step} is of another run: {name} is {theirs!r} "
-                                f"there, {ours!r} here; choose another --workdir")
-        try:
-            found = meta["leaves"] if "format" in meta else _described(step)
-            differs = difference(describe(like), found)
-        except Exception as error:
-            raise DamagedError(one_line(error)) from error
-        if differs:
-            raise UserError(f"the checkpoint {step} holds another model ({differs}): choose "
-                            "another --workdir, or the config that it was trained with")
-        try:
-            written = meta.get("format", 1)
-            state = _restore(step, state=ocp.args.StandardRestore(jax.tree.map(
-                lambda x: np.empty(x.shape, x.dtype),
-                like if written > 2 else _before_format_3(like))))["state"]
-            if written < 3:
-                state = state.replace(generator=GeneratorState(**state.generator))
-            # Orbax would cut or pad an array of another shape.
-            if differs := difference(describe(like), describe(state)):
-                raise DamagedError(differs)
-            if int(state.iteration) != iteration:
-                raise DamagedError(f"it is of iteration {int(state.iteration)}")
-        except (DamagedError, MemoryError):
-            raise
-        except Exception as error:
-            raise DamagedError(one_line(error)) from error
-        return state
-
-
 
 def checkpointer() -> ocp.Checkpointer:
-    """Orbax's, for a step of the items `state` and `meta`; a context manager."""
-    options = alone()
-    return ocp.Checkpointer(
-        ocp.CompositeCheckpointHandler("state", "meta", composite_options=ocp.CompositeOptions(
-            multiprocessing_options=options)), multiprocessing_options=options)
+    """Orbax's, for a step of the items `state` and `meta`; a context manager.
 
-
-def alone() -> ocp.options.MultiprocessingOptions:
-    """No process waits for another one: the first alone reads and writes, and its arrays are whole.
-
-    So the files do not depend on the number of processes.
+    No process waits for another one: the first alone writes, and its arrays are whole. So the
+    files do not depend on the number of processes.
     """
-    if jax.process_count() == 1:
-        return ocp.options.MultiprocessingOptions()
     me = jax.process_index()
-    return ocp.options.MultiprocessingOptions(
+    alone = ocp.options.MultiprocessingOptions(
         primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process_{me}")
+    return ocp.Checkpointer(ocp.CompositeCheckpointHandler(
+        state=ocp.StandardCheckpointHandler(multiprocessing_options=alone),
+        meta=ocp.JsonCheckpointHandler(multiprocessing_options=alone),
+        composite_options=ocp.CompositeOptions(multiprocessing_options=alone)),
+        multiprocessing_options=alone)
 
 
-def _before_format_3(state: TrainState) -> TrainState:
-    """A state whose generator is a dictionary of the fields that it had then."""
-    fields = (field.name for field in dataclasses.fields(state.generator))
-    return state.replace(generator={name: getattr(state.generator, name) for name in fields
-                                    if name != "spectral"})
+@contextlib.contextmanager
+def _damage(step: Path) -> Iterator[None]:
+    """Turns what is raised on files that are not what was written into a DamagedError."""
+    try:
+        yield
+    except PermissionError as error:
+        raise UserError(f"the checkpoint {step} cannot be read ({error.strerror}): give this "
+                        "user the right to") from error
+    except (UserError, DamagedError, MemoryError):
+        raise
+    except Exception as error:  # Orbax raises almost anything
+        raise DamagedError(one_line(error)) from error
 
 
-def _restore(step: Path, **items: Any) -> dict[str, Any]:
-    with checkpointer() as opened:
-        return opened.restore(step, args=ocp.args.Composite(**items))
-
-
-def _described(step: Path) -> dict[str, Any]:
-    """The leaves of a step as Orbax recorded them."""
-    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as opened:
-        return describe(opened.metadata(step / "state").item_metadata.tree)
-
-
-def _version() -> str:
-    return f"sngan_jax {sngan_jax.__version__}, format {FORMAT}"
+def _difference(expected: Any, found: Any) -> str | None:
+    """The first leaf that differs in shape or dtype, in words; None where none does."""
+    wanted, there = ({path: f"{np.dtype(leaf.dtype).name} {tuple(leaf.shape)}"
+                      for path, leaf in named_leaves(tree).items()} for tree in (expected, found))
+    return next((f"{path}: {there.get(path, 'absent')} there, {wanted.get(path, 'absent')} expected"
+                 for path in sorted(wanted.keys() | there.keys())
+                 if wanted.get(path) != there.get(path)), None)

@@ -36,19 +36,10 @@ def validate(config: Any, device_count: int) -> None:
       config: an `ml_collections.ConfigDict`, or any mapping with attribute access.
       device_count: number of devices that a global batch is divided among.
     """
-    for name in config:
-        if name not in FIELDS:
-            raise UserError(unknown_field(name))
+    check_fields(config)
     for name, field in FIELDS.items():
-        words = in_words(field)
         if name not in config:
-            raise UserError(f"the config has no field {name}: set it to {words}")
-        value, kind = config[name], type(field.default)
-        if kind is float and type(value) is int:
-            value = float(value)
-        if type(value) is not kind or not field.rule.accepts(value):
-            raise UserError(f"config.{name} is {' '.join(repr(value).split())[:200]}, expected "
-                            f"{words}")
+            raise UserError(f"the config has no field {name}: set it to {in_words(field)}")
     factor = size_factor(config.model)
     for name in ("image_size", "image_width"):
         if config[name] % factor:
@@ -74,6 +65,20 @@ def validate(config: Any, device_count: int) -> None:
     if config.evaluate_every:
         check_names(names_of(config.evaluate_metrics), config.evaluate_extractor)
     _check_effects(config)
+
+
+def check_fields(config: Any) -> None:
+    """UserError for the first name that is no field, or value that its field does not take."""
+    for name in config:
+        if name not in FIELDS:
+            raise UserError(unknown_field(name))
+        value, field = config[name], FIELDS[name]
+        kind = type(field.default)
+        if kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not kind or not field.rule.accepts(value):
+            raise UserError(f"config.{name} is {' '.join(repr(value).split())[:200]}, expected "
+                            f"{in_words(field)}")
 
 
 def in_words(field: Field) -> str:

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import datetime
-import importlib.metadata
 import json
 import os
-import platform
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
-
-import sngan_jax
 from sngan_jax.base.errors import UserError, one_line
-from sngan_jax.base.files import WriteError, leftovers, naming, write_text
+from sngan_jax.base.files import leftovers, naming, write_errors, write_text
 from sngan_jax.base.output import say
-from sngan_jax.base.provenance import commit
 from sngan_jax.metrics.evaluate import SCORES
-from sngan_jax.run.conditions import conditions
+from sngan_jax.run.conditions import environment
 from sngan_jax.run.config import FIELDS, completed
 from sngan_jax.run.extension import may_continue, why_not
 from sngan_jax.run.lock import LOCK, is_lock
 from sngan_jax.run.stored_checkpoints import CHECKPOINTS, StoredCheckpoints
-from sngan_jax.run.validate import in_words, unknown_field
+from sngan_jax.run.validate import check_fields
 from sngan_jax.step.augment import AUTO
 
 CONFIG, ENVIRONMENT, METRICS = "config.json", "environment.json", "metrics.jsonl"
@@ -63,37 +55,36 @@ def check_workdir(workdir: Path, config: dict[str, Any], *, accept_changes: bool
     """
     try:
         names = {path.name for path in workdir.iterdir()} if workdir.is_dir() else set()
+        stored = StoredCheckpoints(workdir)
         if CONFIG in names:
             old = read_config(workdir)
             if missing := sorted(FIELDS.keys() - old.keys()):
-                raise UserError(f"{workdir / CONFIG} is no run's config (it has no "
-                                f"{missing[0]}), and would be written over: choose another "
-                                "--workdir")
+                raise UserError(f"{workdir / CONFIG} is no run's config (it has no {missing[0]}), "
+                                "and would be written over: choose another --workdir")
             if config["augment"] == AUTO:  # decided by the data, which must be the same
                 config = {**config, "augment": old["augment"]}
-            found = list(differences(old, config))
-            at = max(StoredCheckpoints(workdir).all(), default=0)
+            found = "; ".join(differences(old, config))
+            at = max(stored.all(), default=0)
             if found and not accept_changes and not may_continue(old, config, at):
                 raise UserError(
-                    f"{workdir} holds a run of another config ({'; '.join(found)}"
-                    f"{why_not(old, config, at)}): choose another --workdir, or pass "
-                    "--accept-config-changes to go on with the new one")
-            return
-        others = names & _NAMES
-        if LOCK in others and is_lock(workdir / LOCK):
-            others.remove(LOCK)
-        if CHECKPOINTS in others and StoredCheckpoints(workdir).are_all():
-            # A run's whose config was deleted: all of these are its own.
-            others = set() if StoredCheckpoints(workdir).all() else others - {CHECKPOINTS}
+                    f"{workdir} holds a run of another config ({found}{why_not(old, config, at)}): "
+                    "choose another --workdir, or pass --accept-config-changes to go on with the "
+                    "new one")
+        elif not is_run(workdir):
+            others = names & _NAMES
+            if LOCK in others and is_lock(workdir / LOCK):
+                others.remove(LOCK)
+            if CHECKPOINTS in others and stored.are_all():
+                others.remove(CHECKPOINTS)
+            if others:
+                raise UserError(f"{workdir} is no run's folder (it has no {CONFIG}), and its "
+                                f"{', '.join(sorted(others))} would be written over: choose "
+                                "another --workdir")
+    except UserError:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
         raise UserError(f"the workdir {workdir} cannot be read ({getattr(error, 'strerror', error)}"
                         "): choose another --workdir") from error
-    if others:
-        raise UserError(f"{workdir} is no run's folder (it has no {CONFIG}), and its "
-                        f"{', '.join(sorted(others))} would be written over: choose another "
-                        "--workdir")
 
 
 def open_workdir(workdir: Path, config: dict[str, Any]) -> None:
@@ -102,15 +93,11 @@ def open_workdir(workdir: Path, config: dict[str, Any]) -> None:
     Raises:
       WriteError: it cannot be written.
     """
-    try:
+    with write_errors("a file of the run", workdir):
         write_json(workdir / CONFIG, config)
         write_json(workdir / ENVIRONMENT, {**environment(), "earlier": _starts(workdir)})
-        for folder in (workdir, workdir / "samples"):
-            for left in leftovers(folder):  # by a run that was killed
-                left.unlink(missing_ok=True)
-    except OSError as error:
-        raise WriteError(f"the workdir {workdir} cannot be written ({error.strerror}): make room "
-                         "or make it writable, or choose another --workdir") from error
+        for left in (*leftovers(workdir), *leftovers(workdir / "samples")):  # by a killed run
+            left.unlink(missing_ok=True)
 
 
 def _starts(workdir: Path) -> list[Any]:
@@ -144,13 +131,10 @@ def read_config(workdir: Path) -> dict[str, Any]:
         raise UserError(f"{file} cannot be read ({one_line(error)}): it is damaged; remove it or "
                         "choose another --workdir") from error
     config = completed(found)
-    for name, value in config.items():
-        if name not in FIELDS:
-            raise UserError(f"{file}: {unknown_field(name)}; take the line out")
-        kind = type(FIELDS[name].default)
-        if type(value) is not kind and not (kind is float and type(value) is int):
-            raise UserError(f"{file}: {name} is {one_line(ValueError(repr(value)))}, expected "
-                            f"{in_words(FIELDS[name])}: put back what the run was started with")
+    try:
+        check_fields(config)
+    except UserError as error:
+        raise UserError(f"{file}: {error}: put back what the run was started with") from error
     return config
 
 
@@ -165,23 +149,6 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
 def write_json(file: Path, value: Any) -> None:
     """Writes a JSON file whole or not at all."""
     write_text(file, json.dumps(value, indent=2) + "\n")
-
-
-def environment() -> dict[str, Any]:
-    """Versions, devices, commit and command of this process."""
-    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml-collections")
-    return {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": sys.argv,
-        "commit": commit(),
-        "sngan_jax": sngan_jax.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cores": os.cpu_count(),
-        "backend": jax.default_backend(),
-        **conditions(),
-        "packages": {name: importlib.metadata.version(name) for name in packages},
-    }
 
 
 class MetricsFile:

@@ -14,11 +14,12 @@ from ml_collections import ConfigDict
 
 from sngan_jax.base.errors import UserError
 from sngan_jax.run.checkpoint import Checkpoints
+from sngan_jax.run.conditions import environment
 from sngan_jax.run.lock import locked
 from sngan_jax.run.restore import RestoredRun
 from sngan_jax.run.stored_checkpoints import identity_of
 from sngan_jax.run.validate import validate
-from sngan_jax.run.workdir import CONFIG, environment, make_workdir, open_workdir, write_json
+from sngan_jax.run.workdir import CONFIG, make_workdir, open_workdir, write_json
 from sngan_jax.step.recipe import Recipe
 from sngan_jax.step.setup import recipe_of
 from sngan_jax.step.state import TrainState, abstract_state, initial_state

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -28,11 +29,32 @@ def test_where_the_cache_is(monkeypatch, tmp_path):
 
 def test_a_folder_that_others_may_write_into(tmp_path):
     assert not others_may_write(tmp_path) and not others_may_write(tmp_path / "to" / "be")
-    for mode, answer in ((0o777, True), (0o775, False), (0o1777, True), (0o700, False)):
+    for mode, answer in ((0o777, True), (0o755, False), (0o1777, True), (0o700, False)):
         tmp_path.chmod(mode)
         assert others_may_write(tmp_path) == answer
     tmp_path.chmod(0o1777)
     assert not others_may_write(tmp_path / "mine")  # as a folder in /tmp
+
+
+@pytest.mark.parametrize(("name", "members", "primary", "answer"), [
+    ("ada", [], True, False), ("ada", ["ada"], True, False), ("ada", ["ada", "bob"], True, True),
+    ("lab", [], True, True), ("ada", [], False, True), (None, [], True, True)])
+def test_a_group_counts_unless_it_is_the_users_own(tmp_path, monkeypatch, name, members, primary,
+                                                   answer):
+    tmp_path.chmod(0o775)
+    gid = tmp_path.stat().st_gid
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: SimpleNamespace(
+        pw_name="ada", pw_gid=gid if primary else gid + 1))
+
+    def group(number):
+        if name is None:
+            raise KeyError(number)
+        return SimpleNamespace(gr_name=name, gr_mem=members)
+
+    monkeypatch.setattr("grp.getgrgid", group)
+    assert others_may_write(tmp_path) == answer
+    tmp_path.chmod(0o755)
+    assert not others_may_write(tmp_path)
 
 
 @pytest.mark.parametrize("own", [False, True])

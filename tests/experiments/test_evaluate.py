@@ -14,6 +14,7 @@ from experiments import cli, evaluate
 from sngan_jax.data.sources import load
 from sngan_jax.metrics.inception import SIDE, InceptionV3
 from sngan_jax.metrics.inception_weights import FILE
+from sngan_jax.run.integrity import write_manifest
 from tests.metrics.fake_extractor import mean_extractor
 from tests.programs import program
 
@@ -53,7 +54,37 @@ def test_a_checkpoint_that_has_gone_is_left_out(place, monkeypatch, capsys):
         f"--scores={out}"])
     evaluate.main(options)
     assert [record["fake"]["iteration"] for record in records(out)] == [2, 4]
-    assert "no checkpoint of iteration 3 any more" in capsys.readouterr().err
+    assert "no checkpoint of iteration 3; it has: " in capsys.readouterr().err
+
+
+def test_the_record_counts_the_images_that_stand_for_damaged_ones(finished_run, tmp_path,
+                                                                  monkeypatch):
+    """In the training, as the checkpoint says, and among the real images; from the cache too."""
+    monkeypatch.setenv("SNGAN_JAX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(evaluate, "extractor_of", lambda *_: mean_extractor(dimensions=1))
+    rng = np.random.default_rng(0)
+    (tmp_path / "pictures").mkdir()
+    for i in range(12):
+        Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).save(
+            tmp_path / "pictures" / f"{i:02d}.png")
+    for i in (3, 7):
+        (tmp_path / "pictures" / f"{i:02d}.png").write_bytes(b"no image")
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({
+        **config, "dataset": f"folder:{tmp_path / 'pictures'}", "on_bad_image": "skip"}))
+    step = run / "checkpoints" / "4"
+    meta = json.loads((step / "meta" / "metadata").read_text())
+    (step / "meta" / "metadata").write_text(json.dumps({**meta, "replaced_images": 5}))
+    write_manifest(step)
+    out = tmp_path / "scores.jsonl"
+    for _ in range(2):
+        evaluate.main(cli.parse(evaluate.arguments, "", "evaluate", [
+            f"--workdir={run}", "--metrics=fid", "--num-fake=8", f"--scores={out}"]))
+    for record in records(out):
+        assert record["fake"]["replaced_images"] == 5
+        assert record["real"]["replaced_images"] == 2 and record["real"]["n"] == 12
+    assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
 def test_the_data_set_digits_is_meant_whatever_lies_in_the_folder(tmp_path, monkeypatch):

@@ -69,7 +69,7 @@ def _rounds(rounds: int, work: Path, damage) -> Outcome:
     identity = identity_of(tiny_config())
     saved = StoredCheckpoints(reference).all()
     newest, before = saved[-1], saved[-2]
-    whole = StoredCheckpoints(reference).restore(shapes, before, identity)
+    whole = StoredCheckpoints(reference).read(before, lambda meta: shapes, identity).state
     held, notes = 0, []
     for n in range(rounds):
         workdir = work / "damaged"

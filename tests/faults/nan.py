@@ -13,7 +13,6 @@ import numpy as np
 
 from sngan_jax.run import loop
 from sngan_jax.run.health import Diverged
-from sngan_jax.run.integrity import not_finite
 from sngan_jax.run.restore import restore_run
 from sngan_jax.run.stored_checkpoints import StoredCheckpoints
 from sngan_jax.run.workdir import read_metrics
@@ -70,7 +69,8 @@ def _round(workdir: Path, kind: str, network: str, leaf: str, at: int, back: boo
     if finished != back:
         problems.append(f"config.on_nan={config.on_nan}, and train returned {finished}")
     saved = StoredCheckpoints(workdir).all()
-    if any(not_finite(restore_run(workdir, i).state) for i in saved[-1:]):
+    if not all(np.isfinite(leaf).all() for i in saved[-1:]
+               for leaf in jax.tree.leaves(restore_run(workdir, i).state)):
         problems.append("a state that is not finite was saved")
     rows = read_metrics(workdir)
     if any(not np.isfinite(v) for row in rows for v in row.values()):

@@ -65,7 +65,7 @@ def test_a_hook_that_was_set_meanwhile_and_is_to_stay_stays(monkeypatch):
         pass
     assert sys.unraisablehook is sys.__unraisablehook__
     with Interruption():
-        mine = lambda hooked: None  # noqa: E731  as checkpoint's, of a save that failed
+        mine = lambda hooked: None  # noqa: E731
         sys.unraisablehook = mine
     assert sys.unraisablehook is mine
 

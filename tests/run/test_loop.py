@@ -155,7 +155,7 @@ def test_a_deleted_config_is_compared_with_the_checkpoints(finished, capsys):
 def test_a_checkpoint_that_a_run_has_removed_is_no_damage(finished, capsys):
     run = restore_run(finished)
     shutil.rmtree(finished / "checkpoints" / "2")
-    with pytest.raises(GoneError, match="no checkpoint of iteration 2 any more"):
+    with pytest.raises(GoneError, match="no checkpoint of iteration 2; it has: 4"):
         at_iteration(run, finished, 2)
     assert restore_run(finished).iteration == 4
     assert capsys.readouterr().err == ""
