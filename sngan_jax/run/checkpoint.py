@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable
@@ -31,8 +32,8 @@ from sngan_jax.step.checks import named_leaves
 from sngan_jax.step.state import TrainState
 
 # What TensorStore's errors say, which are no OSErrors, where a file cannot be written.
-_DISK = ("No space left on device", "Disk quota", "Read-only", "Permission denied",
-         "RESOURCE_EXHAUSTED", "Input/output error", "File too large")
+_DISK = re.compile("No space left on device|Disk quota|Read-only|Permission denied|"
+                   "RESOURCE_EXHAUSTED|Input/output error|File too large")
 
 
 class NotFiniteState(Exception):
@@ -78,13 +79,9 @@ class Checkpoints(StoredCheckpoints):
         return waiting.union(self.all())
 
     def save(self, state: TrainState, meta: dict[str, Any]) -> None:
-        """Saves in the background; a no-op where this iteration is saved already, and in all
-        processes but the first.
+        """Saves in the background, once, and in the first process; raises as `check`.
 
         Only the copy off the device is waited for, so that training may donate the state.
-
-        Raises:
-          UserError, WriteError, NotFiniteState: as `check`, of an earlier save.
         """
         with self._lock:
             self.check()
@@ -160,12 +157,11 @@ class Checkpoints(StoredCheckpoints):
         except Exception as error:
             # Room for what comes next; this was no checkpoint yet.
             shutil.rmtree(self.saving, ignore_errors=True)
-            text = getattr(error, "strerror", None) or one_line(error)
-            known = next((words for words in _DISK if words in f"{text} {error}"), None)
+            known = _DISK.search(str(error))
             if not (known or isinstance(error, OSError)):
                 raise
             raise WriteError(cannot_write(f"the checkpoint of iteration {iteration:,}", step,
-                                          known or text)) from error
+                                          known[0] if known else one_line(error))) from error
 
     def _prune(self) -> None:
         """Deletes the steps that need not be kept, each by a rename first: none is half there."""

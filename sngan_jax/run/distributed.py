@@ -57,16 +57,14 @@ def joined(mode: str = "auto", coordinator: str = "", num_processes: int = 0,
            process_id: int = -1, timeout: int = 300) -> Iterator[None]:
     """While entered, this process is part of the run that its environment or arguments name.
 
-    Where there is one process only, it does nothing. Among several, a process that fails tells the
-    others and ends at once with its sentence, status BAD_INPUT; the loss of another one ends this
-    one with a sentence, status PEER_LOST.
+    A single process does nothing. Among several, one that fails tells the others and ends at once
+    with its sentence, status BAD_INPUT; the loss of another one ends this one, status PEER_LOST.
 
     Args:
       mode: 'auto', join where `several` or a coordinator is given; 'yes', by the environment, as on
         a TPU VM, whose variables do not say how many there are; 'no'.
-      coordinator: host:port of the first process; with the next two, instead of the environment.
-      num_processes: number of processes of the run.
-      process_id: number of this process, from 0.
+      coordinator, num_processes, process_id: host:port of the first one, how many there are, and
+        which this is, from 0; instead of the environment.
       timeout: seconds within which all must have started.
 
     Raises:
@@ -178,7 +176,7 @@ def _connect(coordinator: str, num_processes: int, process_id: int, timeout: int
         cancel()
 
 
-def _last_words(sentence: str) -> Callable[[], None]:
+def _last_words(sentence: str) -> Callable[[], object]:
     """Has a sentence said if this process ends before it calls what is returned.
 
     JAX's service aborts it where the coordinator is gone, or was never there, and then nothing of
@@ -187,12 +185,7 @@ def _last_words(sentence: str) -> Callable[[], None]:
     child = subprocess.Popen(
         [sys.executable, "-S", "-E", "-c", _SAY_AT_END, f"error: {sentence}\n"],
         stdin=subprocess.PIPE, start_new_session=True)
-
-    def cancel() -> None:
-        with contextlib.suppress(OSError):
-            child.communicate(b".")
-
-    return cancel
+    return lambda: child.communicate(b".")
 
 
 class _Watch:

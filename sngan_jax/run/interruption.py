@@ -21,8 +21,6 @@ from typing import Any
 from sngan_jax.base.output import say
 
 STOPPED = os.EX_TEMPFAIL
-# What `signal.signal` takes and gives back.
-_Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 # Ctrl-C and `kill`; the terminal or ssh closed; what schedulers send before their time is over
 # (SLURM's --signal, submitit); the limit of CPU time.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
@@ -52,14 +50,13 @@ class Interruption:
       signal: the one that came, or None.
     """
 
-    def __init__(self, *, own_process: bool = False, grace: float = 3.0,
-                 several: bool = False):
+    def __init__(self, *, own_process: bool = False, grace: float = 3.0, several: bool = False):
         self.signal: signal.Signals | None = None
         self._own_process, self._grace, self._several = own_process, grace, several
         self._abandoning = False
         self._fallback: Callable[[], None] | None = None
         self._lock = threading.Lock()
-        self._old: dict[signal.Signals, _Handler] = {}
+        self._old: dict[signal.Signals, Any] = {}
         self._watcher: threading.Thread | None = None
 
     @property

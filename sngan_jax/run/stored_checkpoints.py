@@ -125,11 +125,7 @@ class StoredCheckpoints:
                identity: dict[str, Any] | None = None) -> Saved | None:
         """The newest checkpoint that is what was written; damaged ones are reported.
 
-        Args:
-          like, identity: as of `read`.
-
-        Raises:
-          UserError: as `read`.
+        Arguments, and the UserErrors raised, are those of `read`.
         """
         seen: set[int] = set()
         self.bad = []

@@ -88,11 +88,7 @@ def check_workdir(workdir: Path, config: dict[str, Any], *, accept_changes: bool
 
 
 def open_workdir(workdir: Path, config: dict[str, Any]) -> None:
-    """Writes what a run begins with into a folder that `check_workdir` has passed.
-
-    Raises:
-      WriteError: it cannot be written.
-    """
+    """Writes what a run begins with into a folder that `check_workdir` has passed; WriteError."""
     with write_errors("a file of the run", workdir):
         write_json(workdir / CONFIG, config)
         write_json(workdir / ENVIRONMENT, {**environment(), "earlier": _starts(workdir)})
@@ -104,8 +100,7 @@ def _starts(workdir: Path) -> list[Any]:
     """What environment.json says of the starts so far, the first one first."""
     try:
         last = json.loads((workdir / ENVIRONMENT).read_text())
-        earlier = last.pop("earlier", [])
-        return [*(earlier if isinstance(earlier, list) else []), last]
+        return [*last.pop("earlier", []), last]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, AttributeError, TypeError, RecursionError):
