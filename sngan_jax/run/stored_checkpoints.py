@@ -113,8 +113,9 @@ class StoredCheckpoints:
             if differs := _difference(expected, there):
                 raise UserError(f"the checkpoint {step} holds another model ({differs}): choose "
                                 "another --workdir, or the config that it was trained with")
-            found = named_leaves(opened.restore(
-                step, ocp.args.Composite(state=ocp.args.StandardRestore()))["state"])
+            found = named_leaves(opened.restore(step, ocp.args.Composite(
+                state=ocp.args.StandardRestore(jax.tree.map(
+                    lambda x: np.empty(x.shape, x.dtype), there))))["state"])
             state = jax.tree.unflatten(jax.tree.structure(expected),
                                        [found[path] for path in named_leaves(expected)])
             if int(state.iteration) != iteration:
