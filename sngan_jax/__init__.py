@@ -6,6 +6,7 @@ Layers and what belongs to them are here; models, losses, data and training are 
 JAX and Flax are imported when a name is first used, so that a command line is answered at once.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,6 +33,13 @@ if TYPE_CHECKING:
     )
 
 __version__ = "0.1.0"
+
+# The programs are `sngan_jax.experiments`. In a checkout that Python found by its folder, and not
+# by its installation, they lie beside this package.
+_CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+if not os.path.isdir(os.path.join(__path__[0], "experiments")) and os.path.isfile(
+        os.path.join(_CHECKOUT, "experiments", "read_config.py")):
+    __path__.append(_CHECKOUT)
 
 __all__ = ["SNConv", "SNConvLocal", "SNConvTranspose", "SNDense", "SNDenseGeneral", "SNEinsum",
            "SNEmbed", "SNMultiHeadAttention", "SNMultiHeadDotProductAttention", "fold",
