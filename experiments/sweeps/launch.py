@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +83,14 @@ def launch(runs: Sequence[Planned], sweep: Path, executor: Any, at_once: int,
                 waiting.remove(run)
                 if is_finished(run, sweep):
                     continue  # by what had been left running
-                running[run.name] = executor.submit(run_command, run.command(sweep))
+                with _safe_path():
+                    running[run.name] = executor.submit(run_command, run.command(sweep))
                 say(f"{run.name}: started as job {running[run.name].job_id}")
             for name in [name for name, job in running.items() if job.done()]:
-                ended[name] = _status(running.pop(name))
-                say(f"{name}: " + ("done" if ended[name] == 0 else f"exit status {ended[name]}"))
+                job = running.pop(name)
+                ended[name] = _status(job)
+                say(f"{name}: " + ("done" if ended[name] == 0 else
+                                   f"exit status {ended[name]}{_last_words(job)}"))
             if look:
                 look({*running, *left}, ended)
             time.sleep(_LOOK_EVERY)
@@ -100,6 +105,29 @@ def launch(runs: Sequence[Planned], sweep: Path, executor: Any, at_once: int,
             time.sleep(_LOOK_EVERY)
         raise
     return ended
+
+
+@contextlib.contextmanager
+def _safe_path() -> Iterator[None]:
+    """submitit's processes, as `command`'s, take no module from the current folder.
+
+    As a top-level package this one is found there.
+    """
+    with contextlib.ExitStack() as after:
+        if "." in __name__.partition("experiments")[0] and "PYTHONSAFEPATH" not in os.environ:
+            os.environ["PYTHONSAFEPATH"] = "1"
+            after.callback(os.environ.pop, "PYTHONSAFEPATH")
+        yield
+
+
+def _last_words(job: Any) -> str:
+    """': ' and the last line of a job's errors, without submitit's own; empty where none is."""
+    try:
+        lines = (job.stderr() or "").splitlines()
+    except OSError:
+        return ""
+    own = [line.strip() for line in lines if line.strip() and ":submitit:" not in line]
+    return f": {own[-1]}" if own else ""
 
 
 def _status(job: Any) -> int:
