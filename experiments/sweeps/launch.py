@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
+import sys
 import time
+import types
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -83,7 +86,7 @@ def launch(runs: Sequence[Planned], sweep: Path, executor: Any, at_once: int,
                 waiting.remove(run)
                 if is_finished(run, sweep):
                     continue  # by what had been left running
-                with _safe_path():
+                with _safe_path(), _apart(sweep / "jobs" / "submitit.err"):
                     running[run.name] = executor.submit(run_command, run.command(sweep))
                 say(f"{run.name}: started as job {running[run.name].job_id}")
             for name in [name for name, job in running.items() if job.done()]:
@@ -118,6 +121,27 @@ def _safe_path() -> Iterator[None]:
             os.environ["PYTHONSAFEPATH"] = "1"
             after.callback(os.environ.pop, "PYTHONSAFEPATH")
         yield
+
+
+@contextlib.contextmanager
+def _apart(log: Path) -> Iterator[None]:
+    """Here submitit starts its processes in sessions of their own, and what they say goes to a log.
+
+    Ctrl-C in a terminal is sent to a whole session. It would reach a run twice, from the terminal
+    and from the sweep, and the second one ends a run before it has saved.
+    """
+    local = sys.modules.get("submitit.local.local")
+    if local is None:
+        yield
+        return
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as said:
+        popen = functools.partial(subprocess.Popen, start_new_session=True, stderr=said)
+        local.subprocess = types.SimpleNamespace(Popen=popen)  # type: ignore[attr-defined]
+        try:
+            yield
+        finally:
+            local.subprocess = subprocess  # type: ignore[attr-defined]
 
 
 def _last_words(job: Any) -> str:

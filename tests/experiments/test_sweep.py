@@ -90,6 +90,16 @@ def test_a_run_that_fails_says_why_and_takes_no_module_from_the_current_folder(
         assert executor.safe == safe and "PYTHONSAFEPATH" not in os.environ
 
 
+def test_ctrl_c_in_a_terminal_reaches_the_sweep_alone(tmp_path):
+    pytest.importorskip("submitit", reason="a sweep needs submitit: pip install 'sngan_jax[sweep]'")
+    local = pytest.importorskip("submitit.local.local")
+    line = "import os, sys; sys.stderr.write(f'{os.getsid(0) == os.getpid()}')"
+    with launch._apart(tmp_path / "jobs" / "log"):
+        assert local.subprocess.Popen([sys.executable, "-S", "-c", line]).wait(60) == 0
+    assert local.subprocess is subprocess
+    assert (tmp_path / "jobs" / "log").read_text() == "True"
+
+
 def sweep(workdir, *arguments):
     return [sys.executable, "-m", "experiments.sweep", TINY[0], f"--workdir={workdir}",
             *(option.replace("--config.", "--set=") for option in TINY[1:]), *arguments]
