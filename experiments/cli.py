@@ -116,8 +116,9 @@ def run(main: Callable[[argparse.Namespace], int | None],
         asked = os.environ.get("JAX_PLATFORMS")
         if not asked or not _is_of_backends(error):
             raise
-        return _fail(f"JAX_PLATFORMS={asked} cannot be had ({one_line(error)}): set another, as "
-                     "cpu, or none")
+        reason = one_line(error) if str(error) else "JAX finds no device of it, or has no plugin"
+        return _fail(f"JAX_PLATFORMS={asked} cannot be had ({reason}): set another, as cpu, or "
+                     "none")
 
 
 def _is_of_backends(error: Exception) -> bool:

@@ -70,12 +70,13 @@ def test_no_memory_is_a_sentence(allocate, capsys):
 
 def test_a_platform_that_is_not_here_is_a_sentence(monkeypatch, capsys):
     def backends(options):  # as jax._src.xla_bridge without the platform's plugin
-        assert options is None
+        raise AssertionError
 
     monkeypatch.setenv("JAX_PLATFORMS", "cuda")
     assert cli.run(backends, lambda parser: None, "", "train", []) == 2
     said = capsys.readouterr().err
-    assert said.startswith("error: JAX_PLATFORMS=cuda cannot be had (") and said.count("\n") == 1
+    assert said.startswith("error: JAX_PLATFORMS=cuda cannot be had (JAX finds no device")
+    assert said.count("\n") == 1
     monkeypatch.delenv("JAX_PLATFORMS")
     with pytest.raises(AssertionError):
         cli.run(backends, lambda parser: None, "", "train", [])
