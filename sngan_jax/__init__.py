@@ -40,7 +40,8 @@ __version__ = "0.1.0"
 # The programs are `sngan_jax.experiments`. In a checkout that Python found by its folder, and not
 # by its installation, they lie beside this package; its parent in `__path__` would hold the package
 # again, and a walk over the modules would not end.
-_PROGRAMS = Path(__file__).parents[1] / "experiments"
+_HERE = Path(__file__).parent
+_PROGRAMS = _HERE.parent / "experiments"
 
 
 class _Checkout:
@@ -55,7 +56,7 @@ class _Checkout:
                                        submodule_search_locations=[str(_PROGRAMS)])
 
 
-if (_PROGRAMS / "read_config.py").is_file() and not Path(__file__).with_name("experiments").exists():
+if (_PROGRAMS / "read_config.py").is_file() and not (_HERE / "experiments").exists():
     sys.meta_path.insert(0, _Checkout)
 
 __all__ = ["SNConv", "SNConvLocal", "SNConvTranspose", "SNDense", "SNDenseGeneral", "SNEinsum",
