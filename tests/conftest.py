@@ -47,12 +47,16 @@ FINISHED = {
 
 # Files that take longest, of each group, go first: one that is left at the end keeps a worker idle.
 LONGEST = (
-    "test_paper_sizes.py", "test_methods.py", "test_loop.py", "test_iteration.py", "test_faults.py",
-    "test_devices.py", "test_distributed.py", "test_notebooks.py", "test_tpu_check.py",
-    "test_resume.py", "test_evaluate.py", "test_models.py", "test_layers_transforms.py",
-    "test_layers_options.py", "test_resample.py", "test_programs.py", "test_spectra.py",
-    "test_lipschitz.py", "test_docs.py", "test_layers.py", "test_typing.py", "test_site.py",
-    "test_nnx.py", "test_nnx_transforms.py")
+    "test_paper_sizes.py", "test_methods.py", "test_resume.py", "test_iteration.py",
+    "test_loop.py", "test_faults.py", "test_devices.py", "test_distributed.py",
+    "test_notebooks.py", "test_tpu_check.py", "test_models.py", "test_network.py",
+    "test_evaluate.py", "test_sngan_projection.py", "test_docs.py", "test_nnx.py",
+    "test_layers.py", "test_spectral.py", "test_nnx_transforms.py", "test_weights.py",
+    "test_layers_transforms.py", "test_evaluation.py", "test_layers_options.py",
+    "test_start_from.py", "test_checkpoint.py", "test_pipeline.py", "test_programs.py",
+    "test_parts.py", "test_generator_layers.py", "test_resample.py", "test_convolution.py",
+    "test_augment.py", "test_examples.py", "test_spectra.py", "test_sampling.py",
+    "test_lipschitz.py", "test_typing.py", "test_site.py")
 
 
 def pytest_collection_modifyitems(items):
