@@ -1,6 +1,7 @@
 """Tests compile many small functions and run each a few times: XLA need not optimise them."""
 
 import fcntl
+import functools
 import os
 import signal
 import tempfile
@@ -27,9 +28,15 @@ for _name, _handler in ((signal.SIGINT, signal.default_int_handler),
 import experiments  # noqa: E402, F401, I001  (first: it keeps JAX from libtpu)
 import jax  # noqa: E402  (reads the flags above)
 import pytest  # noqa: E402
+from jax._src.interpreters import mlir  # noqa: E402
 
 from tests.programs import program  # noqa: E402
 from tests.small_model import small_model  # noqa: E402
+
+if jax.__version__.startswith("0.10."):  # a private function, which others may not have
+    # JAX makes an MLIR context for each program, which is a fifth of the time of a small one. One
+    # serves all programs of a file.
+    mlir.make_ir_context = functools.cache(mlir.make_ir_context)
 
 # A run of four iterations with two checkpoints, of a conditional model, that tests look at.
 FINISHED = {
@@ -40,12 +47,16 @@ FINISHED = {
 
 # Files that take longest, of each group, go first: one that is left at the end keeps a worker idle.
 LONGEST = (
-    "test_paper_sizes.py", "test_methods.py", "test_loop.py", "test_iteration.py", "test_faults.py",
-    "test_devices.py", "test_distributed.py", "test_notebooks.py", "test_tpu_check.py",
-    "test_resume.py", "test_evaluate.py", "test_models.py", "test_layers_transforms.py",
-    "test_layers_options.py", "test_resample.py", "test_programs.py", "test_spectra.py",
-    "test_lipschitz.py", "test_docs.py", "test_layers.py", "test_typing.py", "test_site.py",
-    "test_nnx.py", "test_nnx_transforms.py")
+    "test_paper_sizes.py", "test_methods.py", "test_resume.py", "test_iteration.py",
+    "test_loop.py", "test_faults.py", "test_devices.py", "test_distributed.py",
+    "test_notebooks.py", "test_tpu_check.py", "test_models.py", "test_network.py",
+    "test_evaluate.py", "test_sngan_projection.py", "test_docs.py", "test_nnx.py",
+    "test_layers.py", "test_spectral.py", "test_nnx_transforms.py", "test_weights.py",
+    "test_layers_transforms.py", "test_evaluation.py", "test_layers_options.py",
+    "test_start_from.py", "test_checkpoint.py", "test_pipeline.py", "test_programs.py",
+    "test_parts.py", "test_generator_layers.py", "test_resample.py", "test_convolution.py",
+    "test_augment.py", "test_examples.py", "test_spectra.py", "test_sampling.py",
+    "test_lipschitz.py", "test_typing.py", "test_site.py")
 
 
 def pytest_collection_modifyitems(items):
@@ -85,6 +96,7 @@ def forgotten_programs():
     """A worker that keeps thousands of compiled programs has 5 GB, and XLA has crashed in it."""
     yield
     jax.clear_caches()
+    getattr(mlir.make_ir_context, "cache_clear", lambda: None)()
 
 
 @pytest.fixture

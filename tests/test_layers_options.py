@@ -28,7 +28,7 @@ def used(layer, variables):
 
 def dense(**options):
     layer = SNDense(4, use_bias=False, **{"warmup_steps": 500, **options})
-    return layer, layer.init(KEY, X)
+    return layer, jax.jit(layer.init)(KEY, X)
 
 
 def test_number_of_steps():
@@ -95,7 +95,8 @@ def test_frobenius_normalisation_and_zero_weights():
     for divisor in DIVISORS:
         layer = SNDense(4, divisor=divisor, use_bias=False, kernel_init=nn.initializers.zeros)
         variables = layer.init(KEY, X)
-        value, gradient = jax.value_and_grad(lambda v, f=layer: used(f, v).sum())(variables)
+        value, gradient = jax.jit(jax.value_and_grad(lambda v, f=layer: used(f, v).sum()))(
+            variables)
         assert value == 0 and np.isfinite(gradient["params"]["kernel"]).all()
 
 
@@ -164,8 +165,7 @@ def test_attention_and_other_composed_modules():
     layer = layers.SNMultiHeadDotProductAttention(
         2, qkv_features=4, normalize_qk=True, warmup_steps=500, lipschitz=2.0
     )
-    variables = layer.init(KEY, x)
-    reference = plain.init(KEY, x)
+    variables, reference = jax.jit(lambda: (layer.init(KEY, x), plain.init(KEY, x)))()
     jax.tree.map(np.testing.assert_array_equal, variables["params"], reference["params"])
     assert sorted(variables["spectral"]) == ["key", "out", "query", "value"]
     sigma = sigmas(variables, specs(layer, x))
@@ -175,9 +175,10 @@ def test_attention_and_other_composed_modules():
         rows = kernel.reshape(-1, 8) if name == "out" else kernel.reshape(8, -1)
         assert s == pytest.approx(top(rows), rel=1e-5)
         scaled[name] = {**scaled[name], "kernel": 2 * kernel / s}
-    want = plain.apply({"params": scaled}, x)
-    np.testing.assert_allclose(layer.apply(variables, x), want, atol=1e-5)
-    y, new = layer.apply(variables, x, x, mutable=["spectral"])
+    want, got, (y, new) = jax.jit(lambda scaled, variables: (
+        plain.apply({"params": scaled}, x), layer.apply(variables, x),
+        layer.apply(variables, x, x, mutable=["spectral"])))(scaled, variables)
+    np.testing.assert_allclose(got, want, atol=1e-5)
     assert list(new) == ["spectral"] and y.shape == want.shape
 
 

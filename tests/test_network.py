@@ -82,9 +82,13 @@ def net():
 def test_each_sigma_is_the_svds(net):
     _, variables, found = net
     assert len(found) == 12 and ("plain", "kernel") not in found
-    converged = {**variables, "spectral": update_spectral(variables, found, 1500)}
-    got = sigmas(converged, found)
-    values = singular_values(variables, found)
+
+    @jax.jit
+    def measured(v):
+        converged = {**v, "spectral": update_spectral(v, found, 1500)}
+        return sigmas(converged, found), singular_values(v, found)
+
+    got, values = measured(variables)
     assert "rows" not in got and set(got) < set(values)
     for name, sigma in got.items():
         w = np.asarray(variables["params"][name]["kernel"], np.float64)
@@ -105,23 +109,27 @@ def test_a_step_and_the_weights_are_those_of_the_layers(net):
     model, variables, found = net
     once = {**found}
     del once[("shared", "kernel")]  # which takes two steps in a pass
-    _, new = jax.jit(lambda v: model.apply(v, X, mutable=["spectral"]))(variables)
-    state = jax.jit(lambda v: update_spectral(v, once))(variables)
+    output = lambda v: model.apply(v, X)  # noqa: E731
+
+    @jax.jit
+    def stepped(v):
+        bar, same = normalize(v["params"], v["spectral"], found)
+        outside = {"params": v["params"], "normalized": bar}
+        return (model.apply(v, X, mutable=["spectral"])[1], update_spectral(v, once), same,
+                output(v), model.apply(outside, X, mutable=["spectral"]))
+
+    new, state, same, want, (got, written) = stepped(variables)
     close({**state, "shared": 0}, {**new["spectral"], "shared": 0}, atol=1e-6)
     assert jax.tree.structure(state) == jax.tree.structure(variables["spectral"])
     # Evaluation with W̄ from outside: the layers return it, and neither read nor write u and v.
-    bar, same = normalize(variables["params"], variables["spectral"], found)
     close(same, variables["spectral"], rtol=0)
-    want = jax.jit(model.apply)(variables, X)
-    outside = {"params": variables["params"], "normalized": bar}
-    got, written = jax.jit(lambda v: model.apply(v, X, mutable=["spectral"]))(outside)
     close(got, want, atol=1e-6)
     assert not written
     # The gradient goes through W̄ as it does inside of a layer.
-    inside = jax.grad(lambda p: model.apply({**variables, "params": p}, X).sum())
-    through = jax.grad(lambda p: model.apply({"params": p, "normalized": normalize(
-        p, variables["spectral"], found)[0]}, X).sum())
-    want, got = inside(variables["params"]), through(variables["params"])
+    inside = jax.grad(lambda p: output({**variables, "params": p}).sum())
+    through = jax.grad(lambda p: output({"params": p, "normalized": normalize(
+        p, variables["spectral"], found)[0]}).sum())
+    want, got = jax.jit(lambda p: (inside(p), through(p)))(variables["params"])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * (1 + np.abs(a).max())),
                  want, got)
 
@@ -184,20 +192,25 @@ class Stack(nn.Module):
 def test_a_stack_along_any_axis(axis, state_axis, length, vmap):
     """Of the length of a square kernel's side too, where shapes tell nothing."""
     model = Stack(axis, state_axis, length, vmap)
-    variables = model.init(KEY, LINE)
     found = specs(model, LINE)
-    state = update_spectral(variables, found, 300)
+
+    @jax.jit
+    def all_of_it():
+        variables = model.init(KEY, LINE)
+        state = update_spectral(variables, found, 300)
+        converged = {**variables, "spectral": state}
+        return (variables, state, sigmas(converged, found), singular_values(converged, found),
+                normalize(variables["params"], state, found)[0],
+                init_spectral(variables["params"], found, KEY))
+
+    variables, state, sigma, values, bar, made = all_of_it()
     assert jax.tree.map(jnp.shape, state) == jax.tree.map(jnp.shape, variables["spectral"])
-    variables = {**variables, "spectral": state}
     kernels = np.moveaxis(np.asarray(variables["params"]["dense"]["kernel"]),
                           axis if axis >= 0 else 2, 0)
-    np.testing.assert_allclose(sigmas(variables, found)["dense"], top(kernels), rtol=1e-4)
-    np.testing.assert_allclose(singular_values(variables, found)["dense"][:, 0], top(kernels),
-                               rtol=1e-4)
-    bar, _ = normalize(variables["params"], state, found)
+    np.testing.assert_allclose(sigma["dense"], top(kernels), rtol=1e-4)
+    np.testing.assert_allclose(values["dense"][:, 0], top(kernels), rtol=1e-4)
     got = np.moveaxis(np.asarray(bar["dense"]["kernel"]), axis if axis >= 0 else 2, 0)
     np.testing.assert_allclose(top(got), 1, rtol=1e-4)
-    made = init_spectral(variables["params"], found, KEY)
     assert jax.tree.map(jnp.shape, made) == jax.tree.map(jnp.shape, state)
 
 
@@ -212,15 +225,21 @@ def test_two_stacks_in_each_other():
             return outer(inner(4, name="d"), x, None)[0]
 
     model = Deep()
-    variables = model.init(KEY, LINE)
     found = specs(model, LINE)
-    variables = {**variables, "spectral": update_spectral(variables, found, 300)}
+
+    @jax.jit
+    def all_of_it():
+        variables = model.init(KEY, LINE)
+        variables = {**variables, "spectral": update_spectral(variables, found, 300)}
+        _, new = model.apply(variables, LINE, mutable=["spectral"])
+        return variables, sigmas(variables, found), update_spectral(variables, found), new
+
+    variables, sigma, state, new = all_of_it()
     kernels = np.asarray(variables["params"]["d"]["kernel"])
     assert kernels.shape == (4, 3, 2, 4)
     want = top(kernels.transpose(2, 1, 0, 3))
-    np.testing.assert_allclose(sigmas(variables, found)["d"], want, rtol=1e-4)
-    _, new = model.apply(variables, LINE, mutable=["spectral"])
-    close(update_spectral(variables, found), new["spectral"], atol=1e-5)
+    np.testing.assert_allclose(sigma["d"], want, rtol=1e-4)
+    close(state, new["spectral"], atol=1e-5)
 
 
 class Autoencoder(nn.Module):
@@ -255,13 +274,19 @@ class Child(Autoencoder):
 
 def test_a_model_of_others_in_every_way_of_calling():
     model = Autoencoder()
-    params = model.init(KEY, LINE)["params"]
     found = specs(model, LINE)
-    state = init_spectral(params, warm(found, 500), jax.random.key(1))
-    bar, _ = normalize(params, state, found)
+
+    @jax.jit
+    def normalised():
+        params = model.init(KEY, LINE)["params"]
+        state = init_spectral(params, warm(found, 500), jax.random.key(1))
+        return params, state, normalize(params, state, found)[0]
+
+    params, state, bar = normalised()
     names = ["encoder_0", "encoder_1", "decoder"]
     assert sorted(state) == sorted(names)
-    weights = {name: params[name]["kernel"] / top(params[name]["kernel"]) for name in names}
+    weights = {name: np.asarray(params[name]["kernel"]) / top(params[name]["kernel"])
+               for name in names}
     for name in names:
         np.testing.assert_allclose(bar[name]["kernel"], weights[name], rtol=1e-4, atol=1e-6)
     encoded = LINE @ weights["encoder_0"] @ weights["encoder_1"]
@@ -343,24 +368,35 @@ def test_a_transform_that_drops_the_vectors_names_the_cure():
             return 1
 
     for model, x in ((Dropped(), LINE), (nn.RNN(Cell()), X[:, 0])):
-        variables = model.init(KEY, x)
+        variables = jax.jit(model.init)(KEY, x)
         with pytest.raises(ValueError, match=r"variable_axes=.*'spectral': 0.*variable_broadcast"):
             model.apply(variables, x)
         with pytest.raises(ValueError, match="variable_axes or variable_broadcast"):
             specs(model, x)
     rnn = nn.RNN(Cell(), variable_broadcast=["params", "spectral"])
-    variables = rnn.init(KEY, X[:, 0])
-    assert len(sigmas(variables, specs(rnn, X[:, 0]))) == 2
-    assert rnn.apply(variables, X[:, 0]).shape == (2, 6, 4)
+    found = specs(rnn, X[:, 0])
+
+    def used():
+        output, variables = rnn.init_with_output(KEY, X[:, 0])
+        return sigmas(variables, found), output, rnn.apply(variables, X[:, 0])
+
+    sigma, *outputs = jax.eval_shape(used)
+    assert len(sigma) == 2 and [x.shape for x in outputs] == [(2, 6, 4)] * 2
 
 
 def test_the_first_sigma_is_never_negative():
-    for seed in range(20):
-        layer = SNDense(6, warmup_steps=0)
+    layer = SNDense(6, warmup_steps=0)
+    found = specs(layer, LINE)
+
+    @jax.jit
+    def first(seed):
         variables = layer.init({"params": KEY, "spectral": jax.random.key(seed)}, LINE)
-        found = specs(layer, LINE)
-        true = top(variables["params"]["kernel"])
-        assert 0.2 * true < sigmas(variables, found)["kernel"] <= true * 1.0001
+        return variables["params"]["kernel"], sigmas(variables, found)["kernel"]
+
+    for seed in range(20):
+        kernel, sigma = first(seed)
+        true = top(kernel)
+        assert 0.2 * true < sigma <= true * 1.0001
     layer = SNDense(6, warmup_steps=0, learnable_scale=True, use_bias=False)
     variables = layer.init(KEY, LINE)  # γ starts at the layer's own σ, so that W̄ = W
     close(layer.apply(variables, np.eye(4)), variables["params"]["kernel"], atol=1e-6)
@@ -370,8 +406,10 @@ def test_sigma_does_not_depend_on_the_vectors_lengths(net):
     """As a moving average of all state makes them shorter."""
     model, variables, found = net
     shrunk = {**variables, "spectral": jax.tree.map(lambda x: 0.3 * x, variables["spectral"])}
-    close(sigmas(shrunk, found), sigmas(variables, found), rtol=1e-5)
-    close(model.apply(shrunk, X), model.apply(variables, X), atol=1e-5)
+    measured = jax.jit(lambda v: (sigmas(v, found), model.apply(v, X)))
+    (got, images), (want, expected) = measured(shrunk), measured(variables)
+    close(got, want, rtol=1e-5)
+    close(images, expected, atol=1e-5)
 
 
 def test_a_field_of_the_class_stays_its_own_and_classes_can_be_pickled():
@@ -441,10 +479,11 @@ def test_a_folded_network_runs_without_the_collection():
     variables = jax.jit(model.init)(KEY, X)
     found = specs(model, X)
     assert len(found) == 4
-    want = model.apply(variables, X)
-    folded = fold(model, variables, found, names="plain")
-    assert jax.tree.structure(folded) == jax.tree.structure(Deployed().init(KEY, X))
-    close(Deployed().apply(folded, X), want, atol=1e-5)
+    folded = jax.jit(lambda v: fold(model, v, found, names="plain"))(variables)
+    assert jax.tree.structure(folded) == jax.tree.structure(
+        jax.eval_shape(Deployed().init, KEY, X))
+    close(*jax.jit(lambda v, f: (model.apply(v, X), Deployed().apply(f, X)))(variables, folded),
+          atol=1e-5)
     own = fold(model, variables, found)
     assert set(own["params"]) == set(variables["params"]) and set(own) == {"params", "batch_stats"}
     assert "gamma" not in own["params"]["named"]
@@ -465,24 +504,37 @@ class Transformed(nn.Module):
 
 
 def test_layers_inside_of_transforms_are_told_apart():
-    model = Transformed(SNDense)
-    variables = model.init(KEY, LINE)
+    model, plain = Transformed(SNDense), Transformed()
     found = specs(model, LINE, train=True)
-    assert len(found) == len(sigmas(variables, found)) == 5
-    folded = fold(model, variables, found, names="plain")
-    plain = Transformed()
-    assert jax.tree.structure(folded) == jax.tree.structure(plain.init(KEY, LINE))
-    close(plain.apply(folded, LINE), model.apply(variables, LINE), atol=1e-5)
+
+    @jax.jit
+    def folded():
+        variables = model.init(KEY, LINE)
+        folded = fold(model, variables, found, names="plain")
+        return (sigmas(variables, found), folded, plain.apply(folded, LINE),
+                model.apply(variables, LINE))
+
+    sigma, folded, got, want = folded()
+    assert len(found) == len(sigma) == 5
+    assert jax.tree.structure(folded) == jax.tree.structure(jax.eval_shape(plain.init, KEY, LINE))
+    close(got, want, atol=1e-5)
 
 
 def test_pure_functions_under_grad_and_vmap():
     layer = SNDense(3)
     found = specs(layer, LINE)
-    stacked = jax.vmap(lambda k: layer.init(k, LINE))(jax.random.split(KEY, 2))
-    inside = jax.vmap(lambda v: sigmas(v, found))(stacked)["kernel"]
-    one = jax.tree.map(lambda a: a[0], stacked)
-    assert inside[0] == pytest.approx(float(sigmas(one, found)["kernel"]), rel=1e-6)
-    gradient = jax.grad(lambda p: sigmas({**one, "params": p}, found)["kernel"])(one["params"])
+
+    @jax.jit
+    def all_of_it(keys):
+        stacked = jax.vmap(lambda k: layer.init(k, LINE))(keys)
+        inside = jax.vmap(lambda v: sigmas(v, found))(stacked)["kernel"]
+        one = jax.tree.map(lambda a: a[0], stacked)
+        sigma, gradient = jax.value_and_grad(
+            lambda p: sigmas({**one, "params": p}, found)["kernel"])(one["params"])
+        return one, inside, sigma, gradient
+
+    one, inside, sigma, gradient = all_of_it(jax.random.split(KEY, 2))
+    assert inside[0] == pytest.approx(float(sigma), rel=1e-6)
     u, v = one["spectral"]["u"], one["spectral"]["v"]
     np.testing.assert_allclose(gradient["kernel"], np.outer(v, u), atol=1e-6)
 
@@ -494,16 +546,21 @@ def test_forward_mode_and_second_derivatives():
             return SNDense(1)(nn.tanh(SNConv(3, (3, 3))(x)).reshape(1, -1)).sum()
 
     model, x = Two(), X[:1, :4, :4, :2]
-    variables = model.init(KEY, x)
-    loss = lambda p: model.apply({**variables, "params": p}, x)  # noqa: E731
-    direction = jax.tree.map(jnp.ones_like, variables["params"])
-    _, tangent = jax.jvp(loss, (variables["params"],), (direction,))
-    gradient = jax.grad(loss)(variables["params"])
-    want = sum(jax.tree.leaves(jax.tree.map(jnp.sum, gradient)))
+
+    @jax.jit
+    def derivatives():
+        variables = model.init(KEY, x)
+        loss = lambda p: model.apply({**variables, "params": p}, x)  # noqa: E731
+        params = variables["params"]
+        direction = jax.tree.map(jnp.ones_like, params)
+        return (jax.jvp(loss, (params,), (direction,))[1],
+                jax.linearize(loss, params)[1](direction), jax.grad(loss)(params),
+                jax.hessian(lambda x: model.apply(variables, x))(x))
+
+    tangent, linearized, gradient, hessian = derivatives()
+    want = sum(np.sum(leaf) for leaf in jax.tree.leaves(gradient))
     assert tangent == pytest.approx(float(want), rel=1e-4, abs=1e-5)
-    assert jax.linearize(loss, variables["params"])[1](direction) == pytest.approx(
-        float(want), rel=1e-4, abs=1e-5)
-    hessian = jax.hessian(lambda x: model.apply(variables, x))(x)
+    assert linearized == pytest.approx(float(want), rel=1e-4, abs=1e-5)
     assert np.isfinite(hessian).all() and np.abs(hessian).max() > 0
 
 

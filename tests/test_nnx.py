@@ -141,7 +141,7 @@ def same_training(cases, steps=10):
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6),
                  linen_variables(native), variables)
     native.eval()
-    for a, b in zip(native(), linen.apply(variables), strict=True):
+    for a, b in zip(nnx.jit(lambda m: m())(native), jax.jit(linen.apply)(variables), strict=True):
         np.testing.assert_allclose(np.float32(a), np.float32(b), rtol=1e-5, atol=1e-6)
 
 
@@ -346,7 +346,7 @@ def test_gradients_are_finite_differences():
         ]
         for layer, x in cases:
             x = x.astype(np.float64)
-            power_steps(layer, 300)
+            nnx.jit(lambda m: power_steps(m, 300))(layer)
             assert {a.dtype for a in jax.tree.leaves(vectors(layer))} == {np.dtype("float64")}
             graph, params, rest = nnx.split(layer, nnx.Param, ...)
 
@@ -357,7 +357,8 @@ def test_gradients_are_finite_differences():
                 power_steps(model, 300)
                 return jnp.sum(jnp.sin(model(x, use_running_average=True)))
 
-            gradient = nnx.grad(lambda m, x=x: jnp.sum(jnp.sin(m(x))))(layer)["kernel"][...]
+            gradient = nnx.jit(nnx.grad(lambda m, x=x: jnp.sum(jnp.sin(m(x)))))(layer)[
+                "kernel"][...]
             kernel, direction = layer.kernel[...], random(*layer.kernel.shape, seed=1)
             step = 1e-5 * direction.astype(np.float64)
             difference = (loss(kernel + step) - loss(kernel - step)) / 2e-5
@@ -618,7 +619,8 @@ def test_conversion_both_ways():
     names = {"blocks/0": "SNConv_0", "norm": "BatchNorm_0", "out": "SNDense_0"}
     nnx.update(native, nnx_state(native, variables, names))
     native.eval()
-    np.testing.assert_allclose(native(IMAGE), net.apply(variables, IMAGE), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(nnx.jit(lambda m: m(IMAGE))(native),
+                               jax.jit(net.apply)(variables, IMAGE), rtol=1e-5, atol=1e-6)
     assert bitwise(linen_variables(native, names), nn.meta.unbox(variables))
     for changed, sentence in [
         ({"names": {"blocks/0": "SNConv_0"}}, "'params/norm/bias' is missing, and the model has "

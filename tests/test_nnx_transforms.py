@@ -63,7 +63,8 @@ def test_vmap_over_an_ensemble():
     y = nnx.jit(nnx.vmap(lambda model, x: model(x), in_axes=(0, None)))(models, IMAGE)
     close(y, jnp.stack([model(IMAGE) for model in one]))
     close(pure(models), jax.tree.map(lambda *a: jnp.stack(a), *map(pure, one)))
-    gradient = nnx.grad(lambda models: nnx.vmap(lambda m: m(IMAGE))(models).sum())(models)
+    gradient = nnx.jit(nnx.grad(
+        lambda models: nnx.vmap(lambda m: m(IMAGE))(models).sum()))(models)
     assert gradient["kernel"].shape == (4, 3, 3, 2, 3)
     assert np.isfinite(gradient["gamma"][...]).all()
 
@@ -179,6 +180,11 @@ class Net(nnx.Module):
         return self.attention(x.reshape(len(x), -1, 2))
 
 
+@nnx.jit
+def made(rngs):
+    return Net(rngs)
+
+
 def test_remat_takes_one_step():
     results = []
     for call in (lambda m, x: m(x), nnx.remat(lambda m, x: m(x))):
@@ -189,7 +195,7 @@ def test_remat_takes_one_step():
 
 
 def test_split_merge_clone_and_plain_jax():
-    model = Net(nnx.Rngs(0))
+    model = made(nnx.Rngs(0))
     graph, params, rest = nnx.split(model, nnx.Param, SpectralVector)
     copy, before = nnx.clone(model), pure(model, SpectralVector)
     assert {type(x) for x in jax.tree.leaves(params, is_leaf=lambda x: isinstance(x, nnx.Variable))
@@ -211,8 +217,10 @@ def test_split_merge_clone_and_plain_jax():
     model.eval()
     evaluate = jax.jit(lambda model, x: model(x))
     close(evaluate(model, IMAGE), model(IMAGE))
-    _, tangent = jax.jvp(lambda x: model(x).sum(), (IMAGE,), (np.ones_like(IMAGE),))
-    close(tangent, jnp.sum(jax.grad(lambda x: model(x).sum())(IMAGE)), rtol=1e-3, atol=1e-4)
+    total = lambda x: model(x).sum()  # noqa: E731
+    tangent, gradient = jax.jit(lambda x: (
+        jax.jvp(total, (x,), (jnp.ones_like(x),))[1], jax.grad(total)(x).sum()))(IMAGE)
+    close(tangent, gradient, rtol=1e-3, atol=1e-4)
 
 
 def test_optimizers_and_averages_leave_the_vectors_alone():
@@ -234,7 +242,7 @@ def test_optimizers_and_averages_leave_the_vectors_alone():
 def test_orbax(tmp_path):
     import orbax.checkpoint as ocp
 
-    model, other = Net(nnx.Rngs(0)), Net(nnx.Rngs(1))
+    model, other = made(nnx.Rngs(0)), made(nnx.Rngs(1))
     nnx.jit(lambda m: m(IMAGE))(model)
     for n, (save, load) in enumerate([
         (lambda m: nnx.state(m), lambda m, restored: nnx.update(m, restored)),
@@ -249,7 +257,7 @@ def test_orbax(tmp_path):
         load(other, restored)
         bitwise(pure(model), pure(other))
         assert other.conv.u.weight == "kernel" and type(other.conv.u) is SpectralVector
-        other = Net(nnx.Rngs(2))
+        other = made(nnx.Rngs(2))
 
 
 def test_bfloat16_weights_keep_float32_vectors():

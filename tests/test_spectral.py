@@ -31,16 +31,23 @@ def start(matrix, seed=1):
     return u / np.linalg.norm(u), v / np.linalg.norm(v)
 
 
+@jax.jit
+def converged(w, u, v):
+    sigma, u, v = spectral.power_iteration(w, u, v, steps=2000)
+    return sigma, u, v, spectral.power_iteration(w, u, v, 0)[0]
+
+
+# A few shapes, each of which compiles once, and any values.
 @SETTINGS
-@given(st.integers(1, 12), st.integers(1, 30), st.integers(0, 2**16))
-def test_power_iteration_converges_to_the_svd(rows, columns, seed):
-    w = random(seed, rows, columns)
-    sigma, u, v = spectral.power_iteration(w, *start(w), steps=2000)
+@given(st.sampled_from([(1, 1), (1, 9), (12, 1), (7, 7), (5, 30)]), st.integers(0, 2**16))
+def test_power_iteration_converges_to_the_svd(shape, seed):
+    w = random(seed, *shape)
+    sigma, u, v, again = converged(w, *start(w))
     left, values, right = np.linalg.svd(w.astype(np.float64))
     assert sigma == pytest.approx(values[0], rel=1e-5)
     assert np.linalg.norm(u) == pytest.approx(1, abs=1e-6)
-    assert spectral.power_iteration(w, u, v, 0)[0] == pytest.approx(float(sigma), rel=1e-6)
-    if rows > 1 and columns > 1 and values[0] > 1.05 * values[1]:
+    assert again == pytest.approx(float(sigma), rel=1e-6)
+    if min(shape) > 1 and values[0] > 1.05 * values[1]:
         np.testing.assert_allclose(np.outer(u, v), np.outer(left[:, 0], right[0]), atol=1e-3)
 
 
@@ -62,17 +69,21 @@ def test_the_order_of_a_step_is_the_papers():
     np.testing.assert_allclose(several[1], u, rtol=1e-5, atol=1e-6)
 
 
+@functools.partial(jax.jit, static_argnums=4)
+@functools.partial(jax.grad, has_aux=True)
+def gradient(w, g, u, v, steps):
+    sigma, u, v = spectral.power_iteration(w, u, v, steps)
+    bar = spectral.divide(w, sigma)
+    return jnp.sum(g * bar), (sigma, bar, u, v)
+
+
 @SETTINGS
-@given(st.integers(2, 6), st.integers(2, 9), st.integers(0, 4), st.integers(0, 2**16))
-def test_gradient_is_the_closed_form(rows, columns, steps, seed):
-    w, g = random(seed, rows, columns), random(seed + 7, rows, columns)
-
-    def loss(w):
-        sigma, u, v = spectral.power_iteration(w, *start(w), steps)
-        bar = spectral.divide(w, sigma)
-        return jnp.sum(g * bar), (sigma, bar, u, v)
-
-    got, (sigma, bar, u, v) = jax.grad(loss, has_aux=True)(w)
+@given(st.sampled_from([((2, 2), 1), ((6, 9), 0), ((5, 3), 4), ((3, 7), 2)]),
+       st.integers(0, 2**16))
+def test_gradient_is_the_closed_form(shape_and_steps, seed):
+    shape, steps = shape_and_steps
+    w, g = random(seed, *shape), random(seed + 7, *shape)
+    got, (sigma, bar, u, v) = gradient(w, g, *start(w), steps)
     want = (g - np.sum(g * bar) * np.outer(u, v)) / sigma
     np.testing.assert_allclose(got, want, atol=1e-5 * np.abs(want).max())
 
@@ -99,8 +110,8 @@ def test_second_derivatives_are_those_of_w_over_sigma():
     u, v = start(w)
     direct = lambda w: jnp.sum(jnp.sin(w / (u @ w @ v)))  # noqa: E731
     ours = lambda w: jnp.sum(jnp.sin(spectral.divide(w, spectral.power_iteration(w, u, v, 0)[0])))  # noqa: E731
-    want = jax.hessian(direct)(w)
-    np.testing.assert_allclose(jax.hessian(ours)(w), want, atol=1e-5 * np.abs(want).max())
+    want, got = jax.jit(lambda w: (jax.hessian(direct)(w), jax.hessian(ours)(w)))(w)
+    np.testing.assert_allclose(got, want, atol=1e-5 * np.abs(want).max())
 
 
 def test_every_scale_that_float32_holds():
@@ -228,31 +239,36 @@ def test_operator_norm_is_that_of_the_dense_matrix(geometry):
     # swaps the operands of the transposed convolution wrongly.
     for seed, (size, window) in enumerate(cases if geometry["padding"] != 1 else cases[:1]):
         kernel = random(seed + 20, *window, 4 // geometry["groups"], 2)
-        apply = convolution(kernel, **geometry)
-        dense = operator_matrix(apply, (*size, 4))
         x = random(9, *size, 4)
-        np.testing.assert_allclose(dense @ x.reshape(-1), apply(x).reshape(-1), atol=1e-4)
-        got = conv_operator_norm(kernel, size, steps=4000, **geometry)
+
+        @jax.jit
+        def computed(kernel, x, size=size):
+            apply = convolution(kernel, **geometry)
+            return (operator_matrix(apply, (*size, 4)), apply(x).reshape(-1),
+                    conv_operator_norm(kernel, size, steps=4000, **geometry))
+
+        dense, y, got = computed(kernel, x)
+        np.testing.assert_allclose(dense @ x.reshape(-1), y, atol=1e-4)
         assert got == pytest.approx(np.linalg.svd(dense, compute_uv=False)[0], rel=1e-5)
 
 
 def test_circular_convolution_by_fft():
     kernel = random(3, 3, 4, 3, 2)
     for size in [(2, 6)]:  # smaller than the window one way
-        dense = operator_matrix(
-            convolution(kernel, padding="CIRCULAR"), (*size, 3)
-        )
+        dense, norm = jax.jit(lambda kernel, size=size: (
+            operator_matrix(convolution(kernel, padding="CIRCULAR"), (*size, 3)),
+            conv_operator_norm(kernel, size, padding="CIRCULAR", steps=2000)))(kernel)
         want = np.linalg.svd(np.float64(dense), compute_uv=False)
         got = circular_singular_values(kernel, size)
         np.testing.assert_allclose(got, want[: len(got)], atol=2e-5)
-        norm = conv_operator_norm(kernel, size, padding="CIRCULAR", steps=2000)
         assert norm == pytest.approx(got[0], rel=1e-5)
 
 
 def test_one_dimension_and_the_bounds_of_footnote_3():
     kernel = random(4, 5, 2, 3)
-    dense = operator_matrix(convolution(kernel), (11, 2))
-    norm = conv_operator_norm(kernel, (11,), steps=1000)
+    dense, norm = jax.jit(lambda kernel: (
+        operator_matrix(convolution(kernel), (11, 2)),
+        conv_operator_norm(kernel, (11,), steps=1000)))(kernel)
     assert norm == pytest.approx(np.linalg.svd(dense, compute_uv=False)[0], rel=1e-5)
     reshaped = np.linalg.svd(kernel.reshape(-1, 3), compute_uv=False)[0]
     assert reshaped <= norm <= np.sqrt(5) * reshaped
@@ -260,12 +276,11 @@ def test_one_dimension_and_the_bounds_of_footnote_3():
 
 def test_operator_norm_is_differentiable():
     kernel, size = random(5, 3, 1, 2, 2), (4, 3)
-    got = jax.grad(lambda k: conv_operator_norm(k, size, steps=1000))(kernel)
-    dense = operator_matrix(convolution(kernel), (*size, 2))
+    matrix = lambda k: operator_matrix(convolution(k), (*size, 2))  # noqa: E731
+    got, dense = jax.jit(lambda k: (
+        jax.grad(lambda k: conv_operator_norm(k, size, steps=1000))(k), matrix(k)))(kernel)
     u, _, vt = np.linalg.svd(dense)
-    pull = jax.vjp(
-        lambda k: operator_matrix(convolution(k), (*size, 2)), kernel
-    )[1]
-    (want,) = pull(jnp.outer(u[:, 0], vt[0]))
+    (want,) = jax.jit(lambda k, outer: jax.vjp(matrix, k)[1](outer))(
+        kernel, np.outer(u[:, 0], vt[0]))
     np.testing.assert_allclose(got, want, atol=2e-3)
 

@@ -34,7 +34,7 @@ def test_every_weight_but_the_tables_is_divided_by_its_sigma(model):
     kernels = [path for path, _ in jax.tree_util.tree_leaves_with_path(variables["params"])
                if path[-1].key == "kernel"]
     assert len(found) == len(kernels)
-    bar = normalize(variables["params"], variables["spectral"], found)[0]
+    bar = jax.jit(lambda v: normalize(v["params"], v["spectral"], found)[0])(variables)
     for path in found:
         weight = bar
         for name in path:
@@ -46,17 +46,19 @@ def test_every_weight_but_the_tables_is_divided_by_its_sigma(model):
 def test_averaged_weights_are_sampled_with_vectors_of_their_own():
     """Those of training are the raw weights'; σ of the average is another's."""
     g = _generator()
-    variables = jax.jit(g.init)(jax.random.key(0), jnp.zeros((1, 6)))
-    average = jax.jit(g.init)(jax.random.key(1), jnp.zeros((1, 6)))["params"]
+    init = jax.jit(g.init)
+    variables = init(jax.random.key(0), jnp.zeros((1, 6)))
+    average = init(jax.random.key(1), jnp.zeros((1, 6)))["params"]
     state = GeneratorState(variables["params"], variables["batch_stats"], None,
                            spectral=variables["spectral"], ema_params=average,
                            ema_batch_stats=variables["batch_stats"])
     config = SimpleNamespace(latent_size=6, latent="normal", bn_evaluation="running", bn_decay=0.9)
-    own = update_spectral({"params": average, "spectral": variables["spectral"]},
-                          specs(g, jnp.zeros((1, 6))), 200)
+    found = specs(g, jnp.zeros((1, 6)))
+    own = jax.jit(lambda v: update_spectral(v, found, 200))(
+        {"params": average, "spectral": variables["spectral"]})
     converged = state.replace(params=average, spectral=own)
     labels, key = even_labels(4, 0), jax.random.key(2)
-    found = sample_images(g, state, key, labels, config).astype(int)
+    images = sample_images(g, state, key, labels, config).astype(int)
     exact = sample_images(g, converged, key, labels, config, ema=False).astype(int)
     stale = sample_images(g, state.replace(params=average), key, labels, config, ema=False)
-    assert np.abs(found - exact).mean() < 1 < np.abs(stale.astype(int) - exact).mean()
+    assert np.abs(images - exact).mean() < 1 < np.abs(stale.astype(int) - exact).mean()

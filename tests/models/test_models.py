@@ -174,32 +174,41 @@ def test_images_are_in_range_and_depend_on_z_and_y():
     norm = functools.partial(ConditionalBatchNorm, 3)
     g = ResNetGenerator(16, 1, (4, 4, 4, 4), 3, norm=norm, last_norm=BatchNorm)
     z, y = jax.random.normal(jax.random.key(1), (2, 8)), jnp.array([0, 1])
-    variables = g.init(jax.random.key(0), z, y)
-    tables = jax.tree.map(
-        lambda p: p + 0.5 * jax.random.normal(jax.random.key(2), p.shape), variables["params"])
-    variables = {**variables, "params": tables}
-    images = g.apply(variables, z, y)
-    assert float(jnp.abs(images).max()) <= 1
-    assert not np.allclose(images, g.apply(variables, z, y[::-1]), atol=1e-3)
-    assert not np.allclose(images, g.apply(variables, z[::-1], y), atol=1e-3)
+
+    @jax.jit
+    def drawn():
+        variables = g.init(jax.random.key(0), z, y)
+        tables = jax.tree.map(
+            lambda p: p + 0.5 * jax.random.normal(jax.random.key(2), p.shape), variables["params"])
+        return {**variables, "params": tables}
+
+    variables, apply = drawn(), jax.jit(g.apply)
+    images = np.asarray(apply(variables, z, y))
+    assert np.abs(images).max() <= 1
+    assert not np.allclose(images, apply(variables, z, y[::-1]), atol=1e-3)
+    assert not np.allclose(images, apply(variables, z[::-1], y), atol=1e-3)
     weights = jax.nn.one_hot(y, 3)  # class weights that are one-hot are the class
-    np.testing.assert_allclose(g.apply(variables, z, weights), images, atol=1e-5)
+    np.testing.assert_allclose(apply(variables, z, weights), images, atol=1e-5)
 
 
 def test_projection_is_the_inner_product_with_the_class_row():
     d = ResNetDiscriminator((4, 4), 1, num_classes=5, head_bias=True)
     x, y = jax.random.normal(jax.random.key(1), (3, 8, 8, 1)), jnp.array([4, 0, 2])
-    variables = d.init(jax.random.key(0), x, y)
-    bound = d.bind(variables)
 
     def no_class(variables):
         params = variables["params"]
         head = {**params["head"], "embed": jax.tree.map(jnp.zeros_like, params["head"]["embed"])}
         return {"params": {**params, "head": head}}
 
-    difference = bound(x, y) - d.apply(no_class(variables), x, y)
-    _, captured = d.apply(variables, x, y, capture_intermediates=True, mutable=["intermediates"])
-    last = captured["intermediates"]["block2"]["__call__"][0]
+    @jax.jit
+    def both():
+        variables = d.init(jax.random.key(0), x, y)
+        logits, captured = d.apply(variables, x, y, capture_intermediates=True,
+                                   mutable=["intermediates"])
+        return (variables, logits - d.apply(no_class(variables), x, y),
+                captured["intermediates"]["block2"]["__call__"][0])
+
+    variables, difference, last = both()
     h = np.maximum(last, 0).sum((1, 2))  # a sum, not a mean
     table = variables["params"]["head"]["embed"]["embedding"]
     np.testing.assert_allclose(difference, (np.asarray(table)[np.asarray(y)] * h).sum(-1),
@@ -211,11 +220,16 @@ def test_projection_is_the_inner_product_with_the_class_row():
     CNNDiscriminator((2,) * 7, num_classes=5, conditioning="concat")])
 def test_concatenation_is_the_class_row_at_every_position_after_the_third_block(network):
     x, y = jax.random.normal(jax.random.key(1), (3, 8, 8, 1)), jnp.array([4, 0, 2])
-    variables = network.init(jax.random.key(0), x, y)
+
+    @jax.jit
+    def captured_in_a_pass():
+        variables = network.init(jax.random.key(0), x, y)
+        return variables, network.apply(variables, x, y, capture_intermediates=True,
+                                        mutable=["intermediates"])[1]
+
+    variables, captured = captured_in_a_pass()
     table = np.asarray(variables["params"]["embed"]["embedding"])
     assert table.shape == (5, 128)
-    _, captured = network.apply(variables, x, y, capture_intermediates=True,
-                                mutable=["intermediates"])
     values = captured["intermediates"]
     if isinstance(network, CNNDiscriminator):
         before = nn.leaky_relu(values["conv5"]["__call__"][0], 0.1)
@@ -226,25 +240,32 @@ def test_concatenation_is_the_class_row_at_every_position_after_the_third_block(
         after = None
     assert layer["kernel"].shape[2] == before.shape[-1] + 128
     rows = np.broadcast_to(table[np.asarray(y)][:, None, None], (*before.shape[:3], 128))
-    joined = jnp.concatenate([before, rows], -1)
+    joined = np.concatenate([before, rows], -1)
     if after is None:
-        p = variables["params"]["block4"]
-        h = nn.Conv(132, (3, 3)).apply({"params": p["conv1"]}, nn.relu(joined))
-        h = nn.Conv(4, (3, 3)).apply({"params": p["conv2"]}, nn.relu(h))
-        expected = h + nn.Conv(4, (1, 1)).apply({"params": layer}, joined)
+        @jax.jit
+        def block(p, joined):
+            h = nn.Conv(132, (3, 3)).apply({"params": p["conv1"]}, nn.relu(joined))
+            h = nn.Conv(4, (3, 3)).apply({"params": p["conv2"]}, nn.relu(h))
+            return h + nn.Conv(4, (1, 1)).apply({"params": p["shortcut"]}, joined)
+
+        expected = block(variables["params"]["block4"], joined)
         after = values["block4"]["__call__"][0]
     else:
-        expected = nn.Conv(2, (3, 3), padding=1).apply({"params": layer}, joined)
+        expected = jax.jit(nn.Conv(2, (3, 3), padding=1).apply)({"params": layer}, joined)
     np.testing.assert_allclose(after, expected, atol=1e-5)
 
 
 def test_an_auxiliary_classifier_does_not_see_the_labels():
     d = ResNetDiscriminator((4, 4), 1, 5, conditioning="auxiliary")
     x, y = jax.random.normal(jax.random.key(1), (3, 8, 8, 1)), jnp.array([4, 0, 2])
-    variables = d.init(jax.random.key(0), x, y)
-    logits, classes = d.apply(variables, x, y)
+
+    @jax.jit
+    def with_and_without():
+        variables = d.init(jax.random.key(0), x, y)
+        return d.apply(variables, x, y), d.apply(variables, x)
+
+    (logits, classes), again = with_and_without()
     assert logits.shape == (3,) and classes.shape == (3, 5)
-    again = d.apply(variables, x)
     np.testing.assert_array_equal(again[0], logits)
     np.testing.assert_array_equal(again[1], classes)
 
@@ -252,12 +273,22 @@ def test_an_auxiliary_classifier_does_not_see_the_labels():
 def test_pool_and_upsampling():
     x = jax.random.normal(jax.random.key(1), (3, 8, 8, 1))
     total, mean = (ResNetDiscriminator((4, 4), 1, pool=pool) for pool in ("sum", "mean"))
-    variables = total.init(jax.random.key(0), x)
-    np.testing.assert_allclose(total.apply(variables, x), 16 * mean.apply(variables, x), rtol=1e-5)
+
+    @jax.jit
+    def pooled():
+        variables = total.init(jax.random.key(0), x)
+        return total.apply(variables, x), 16 * mean.apply(variables, x)
+
+    np.testing.assert_allclose(*pooled(), rtol=1e-5)
     z = jax.random.normal(jax.random.key(1), (2, 5))
     g = {name: ResNetGenerator(8, 1, (4, 4), upsampling=name) for name in ("nearest", "bilinear")}
-    params = g["nearest"].init(jax.random.key(0), z)
-    images = {name: np.asarray(network.apply(params, z)) for name, network in g.items()}
+
+    @jax.jit
+    def generated():
+        params = g["nearest"].init(jax.random.key(0), z)
+        return {name: network.apply(params, z) for name, network in g.items()}
+
+    images = generated()
     rough = {name: np.abs(np.diff(image, axis=1)).mean() for name, image in images.items()}
     assert rough["bilinear"] < rough["nearest"]
 
@@ -273,7 +304,7 @@ def test_leaky_slopes_and_norm_of_units():
     assert {m: n.slope for m, n in d.items()} == {"cnn": 0.1, "sndcgan": 0.2}
     g = build_models(_config("sndcgan", 16, generator_width=2), channels=1, num_classes=3)[0]
     z, y = jnp.ones((2, 4)), jnp.array([0, 2])
-    stats = g.init(jax.random.key(0), z, y)["batch_stats"]
+    stats = jax.eval_shape(g.init, jax.random.key(0), z, y)["batch_stats"]
     assert stats["norm0"]["norm"]["mean"].shape == (2 * 2 * 16,)  # each unit of 2 x 2 x 16
 
 
@@ -281,7 +312,6 @@ def test_discriminator_block_is_the_papers_formula():
     """x·W_sc pooled + pool(conv2(relu(conv1(relu x)))), written out with numpy-free primitives."""
     d = ResNetDiscriminator((2, 3), 2)
     x = jax.random.normal(jax.random.key(1), (2, 8, 8, 1))
-    params = d.init(jax.random.key(0), x)["params"]
 
     def conv(p, x):
         return jax.lax.conv_general_dilated(
@@ -290,32 +320,39 @@ def test_discriminator_block_is_the_papers_formula():
     def pool(x):
         return nn.avg_pool(x, (2, 2), (2, 2))
 
-    p = params["block1"]
-    h = pool(conv(p["conv2"], nn.relu(conv(p["conv1"], x)))) + conv(p["shortcut"], pool(x))
-    p = params["block2"]
-    h = (pool(conv(p["conv2"], nn.relu(conv(p["conv1"], nn.relu(h)))))
-         + pool(conv(p["shortcut"], h)))
-    logits = (nn.relu(h).sum((1, 2)) @ params["head"]["dense"]["kernel"])[:, 0]
-    np.testing.assert_allclose(d.apply({"params": params}, x), logits, rtol=1e-5, atol=1e-5)
+    @jax.jit
+    def both():
+        params = d.init(jax.random.key(0), x)["params"]
+        p = params["block1"]
+        h = pool(conv(p["conv2"], nn.relu(conv(p["conv1"], x)))) + conv(p["shortcut"], pool(x))
+        p = params["block2"]
+        h = (pool(conv(p["conv2"], nn.relu(conv(p["conv1"], nn.relu(h)))))
+             + pool(conv(p["shortcut"], h)))
+        logits = (nn.relu(h).sum((1, 2)) @ params["head"]["dense"]["kernel"])[:, 0]
+        return params, d.apply({"params": params}, x), logits
+
+    params, got, logits = both()
+    np.testing.assert_allclose(got, logits, rtol=1e-5, atol=1e-5)
     assert params["block2"]["conv1"]["kernel"].shape == (3, 3, 2, 2)  # hidden width = width in
 
 
 def test_initialisers_are_chainers():
     d = ResNetDiscriminator((64, 64), 1)
-    params = d.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))["params"]
+    params = jax.jit(d.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))["params"]
     p = params["block2"]
     bound = (6 / (64 * 9 + 64 * 9)) ** 0.5
     assert float(jnp.abs(p["conv1"]["kernel"]).max()) == pytest.approx(bound * 2**0.5, rel=1e-2)
     assert "shortcut" not in p  # the identity where neither size nor width changes
     shortcut = params["block1"]["shortcut"]["kernel"]
     assert float(jnp.abs(shortcut).max()) == pytest.approx((6 / 67) ** 0.5, rel=5e-2)
-    c = CNNDiscriminator().init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))["params"]
+    c = jax.jit(CNNDiscriminator().init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))["params"]
     assert float(c["conv6"]["kernel"].std()) == pytest.approx(0.02, rel=1e-2)
 
 
 def test_every_layer_of_the_discriminator_is_normalised_and_no_bias():
     d = ResNetDiscriminator((4, 4), 1, num_classes=3, conv=SNConv, dense=SNDense, embed=SNEmbed)
-    variables = d.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), jnp.zeros((1,), jnp.int32))
+    variables = jax.eval_shape(d.init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)),
+                               jnp.zeros((1,), jnp.int32))
     normalised = {jax.tree_util.keystr(path[:-1])
                   for path, _ in jax.tree_util.tree_leaves_with_path(variables["spectral"])}
     layers = {jax.tree_util.keystr(path[:-1])
@@ -349,23 +386,38 @@ def test_names_of_models_and_their_size_factors():
         "resnet128": 32, "resnet256": 64}
 
 
+def _value_and_grads(net, variables, arguments):
+    def value(params, arguments):
+        return jnp.sum(jnp.sin(net.apply({**variables, "params": params}, arguments)))
+
+    return jax.value_and_grad(value, (0, 1))(variables["params"], arguments)
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """A G with batch norm and a normalised D, their variables and inputs, and what they give."""
+    found = []
+    for net, shape in (
+            (ResNetGenerator(16, 3, (8, 6, 4), norm=BatchNorm, last_norm=BatchNorm, fusion="none"),
+             (4, 5)),
+            (ResNetDiscriminator((4, 6, 6), 2, conv=SNConv, dense=SNDense, fusion="none"),
+             (4, 16, 16, 3))):
+        @jax.jit
+        def made(net=net, shape=shape):
+            arguments = jax.random.normal(jax.random.key(len(shape)), shape)
+            variables = net.init(jax.random.key(2), arguments)
+            return variables, arguments, _value_and_grads(net, variables, arguments)
+
+        found.append((net, *made()))
+    return found
+
+
 @pytest.mark.parametrize("fusion", ["pointwise", "all", "dilated"])
-def test_a_fused_network_is_the_plain_one_in_value_and_gradients(fusion):
+def test_a_fused_network_is_the_plain_one_in_value_and_gradients(fusion, plain):
     """On the same parameters, those of a normalised D and of a G with batch norm."""
-    plain = (ResNetGenerator(16, 3, (8, 6, 4), norm=BatchNorm, last_norm=BatchNorm, fusion="none"),
-             ResNetDiscriminator((4, 6, 6), 2, conv=SNConv, dense=SNDense, fusion="none"))
-    z, x = (jax.random.normal(jax.random.key(i), shape)
-            for i, shape in enumerate([(4, 5), (4, 16, 16, 3)]))
-    for net, arguments in zip(plain, (z, x), strict=True):
-        variables = jax.jit(net.init)(jax.random.key(2), arguments)
-        params, rest = variables["params"], {k: v for k, v in variables.items() if k != "params"}
-
-        def value(net, params, arguments, rest=rest):
-            return jnp.sum(jnp.sin(net.apply({"params": params, **rest}, arguments)))
-
-        (a, a_grads), (b, b_grads) = (
-            jax.jit(jax.value_and_grad(functools.partial(value, n), (0, 1)))(params, arguments)
-            for n in (net, net.clone(fusion=fusion)))
+    for net, variables, arguments, (a, a_grads) in plain:
+        b, b_grads = jax.jit(functools.partial(_value_and_grads, net.clone(fusion=fusion)))(
+            variables, arguments)
         np.testing.assert_allclose(a, b, rtol=1e-4)
         assert jax.tree.structure(a_grads) == jax.tree.structure(b_grads)
         for p, q in zip(jax.tree.leaves(a_grads), jax.tree.leaves(b_grads), strict=True):
@@ -389,18 +441,26 @@ def test_a_discriminator_has_forward_mode_but_for_the_forms_of_a_cpu(model):
     x = jnp.linspace(-1, 1, 64).reshape(1, 8, 8, 1)
     small = {"discriminator_width": 2, "generator_width": 2}
 
+    def built(kind, **changes):
+        return build_models(_config(model, 8, **small, **changes), channels=1, num_classes=0,
+                            device_kind=kind)[1]
+
+    variables = jax.jit(built("cpu").init)(jax.random.key(0), x)
+
     def slope(kind, **changes):
-        d = build_models(_config(model, 8, **small, **changes), channels=1, num_classes=0,
-                         device_kind=kind)[1]
-        variables = d.init(jax.random.key(0), x)
-        apply = jax.jit(lambda x: d.apply(variables, x).sum())
-        return apply, jax.jit(lambda x: jax.jvp(apply, (x,), (jnp.ones_like(x),))[1])(x)
+        d = built(kind, **changes)
+
+        @jax.jit
+        def forward_and_reverse(variables, x):
+            apply = lambda x: d.apply(variables, x).sum()  # noqa: E731
+            return jax.jvp(apply, (x,), (jnp.ones_like(x),))[1], jax.grad(apply)(x).sum()
+
+        return forward_and_reverse(variables, x)
 
     for kind, changes in (("NVIDIA H100 80GB HBM3", {}), ("TPU v4", {}),
                           ("cpu", {"convolutions": "lax"})):
-        apply, forward = slope(kind, **changes)
-        assert float(forward) == pytest.approx(float(jax.jit(jax.grad(apply))(x).sum()), rel=1e-3,
-                                               abs=1e-5)
+        forward, reverse = slope(kind, **changes)
+        assert float(forward) == pytest.approx(float(reverse), rel=1e-3, abs=1e-5)
     with pytest.raises(TypeError, match="forward-mode"):
         slope("cpu")
 
@@ -411,7 +471,13 @@ def test_a_shortcut_may_start_with_a_relu(downsample):
     x = jax.random.normal(jax.random.key(0), (2, 4, 4, 3))
     plain, changed = (DiscriminatorBlock(3, downsample, nn.Conv, shortcut_relu=relu)
                       for relu in (False, True))
-    variables = plain.init(jax.random.key(1), x)
-    want = plain.apply(variables, nn.relu(x))
-    np.testing.assert_allclose(changed.apply(variables, x), want, atol=1e-6)
-    assert np.abs(plain.apply(variables, x) - want).max() > 0.1
+
+    @jax.jit
+    def all_three():
+        variables = plain.init(jax.random.key(1), x)
+        return (changed.apply(variables, x), plain.apply(variables, nn.relu(x)),
+                plain.apply(variables, x))
+
+    got, want, without = all_three()
+    np.testing.assert_allclose(got, want, atol=1e-6)
+    assert np.abs(without - want).max() > 0.1

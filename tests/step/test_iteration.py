@@ -39,7 +39,7 @@ def float64():
         yield
 
 
-def _setup(conditional, conditioning="projection", axis=AXIS, **changes):
+def _recipe(conditional, conditioning="projection", axis=AXIS, **changes):
     """The paper's residual networks with labels; without, what compiles faster."""
     classes = CLASSES if conditional else 0
     plain = functools.partial(BatchNorm, axis_name=axis)
@@ -50,9 +50,23 @@ def _setup(conditional, conditioning="projection", axis=AXIS, **changes):
                                 dense=SNDense, embed=SNEmbed)
     else:
         g, d = SmallGenerator(plain), SmallDiscriminator(SNConv, SNDense)
-    recipe = Recipe(g, d, LOSSES["hinge"], BATCH, G_BATCH, N_DIS, LATENT, (4, 4, 1),
-                    lambda it: 1.0, conditional=conditional)._replace(**changes)
+    return Recipe(g, d, LOSSES["hinge"], BATCH, G_BATCH, N_DIS, LATENT, (4, 4, 1),
+                  lambda it: 1.0, conditional=conditional)._replace(**changes)
+
+
+@functools.cache
+def _created(conditional, conditioning, ema_decay, x64):
+    """The initial state; the rest of a recipe does not change it."""
+    recipe = _recipe(conditional, conditioning, ema_decay=ema_decay)
     state = jax.jit(lambda key: create_state(key, recipe))(jax.random.key(0))
+    return jax.tree.map(np.array, state)
+
+
+def _setup(conditional, conditioning="projection", axis=AXIS, **changes):
+    """A recipe, its initial state and a small set of images."""
+    recipe = _recipe(conditional, conditioning, axis, **changes)
+    state = jax.tree.map(jnp.array, _created(
+        conditional, conditioning, recipe.ema_decay, jax.config.jax_enable_x64))
     if jax.config.jax_enable_x64:
         state = in_float64(state)
     dtype = np.float64 if jax.config.jax_enable_x64 else np.float32
@@ -148,7 +162,7 @@ def test_step_is_the_papers_loop(conditional, loss, per_call):
     adam_ = optax.adam(1e-2, b1=0.5, b2=0.9)
     opts = {"g": adam_.init(reference["g"]), "d": adam_.init(reference["d"])}
     state, metrics = _run(recipe, state, inputs, 2 // per_call)
-    alone = _setup(conditional, axis=None, loss=LOSSES[loss])[0]
+    alone = _recipe(conditional, axis=None, loss=LOSSES[loss])
     iteration = jax.jit(lambda state, opts, it: _reference_iteration(
         alone, state, opts, inputs, it))
     for it in range(2):
@@ -269,11 +283,12 @@ def test_together_is_apart_for_a_discriminator_without_batch_statistics(conditio
 def test_an_auxiliary_classifier_is_trained_on_the_real_classes_alone():
     recipe, state, _ = _setup(True, "auxiliary", axis=None, class_weights=(0.7, 0.1))
     d, keys = state.discriminator, jax.random.split(jax.random.key(1), 2 * BATCH)
-    x = jax.random.normal(keys[0], (2, BATCH, 4, 4, 1))
-    real, fake = (Batch(x[i], jnp.arange(BATCH) % CLASSES) for i in (0, 1))
+    x = np.asarray(jax.random.normal(keys[0], (2, BATCH, 4, 4, 1)))
+    real, fake = (Batch(x[i], np.arange(BATCH, dtype=np.int32) % CLASSES) for i in (0, 1))
     total, (metrics, _) = jax.jit(functools.partial(discriminator_loss, recipe=recipe))(
         d.params, d.collections, real, fake, keys[BATCH:])
-    (_, classes), _ = recipe.discriminator.apply(d.variables, *real, mutable=["spectral"])
+    (_, classes), _ = jax.jit(functools.partial(recipe.discriminator.apply, mutable=["spectral"]))(
+        d.variables, *real)
     expected = optax.softmax_cross_entropy_with_integer_labels(classes, real.labels).mean()
     np.testing.assert_allclose(metrics["d_class"], expected, rtol=1e-4)
     np.testing.assert_allclose(total, metrics["d_loss"] + 0.7 * expected, rtol=1e-4)
@@ -313,9 +328,10 @@ def test_flips_mirror_about_half_of_the_real_images():
     images = np.random.default_rng(1).integers(0, 256, (80, 4, 4, 1), np.uint8)
 
     def batch(flip):
-        return np.asarray(real_batch(
-            0, jax.random.key(3), now(0, inputs, recipe), inputs._replace(images=images),
+        drawn = jax.jit(lambda key, inputs: real_batch(
+            0, key, now(0, inputs, recipe), inputs._replace(images=images),
             recipe._replace(flip=flip, batch_size=64, dequantize=False)).images)
+        return np.asarray(drawn(jax.random.key(3), inputs))
 
     plain, flipped = batch(False), batch(True)
     mirrored = [(a == b[:, ::-1]).all() for a, b in zip(plain, flipped, strict=True)]
@@ -347,7 +363,7 @@ def test_an_iteration_outside_pmap_is_the_one_of_a_device():
     """Called as a plain function, on networks that are not tied to an axis."""
     recipe, state, inputs = _setup(False)
     expected, metrics = _run(recipe, jax.tree.map(np.array, state), inputs, 1)
-    alone = _setup(False, axis=None)[0]
+    alone = _recipe(False, axis=None)
     state, m = jax.jit(lambda state, inputs: train_iteration(state, inputs, alone))(state, inputs)
     for name in ("g_loss", "d_loss", "g_gradient", "d_gradient"):
         assert float(m[name]) == pytest.approx(metrics[0][name], rel=1e-4)

@@ -40,7 +40,7 @@ def _iteration(norm=_no_norm, **changes):
     if recipe.accumulate > 1:
         recipe = recipe._replace(specs=normalized_weights(recipe),
                                  generator_specs=normalized_weights(recipe, of_generator=True))
-    state = in_float64(create_state(jax.random.key(0), recipe))
+    state = in_float64(jax.jit(lambda key: create_state(key, recipe))(jax.random.key(0)))
     images = np.random.default_rng(0).integers(0, 256, (10, 4, 4, 1), np.uint8)
     if recipe.stream:
         images = images[:8].reshape(2, 4, 4, 4, 1)
