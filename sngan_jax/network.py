@@ -137,7 +137,7 @@ def specs(model: nn.Module, *inputs: Any, method: Any = "__call__", **kwargs: An
         result[path] = dataclasses.replace(box.spec, stack=box.stack, state_stack=stacks.pop())
     if not result:
         raise ValueError(f"{type(model).__name__} has no layer whose weight is normalised or which "
-            "is Linen's own: write its specs by hand, {path: Spec(layout)}")
+                         "is Linen's own: write its specs by hand, {path: Spec(layout)}")
     return result
 
 

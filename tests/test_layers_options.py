@@ -248,12 +248,12 @@ def test_wrong_use():
         def __call__(self, x):
             return x * self.param("kernel", nn.initializers.ones, (3, 3, 6, 6)).mean()
 
-    with pytest.raises(ValueError, match="divisor='operator' knows the input of Conv"):
+    with pytest.raises(ValueError, match="divisor='operator' supports Conv, ConvLocal"):
         normalized(Window, divisor="operator")().init(KEY, X)
 
     conv = SNConv(4, (3, 3), divisor="operator")
     variables = conv.init(KEY, IMAGE)
-    with pytest.raises(ValueError, match="belongs to one size of input"):
+    with pytest.raises(ValueError, match="holds for one input size only"):
         conv.apply(variables, np.ones((2, 8, 8, 3), np.float32))
     with pytest.raises(ValueError, match="finds no 'gamma'"):
         layer = SNDense(4)

@@ -518,7 +518,7 @@ WRONG = [
      lambda r: normalized(nn.Dense)),
     (TypeError, "a class of NNX such as nnx.Linear, not SNLinear: pass the class",
      lambda r: normalized(SNLinear(6, 4, rngs=r))),
-    (TypeError, r"weights=\['kernel'\] is no dictionary", lambda r: normalized(
+    (TypeError, r"weights=\['kernel'\] is not a dictionary", lambda r: normalized(
         nnx.Linear, weights=["kernel"])),
     (ValueError, "normalises the kernels of its projections", lambda r: normalized(
         nnx.MultiHeadAttention, weights={"kernel": "io"})(2, 6, rngs=r)),
@@ -562,9 +562,9 @@ WRONG = [
     (ValueError, "int has no normalised layer", lambda r: power_steps(3)),
     (ValueError, "State has no normalised layer",
      lambda r: fold(nnx.state(SNLinear(6, 4, rngs=r)))),
-    (ValueError, "n=0 is no number of power steps",
+    (ValueError, "n=0 is not a number of power steps",
      lambda r: power_steps(SNLinear(6, 4, rngs=r), 0)),
-    (ValueError, "n=1.5 is no number", lambda r: power_steps(SNLinear(6, 4, rngs=r), 1.5)),
+    (ValueError, "n=1.5 is not a number", lambda r: power_steps(SNLinear(6, 4, rngs=r), 1.5)),
 ]
 
 
@@ -586,7 +586,7 @@ def test_a_model_that_lost_its_vectors_says_so():
             super().__init__(6, 4, rngs=rngs)
             self.u = 3
 
-    with pytest.raises(ValueError, match="has an attribute 'u', which is to belong to"):
+    with pytest.raises(ValueError, match="has an attribute 'u', a name that the weight"):
         normalized(Named)(rngs=nnx.Rngs(0))
 
 

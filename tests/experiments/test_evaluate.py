@@ -155,7 +155,7 @@ def test_two_sets_of_images(place):
     (("--images={}/nothing.npz", "--against=digits", "--extractor=classifier"), "no such file"),
     (("--images=digits", "--against=digits", "--extractor=resnet"), "extractor"),
     (("--images={}/nowhere/at/all", "--against=digits", "--extractor=classifier",
-      "--classifier-data=digits"), "no folder and no file"),
+      "--classifier-data=digits"), "no folder or file"),
     (("--images=digits", "--against=digits", "--convention=fid"), "convention"),
     (("--images=digits", "--against=digits", "--convention=clean-fid", "--resize=tf1"),
      "says how images are read and resized: leave --resize out"),

@@ -43,7 +43,7 @@ def pictures(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
                 problems.append(f"{saved}: {said(stopped)[-300:]}")
         if status := run(skipped, on_bad_image="skip", **fields):
             problems.append(f"skip: exit status {status}: {said(skipped)[-300:]}")
-        if "stands in its place" not in said(skipped):
+        if "takes its place" not in said(skipped):
             problems.append("nothing was said of what was skipped")
         process = start(killed, on_bad_image="skip", **fields)
         time.sleep(rng.uniform(3, 12))
