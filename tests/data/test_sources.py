@@ -164,7 +164,7 @@ class TestNpz:
             ({"images": IMAGES, "labels": LABELS / 1}, "train", "are float64: class numbers"),
             ({"images": IMAGES, "labels": LABELS - 1.0}, "train", "class numbers"),
             ({"images": IMAGES, "labels": np.arange(-1, 5)}, "train", "hold the class -1"),
-            ({"images": np.array([None, {}])}, "train", "not a readable .npz file: .*pickled objects"),
+            ({"images": np.array([None, {}])}, "train", "a readable .npz file: .*pickled objects"),
             ({"images": IMAGES[:0], "labels": LABELS[:0]}, "train", "are empty"),
         ],
     )
@@ -206,7 +206,7 @@ class TestNpz:
         assert (labels is None and data.labels is None) or (data.labels == labels).all()
 
     @pytest.mark.parametrize(("keys", "sentence"), [
-        ("pictures", r"has no array pictures; its arrays are \['pics'\]"), (",pics", "has no array ''"),
+        ("pictures", r"no array pictures; its arrays are \['pics'\]"), (",pics", "no array ''"),
         ("pics,classes", "has no array classes")])
     def test_keys_that_are_not_there(self, tmp_path, keys, sentence):
         with pytest.raises(DataError, match=sentence):

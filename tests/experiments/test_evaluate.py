@@ -150,7 +150,7 @@ def test_two_sets_of_images(place):
     (("--images={}/b.npz", "--against={}/theirs.npz", "--extractor=classifier",
       "--classifier-data={}/a.npz", "--metrics=fcd"), "of another extractor"),
     (("--images={}/pictures", "--against={}/a.npz", "--extractor=classifier"),
-     "trained on images of 8 x 8 with 1 channel, and these are of 8 x 8 with 3"),
+     "trained on images of 8 x 8 with 1 channel, but these are 8 x 8 with 3"),
     (("--images=digits", "--save-statistics=x.txt"), r"must end in \.npz"),
     (("--images={}/nothing.npz", "--against=digits", "--extractor=classifier"), "no such file"),
     (("--images=digits", "--against=digits", "--extractor=resnet"), "extractor"),
