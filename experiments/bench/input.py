@@ -31,14 +31,14 @@ _WIDTH, _HEIGHT, _QUALITY = 500, 375, 92
 def arguments(parser: cli.Parser) -> None:
     """The flags of `bench input`."""
     parser.add_config()
-    parser.add_argument("--jpeg", type=cli.whole(1), metavar="N", help="stream N synthetic JPEG "
-                        f"files of {_WIDTH} x {_HEIGHT} pixels too")
+    parser.add_argument("--jpeg", type=cli.whole(1), metavar="N", help="also stream N synthetic "
+                        f"JPEG files of {_WIDTH} x {_HEIGHT} pixels")
     parser.add_argument("--threads", type=cli.wholes(1), default=[1, 2], metavar="N,N",
-                        help="that decode (default: 1,2)")
+                        help="numbers of decoding threads (default: 1,2)")
     parser.add_argument("--seconds", type=cli.whole(1), default=5, metavar="N",
-                        help="of each measurement (default: 5)")
+                        help="length of each measurement (default: 5)")
     parser.add_argument("--repeats", type=cli.whole(1), default=3, metavar="N",
-                        help="turns (default: 3)")
+                        help="number of turns (default: 3)")
 
 
 def main(options: argparse.Namespace) -> None:

@@ -20,9 +20,9 @@ from .timing import in_turns, print_report, print_table
 def arguments(parser: cli.Parser) -> None:
     """The flags of `bench layers`."""
     parser.add_argument("--batch", type=cli.whole(1), default=64, metavar="N",
-                        help="images at a time (default: 64)")
+                        help="batch size (default: 64)")
     parser.add_argument("--repeats", type=cli.whole(1), default=20, metavar="N",
-                        help="turns (default: 20)")
+                        help="number of turns (default: 20)")
     parser.add_argument("--width", type=cli.whole(1), default=128, metavar="N",
                         help="channels of each block (default: 128)")
 

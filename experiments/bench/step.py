@@ -45,14 +45,15 @@ def arguments(parser: cli.Parser) -> None:
     """The flags of `bench step`."""
     parser.add_config()
     parser.add_argument("--compare", type=cli.names, default=[], metavar="A,B",
-                        help=f"run beside it: {', '.join(COMPARED)} (torch needs [bench])")
-    parser.add_argument("--peer", type=cli.one_of(PEERS), metavar="|".join(PEERS), help="an "
-                        "independent program of the same networks, batches and optimizer beside "
-                        "it: --compare=torch,torch-compiled")
+                        help=f"also run: {', '.join(COMPARED)} (torch needs [bench])")
+    parser.add_argument("--peer", type=cli.one_of(PEERS), metavar="|".join(PEERS), help="also run "
+                        "an independent program with the same networks, batches and optimizer: "
+                        "--compare=torch,torch-compiled")
     parser.add_argument("--repeats", type=cli.whole(1), default=5, metavar="N",
-                        help="turns (default: 5)")
+                        help="number of turns (default: 5)")
     parser.add_switch("--no-parts", "leave out the time of each part")
-    parser.add_argument("--profile", metavar="FOLDER", help="for a trace that TensorBoard opens")
+    parser.add_argument("--profile", metavar="FOLDER", help="folder for a trace that TensorBoard "
+                        "can open")
 
 
 def main(options: argparse.Namespace) -> None:

@@ -114,7 +114,7 @@ def test_values_of_every_kind(change, value):
     ("seed=1_0", "config.seed is '1_0', expected a whole number"),
     ("optimizer.learning_rate=0.1", "write --config.learning_rate=0.1"),
     ("seed.x=1", "has no part 'x': write --config.seed=VALUE"), ("seed[0]=1", "has no part '0'"),
-    ("=1", "followed by no field"), ("lr=1", "did you mean learning_rate"),
+    ("=1", "not followed by a field"), ("lr=1", "did you mean learning_rate"),
     ("seed", "write FIELD=VALUE"), ("colour=1", "sngan train --help lists them")])
 def test_changes_that_cannot_be(change, words):
     with pytest.raises(UserError) as caught:

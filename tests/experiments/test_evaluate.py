@@ -141,7 +141,7 @@ def test_two_sets_of_images(place):
     (("--workdir={}/run", "--ema=yes", "--extractor=classifier"), "kept no moving average"),
     (("--workdir={}/run", "--checkpoint=7", "--extractor=classifier"), "the iterations 2, 4"),
     (("--workdir={}/run", "--checkpoint=best", "--extractor=classifier", "--metrics=prdc"),
-     "prdc is no single number"),
+     "prdc is not a single number"),
     (("--workdir={}/none", "--extractor=classifier"), "not the workdir of a run"),
     (("--images=digits", "--extractor=classifier"), "--against is missing"),
     (("--images={}/b.npz", "--against={}/b.npz", "--extractor=classifier"), "labels of at least"),
@@ -158,12 +158,12 @@ def test_two_sets_of_images(place):
       "--classifier-data=digits"), "no folder or file"),
     (("--images=digits", "--against=digits", "--convention=fid"), "convention"),
     (("--images=digits", "--against=digits", "--convention=clean-fid", "--resize=tf1"),
-     "says how images are read and resized: leave --resize out"),
+     "fixes how images are read and resized: leave --resize out"),
     (("--images=digits", "--against=digits", "--convention=clean-fid", "--image-size=8"),
      "leave --image-size out"),
     (("--images=digits", "--against=digits", "--convention=clean-fid", "--extractor=classifier"),
-     "one of Inception's"),
-    (("--images=digits", "--against=digits", "--image-width=8"), "goes with --image-size"),
+     "is for Inception"),
+    (("--images=digits", "--against=digits", "--image-width=8"), "needs --image-size"),
     (("--images=digits", "--against=digits", "--alpha=grey"), "alpha"),
     (("--images=digits", "--against=digits", "--kid-subset-size=1"), "kid-subset-size"),
 ])
@@ -208,7 +208,7 @@ def test_all_scores_by_inception_of_random_weights(place):
 
 
 @pytest.mark.parametrize(("name", "arguments", "sentence"), [
-    ("compare_protocols", ("--workdir={}/run", "--rows=9"), "--rows names '9': there are 1 to 8"),
+    ("compare_protocols", ("--workdir={}/run", "--rows=9"), "--rows names '9': the rows are 1"),
     ("compare_protocols", ("--workdir={}/run",), "kept no moving average"),
     ("compare_inception", ("--torchscript=none.pt", "--images=digits"),
      "PyTorch is not installed|none.pt is not a file")])

@@ -315,8 +315,8 @@ TABLE = ("--table=2", "--dataset=digits", "--scale=tiny")
     ((*TABLE, "--config=experiments/configs/digits.py"), "--config and --table exclude"),
     ((*TABLE, "--grid=seed=1"), "--grid and --table exclude"),
     (("--table=2", "--scale=tiny"), "--table needs --dataset: one of digits"),
-    (("--scale=tiny",), "--scale goes with --table"),
-    (("--table=all", "--dataset=digits", "--scale=tiny", "--methods=sn"), "chooses of one table"),
+    (("--scale=tiny",), "--scale needs --table"),
+    (("--table=all", "--dataset=digits", "--scale=tiny", "--methods=sn"), "selects from one table"),
     ((), "--config is missing")])
 def test_flags_that_do_not_go_together(arguments, words, tmp_path):
     done = program("experiments.sweep", f"--workdir={tmp_path}", *arguments)
