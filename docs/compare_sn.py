@@ -24,7 +24,7 @@ INPUTS, OUTPUTS, STEPS = 96, 64, 300
 
 
 def sigma(matrix: np.ndarray) -> float:
-    """The largest singular value, in float64; NaN where the matrix holds one."""
+    """The largest singular value, in float64; NaN if the matrix holds one."""
     matrix = np.asarray(matrix, np.float64)
     return float(np.linalg.norm(matrix, 2)) if np.isfinite(matrix).all() else float("nan")
 

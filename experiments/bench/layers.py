@@ -35,7 +35,7 @@ def main(options: argparse.Namespace) -> None:
 def layers(batch: int, repeats: int, width: int) -> dict[str, Any]:
     """Forward and backward of the CIFAR ResNet D, normalised over plain, in turns in one process.
 
-    The backward pass is that of the hinge loss to parameters; a power step is taken and stored.
+    The backward pass goes from the hinge loss to the parameters; a power step is taken and stored.
     """
     x = jax.random.normal(jax.random.key(1), (batch, 32, 32, 3))
     widths = (width,) * 4
@@ -71,7 +71,7 @@ def layers(batch: int, repeats: int, width: int) -> dict[str, Any]:
 
 
 class _TrainingPass:
-    """A compiled forward and backward pass of one network, called with no argument."""
+    """A compiled forward and backward pass of one network, called without arguments."""
 
     def __init__(self, net, x):
         variables = jax.jit(net.init)(jax.random.key(0), x[:1])
