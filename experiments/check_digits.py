@@ -42,7 +42,7 @@ def main(options: argparse.Namespace) -> None:
     print("Fréchet distance to the real digits: "
           f"{result['frechet_over_halves']:.2f} times that between two real halves")
     if run.num_classes:
-        print(f"class drawn is the class asked for: {result['class_agreement']:.1%}")
+        print(f"samples of the requested class: {result['class_agreement']:.1%}")
     print(json.dumps(result))
 
 

@@ -194,7 +194,7 @@ def test_all_tables_of_a_data_set_and_a_scale():
     ({"settings": ("G",)}, "names 'G'"),
     ({"settings": ("own",)}, "names 'own'"),
     ({"scale": "paper", "methods": ("wgan_gp",), "settings": ("own",)}, "has no row of wgan_gp"),
-    ({"changes": ("seed=3",)}, "--seeds counts"),
+    ({"changes": ("seed=3",)}, "--seeds sets"),
     ({"changes": ("iterations",)}, "FIELD=VALUE"),
     ({"changes": ("colour=3",)}, "config.colour is not a field")])
 def test_what_cannot_be_is_a_sentence(changes, words):

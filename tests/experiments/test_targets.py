@@ -52,7 +52,7 @@ def test_a_card_is_described_to_the_compiler():
 
 def test_without_nvidias_compiler_there_is_a_sentence(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"of its own .*pip install 'sngan_jax\[gpu-check\]'"):
+    with pytest.raises(UserError, match=r"separate .*pip install 'sngan_jax\[gpu-check\]'"):
         devices_of(parse_target("h100"))
 
 
