@@ -69,7 +69,7 @@ def products(peer) -> str:
 
 
 def small_weight(scale: float):
-    """σ of the used weight for a weight of a small norm."""
+    """σ of the used weight if the stored weight has a small norm."""
     def measure(peer) -> str:
         layer = _trained(peer.dense(weight(scale)), np.eye(INPUTS))
         return f"{sigma(layer.evaluate(np.eye(INPUTS))):.4g}"

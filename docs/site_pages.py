@@ -54,7 +54,7 @@ def write() -> None:
             name = "A GAN in one file" + (", in NNX" if "nnx" in source else "")
             text = f"# {name}\n\nThe whole of `{source}`:\n\n```python\n{text}```\n"
         else:
-            # No list of pages names these; the pages about the same subject link to them.
+            # No list of pages has these; other pages link to them.
             orphan = "---\norphan: true\n---\n\n" if target.parent.name == "weights" else ""
             text = orphan + with_site_links(text, path.parent.relative_to(ROOT))
         target.write_text(text)

@@ -19,7 +19,7 @@ from .hlo import Instruction, Program
 # Instructions that only name or order values: nothing runs.
 _BOOKKEEPING = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all",
                 "add-dependency", "opt-barrier", "domain"}
-# The end of an operation that an instruction named the same with -start began.
+# The end of an asynchronous operation; the instruction with -start begins it and is counted.
 _DONE = re.compile(r"-(done|update)$")
 # Loops whose number of passes depends on the data: {the function that writes them: what they do}.
 # They are shown beside the launches and not counted. All other loops must give their passes.

@@ -181,9 +181,9 @@ def _sweep(folder: Path, taken: Sequence[str]) -> Sweep:
         sweep = Sweep(folder, key, there["table"], there["dataset"], there["scale"]["name"],
                       there["title"], tuple(there["changes"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} cannot be read ({error!r}): it is damaged; give the command that "
-                        "the sweep was begun with again in another folder, or remove the file to "
-                        "report its runs without the paper's table") from error
+        raise UserError(f"{file} cannot be read ({error!r}): it is damaged; repeat the sweep's "
+                        "command with another folder, or remove the file to report its runs "
+                        "without the paper's table") from error
     if sweep.table not in TABLES:
         raise UserError(f"{file} is for the table {sweep.table!r}, which this version does not "
                         f"know: it has {', '.join(TABLES)}")

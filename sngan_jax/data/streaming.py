@@ -40,7 +40,7 @@ from sngan_jax.data.sources import check_reading, unknown_spec
 
 # uint8 (h, w, c) and a class, -1 without one.
 Example = tuple[np.ndarray, int]
-_SIZES_OF = 1000  # at most so many pictures have their sizes looked up before a run
+_SIZES_OF = 1000  # largest number of pictures whose sizes are looked up before a run
 
 _SCAN_SECONDS, _SCAN_ROWS = 60.0, 1024
 

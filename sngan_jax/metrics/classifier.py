@@ -130,7 +130,7 @@ def load_classifier(file: Path) -> Trained:
         return Trained(params, num_classes, shape, about["accuracy"], _checksum(params))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"the classifier {file} cannot be read ({error}): it is damaged; remove "
-                        "it, and it is trained again") from error
+                        "it to train it again") from error
 
 
 def train_classifier(images: ImageSet) -> Trained:

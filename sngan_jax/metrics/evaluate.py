@@ -50,7 +50,7 @@ def open_images(spec: str, *, split: str = "train", image_size: Size = None,
                 channels: int | None = None, data_dir: str | None = None,
                 reading: Reading = CROPPED, own_sizes: bool = False, skip_bad: bool = False
                 ) -> ImageSet | ImageStream:
-    """A set of images to be scored: read batch by batch where its source can.
+    """A set of images to score, read batch by batch if its source allows it.
 
     Args:
       spec, split, channels, data_dir, reading, skip_bad: as for `data.load`.

@@ -83,7 +83,7 @@ def check_room(config: Any, recipe: Recipe, shapes: TrainState, images: ImageSet
     """Estimates from below the memory that a run needs, on this host and on each device.
 
     Raises:
-      UserError: if it is more than there is.
+      UserError: if the estimate exceeds the available memory.
     """
     check_size(shapes)
     image = math.prod(recipe.image_shape)

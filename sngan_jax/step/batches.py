@@ -41,7 +41,7 @@ def fake_batch(variables: Variables, key: jax.Array, global_batch: int, inputs: 
 
 def real_batch(i: jax.Array | int, key: jax.Array, now: Now, inputs: Inputs, recipe: Recipe
                ) -> Batch:
-    """This device's part of a global batch of real images; labels where the run is conditional.
+    """This device's part of a global batch of real images; labels if the run is conditional.
 
     Args:
       i: index of D's update in the iteration.
