@@ -90,7 +90,7 @@ def main(options: argparse.Namespace) -> None:
     for images, _ in sets:
         if len(images) < max(options.num, options.batch_size):
             raise UserError(f"{images.name} has {len(images)} images, fewer than --num or "
-                            "--batch-size: take fewer")
+                            "--batch-size: choose fewer")
     ours = inception_extractor(load_weights(), batch_size=options.batch_size)
     batch = next(pixels(sets[0][0], chosen_rows(len(sets[0][0]), options.batch_size), []))
     about = environment()

@@ -89,5 +89,5 @@ def class_rows(table: jax.Array, y: jax.Array) -> jax.Array:
     """
     if jnp.issubdtype(y.dtype, jnp.integer):
         return jnp.take(table, y, axis=0)
-    # In full precision, so that the weight one alone is the row itself on any device.
+    # In full precision, so that a single weight of one gives exactly its row on any device.
     return jnp.matmul(y, table, precision=lax.Precision.HIGHEST)

@@ -287,9 +287,9 @@ def spec_of(layer: Any, name: str, raw: jax.Array, call: Call) -> Spec:
     """
     if raw.ndim < 2:
         raise ValueError(
-            f"{_where(layer)}: the parameter '{name}' of shape {raw.shape} is no matrix: normalise "
-            "only weights of two or more axes, and name them in normalized(…, weights={name: "
-            "layout})"
+            f"{_where(layer)}: the parameter '{name}' of shape {raw.shape} is not a matrix: "
+            "normalise only weights of two or more axes, and name them in normalized(…, "
+            "weights={name: layout})"
         )
     own = isinstance(layer, Normalized)
     spec = layer.sn_options() if own else Spec()

@@ -134,7 +134,7 @@ def weights_of(layer: Any, named: Mapping[str, str | None]) -> dict[str, str]:
     for name in sorted(held & set(named)):
         weight = vars(layer)[name]
         if weight.ndim < 2:
-            raise ValueError(f"{kind}: the parameter '{name}' of shape {weight.shape} is no "
+            raise ValueError(f"{kind}: the parameter '{name}' of shape {weight.shape} is not a "
                              "matrix: normalise only weights of two or more axes, and name them in "
                              "normalized(…, weights={name: layout})")
         found[name] = named[name] or layout(layer, weight[...])
@@ -240,7 +240,7 @@ def nnx_state(model: Any, variables: Variables, names: Mapping[str, str] | None 
         if value is None or (value.shape, value.dtype) != (variable.shape, variable.dtype):
             found = "missing" if value is None else f"{value.dtype}{list(value.shape)}"
             raise ValueError(
-                f"the Linen variable '{'/'.join(path)}' is {found}, and the model has "
+                f"the Linen variable '{'/'.join(path)}' is {found}, but the model has "
                 f"{variable.dtype}{list(variable.shape)} at '{'/'.join(map(str, place))}': {cure}")
         flat.append((place, variable.copy(value)))
     if left:

@@ -233,7 +233,7 @@ def test_wrong_use():
         def __call__(self, x):
             return x * self.param("kernel", nn.initializers.ones, x.shape[-1:])
 
-    with pytest.raises(ValueError, match=r"'kernel' of shape \(6,\) is no matrix"):
+    with pytest.raises(ValueError, match=r"'kernel' of shape \(6,\) is not a matrix"):
         normalized(Scale)().init(KEY, X)
 
     layer = SNDense(4)

@@ -549,7 +549,7 @@ WRONG = [
      lambda r: normalized(nnx.Linear, weights={"kernal": "io"})(6, 4, rngs=r)),
     (ValueError, "of a module of several layers, normalise the layers",
      lambda r: normalized(Critic)(rngs=r)),
-    (ValueError, r"the parameter 'bias' of shape \(4,\) is no matrix",
+    (ValueError, r"the parameter 'bias' of shape \(4,\) is not a matrix",
      lambda r: normalized(nnx.Linear, weights={"bias": "o"})(6, 4, rngs=r)),
     (ValueError, "the layout 'ioo' does not describe a weight of shape",
      lambda r: normalized(nnx.Linear, weights={"kernel": "ioo"})(6, 4, rngs=r)),

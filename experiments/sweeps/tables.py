@@ -280,8 +280,8 @@ def check_sweep(request: Request, sweep: Path) -> None:
         there = json.loads(file.read_text())
         title = there["title"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} cannot be read ({error}): it is damaged; remove it, and give the "
-                        "command that the sweep was begun with") from error
+        raise UserError(f"{file} cannot be read ({error}): it is damaged; remove it, and repeat "
+                        "the sweep's command") from error
     if there != _identity(request):
         raise UserError(f"{sweep} is the folder of another sweep, {title}: choose another "
                         "--workdir")

@@ -91,7 +91,7 @@ def _measured(discriminator: nn.Module, variables: Any, real: tuple, samples: tu
     found = [*norms.values(), ratio]
     if not np.isfinite(found).all():
         raise UserError("the discriminator's logits or gradients are not finite (NaN or infinity) "
-                        "at some images: it has diverged; take an earlier checkpoint")
+                        "at some images: it has diverged; use an earlier checkpoint")
     return {"gradient_norm": norms, "pair_ratio": ratio, "lower_bound": max(found),
             "protocol": {"real": len(real[0]), "samples": len(samples[0]),
                          "between": len(real[0]), "ascent_steps": ascent_steps,

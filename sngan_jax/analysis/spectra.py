@@ -121,7 +121,7 @@ def linear_layers(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, 
     for name, weight in caught.items():
         if not jnp.isfinite(weight).all():
             raise UserError(f"the weight of {name} holds NaN or infinity: the network has "
-                            "diverged; take an earlier checkpoint")
+                            "diverged; use an earlier checkpoint")
     for name, difference in wrong.items():
         if not difference < 1e-3:
             raise UserError(f"{name} does not multiply its input by the weight that Linen's "

@@ -27,7 +27,7 @@ def check_images(count: int, shape: tuple[int, ...], where: str) -> None:
     value.
     """
     check_memory(count * math.prod(shape), f"{count:,} images of {shape[0]} x {shape[1]} ({where})",
-                 "take a smaller image_size, or a part of the set, such as train[:10%]", DataError)
+                 "use a smaller image_size, or a part of the set, such as train[:10%]", DataError)
 
 
 def fit(images: np.ndarray, image_size: Size, channels: int | None, where: str,

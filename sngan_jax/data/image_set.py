@@ -54,7 +54,7 @@ def next_good(row: int, bad: Collection[int], count: int, name: str) -> int:
     for step in range(count):
         if (row + step) % count not in bad:
             return (row + step) % count
-    raise DataError(f"none of the {count:,} images of {name} can be read: take another data set")
+    raise DataError(f"none of the {count:,} images of {name} can be read: use another data set")
 
 
 class Reading(NamedTuple):
@@ -125,7 +125,7 @@ def check_batch(image_set: Named, batch_size: int) -> None:
     if len(image_set) < batch_size:
         raise DataError(
             f"data set '{image_set.name}' has {len(image_set)} images, fewer than the batch of "
-            f"{batch_size}: take a smaller batch or a larger data set"
+            f"{batch_size}: use a smaller batch or a larger data set"
         )
 
 

@@ -144,7 +144,7 @@ class ImageStream:
             return None
         if labels.min() < 0:
             row = int(rows[int(np.argmin(labels))])
-            raise DataError(f"{self.name}: image {row} has no class, but others have one: take a "
+            raise DataError(f"{self.name}: image {row} has no class, but others have one: use a "
                             "split whose images all have one")
         return labels
 

@@ -36,7 +36,7 @@ def make_extractor(kind: str, images: ImageSet | ImageStream | None = None, *,
         return inception_extractor(load_weights(), resize, **options)
     if images is None:
         raise UserError(f"the extractor {kind} needs a labelled set of images to train on: "
-                        "give one, or take the extractor inception")
+                        "give one, or use the extractor inception")
     if isinstance(images, ImageStream):
         images = _in_memory(images)
     return classifier_extractor(cached_classifier(images, cache_folder()), **options)

@@ -95,11 +95,11 @@ def cached_classifier(images: ImageSet, folder: Path) -> Trained:
       UserError: for no labels, fewer than two classes or ten images, or a damaged file.
     """
     if images.labels is None or images.num_classes < 2:
-        raise UserError(f"a classifier needs the labels of at least two classes, and {images.name} "
-                        "has none: take a labelled set, or the extractor inception")
+        raise UserError(f"a classifier needs the labels of at least two classes, but {images.name} "
+                        "has none: use a labelled set, or the extractor inception")
     if len(images) < 10:
-        raise UserError(f"a classifier needs at least 10 images, and {images.name} has "
-                        f"{len(images)}: take a larger set")
+        raise UserError(f"a classifier needs at least 10 images, but {images.name} has "
+                        f"{len(images)}: use a larger set")
     key = hashlib.sha256(f"{_RECIPE}:{images.fingerprint()}".encode()).hexdigest()[:20]
     file = folder / f"classifier-{key}.npz"
     if file.is_file():

@@ -128,7 +128,7 @@ def inception_extractor(weights: Weights, resize: str = "tf1", batch_size: int =
 def check_features(extractor: Extractor, count: int, keep: bool, name: str) -> None:
     """UserError if this machine's memory cannot hold what `collect` keeps for `count` images."""
     check_memory(4 * count * (2 * extractor.dimensions * keep + extractor.num_classes),
-                 f"the features of {count:,} {name}", "take fewer of them")
+                 f"the features of {count:,} {name}", "use fewer of them")
 
 
 def collect(extractor: Extractor, batches: Iterable[np.ndarray], *, keep: bool = False,

@@ -71,7 +71,7 @@ def load_statistics(file: Path, extractor: Extractor) -> tuple[Moments, dict[str
                         "negative eigenvalue: make or fetch it again")
     for key, ours in _identity(extractor).items():
         if about.get(key, ours) != ours:
-            raise UserError(f"{file} was made with the {key} {about[key]!r}, and this is "
+            raise UserError(f"{file} was made with the {key} {about[key]!r}, but this is "
                             f"{ours!r}: scores of the two cannot be compared; make it again")
     return Moments(mean, covariance, n), about
 

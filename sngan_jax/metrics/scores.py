@@ -55,7 +55,7 @@ def check_names(metrics: Sequence[str], family: str) -> None:
     """UserError for a score that does not exist with an extractor of this family."""
     there = METRICS[family]
     if not metrics:
-        raise UserError(f"no metric is named: take some of {', '.join(there)}")
+        raise UserError(f"no metric is named: choose from {', '.join(there)}")
     for name in metrics:
         if name not in there:
             raise UserError(f"there is no metric {name!r} with the extractor {family}: its metrics "
@@ -78,7 +78,7 @@ def check_metrics(metrics: Sequence[str], extractor: Extractor, *, labels: bool,
                         "out")
     for name in ("intra_fid", "intra_fcd"):
         if name in metrics and not labels:
-            raise UserError(f"{name} is a distance for each class, and one of the two sets has no "
+            raise UserError(f"{name} is a distance for each class, but one of the two sets has no "
                             "labels: use a conditional run and a labelled set, or leave it out")
     if statistics_only and keeps_features(metrics):
         raise UserError(f"{', '.join(m for m in metrics if m in NEED_FEATURES)} cannot be "
@@ -172,8 +172,8 @@ def intra_fid(real: np.ndarray, real_labels: np.ndarray, fake: np.ndarray,
     for label in np.unique(real_labels):
         a, b = real[real_labels == label], fake[fake_labels == label]
         if min(len(a), len(b)) < 2:
-            raise UserError(f"class {label} has {len(a)} real and {len(b)} generated images, and "
-                            "intra_fid needs at least 2 of each: take more images")
+            raise UserError(f"class {label} has {len(a)} real and {len(b)} generated images, but "
+                            "intra_fid needs at least 2 of each: use more images")
         distances[int(label)] = frechet_distance(moments(a), moments(b))
     return distances
 

@@ -65,12 +65,12 @@ def check_source(source: RestoredRun, recipe: Recipe, shapes: TrainState,
             raise UserError(
                 f"config.init_from is a run of the model {source.config.model}, whose networks "
                 f"({type(theirs).__name__}) have other blocks than this config's "
-                f"({type(ours).__name__}): take a source of this model, or leave init_from empty")
+                f"({type(ours).__name__}): use a source with this model, or leave init_from empty")
     if not any(taken.number for taken in _both(shapes, source, class_names)):
         raise UserError(
             f"nothing in config.init_from (the model {source.config.model} at "
             f"{source.config.image_size} pixels) has a shape that this config's networks have: "
-            "take the widths and the model of the source, or leave init_from empty")
+            "use the widths and the model of the source, or leave init_from empty")
 
 
 def started_from(state: TrainState, source: RestoredRun, recipe: Recipe,

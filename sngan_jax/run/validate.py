@@ -99,7 +99,7 @@ def _check_effects(config: Any) -> None:
             default = FIELDS[name].default
             if config[name] != default:
                 raise UserError(f"config.{name} is {config[name]!r}, but the model {config.model} "
-                                f"has no such layer: leave it {default!r}, or take a resnet")
+                                f"has no such layer: leave it {default!r}, or use a resnet")
     if config.conditioning != "projection" and not config.conditional:
         raise UserError(f"config.conditioning is {config.conditioning!r}, but config.conditional "
                         "is false: add --config.conditional=true")

@@ -50,7 +50,7 @@ def stepped(params: Any, collections: Collections, specs: Specs | None) -> Colle
     """
     if specs is None:
         if collections["spectral"]:
-            raise ValueError("accumulate needs the specs of every normalised weight, and this "
+            raise ValueError("accumulate needs the specs of every normalised weight, but this "
                              "network has vectors and no specs: give its Recipe sngan_jax.specs(…)")
         return collections
     steps = max(spec.n_steps for spec in specs.values())

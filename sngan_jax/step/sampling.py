@@ -30,7 +30,7 @@ _POWER_STEPS = 20
 
 
 _NOT_FINITE = ("the generator makes images with values that are not finite (NaN or infinity): its "
-               "parameters have diverged; take an earlier checkpoint, or train again with a lower "
+               "parameters have diverged; use an earlier checkpoint, or train again with a lower "
                "learning rate")
 
 

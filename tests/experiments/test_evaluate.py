@@ -137,7 +137,7 @@ def test_two_sets_of_images(place):
     (("--workdir={}/run", "--protocol=50k", "--num-fake=9"), "num_fake can be chosen with"),
     (("--workdir={}/run", "--protocol=paper", "--extractor=classifier"), "no split 'test'"),
     (("--workdir={}/run", "--num-real=2000", "--extractor=classifier"),
-     "protocol free needs 2,000 images, and digits, split 'train', has 1,797"),
+     "protocol free needs 2,000 images, but digits, split 'train', has 1,797"),
     (("--workdir={}/run", "--ema=yes", "--extractor=classifier"), "kept no moving average"),
     (("--workdir={}/run", "--checkpoint=7", "--extractor=classifier"), "the iterations 2, 4"),
     (("--workdir={}/run", "--checkpoint=best", "--extractor=classifier", "--metrics=prdc"),
