@@ -61,7 +61,7 @@ autodoc_preserve_defaults = True
 autodoc_default_options = {"members": True, "ignore-module-all": True}
 autodoc_inherit_docstrings = False
 add_module_names = False
-# A signature that is longer has one argument a line.
+# A longer signature has one argument per line.
 maximum_signature_line_length = 110
 highlight_language = "none"
 smartquotes_action = "qe"  # because two dashes begin a flag

@@ -4,8 +4,8 @@ JAX writes the stack of Python functions of each operation into a program, also 
 pass, and XLA keeps it through its passes. So an origin is a set of modules and functions:
 
 1. An instruction has the first origin in TABLE that has one of the functions on its stack. A
-   weight's normalisation comes before the layer that calls it. Without any match, it belongs to
-   the rest.
+   weight's normalisation comes before the layer that calls it in TABLE. Without any match, the
+   instruction belongs to the rest.
 2. A fusion mixes instructions of several origins, and gets the most frequent one: a check that
    rides in a kernel of the optimizer costs no launch. In a tie, the earlier one in TABLE wins.
    Instructions that XLA itself inserted have no stack and no vote.

@@ -91,7 +91,7 @@ def _time(record: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     yield "communication", f"{record['communication_seconds'] * 1e3:.3f} ms"
     yield "predicted", (f"{record['iterations_per_second']:,.1f} iterations/s, "
                         f"{record['hours']:,.2f} h for {record['iterations']:,} iterations")
-    yield "input", f"{record['images_per_second_per_host']:,.0f} images/s a host"
+    yield "input", f"{record['images_per_second_per_host']:,.0f} images/s per host"
     yield "  assuming", record["assumption"]
 
 

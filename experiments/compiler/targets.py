@@ -53,8 +53,8 @@ def parse_target(text: str) -> Target:
     if re.split("[:-]", text)[0] in CHIPS:
         return parse_topology(text)
     raise UserError(f"--target={text}: no such device; there are the TPUs {', '.join(CHIPS)}, such "
-                    f"as v5e-8 or v3:2x2x1, and the NVIDIA cards {', '.join(CARDS)}, several in one "
-                    "host such as h100x8")
+                    f"as v5e-8 or v3:2x2x1, and the NVIDIA cards {', '.join(CARDS)}, several "
+                    "in one host as h100x8")
 
 
 def devices_of(target: Target) -> Sequence[Any]:

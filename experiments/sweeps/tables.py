@@ -252,7 +252,7 @@ def plan_table(request: Request) -> list[Cell]:
     _check(request)
     if _is_cifar_alone(request.table, request.dataset):
         raise UserError(f"the paper's {name_of(request.table)} is for CIFAR-10 only: use "
-                        "--dataset=cifar10, or digits or fashion_mnist for a reduced one")
+                        "--dataset=cifar10, or digits or fashion_mnist at a reduced scale")
     wanted = _wanted(request)
     configs = {(variant, setting): _config(request, variant, setting)
                for variant, setting in wanted}

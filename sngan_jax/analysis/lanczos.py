@@ -22,7 +22,7 @@ def lanczos_norm(normal: Linear, input_shape: tuple[int, ...], *, tolerance: flo
       normal: array of `input_shape` → array of `input_shape`; x → AᵀAx.
       input_shape: tuple of ints.
       tolerance: largest residual, relative to σ².
-      max_steps: largest number of products; the residual is then whatever it is.
+      max_steps: largest number of products; the residual may then exceed the tolerance.
 
     Returns:
       a Python float, at least as large as the value found.

@@ -84,7 +84,7 @@ def test_the_order_of_classes_in_a_set_does_not_reach_the_inception_score():
 
 def test_fewer_images_than_the_protocol_needs():
     with pytest.raises(UserError, match=r"protocol paper needs 10,000 images, but set0, split "
-                                        r"'test', has 30: choose another split, or --protocol=free"):
+                                        r"'test', has 30: choose another split, or"):
         of_images(image_set(30), "test", PROTOCOLS["paper"].num_real, ["fid"], mean_extractor(),
                   protocol="paper")
 
