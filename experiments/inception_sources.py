@@ -49,7 +49,7 @@ def fetch_release(url: str, folder: Path, timeout: float = 30) -> Path:
     """Downloads a published file of weights into a folder.
 
     Raises:
-      UserError: for no network, or other content than expected.
+      UserError: if there is no network, or the content is not the expected one.
     """
     file = folder / "inception.pth"
     try:
