@@ -228,7 +228,7 @@ class _Attention(Normalized):
         for part in self._sn_layers():
             if type(part) is not nnx.LinearGeneral or self.sn_weights is not Normalized.sn_weights:
                 raise ValueError(f"{type(self).__name__} normalises the kernels of its projections,"
-                                 " four nnx.LinearGeneral: leave out weights= and other layer classes")
+                                 " four nnx.LinearGeneral: leave out weights= and other classes")
             object.__setattr__(part, "__class__", SNLinearGeneral)
             part._sn_setup(options, rngs)  # type: ignore[attr-defined]
 

@@ -129,7 +129,7 @@ def weights_of(layer: Any, named: Mapping[str, str | None]) -> dict[str, str]:
         raise ValueError(
             f"{kind} has no parameter {' or '.join(map(repr, sorted(missing or named)))}, but "
             f"{', '.join(there) or 'none at all'}: name its weights in normalized(…, "
-            "weights={name: layout}); of a module of several layers, normalise the layers")
+            "weights={name: layout}); in a module of several layers, normalise those")
     found = {}
     for name in sorted(held & set(named)):
         weight = vars(layer)[name]

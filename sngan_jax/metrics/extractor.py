@@ -22,7 +22,7 @@ from sngan_jax.step.devices import gathered, own_part, replicate, spread
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Extractor:
-    """A network whose outputs scores are computed from.
+    """A network from whose outputs scores are computed.
 
     Attributes:
       name: name in a score's record, such as 'inception-2015-12-05'.
