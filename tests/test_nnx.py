@@ -547,7 +547,7 @@ WRONG = [
      lambda r: normalized(nnx.LayerNorm)(6, rngs=r)),
     (ValueError, "has no parameter 'kernal', but bias, kernel",
      lambda r: normalized(nnx.Linear, weights={"kernal": "io"})(6, 4, rngs=r)),
-    (ValueError, "of a module of several layers, normalise the layers",
+    (ValueError, "in a module of several layers, normalise those",
      lambda r: normalized(Critic)(rngs=r)),
     (ValueError, r"the parameter 'bias' of shape \(4,\) is not a matrix",
      lambda r: normalized(nnx.Linear, weights={"bias": "o"})(6, 4, rngs=r)),
