@@ -72,8 +72,8 @@ def notebook_page(text: str, path: Path, url: str) -> str:
     """A notebook with the links of the site, and one to Colab if the repository has an address.
 
     Args:
-      path: of the notebook, relative to the repository.
-      url: what `repository` returns.
+      path: path of the notebook, relative to the repository.
+      url: result of `repository`.
     """
     notebook = json.loads(text)
     for cell in notebook["cells"]:

@@ -123,7 +123,7 @@ def _no_memory(error: Exception) -> str:
     """The sentence about an allocation that failed, on this machine or on a device."""
     return (f"there is not enough memory ({one_line(error)}): choose smaller "
             "batches (--config.batch_size, --config.generator_batch_size, --config.accumulate=2; "
-            "of other programs --batch-size) or a narrower network. A run continues from its last "
+            "in other programs --batch-size) or a narrower network. A run continues from its last "
             "checkpoint")
 
 

@@ -113,8 +113,8 @@ def check_room(config: Any, recipe: Recipe, shapes: TrainState, images: ImageSet
 def activation_bytes(recipe: Recipe) -> int:
     """Bytes that an update keeps for its backward pass: the inputs of all layers, and no more.
 
-    A layer's input is a factor of its weight's gradient. Of the two updates, the one that keeps
-    more, of all devices together.
+    A layer's input is a factor of its weight's gradient. The number is that of the update that
+    keeps more, for all devices together.
     """
     y = jnp.zeros((1,), jnp.int32) if recipe.generator.num_classes else None
     g = _inputs_of_layers(recipe.generator, jnp.zeros((1, recipe.latent_size)), y)
