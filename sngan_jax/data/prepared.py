@@ -230,7 +230,7 @@ def prepared_folder(spec: str, data_dir: str | None) -> Path:
         )
     raise DataError(
         f"tfds:{spec} is not prepared (looked in {parent}), and nothing is downloaded silently: "
-        f"prepare it once by {_command(spec, data_dir)}"
+        f"prepare it once with: {_command(spec, data_dir)}"
     )
 
 

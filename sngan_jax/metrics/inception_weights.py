@@ -69,7 +69,7 @@ def load_weights(file: Path | None = None) -> Weights:
     """
     file = file or cache_folder() / FILE
     if not file.is_file():
-        raise UserError(f"there are no Inception weights at {file}: get them once by sngan "
+        raise UserError(f"there are no Inception weights at {file}: get them once with sngan "
                         "get-inception")
     try:
         flat = {tuple(name.split("/")): array for name, array in read_npz(file).items()}

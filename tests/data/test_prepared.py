@@ -150,7 +150,7 @@ class TestSentences:
         with pytest.raises(DataError, match=r"\(looked in .*tensorflow_datasets/mnist\)") as info:
             load("tfds:mnist", image_size=32)
         assert str(info.value).endswith(
-            'prepare it once by pip install "sngan_jax[tf]" && python -c "import '
+            'prepare it once with: pip install "sngan_jax[tf]" && python -c "import '
             "tensorflow_datasets as tfds; tfds.builder('mnist', file_format='array_record')"
             '.download_and_prepare()"'
         )
