@@ -411,12 +411,12 @@ def warnings(record: dict) -> Iterator[str]:
         halves = record["scores"].get("fid_halves")
         yield (f"an FID of {fewest:,} images{why} is biased upwards"
                + (f" (two halves of the real images are {halves:.4g} apart)" if halves else "")
-               + ": compare it only with others of the same numbers")
+               + ": compare it only with others of as many images")
     for side in sides:
         if side.get("unknown"):
             yield (f"{side['statistics']} does not say its {', '.join(side['unknown'])}: it is "
-            f"assumed to be of {record['extractor']} with the resize {record['resize']}; "
-            "otherwise the score is wrong")
+                   f"assumed to be of {record['extractor']} with the resize {record['resize']}; "
+                   "otherwise the score is wrong")
 
 
 if __name__ == "__main__":

@@ -124,8 +124,8 @@ def settings_table(found: Collection) -> Table:
                      "paper_value": value} for field, value in setting._asdict().items()]
     words = ("α", "β₁", "β₂", "n_dis")
     return Table("table1", "Table 1: settings of Adam and updates of D per update of G",
-    "The paper's settings, and those in the configs of the runs of this report "
-    "(Figure 11 varies n_dis in setting D).",
+                 "The paper's settings, and those in the configs of the runs of this report "
+                 "(Figure 11 varies n_dis in setting D).",
                  ("setting", *(f"paper: {w}" for w in words), *(f"ours: {w}" for w in words),
                   "runs here", "from"), tuple(lines), tuple(records))
 

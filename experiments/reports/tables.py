@@ -195,11 +195,11 @@ def _caption(sweep: Sweep, metrics: Sequence[str], beside: bool, scores: pd.Data
     if beside:
         data = DATA.get(sweep.dataset)
         parts.append(f"The paper's numbers are FID and Inception Score of {data}" + (
-        " by its own protocol, in its best setting." if sweep.table == "2" else
-        " by its own protocol.") if data else
-        "The paper's numbers are FID and Inception Score of other data and larger networks"
-        + (", each in its best setting" if sweep.table == "2" else "")
-        + ": they are shown for their order, and cannot be compared with ours as equals.")
+            " by its own protocol, in its best setting." if sweep.table == "2" else
+            " by its own protocol.") if data else
+            "The paper's numbers are FID and Inception Score of other data and larger networks"
+            + (", each in its best setting" if sweep.table == "2" else "")
+            + ": they are shown for their order, and cannot be compared with ours as equals.")
     if sweep.table and (any(cell.text == NOT_RUN for line in lines for cell in line)
                         or any(run.state != FINISHED for run in scores["run"])):
         parts.append(f"To run the cells marked “{NOT_RUN}”: "
@@ -242,10 +242,10 @@ def _hindsight(sweep: Sweep, key: str, rows: Sequence[Place], metrics: Sequence[
     head = ["method" if sweep.table else "run", *(text for metric in metrics for text in (
         f"{METRICS[metric]}: best setting", "… and best checkpoint of each run"))]
     return Table(f"{key}-hindsight", f"{name}, chosen in hindsight: not a result to report",
-    "The best setting by the mean of the last checkpoints, and in it the best scored "
-    "checkpoint of each run. Both are chosen by the very scores that are shown, which "
-    "are too good by an unknown amount. "
-    + ("The paper's row of a method is also the best of its settings. "
+                 "The best setting by the mean of the last checkpoints, and in it the best scored "
+                 "checkpoint of each run. Both are chosen by the scores that are shown, so these "
+                 "are too good by an unknown amount. "
+                 + ("The paper's row of a method is also the best of its settings. "
                     if sweep.table == "2" else "") + f"{protocol}.",
                  (*head, *headings(theirs)), tuple(lines), tuple(records))
 
@@ -271,8 +271,8 @@ def _lucic(scores: pd.DataFrame) -> Table:
     how = ("sngan evaluate --workdir=RUN --num-fake=10000 --num-real=10000 "
            "--against-split=test --metrics=fid")
     return Table(key, "FID on Fashion-MNIST, beside Lucic et al. 2018",
-    "Ours: runs on data with “fashion” in the name, scored with 10,000 generated "
-    f"images against the 10,000 of the test set, with: {how}; images have the size of "
-    "the run's. Theirs: the best of a search over hyper-parameters for each loss, "
-    "without spectral normalisation, with other networks, at 28x28 pixels.",
+                 "Ours: runs on data with “fashion” in the name, scored with 10,000 generated "
+                 f"images against the 10,000 of the test set, with: {how}; images have the size of "
+                 "the run's. Theirs: the best of a search over hyper-parameters for each loss, "
+                 "without spectral normalisation, with other networks, at 28x28 pixels.",
                  ("run", "ours: FID ↓", "paper: FID, Lucic et al."), tuple(lines), tuple(records))

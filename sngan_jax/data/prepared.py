@@ -245,7 +245,7 @@ def _command(spec: str, data_dir: str | None) -> str:
     return (
         'pip install "sngan_jax[tf]" && python -c "import tensorflow_datasets as tfds; '
         f"tfds.builder('{spec}', {place}file_format='array_record').download_and_prepare()\""
-        + ("; ILSVRC2012_img_train.tar must lie in TFDS's downloads/manual before (register at "
+        + ("; ILSVRC2012_img_train.tar must be in TFDS's downloads/manual first (register at "
            "image-net.org)" if name == "imagenet2012" else "")
     )
 

@@ -67,7 +67,7 @@ def load(
 
     Raises:
       DataError: for an unknown spec, split, size or channels; missing, unreadable or unsuitable
-      data.
+        data.
     """
     check_reading(image_size, channels, reading)
     if skip_bad and not spec.startswith("folder:"):

@@ -96,7 +96,7 @@ class ImageStream:
                 bad |= attempted(self._check_one, rows, pool.map)
                 done = rows.stop
         say(f"note: the headers of {done:,} of the {self._count:,} images of {self.name} were "
-            f"looked at: {len(bad):,} are damaged")
+            f"checked: {len(bad):,} are damaged")
         if not self._skip:
             refuse_bad(bad, self.name)
         for row, why in sorted(bad.items()):

@@ -143,7 +143,7 @@ def collect(extractor: Extractor, batches: Iterable[np.ndarray], *, keep: bool =
 
     Raises:
       UserError: for fewer than two images, images of several sizes, or features that are not
-      finite.
+        finite.
     """
     if total is not None:
         check_features(extractor, total, keep, name)

@@ -66,5 +66,5 @@ def changed(then: Mapping[str, Any], where: str) -> Iterator[str]:
                             "--workdir")
     for name, words in (("jax", "jax"), ("devices", "the devices")):
         if then.get(name, now[name]) != now[name]:
-            yield (f"{where} was made with {words} {then[name]}, and this is {now[name]}: numbers "
+            yield (f"{where} was made with {words} {then[name]}, but this is {now[name]}: numbers "
                    "may differ in the last bits from here on")

@@ -41,7 +41,7 @@ def write(trained: Trained, file: Path, dtype: str = "float32") -> None:
 
     Raises:
       UserError: if a parameter is too large for float16, or the file cannot be written
-      (WriteError).
+        (WriteError).
     """
     arrays: Arrays = {}
     for name, array in trained.arrays.items():

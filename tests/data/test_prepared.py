@@ -158,7 +158,7 @@ class TestSentences:
             loaded("mnist", root)
         with pytest.raises(DataError, match=f"prepare --dataset=cifar10 --data-dir={root}, from"):
             loaded("cifar10", root)
-        with pytest.raises(DataError, match=r"ILSVRC2012_img_train\.tar must lie in"):
+        with pytest.raises(DataError, match=r"ILSVRC2012_img_train\.tar must be in"):
             loaded("imagenet2012", root)
 
     @pytest.mark.parametrize("name", ["../secret", "a:b", "a/b/c", "a:1.0"])
