@@ -196,7 +196,7 @@ def completed(layer: Any, spec: Spec, call: Call | None = None) -> Spec:
                              f"{inputs.shape}: make it with the input_size of its images")
     if (call and isinstance(layer, nnx.Einsum)
             and layout(layer, layer.kernel[...], call) != spec.layout):
-        raise ValueError(f"{kind} was made for {layer.einsum_str!r}, and in the equation of this "
+        raise ValueError(f"{kind} was made for {layer.einsum_str!r}, but in the equation of this "
                          "call its kernel is another matrix: make a layer for it")
     return dataclasses.replace(spec, mask=mask, operator=operator)
 

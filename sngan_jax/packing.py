@@ -120,7 +120,7 @@ def _groups(entries: list[Entry]) -> list[list[_Job]]:
         for group in groups:
             joined = [*group, job]
             padded = math.prod(_largest(joined)) * sum(len(j.matrix) for j in joined)
-            # Padding may double the bytes read, or add 4 MiB: a GPU loses more by more kernels.
+            # Padding may double the bytes read, or add 4 MiB: more kernels would cost a GPU more.
             if (job.matrix.dtype == group[0].matrix.dtype
                     and padded <= 2 * sum(j.matrix.size for j in joined) + 2**20):
                 group.append(job)

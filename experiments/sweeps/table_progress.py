@@ -187,7 +187,7 @@ class Display:
             sys.stdout.flush()
 
     def finish(self, ended: Mapping[str, int] | None = None) -> None:
-        """Shows the last state, on whatever the output is."""
+        """Shows the last state, whatever the output is."""
         self._next = 0.0
         self.look((), ended or {})
         if not self._terminal:

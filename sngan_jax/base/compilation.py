@@ -1,4 +1,4 @@
-"""Compilation of functions for the processor that is there."""
+"""Compilation of functions for the available processor."""
 
 from __future__ import annotations
 
