@@ -555,7 +555,7 @@ WRONG = [
      lambda r: normalized(nnx.Linear, weights={"kernel": "ioo"})(6, 4, rngs=r)),
     (TypeError, "complex64", lambda r: SNLinear(6, 4, param_dtype=jnp.complex64, rngs=r)),
     (ValueError, "diagonal or a sum", lambda r: sn.SNEinsum("ab,bcc->ac", (6, 2, 2), rngs=r)),
-    (ValueError, "was made for 'ab,bc->ac', and in the equation of this call",
+    (ValueError, "was made for 'ab,bc->ac', but in the equation of this call",
      lambda r: sn.SNEinsum("ab,bc->ac", (6, 6), rngs=r)(X, "ab,cb->ac")),
     (ValueError, "has no normalised layer: pass a model",
      lambda r: sigmas(nnx.Linear(6, 4, rngs=r))),
