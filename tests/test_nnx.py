@@ -619,7 +619,7 @@ def test_conversion_both_ways():
     np.testing.assert_allclose(native(IMAGE), net.apply(variables, IMAGE), rtol=1e-5, atol=1e-6)
     assert bitwise(linen_variables(native, names), nn.meta.unbox(variables))
     for changed, sentence in [
-        ({"names": {"blocks/0": "SNConv_0"}}, "'params/norm/bias' is missing, and the model has "
+        ({"names": {"blocks/0": "SNConv_0"}}, "'params/norm/bias' is missing, but the model has "
          r"float32\[6\] at 'norm/bias'"),
         ({"names": {**names, "conv": "Conv_0"}}, "names has 'conv', and the model has no layer"),
         ({"names": {**names, "norm": "SNConv_0"}}, "two variables of the model would be"),
