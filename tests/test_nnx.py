@@ -621,7 +621,7 @@ def test_conversion_both_ways():
     for changed, sentence in [
         ({"names": {"blocks/0": "SNConv_0"}}, "'params/norm/bias' is missing, but the model has "
          r"float32\[6\] at 'norm/bias'"),
-        ({"names": {**names, "conv": "Conv_0"}}, "names has 'conv', and the model has no layer"),
+        ({"names": {**names, "conv": "Conv_0"}}, "names has 'conv', but the model has no layer"),
         ({"names": {**names, "norm": "SNConv_0"}}, "two variables of the model would be"),
         ({"variables": {**variables, "other": {"a": np.ones(3)}}}, "no place for .* 'other/a'"),
         ({"variables": jax.tree.map(lambda a: a[..., None], variables)}, r"is float32\[1, 3, 1\]"),
