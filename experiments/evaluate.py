@@ -205,7 +205,7 @@ def of_run(workdir: Path, metrics: list[str] | None, protocol: Protocol,
                         "(config.ema_decay is 0): leave the flag out")
     config = run.config
     data = reading_of({"channels": run.channels, **options_of(config)}, options)
-    # The run's own images are read as it reads them.
+    # The run's own images are read as the run reads them.
     own = {**data, "skip_bad": config.on_bad_image == "skip"} if data["image_size"] else data
     labelled = (options.classifier_data or config.dataset, config.split) if (
         options.extractor == "classifier") else None

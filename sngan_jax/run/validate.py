@@ -68,7 +68,7 @@ def validate(config: Any, device_count: int) -> None:
 
 
 def check_fields(config: Any) -> None:
-    """UserError for the first name that is no field, or value that its field does not take."""
+    """UserError for the first name that is not a field, or value that its field does not accept."""
     for name in config:
         if name not in FIELDS:
             raise UserError(unknown_field(name))
