@@ -15,6 +15,7 @@ import os
 import re
 import shlex
 import sys
+import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -109,14 +110,22 @@ def run(main: Callable[[argparse.Namespace], int | None],
         return _fail("interrupted", 130)
     except MemoryError as error:
         return _fail(_no_memory(error))
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:
         if "RESOURCE_EXHAUSTED" in str(error):
             return _fail(_no_memory(error))
         asked = os.environ.get("JAX_PLATFORMS")
-        if not asked or "Unable to initialize backend" not in str(error):
+        if not asked or not _is_of_backends(error):
             raise
-        return _fail(f"JAX_PLATFORMS={asked} is not available ({one_line(error)}): set it to "
-                     "another, such as cpu, or unset it")
+        reason = one_line(error) if str(error) else "JAX finds no device of it, or has no plugin"
+        return _fail(f"JAX_PLATFORMS={asked} is not available ({reason}): set it to another, such "
+                     "as cpu, or unset it")
+
+
+def _is_of_backends(error: Exception) -> bool:
+    """Whether JAX found no device. A platform without its plugin gives an AssertionError."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return "Unable to initialize backend" in str(error) or (
+        isinstance(error, AssertionError) and frames[-1].name == "backends")
 
 
 def _no_memory(error: Exception) -> str:
@@ -177,7 +186,9 @@ class Parser(argparse.ArgumentParser):
 
     def add_argument(self, *names: str, required: bool = False, **options: Any  # type: ignore[override]
                      ) -> argparse.Action:
-        """As in argparse, but with our own sentence for a missing argument."""
+        """As in argparse, but with our own sentence for a missing argument, and ~ in a path."""
+        if str(options.get("metavar")).startswith(("FOLDER", "PATH", "FILE")):
+            options.setdefault("type", os.path.expanduser)  # a shell leaves --workdir=~/x as it is
         action = super().add_argument(*names, **options)
         self.actions.append(action)
         if required:
@@ -321,7 +332,8 @@ def _fields_help(words: Sequence[str]) -> str:
     from .fields import fields_help
     from .read_config import load_config
 
-    given = [word.partition("=")[2] for word in words if word.startswith("--config=")]
+    given = [word.partition("=")[2] or following for word, following in zip(
+        words, (*words[1:], ""), strict=True) if word.partition("=")[0] == "--config"]
     return (fields_help(load_config(given[-1]), f"--config={given[-1]}") if given else
             fields_help(defaults(), "the paper's standard CNN"))
 
@@ -343,7 +355,14 @@ def keep_compiled_programs() -> None:
                 "program is taken from it: chmod go-w it, or set SNGAN_JAX_CACHE to a folder of "
                 "your own")
             return
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
+        folder = cache_folder() / "compiled"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            say(f"warning: the cache {folder} cannot be made ({error.strerror}), so that compiled "
+                "programs are not kept: set SNGAN_JAX_CACHE to a folder of your own")
+            return
+        jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 

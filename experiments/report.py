@@ -42,7 +42,8 @@ def main(options: argparse.Namespace) -> None:
     """Collects the runs, draws the figures, writes the report."""
     # A run in a table has commas in its own name.
     whole = Path(options.workdir)
-    folders = [whole] if whole.exists() else [Path(name) for name in options.workdir.split(",")]
+    folders = [whole] if whole.exists() else [Path(name).expanduser() for name in
+                                                  options.workdir.split(",")]
     make_report(folders, Path(options.out) if options.out else folders[0] / "report",
                 options.command)
 

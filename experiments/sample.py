@@ -26,6 +26,7 @@ pixel distance: does the generator copy?
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,8 +51,9 @@ from . import cli
 def arguments(parser: cli.Parser) -> None:
     """The flags of `sample`."""
     parser.add_argument("--workdir", metavar="FOLDER", help="the folder of a run")
-    parser.add_argument("--pretrained", metavar="NAME", help="instead of a run: weights in the "
-                        f"package ({', '.join(NAMES)}), or a file from export-weights")
+    parser.add_argument("--pretrained", metavar="NAME", type=os.path.expanduser,
+                        help="instead of a run: weights in the package "
+                        f"({', '.join(NAMES)}), or a file from export-weights")
     parser.add_argument("--num", type=cli.whole(1), default=100, metavar="N",
                         help="number of samples (default: 100)")
     parser.add_argument("--seed", type=cli.whole(0), default=0, help="seed of the latents "

@@ -7,6 +7,10 @@ the sub-packages. JAX and Flax are imported when a name is first used, so that a
 responds at once.
 """
 
+import sys
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,6 +37,28 @@ if TYPE_CHECKING:
     )
 
 __version__ = "0.1.0"
+
+# The programs are `sngan_jax.experiments`. In a checkout that Python found by its folder, and not
+# by its installation, they lie beside this package; its parent in `__path__` would hold the package
+# again, and a walk over the modules would not end.
+_HERE = Path(__file__).parent
+_PROGRAMS = _HERE.parent / "experiments"
+
+
+class _Checkout:
+    """Finds the programs of a checkout."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """As of `importlib.abc.MetaPathFinder`."""
+        if name != f"{__name__}.experiments":
+            return None
+        return spec_from_file_location(name, _PROGRAMS / "__init__.py",
+                                       submodule_search_locations=[str(_PROGRAMS)])
+
+
+if (_PROGRAMS / "read_config.py").is_file() and not (_HERE / "experiments").exists():
+    sys.meta_path.insert(0, _Checkout)
 
 __all__ = ["SNConv", "SNConvLocal", "SNConvTranspose", "SNDense", "SNDenseGeneral", "SNEinsum",
            "SNEmbed", "SNMultiHeadAttention", "SNMultiHeadDotProductAttention", "fold",

@@ -60,13 +60,16 @@ class Spec:
         if not bounded:
             raise ValueError(f"lipschitz={self.lipschitz!r} must be a positive number")
         for name in ("n_steps", "warmup_steps"):
-            if not isinstance(getattr(self, name), int | np.integer):
-                raise ValueError(f"{name}={getattr(self, name)!r} must be a whole number")
+            number = getattr(self, name)
+            if isinstance(number, bool) or not isinstance(number, int | np.integer):
+                raise ValueError(f"{name}={number!r} must be a whole number")
         if self.n_steps < 1:
             raise ValueError(f"n_steps={self.n_steps} must be at least 1; a layer at evaluation "
                              "takes none")
         if self.warmup_steps < 0:
             raise ValueError(f"warmup_steps={self.warmup_steps} must be 0 or more")
+        if not isinstance(self.learnable_scale, bool | np.bool_):
+            raise ValueError(f"learnable_scale={self.learnable_scale!r} must be True or False")
         if self.learnable_scale and self.lipschitz != 1:
             raise ValueError("learnable_scale=True learns the scale that "
                              f"lipschitz={self.lipschitz} would fix: choose one")

@@ -14,10 +14,11 @@ options, says when to use which, and compares other libraries.
 
 import copyreg
 import dataclasses
+import difflib
 import functools
 import inspect
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, TypeVar
 
 import jax
@@ -86,6 +87,8 @@ class Normalized(nn.Module, kw_only=True, metaclass=_Picklable):
             if public and name not in vars(cls) and not hasattr(method, "watched"):
                 setattr(cls, name, _projecting(method) if attention else _watched(name, method))
         super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = _naming_unknown(cls.__init__)  # type: ignore[method-assign]
 
     def __post_init__(self) -> None:
         self.sn_options()
@@ -130,24 +133,61 @@ def normalized(layer_class: type[L], *, weights: Mapping[str, str] | None = None
       class.
 
     Raises:
-      TypeError: for an unknown option, and for an argument that is not a layer class.
+      TypeError: for an unknown option, for weights that are not a dictionary, and for an argument
+        that is not a layer class.
       ValueError: for an option out of range, here and in the constructor of the class.
     """
     if not (isinstance(layer_class, type) and issubclass(layer_class, nn.Module)):
-        raise TypeError("normalized() takes a layer class such as nn.Dense, not an object of type "
-                        f"{type(layer_class).__name__}: pass the class, and its arguments to the "
-                        "class that comes back")
+        found = (f"{layer_class.__name__} of {layer_class.__module__}"
+                 if isinstance(layer_class, type) else
+                 f"an object of type {type(layer_class).__name__}")
+        raise TypeError(f"normalized() takes a layer class of Linen such as nn.Dense, not {found}: "
+                        "pass the class, and its arguments to the class that comes back; for the "
+                        "classes of NNX use sngan_jax.nnx.normalized")
     check_options(options, OPTIONS)
-    layouts = None if weights is None else tuple(sorted(weights.items()))
     made: Any = _made
-    return made(layer_class, layouts, tuple(sorted(options.items())))
+    return made(layer_class, checked_layouts(weights), tuple(sorted(options.items())))
+
+
+def checked_layouts(weights: Any) -> tuple[tuple[str, str], ...] | None:
+    """The option weights of `normalized`; TypeError if it is not a dictionary of strings."""
+    if weights is None:
+        return None
+    if not isinstance(weights, Mapping) or not all(
+            isinstance(word, str) for item in weights.items() for word in item):
+        raise TypeError(f"weights={weights!r} is not a dictionary: give {{name of a parameter: its "
+                        "layout}, such as {'kernel': 'io'}")
+    return tuple(sorted(weights.items()))
 
 
 def check_options(options: Mapping[str, Any], known: tuple[str, ...]) -> None:
     """Raises TypeError for an option that `normalized` does not have."""
     if unknown := sorted(set(options) - set(known)):
-        raise TypeError(f"normalized() has no option {unknown[0]!r}: the options are "
-                        f"{', '.join(known)}")
+        raise TypeError(f"normalized() has no option {unknown[0]!r}"
+                        f"{_near(unknown[0], known)} options are {', '.join(known)}")
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    return f", did you mean {near[0]}? The" if near else ": the"
+
+
+def _naming_unknown(init: Callable[..., None]) -> Callable[..., None]:
+    """The constructor; its TypeError for an unknown argument names the options."""
+    parameters = inspect.signature(init).parameters
+    free = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+    @functools.wraps(init)
+    def call(self: Any, *args: Any, **kwargs: Any) -> None:
+        if unknown := [name for name in kwargs if name not in parameters and not free]:
+            raise TypeError(
+                f"{type(self).__name__} has no argument {unknown[0]!r}"
+                f"{_near(unknown[0], parameters)} arguments are those of "
+                f"{self.plain_class.__name__} and the options {', '.join(OPTIONS)}; a power step "
+                "is taken if apply has mutable=['spectral']")
+        init(self, *args, **kwargs)
+
+    return call
 
 
 @functools.cache

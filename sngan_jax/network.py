@@ -99,8 +99,14 @@ def specs(model: nn.Module, *inputs: Any, method: Any = "__call__", **kwargs: An
       method: a name or a function, as in `model.init`; or a list of them, with the same arguments.
 
     Raises:
+      TypeError: if the model is not a Linen module.
       ValueError: for a model without such weights, or one whose stacked layers lose their vectors.
     """
+    if not isinstance(model, nn.Module):
+        found = (f"the class {model.__name__}" if isinstance(model, type) else
+                 f"an object of type {type(model).__name__}")
+        raise TypeError(f"specs() takes a Linen model, as specs(Critic(), x), not {found}; a model "
+                        "of NNX needs no specs: sngan_jax.nnx has sigmas, power_steps and fold")
     leaves, tree = jax.tree.flatten((inputs, kwargs))
     record = functools.partial(_record, itertools.count())
 
@@ -296,7 +302,8 @@ def fold(model: nn.Module, variables: Variables, specs: Mapping[Path, Spec], nam
     if names not in ("own", "plain") or (names == "plain" and not isinstance(specs, Specs)):
         raise ValueError(f"names={names!r}: use 'own', or 'plain' with the result of "
                          f"sngan_jax.specs({type(model).__name__}(…), *inputs) itself")
-    flat = flatten_dict(normalize(variables["params"], variables.get(COLLECTION, {}), specs)[0])
+    params, state = _both(variables, {})
+    flat = flatten_dict(normalize(params, state, specs)[0])
     for path, spec in specs.items():
         if spec.learnable_scale:
             del flat[(*path[:-1], gamma_of(path[-1]))]
@@ -328,8 +335,13 @@ def _renamed(named: Mapping[Path, str]) -> dict[Path, str]:
     return renamed
 
 
-def _both(variables: Variables) -> tuple[Any, Any]:
-    if COLLECTION not in variables or "params" not in variables:
-        raise ValueError(f"expected variables with 'params' and 'spectral', got {sorted(variables)}"
-                         ": pass all that init returned for a model with normalised layers")
-    return variables["params"], variables[COLLECTION]
+def _both(variables: Variables, missing: Any = None) -> tuple[Any, Any]:
+    """(params, state or `missing`)."""
+    given = isinstance(variables, Mapping)
+    if not given or "params" not in variables or variables.get(COLLECTION, missing) is None:
+        found = (sorted(map(str, variables)) if given else
+                 f"an object of type {type(variables).__name__}")
+        raise ValueError(f"expected variables with 'params' and 'spectral', got {found}: pass all "
+                         "that init returned for a model with normalised layers, or of a plain "
+                         "model {'params': …, 'spectral': init_spectral(…)}")
+    return variables["params"], variables.get(COLLECTION, missing)

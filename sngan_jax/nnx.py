@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeVar
 
 import jax
+import numpy as np
 from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -95,7 +96,9 @@ class Normalized(nnx.Module):
         """
         spec = _spec(options)
         if not hasattr(self, SWITCH):
-            self.use_running_average = options.get(SWITCH, False)
+            self.use_running_average = frozen = options.get(SWITCH, False)
+            if not isinstance(frozen, bool | np.bool_):
+                raise ValueError(f"{SWITCH}={frozen!r} must be True or False")
         self.sn_input_size = nnx_linen.image_size(self, spec, options.get("input_size"))
         # A draw from a stream would change the parameters that follow.
         stream = rngs[COLLECTION] if isinstance(rngs, nnx.Rngs) and COLLECTION in rngs else None
@@ -147,7 +150,7 @@ def normalized(layer_class: type[L], *, weights: Mapping[str, str] | None = None
                         "back; for Linen's classes use sngan_jax.normalized")
     layers.check_options(options, OPTIONS)
     given = {name: tuple(x) if isinstance(x, list) else x for name, x in options.items()}
-    layouts = nnx_linen.checked_layouts(weights)
+    layouts = layers.checked_layouts(weights)
     return _made(layer_class, layouts, tuple(sorted(given.items())))
 
 

@@ -99,17 +99,6 @@ def rngs_of(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], options: 
     return rngs
 
 
-def checked_layouts(weights: Any) -> tuple[tuple[str, str], ...] | None:
-    """The option weights of `normalized`; TypeError if it is not a dictionary of strings."""
-    if weights is None:
-        return None
-    if not isinstance(weights, Mapping) or not all(
-            isinstance(word, str) for item in weights.items() for word in item):
-        raise TypeError(f"weights={weights!r} is not a dictionary: give {{name of a parameter: its "
-                        "layout}, such as {'kernel': 'io'}")
-    return tuple(sorted(weights.items()))
-
-
 def weights_of(layer: Any, named: Mapping[str, str | None]) -> dict[str, str]:
     """{name: layout} of a layer's weights.
 

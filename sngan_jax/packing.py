@@ -69,7 +69,8 @@ def entries_of(params: Any, state: Variables | None, specs: Any) -> list[Entry]:
       ValueError: if the three do not belong together.
     """
     if not isinstance(specs, Mapping) or not all(isinstance(s, Spec) for s in specs.values()):
-        raise ValueError(f"expected specs, not {specs!r}: the variables alone do not tell what a "
+        given = "None" if specs is None else f"an object of type {type(specs).__name__}"
+        raise ValueError(f"expected specs, not {given}: the variables alone do not tell what a "
                          "weight's matrix is; pass specs=sngan_jax.specs(model, *inputs)")
     leaves = leaves_of(params)
     places = {path: n for n, path in enumerate(leaves)}
@@ -78,9 +79,11 @@ def entries_of(params: Any, state: Variables | None, specs: Any) -> list[Entry]:
         where = f"the weight '{'/'.join(path)}'"
         value = meta.unbox(leaves.get(path))
         if value is None or value.ndim != len(spec.stack) + len(spec.layout):
+            whole = ("params", *path) in leaves
             raise ValueError(f"{where} of params {'is missing' if value is None else value.shape}: "
-                             f"specs gives it the layout {spec.layout!r}; make specs from the same "
-                             "model")
+                             f"specs gives it the layout {spec.layout!r}; " + (
+                                 "pass variables['params'], not all variables" if whole else
+                                 "make specs from the same model"))
         raw, sizes = unstacked(value, spec.stack)
         weight = spec.widened(raw)
         vectors: State = {}

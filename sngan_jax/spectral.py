@@ -53,11 +53,12 @@ def power_iteration(w: jax.Array | LinearMap, u: jax.Array, v: jax.Array, steps:
       (σ, u, v): a scalar, and unit vectors after one step or more.
 
     Raises:
-      ValueError: if `steps` is negative or the shapes do not fit together.
+      ValueError: if `steps` is no number of steps or the shapes do not fit together.
     """
     apply, transpose = w if isinstance(w, LinearMap) else _matrix_map(w, u, v)
-    if steps < 0:
-        raise ValueError(f"steps is {steps}: the number of power steps must be 0 or more")
+    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 0:
+        raise ValueError(f"steps is {steps!r}: the number of power steps must be a whole number, 0 "
+                         "or more")
 
     def step(u: jax.Array, v: jax.Array) -> Triplet:
         v = lax.stop_gradient(unit(transpose(u), v))

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from flax import nnx
 
 from sngan_jax import layers, sigmas, specs, update_spectral
 from sngan_jax.divisors import DIVISORS
@@ -211,6 +212,8 @@ def test_options_out_of_range():
         ({"lipschitz": float("inf")}, "lipschitz=inf must be a positive number"),
         ({"n_steps": 1.5}, "n_steps=1.5 must be a whole number"),
         ({"warmup_steps": None}, "warmup_steps=None must be a whole number"),
+        ({"n_steps": True}, "n_steps=True must be a whole number"),
+        ({"learnable_scale": "no"}, "learnable_scale='no' must be True or False"),
         ({"divisor": "nuclear"}, "divisor='nuclear' is unknown: use one of 'spectral'"),
         ({"n_steps": 0}, "n_steps=0 must be at least 1"),
         ({"warmup_steps": -2}, "warmup_steps=-2 must be 0 or more"),
@@ -221,10 +224,16 @@ def test_options_out_of_range():
             normalized(nn.Dense, **options)
         with pytest.raises(ValueError, match=sentence):
             SNDense(3, **options)
-    with pytest.raises(TypeError, match="no option 'lipshitz'"):
-        normalized(nn.Dense, lipshitz=2.0)
-    with pytest.raises(TypeError):
-        SNDense(3, lipshitz=2.0)
+    for make in (lambda **k: normalized(nn.Dense, **k), lambda **k: SNDense(3, **k),
+                 lambda **k: normalized(nn.Dense, divisor="weight")(3, **k)):
+        with pytest.raises(TypeError, match="'lipshitz', did you mean lipschitz"):
+            make(lipshitz=2.0)
+        with pytest.raises(TypeError, match=r"'update_stats'.* options .*divisor, n_steps"):
+            make(update_stats=True)
+    with pytest.raises(TypeError, match="weights='kernel' is no dictionary"):
+        normalized(nn.Dense, weights="kernel")
+    with pytest.raises(TypeError, match=r"Linear of flax\.nnx.*sngan_jax\.nnx\.normalized"):
+        normalized(nnx.Linear)
 
 
 def test_wrong_use():

@@ -1,6 +1,7 @@
 """A whole network at once: specs, power steps, σ and W̄, against each layer's own and SVDs."""
 
 import dataclasses
+import functools
 import inspect
 import os
 import pickle
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -522,8 +524,20 @@ def test_errors(net):
         sigmas({"params": {"kernel": jnp.ones(5)}, "spectral": variables["spectral"]}, found)
     with pytest.raises(ValueError, match="the weight 'kernel' finds no u in"):
         normalize(variables["params"], {}, found)
-    with pytest.raises(ValueError, match="steps is -1"):
-        update_spectral(variables, found, -1)
+    for steps in (-1, 1.5, "1", True):
+        with pytest.raises(ValueError, match=f"steps is {steps!r}: the number of power steps"):
+            update_spectral(variables, found, steps)
+    for other in (variables["params"], [1], nnx.Linear(3, 3, rngs=nnx.Rngs(0))):
+        for function in (functools.partial(fold, layer), sigmas, singular_values):
+            with pytest.raises(ValueError, match="expected variables with 'params' and 'spectral'"):
+                function(other, found)
+    with pytest.raises(ValueError, match=r"not an object of type ArrayImpl: [^\n]*\Z"):
+        fold(layer, variables, jnp.ones((30, 30)))
+    with pytest.raises(ValueError, match=r"pass variables\['params'\], not all variables"):
+        init_spectral(variables, found, KEY)
+    for model in (SNDense, variables, nnx.Linear(3, 3, rngs=nnx.Rngs(0))):
+        with pytest.raises(TypeError, match=r"takes a Linen model, .* not (the class|an obj)"):
+            specs(model, LINE)
     with pytest.raises(ValueError, match="divisor='nuclear' is unknown"):
         Spec("io", "nuclear")
 

@@ -512,7 +512,7 @@ WRONG = [
     (TypeError, "not from an object of type NoneType", lambda r: SNLinear(6, 4, rngs=None)),
     (TypeError, "unexpected keyword argument 'steps'; .* and the options divisor, n_steps",
      lambda r: SNLinear(6, 4, steps=2, rngs=r)),
-    (TypeError, r"normalized\(\) has no option 'steps': the options are divisor",
+    (TypeError, r"has no option 'steps', did you mean n_steps\? The options are divisor",
      lambda r: normalized(nnx.Linear, steps=2)),
     (TypeError, "takes a class of NNX such as nnx.Linear, not <class 'flax.linen",
      lambda r: normalized(nn.Dense)),
@@ -524,6 +524,8 @@ WRONG = [
         nnx.MultiHeadAttention, weights={"kernel": "io"})(2, 6, rngs=r)),
     (ValueError, "expected the variables of a Linen network", lambda r: nnx_state(
         SNLinear(6, 4, rngs=r), None)),
+    (ValueError, "use_running_average='no' must be True or False",
+     lambda r: SNLinear(6, 4, use_running_average="no", rngs=r)),
     (ValueError, "lipschitz=-1 must be a positive number",
      lambda r: SNLinear(6, 4, lipschitz=-1, rngs=r)),
     (ValueError, "divisor='nuclear' is unknown", lambda r: normalized(nnx.Conv, divisor="nuclear")),

@@ -43,6 +43,12 @@ def test_the_map_of_packages_is_that_of_the_folders():
     assert set(config["options"]["packages"].split()) == names
 
 
+def test_the_programs_are_found_where_the_checkouts_folder_goes_before_an_installation():
+    """As for `python -c`, a notebook or `python -m pytest` in the checkout: -S leaves out .pth."""
+    line = "import sngan_jax.experiments as programs; print(programs.__file__)"
+    assert Path(run("-S", "-c", line, cwd=ROOT).strip()) == ROOT / "experiments" / "__init__.py"
+
+
 @pytest.mark.slow
 def test_the_wheel_holds_what_it_should(wheel):
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import os
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+import types
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +86,14 @@ def launch(runs: Sequence[Planned], sweep: Path, executor: Any, at_once: int,
                 waiting.remove(run)
                 if is_finished(run, sweep):
                     continue  # by a job left running
-                running[run.name] = executor.submit(run_command, run.command(sweep))
+                with _safe_path(), _apart(sweep / "jobs" / "submitit.err"):
+                    running[run.name] = executor.submit(run_command, run.command(sweep))
                 say(f"{run.name}: started as job {running[run.name].job_id}")
             for name in [name for name, job in running.items() if job.done()]:
-                ended[name] = _status(running.pop(name))
-                say(f"{name}: " + ("done" if ended[name] == 0 else f"exit status {ended[name]}"))
+                job = running.pop(name)
+                ended[name] = _status(job)
+                say(f"{name}: " + ("done" if ended[name] == 0 else
+                                   f"exit status {ended[name]}{_last_words(job)}"))
             if look:
                 look({*running, *left}, ended)
             time.sleep(_LOOK_EVERY)
@@ -100,6 +108,50 @@ def launch(runs: Sequence[Planned], sweep: Path, executor: Any, at_once: int,
             time.sleep(_LOOK_EVERY)
         raise
     return ended
+
+
+@contextlib.contextmanager
+def _safe_path() -> Iterator[None]:
+    """submitit's processes, as `command`'s, take no module from the current folder.
+
+    As a top-level package this one is found there.
+    """
+    with contextlib.ExitStack() as after:
+        if "." in __name__.partition("experiments")[0] and "PYTHONSAFEPATH" not in os.environ:
+            os.environ["PYTHONSAFEPATH"] = "1"
+            after.callback(os.environ.pop, "PYTHONSAFEPATH")
+        yield
+
+
+@contextlib.contextmanager
+def _apart(log: Path) -> Iterator[None]:
+    """Here submitit starts its processes in sessions of their own, and what they say goes to a log.
+
+    Ctrl-C in a terminal is sent to a whole session. It would reach a run twice, from the terminal
+    and from the sweep, and the second one ends a run before it has saved.
+    """
+    local = sys.modules.get("submitit.local.local")
+    if local is None:
+        yield
+        return
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as said:
+        popen = functools.partial(subprocess.Popen, start_new_session=True, stderr=said)
+        local.subprocess = types.SimpleNamespace(Popen=popen)  # type: ignore[attr-defined]
+        try:
+            yield
+        finally:
+            local.subprocess = subprocess  # type: ignore[attr-defined]
+
+
+def _last_words(job: Any) -> str:
+    """': ' and the last line of a job's errors, without submitit's own; empty where none is."""
+    try:
+        lines = (job.stderr() or "").splitlines()
+    except OSError:
+        return ""
+    own = [line.strip() for line in lines if line.strip() and ":submitit:" not in line]
+    return f": {own[-1]}" if own else ""
 
 
 def _status(job: Any) -> int:

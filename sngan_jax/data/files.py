@@ -42,7 +42,7 @@ def read_npz(file: str, split: str) -> tuple[np.ndarray, np.ndarray | None, int]
     name, wanted = keys_in_name(file)
     path = Path(name).expanduser()
     if not is_file(path):
-        raise DataError(f"npz:{name}: there is no such file")
+        raise DataError(f"npz:{name}: there is no such file: give the path of an .npz or .npy")
     try:
         if path.suffix == ".npy":
             _only_train(file, split)
@@ -136,7 +136,9 @@ def read_idx(folder: str, split: str) -> tuple[np.ndarray, np.ndarray | None, in
         raise DataError(f"idx:{folder} has no split '{split}': there are 'train' and 'test'")
     root = Path(folder).expanduser()
     if not is_dir(root):
-        raise DataError(f"idx:{folder}: there is no such folder")
+        raise DataError(f"idx:{folder}: there is no such folder: give that of the four files of "
+                        "MNIST or Fashion-MNIST, as idx:/usr/share/datasets/fashion-mnist of "
+                        "Debian's package dataset-fashion-mnist")
     images_file = _find_idx(root, f"{prefix}-images", "idx3-ubyte")
     if images_file is None:
         raise DataError(

@@ -143,7 +143,8 @@ def list_folder(folder: str, split: str) -> Listing:
     root = Path(folder).expanduser()
     if not is_dir(root):
         problem = "that is a file" if is_file(root) else "there is no such folder"
-        raise DataError(f"folder:{folder}: {problem}")
+        raise DataError(f"folder:{folder}: {problem}: give a folder of pictures, as "
+                        "folder:~/pictures/cats")
     left_out: Counter[str] = Counter()
     names = _visible(root, left_out)
     with ThreadPoolExecutor(os.cpu_count()) as pool, warnings.catch_warnings():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -13,11 +14,14 @@ from tqdm import tqdm
 from sngan_jax.base.compilation import compiler_options
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.memory import check_memory
+from sngan_jax.base.output import say
 from sngan_jax.metrics.frechet import Moments, RunningMoments
 from sngan_jax.metrics.inception import CLASSES, FEATURES, InceptionV3
 from sngan_jax.metrics.inception_weights import Weights
 from sngan_jax.metrics.resize import RESIZES, inception_input, input_of_one
 from sngan_jax.step.devices import gathered, own_part, replicate, spread
+
+SAY_EVERY = 30.0  # seconds, where no terminal shows a bar
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -149,6 +153,7 @@ def collect(extractor: Extractor, batches: Iterable[np.ndarray], *, keep: bool =
         check_features(extractor, total, keep, name)
     running = RunningMoments(extractor.dimensions)
     features, logits = [], []
+    seen, due = 0, time.monotonic() + SAY_EVERY
     with tqdm(total=total, unit="img", desc=name, dynamic_ncols=True, mininterval=1,
               disable=None) as bar:  # no bar without a terminal
         for batch in extractor.extract(batches):
@@ -162,6 +167,10 @@ def collect(extractor: Extractor, batches: Iterable[np.ndarray], *, keep: bool =
             if batch.logits is not None:
                 logits.append(batch.logits)
             bar.update(len(batch.features))
+            seen += len(batch.features)
+            if bar.disable and time.monotonic() >= due and jax.process_index() == 0:
+                say(f"{name}: {seen:,}" + (f" of {total:,}" if total else "") + " images")
+                due = time.monotonic() + SAY_EVERY
     if running.n < 2:
         raise UserError(f"{name} has {running.n} images: a score needs at least 2")
     return Collected(running.moments(), np.concatenate(features) if keep else None,

@@ -108,14 +108,19 @@ def save_curves(file: Path, iterations: list[int], curves: dict[str, list[float]
     """Draws named curves over the iterations into a PNG."""
     from matplotlib.figure import Figure  # slow to import, and needed only here
 
-    # Fixed margins: a layout engine draws the figure twice.
+    # Fixed margins: a layout engine draws the figure twice. Many curves leave no place for a legend
+    # between them.
+    beside = len(curves) > 6
     figure = Figure(figsize=(8, 4.5))
-    axes = figure.add_axes((0.09, 0.12, 0.89, 0.85))
+    axes = figure.add_axes((0.09, 0.12, 0.69 if beside else 0.89, 0.85))
     for i, (name, values) in enumerate(curves.items()):
         axes.plot(iterations, values, label=name, linewidth=1.2, color=COLOURS[i % len(COLOURS)],
                   linestyle=("-", "--", ":")[i // len(COLOURS) % 3])
     axes.set(xlabel="iteration (generator updates)", ylabel=ylabel)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small", ncols=2 if len(curves) > 6 else 1)
+    if beside:
+        axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
+    else:
+        axes.legend(fontsize="small")
     with replacing(file) as temporary:
         figure.savefig(temporary, dpi=120, format="png")

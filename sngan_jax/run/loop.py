@@ -30,7 +30,13 @@ from sngan_jax.run.health import Diverged, Watch
 from sngan_jax.run.interruption import Interruption, Stopped
 from sngan_jax.run.lock import locked
 from sngan_jax.run.log import Log
-from sngan_jax.run.preparation import check_room, load_data, names_of_classes, resumable
+from sngan_jax.run.preparation import (
+    check_apart,
+    check_room,
+    load_data,
+    names_of_classes,
+    resumable,
+)
 from sngan_jax.run.progress import Progress, finished
 from sngan_jax.run.restore import RestoredRun
 from sngan_jax.run.start_from import check_source, open_source, started_from
@@ -85,6 +91,7 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
                 # Everything is checked and read before anything on the disk is changed.
                 plain = config.to_dict()
                 check_workdir(workdir, plain, accept_changes=accept_changes)
+                check_apart(config, workdir)
                 if there := is_run(workdir):
                     still_ours = held.enter_context(locked(workdir))
                 images = load_data(config)

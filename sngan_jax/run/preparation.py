@@ -25,6 +25,22 @@ from sngan_jax.step.recipe import Recipe
 from sngan_jax.step.state import TrainState, check_size, state_bytes
 
 
+def check_apart(config: Any, workdir: Path) -> None:
+    """UserError for a workdir whose pictures would join a `folder:` that is trained on."""
+    kind, _, place = config.dataset.partition(":")
+    if kind != "folder":
+        return
+    try:
+        folder, own = Path(place).expanduser().resolve(), workdir.resolve()
+    except (OSError, RuntimeError, ValueError):
+        return  # no name of a folder: reading it says so
+    # What begins with a dot is no part of the data set.
+    if own.is_relative_to(folder) and not any(
+            part.startswith(".") for part in own.relative_to(folder).parts):
+        raise UserError(f"the workdir {workdir} lies in the data set {config.dataset}, which its "
+                        "samples and curves would join: choose another --workdir")
+
+
 def load_data(config: Any) -> ImageSet | ImageStream:
     """The data set of a config; UserError if it does not suit the config."""
     images = (open_stream if config.stream else load)(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,7 +77,7 @@ def saved_iterations(workdir: Path) -> list[int]:
     raise UserError(f"{workdir} has no checkpoint yet: train it first, or wait for one")
 
 
-def restore_run(workdir: Path, iteration: int | None = None) -> RestoredRun:
+def restore_run(workdir: str | os.PathLike, iteration: int | None = None) -> RestoredRun:
     """Restores a checkpoint of a run, which may be training; changes nothing there.
 
     Args:
@@ -86,6 +87,7 @@ def restore_run(workdir: Path, iteration: int | None = None) -> RestoredRun:
       UserError: where there is no such run, or it cannot be read.
       GoneError: there is no such checkpoint.
     """
+    workdir = Path(workdir)
     config = ConfigDict(read_config(workdir))
     validate(config, device_count=1)
     saved_iterations(workdir)

@@ -67,8 +67,9 @@ def sample_batches(generator: nn.Module, state: GeneratorState, key: jax.Array,
 
     Raises:
       NotFiniteError: if an image holds NaN or infinity.
-      UserError: if `ema` is true and the state has no moving average.
+      UserError: if `ema` is true and the state has no moving average, or a label is not a class.
     """
+    labels = _checked(labels, generator.num_classes)
     mode, variables = bn_mode or config.bn_evaluation, _variables(generator, state, ema, config)
     if mode == "standing":
         variables["batch_stats"] = standing_statistics(generator, variables, config)
@@ -88,6 +89,20 @@ def sample_batches(generator: nn.Module, state: GeneratorState, key: jax.Array,
         if not finite[:n - start].all():
             raise NotFiniteError(_NOT_FINITE)
         yield images[:n - start]
+
+
+def _checked(labels: Any, num_classes: int) -> np.ndarray:
+    """Labels as an array; UserError where one is no class. Without classes they only count."""
+    found = np.asarray(labels)
+    if found.ndim != 1 or not len(found):
+        raise UserError(f"labels have the shape {found.shape}: give one for each image, as "
+                        "np.full(64, 3)")
+    if num_classes and not (np.issubdtype(found.dtype, np.integer)
+                            and found.min() >= 0 and found.max() < num_classes):
+        wrong = next((x for x in found.tolist() if x not in range(num_classes)), found[0])
+        raise UserError(f"the label {wrong!r} is no class: they are whole numbers from 0 to "
+                        f"{num_classes - 1}")
+    return found
 
 
 def images_of(generator: nn.Module, state: GeneratorState, z: jax.Array, y: jax.Array | None,

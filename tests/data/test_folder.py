@@ -84,7 +84,7 @@ class TestLayout:
             loaded(tmp_path)
 
     def test_missing(self, tmp_path):
-        with pytest.raises(DataError, match="there is no such folder"):
+        with pytest.raises(DataError, match="no such folder: give a folder of pictures"):
             loaded(tmp_path / "nothing")
         with pytest.raises(DataError, match="has no split 'test': all of a folder is 'train'"):
             loaded(tmp_path, split="test")

@@ -173,7 +173,7 @@ class TestNpz:
             load(self.save(tmp_path, **arrays), image_size=8, split=split)
 
     def test_no_file(self, tmp_path):
-        with pytest.raises(DataError, match="there is no such file"):
+        with pytest.raises(DataError, match="no such file: give the path of an"):
             load(f"npz:{tmp_path}/x.npz", image_size=8)
 
     def test_single_array(self, tmp_path):
@@ -310,7 +310,7 @@ class TestIdx:
     def test_missing(self, tmp_path):
         with pytest.raises(DataError, match="has no train-images-idx3-ubyte or"):
             load(f"idx:{tmp_path}", image_size=8)
-        with pytest.raises(DataError, match="there is no such folder"):
+        with pytest.raises(DataError, match="no such folder: give that of the four files"):
             load(f"idx:{tmp_path}/nothing", image_size=8)
         with pytest.raises(DataError, match="no split 'val': there are 'train' and 'test'"):
             load(f"idx:{tmp_path}", image_size=8, split="val")

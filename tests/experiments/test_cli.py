@@ -40,9 +40,10 @@ def test_help_ends_with_status_0(name, capsys):
 
 
 def test_help_shows_the_values_of_the_config(capsys):
-    assert main(["train", "--config=digits", "--help"]) == 0
-    said = capsys.readouterr().out
-    assert "learning_rate=0.001 " in said and "--config NAME[:ARGUMENT]" in said
+    for words in (["--config=digits"], ["--config", "digits"]):
+        assert main(["train", *words, "--help"]) == 0
+        said = capsys.readouterr().out
+        assert "learning_rate=0.001 " in said and "--config NAME[:ARGUMENT]" in said
     assert main(["--help"]) == main([]) == main(["--version"]) == 0
     said = capsys.readouterr().out
     assert said.count("usage: sngan PROGRAM") == 2
@@ -67,8 +68,38 @@ def test_no_memory_is_a_sentence(allocate, capsys):
     assert len(said.splitlines()) == 1
 
 
+def test_a_platform_that_is_not_here_is_a_sentence(monkeypatch, capsys):
+    def backends(options):  # as jax._src.xla_bridge without the platform's plugin
+        raise AssertionError
+
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    assert cli.run(backends, lambda parser: None, "", "train", []) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: JAX_PLATFORMS=cuda cannot be had (JAX finds no device")
+    assert said.count("\n") == 1
+    monkeypatch.delenv("JAX_PLATFORMS")
+    with pytest.raises(AssertionError):
+        cli.run(backends, lambda parser: None, "", "train", [])
+
+
+def test_a_cache_that_cannot_be_made_is_a_warning(monkeypatch, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SNGAN_JAX_CACHE", str(tmp_path / "file" / "cache"))
+    kept = jax.config.jax_compilation_cache_dir
+    try:
+        jax.config.update("jax_compilation_cache_dir", None)
+        cli.keep_compiled_programs()
+        assert jax.config.jax_compilation_cache_dir is None
+    finally:
+        jax.config.update("jax_compilation_cache_dir", kept)
+    said = capsys.readouterr().err
+    assert said.startswith("warning: the cache ") and "SNGAN_JAX_CACHE" in said
+
+
 def arguments(parser):
     parser.add_config()
+    parser.add_argument("--out", metavar="FOLDER")
+    parser.add_argument("--scores", metavar="FILE.npz")
     parser.add_argument("--num-fake", type=cli.whole(1), default=7)
     parser.add_argument("--name")
     parser.add_argument("--sizes", type=cli.wholes(0), default=[1])
@@ -88,6 +119,9 @@ def test_flags_in_all_ways_of_writing_them():
     assert not parsed("--dry-run=false").dry_run
     assert parsed("--name=a_b --c").name == "a_b --c"
     assert parsed("--sizes=0,4").sizes == [0, 4]
+    home = str(Path.home())
+    options = parsed("--out=~/runs", "--scores", "~/a.npz", "--name=~/b")
+    assert (options.out, options.scores, options.name) == (f"{home}/runs", f"{home}/a.npz", "~/b")
     assert parsed("--name=x y").command == "sngan test --config=digits '--name=x y'"
 
 

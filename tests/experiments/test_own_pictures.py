@@ -86,11 +86,13 @@ def test_bad_input_is_one_sentence(tmp_path, changes, sentence):
     ("huge.ppm", b"P5 60000 60000 255\n", "cannot read the image .*huge.ppm: .*pixels")],
     ids=["damaged", "empty", "huge"])
 def test_a_picture_that_cannot_be_read_is_named(tmp_path, name, content, sentence):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
     for i in range(4):
-        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / f"{i}.png")
-    (tmp_path / name).write_bytes(content)
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(folder / f"{i}.png")
+    (folder / name).write_bytes(content)
     done = program(*TRAIN[:1], "--config=experiments/configs/folder.py:32",
-                   *flags(dataset=f"folder:{tmp_path}"), f"--workdir={tmp_path / 'run'}")
+                   *flags(dataset=f"folder:{folder}"), f"--workdir={tmp_path / 'run'}")
     assert done.returncode == 2 and not (tmp_path / "run").exists()
     (line,) = done.stderr.splitlines()
     assert re.search(sentence, line), line

@@ -1,12 +1,15 @@
 """A sweep: its plan is a function of words and of the disk; it goes on however it ended."""
 
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import sngan_jax.experiments.sweeps.launch
 
+from experiments.sweeps import launch
 from experiments.sweeps.plan import listing, parse_grid, plan, progress, remaining
 from sngan_jax.base.errors import UserError
 from sngan_jax.run.workdir import read_metrics
@@ -57,6 +60,44 @@ def test_what_is_finished_is_left_out_and_what_was_cut_off_goes_first(tmp_path):
 def test_a_wrong_sweep_is_a_sentence(grid, seeds, words):
     with pytest.raises(UserError, match=words):
         plan(DIGITS, parse_grid(grid), seeds)
+
+
+def test_a_run_that_fails_says_why_and_takes_no_module_from_the_current_folder(
+        tmp_path, monkeypatch):
+    class Job:
+        job_id = 1
+
+        def done(self):
+            return True
+
+        def result(self):
+            return 2
+
+        def stderr(self):
+            return "warning: late\nerror: npz:none.npz: no\nINFO:submitit:Job completed\n"
+
+    class Executor:
+        def submit(self, function, command):
+            self.safe = os.environ.get("PYTHONSAFEPATH")
+            return Job()
+
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    for module, safe in ((sngan_jax.experiments.sweeps.launch, "1"), (launch, None)):
+        executor, said = Executor(), []
+        assert module.launch(plan(DIGITS, [], 1), tmp_path, executor, 1, said.append) == {
+            "seed=0": 2}
+        assert said[-1] == "seed=0: exit status 2: error: npz:none.npz: no"
+        assert executor.safe == safe and "PYTHONSAFEPATH" not in os.environ
+
+
+def test_ctrl_c_in_a_terminal_reaches_the_sweep_alone(tmp_path):
+    pytest.importorskip("submitit", reason="a sweep needs submitit: pip install 'sngan_jax[sweep]'")
+    local = pytest.importorskip("submitit.local.local")
+    line = "import os, sys; sys.stderr.write(f'{os.getsid(0) == os.getpid()}')"
+    with launch._apart(tmp_path / "jobs" / "log"):
+        assert local.subprocess.Popen([sys.executable, "-S", "-c", line]).wait(60) == 0
+    assert local.subprocess is subprocess
+    assert (tmp_path / "jobs" / "log").read_text() == "True"
 
 
 def sweep(workdir, *arguments):

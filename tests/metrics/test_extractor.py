@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.metrics import extractor
 from sngan_jax.metrics.extractor import _regrouped, collect
 from tests.metrics.fake_extractor import mean_extractor
 
@@ -25,6 +26,14 @@ def test_the_last_batch_counts_and_padding_does_not(lengths):
     np.testing.assert_allclose(collected.moments.mean, expected.mean(0), rtol=1e-5)
     assert collected.moments.n == len(images)
     assert collect(mean_extractor(), parts).features is None
+
+
+def test_without_a_terminal_a_line_now_and_then_tells_how_far_it_is(monkeypatch, capsys):
+    collect(mean_extractor(), [_images(3)], total=3)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(extractor, "SAY_EVERY", 0)
+    collect(mean_extractor(), [_images(3)], total=3, name="samples")
+    assert capsys.readouterr().err.splitlines()[-1] == "samples: 3 of 3 images"
 
 
 @settings(deadline=None)

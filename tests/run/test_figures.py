@@ -69,6 +69,9 @@ def test_save_curves_takes_missing_values(tmp_path):
                                                 for i in range(20)}, "σ")
     pixels = np.asarray(Image.open(tmp_path / "c.png").convert("RGB"))
     assert pixels.shape[0] > 400 and len(np.unique(pixels.reshape(-1, 3), axis=0)) > 7
+    # The frame ends at 0.78 of the width, and the legend of many curves stands beside it.
+    edge = int(0.78 * pixels.shape[1])
+    assert (pixels[:, edge - 1:edge + 2].min((1, 2)) < 100).sum() > 400
 
 
 @pytest.mark.parametrize("layers", [1, 4, 9])

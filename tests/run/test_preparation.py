@@ -1,5 +1,7 @@
 """What a run looks at before it changes anything."""
 
+from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -9,9 +11,22 @@ import pytest
 from experiments.read_config import load_config
 from sngan_jax.base import memory
 from sngan_jax.base.errors import UserError
-from sngan_jax.run.preparation import activation_bytes, check_room
+from sngan_jax.run.preparation import activation_bytes, check_apart, check_room
 from sngan_jax.step.setup import recipe_of
 from sngan_jax.step.state import abstract_state
+
+
+def test_a_run_does_not_lie_in_the_pictures_that_it_is_trained_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for place, workdir, apart in [
+            ("pictures", "runs", True), ("pictures", "pictures2", True), ("pictures", "..", True),
+            ("pictures", "pictures/.runs/a", True), ("\0", "runs", True),
+            ("pictures", "pictures", False), ("pictures/", "pictures/cats/run", False),
+            (tmp_path / "pictures", "pictures/run", False), (".", "run", False)]:
+        config = SimpleNamespace(dataset=f"folder:{place}")
+        with nullcontext() if apart else pytest.raises(UserError, match="lies in the data set"):
+            check_apart(config, Path(workdir))
+    check_apart(SimpleNamespace(dataset="digits"), Path("digits"))
 
 
 def test_the_width_of_images_counts():

@@ -7,6 +7,7 @@ import pytest
 from sngan_jax.base.errors import UserError
 from sngan_jax.run.config import defaults
 from sngan_jax.run.evaluation import best_of, is_recorded, recorded
+from sngan_jax.run.restore import restore_run
 from sngan_jax.run.workdir import (
     MetricsFile,
     check_workdir,
@@ -108,3 +109,9 @@ def test_the_history_of_starts_and_what_killed_runs_left(tmp_path, capsys):
     open_workdir(tmp_path, defaults())
     assert "earlier starts is lost" in capsys.readouterr().err
     assert read_config(tmp_path) == defaults()
+
+
+def test_a_run_is_restored_from_a_path_or_its_text(tmp_path):
+    for workdir in (tmp_path, str(tmp_path)):
+        with pytest.raises(UserError, match="is not the workdir of a run"):
+            restore_run(workdir)

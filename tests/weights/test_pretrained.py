@@ -38,6 +38,15 @@ def test_the_digits_are_those_that_are_asked_for():
     assert grade["class_agreement"] >= 0.9 and grade["least"] > 0.05
 
 
+@pytest.mark.parametrize(("labels", "sentence"), [
+    ([3, 10], "the label 10 is no class: they are whole numbers from 0 to 9"),
+    (np.array([-1]), "the label -1 is no class"), ([0.5], "the label 0.5 is no class"),
+    (3, r"labels have the shape \(\): give one for each image"), ([], r"the shape \(0,\)")])
+def test_labels_that_are_no_classes(labels, sentence):
+    with pytest.raises(UserError, match=sentence):
+        weights.load("digits").sample(labels)
+
+
 def test_the_clothes_have_names():
     run = weights.load("fashion_mnist")
     assert run.class_names[7] == "sneaker" and len(run.class_names) == run.num_classes == 10
