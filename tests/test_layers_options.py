@@ -230,7 +230,7 @@ def test_options_out_of_range():
             make(lipshitz=2.0)
         with pytest.raises(TypeError, match=r"'update_stats'.* options .*divisor, n_steps"):
             make(update_stats=True)
-    with pytest.raises(TypeError, match="weights='kernel' is no dictionary"):
+    with pytest.raises(TypeError, match="weights='kernel' is not a dictionary"):
         normalized(nn.Dense, weights="kernel")
     with pytest.raises(TypeError, match=r"Linear of flax\.nnx.*sngan_jax\.nnx\.normalized"):
         normalized(nnx.Linear)
