@@ -24,7 +24,7 @@ INPUTS, OUTPUTS, STEPS = 96, 64, 300
 
 
 def sigma(matrix: np.ndarray) -> float:
-    """The largest singular value, in float64; NaN where the matrix holds one."""
+    """The largest singular value, in float64; NaN if the matrix holds one."""
     matrix = np.asarray(matrix, np.float64)
     return float(np.linalg.norm(matrix, 2)) if np.isfinite(matrix).all() else float("nan")
 
@@ -69,7 +69,7 @@ def products(peer) -> str:
 
 
 def small_weight(scale: float):
-    """σ of the used weight for a weight of a small norm."""
+    """σ of the used weight if the stored weight has a small norm."""
     def measure(peer) -> str:
         layer = _trained(peer.dense(weight(scale)), np.eye(INPUTS))
         return f"{sigma(layer.evaluate(np.eye(INPUTS))):.4g}"

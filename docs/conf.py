@@ -61,10 +61,10 @@ autodoc_preserve_defaults = True
 autodoc_default_options = {"members": True, "ignore-module-all": True}
 autodoc_inherit_docstrings = False
 add_module_names = False
-# A signature that is longer has one argument a line.
+# A longer signature has one argument per line.
 maximum_signature_line_length = 110
 highlight_language = "none"
-smartquotes_action = "qe"  # two dashes begin a flag
+smartquotes_action = "qe"  # because two dashes begin a flag
 
 
 def _page(app, docname, source):
@@ -91,7 +91,7 @@ def _reference(match):
 
 
 def _skipped(app, what, name, obj, skip, options):
-    """Whether a member is left out: what JAX and Flax put into a layer's class is theirs."""
+    """Whether a member is left out: those that JAX and Flax add to a layer's class are."""
     theirs = (getattr(obj, "__module__", None) or "").startswith(("jax", "flax"))
     return True if theirs else None
 

@@ -35,7 +35,7 @@ def shown(value: object) -> str:
 
 
 def page_with_table(page: str) -> str:
-    """The page with the table as it should be."""
+    """The page with the current table."""
     before, after = page.split(BEGIN)[0], page.split(END)[1]
     return before + BEGIN + field_table() + END + after
 

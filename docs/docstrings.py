@@ -1,8 +1,8 @@
 """From the plain text of a docstring to reStructuredText, which is what Sphinx's autodoc reads.
 
-Docstrings here are made to be read where they stand: `code` in single backticks, indented blocks
-and tables as they are, "name: what it is" a line, and the sections Args, Attributes, Returns,
-Yields and Raises. Everything else is text, with no character of a meaning of its own.
+Docstrings here are meant to be read as they are: `code` in single backticks, indented blocks and
+tables as they stand, one "name: description" per line, and the sections Args, Attributes, Returns,
+Yields and Raises. Everything else is text, in which no character has a special meaning.
 """
 
 import re
@@ -26,7 +26,7 @@ def _blocks(lines: list[str], item: re.Pattern):
         elif section := SECTION.match(lines[0]):
             body, lines = _split(lines[1:], lambda line: not line or line[0] == " ")
             yield f"**{section[1]}**"
-            if section[2]:  # what follows on the line, and goes on below it
+            if section[2]:  # text that follows on the line and continues below it
                 body = [section[2], *map(str.lstrip, body)]
             named = PHRASE if section[1] in ("Args", "Attributes", "Raises") else NAME
             yield from _blocks(textwrap.dedent("\n".join(body)).splitlines(), named)
@@ -44,7 +44,7 @@ def _split(lines: list[str], belongs) -> tuple[list[str], list[str]]:
 
 
 def _preformatted(text: str) -> str:
-    """What is indented: items, or else lines that stay as they are."""
+    """Indented text: items, or else lines that stay as they are."""
     groups = _groups(text.splitlines())
     if all(NAME.match(group[0]) for group in groups):
         return "\n".join(_item(group, NAME) for group in groups)
@@ -52,7 +52,7 @@ def _preformatted(text: str) -> str:
 
 
 def _groups(lines: list[str]) -> list[list[str]]:
-    """Each line with the indented ones under it."""
+    """Each line with the indented lines under it."""
     groups: list[list[str]] = []
     for line in lines:
         if (not line or line[0] == " ") and groups:
@@ -63,7 +63,7 @@ def _groups(lines: list[str]) -> list[list[str]]:
 
 
 def _paragraph(lines: list[str], item: re.Pattern) -> str:
-    """A table, a list, "name: text" items, or plain text with what is indented under its lines."""
+    """A table, a list, "name: text" items, or plain text with the text indented under its lines."""
     if lines[0].startswith("|"):
         return "::\n\n" + _indented("\n".join(lines))
     groups = _groups(lines)
@@ -103,7 +103,7 @@ def _code(text: str) -> str:
 def escape(text: str) -> str:
     r"""Text whose `code` is a literal and whose other characters mean themselves.
 
-    reStructuredText wants a space about a literal: `\ ` is one that is not seen.
+    reStructuredText needs a space around a literal: `\ ` is an invisible one.
     """
     parts = re.split(r"(`+)(.+?)\1", text, flags=re.DOTALL)
     plain, codes = parts[::3], parts[2::3]

@@ -1,7 +1,7 @@
-"""The tables of hours and cost in reproduce.md, from what the TPU compiler says of the runs.
+"""The tables of hours and cost in reproduce.md, from the TPU compiler's records of the runs.
 
     python docs/hours_table.py              (writes them into the page; tests/test_docs.py compares)
-    python docs/hours_table.py --compile    (first compiles what has no record yet: hours)
+    python docs/hours_table.py --compile    (first compiles runs that have no record yet: hours)
 """
 
 import json
@@ -17,14 +17,14 @@ RECORDS = ROOT / "experiments" / "results" / "tpu" / "tables.jsonl"
 BEGIN, END = "<!-- hours: from the records -->\n", "<!-- end of hours -->\n"
 SLICES = {"v3:2x2x1": "v3-8", "v5e:2x4": "v5e-8"}
 H100 = "one H100"
-# Dollars an hour.
+# Dollars per hour.
 PRICES = {"v3-8": 8.0, "v5e-8": 9.6, H100: 3.0}
-# Iterations a second that were measured on one H100 (experiments/results/fashion_mnist_h100), and
-# the updates of D in them: the standard CNN in float32, the ResNet in bfloat16.
+# Iterations per second measured on one H100 (experiments/results/fashion_mnist_h100), and the
+# updates of D in them: the standard CNN in float32, the ResNet in bfloat16.
 MEASURED = {"cnn": ("cifar10,cnn,sn", 1, 171.3), "resnet": ("cifar10,resnet,sn", 5, 46.4)}
 _GULRAJANI = ("--config.iterations=100000", "--config.generator_width=128", "--config.pool=mean",
               "--config.head_bias=yes")
-# What is compiled for a kind of run.
+# The configs that are compiled for a kind of run.
 ROWS = {
     "cifar10,cnn,sn": ("cifar10_cnn.py:sn,A",),
     "cifar10,cnn,wgan_gp": ("cifar10_cnn.py:wgan_gp,A",),
@@ -67,13 +67,13 @@ def compile_missing() -> None:
 
 def seconds(records: dict[tuple[str, str], dict[str, Any]], row: str, n_dis: int
             ) -> dict[str, float]:
-    """{device: seconds of an iteration}."""
+    """{device: seconds per iteration}."""
     from experiments.compiler.collectives import updates
 
     found = {}
     for place in SLICES.values():
         record = records[row, place]
-        # A number of updates that was not compiled: communication in proportion.
+        # For a number of updates that was not compiled, communication is in proportion.
         found[place] = (record["optimal_seconds"] * updates(n_dis, record["loop_share"])
                         + record["communication_seconds"] * (n_dis + 1) / (record["n_dis"] + 1))
     base, base_n_dis, rate = MEASURED["cnn" if "cnn" in row else "resnet"]
@@ -97,7 +97,7 @@ def row_of(dataset: str, variant: str, config: Any) -> str:
 
 
 def runs() -> Iterator[tuple[str, str, list[tuple[str, Any, str]]]]:
-    """(table, data set, (variant, config, row) of each run) of each sweep."""
+    """(table, data set, (variant, config, row) of each run) for each sweep."""
     from experiments.read_config import read_config
     from experiments.sweeps.tables import Request, plan_table
 
@@ -150,7 +150,7 @@ def _priced(name: str, count: int, hours: dict[str, float]) -> str:
 
 
 def page_with_tables(page: str) -> str:
-    """The page, with the tables of today's records and plans between its marks."""
+    """The page, with the tables from the current records and plans between its marks."""
     before, rest = page.split(BEGIN)
     return before + BEGIN + tables() + END + rest.split(END)[1]
 

@@ -1,7 +1,8 @@
-"""The tables of compile_check.md, from what NVIDIA's compiler says of the configs.
+"""The tables of compile_check.md, from NVIDIA's compiler's records of the configs.
 
     python docs/launch_table.py              (writes them into the page; tests compare)
-    python docs/launch_table.py --compile    (first compiles what has no record: hours, [gpu-check])
+    python docs/launch_table.py --compile    (first compiles configs without a record: hours,
+    [gpu-check])
 """
 
 import json
@@ -15,7 +16,7 @@ PAGE = ROOT / "docs" / "compile_check.md"
 RECORDS = ROOT / "experiments" / "results" / "nvidia" / "launches.jsonl"
 BEGIN, END = "<!-- launches: from the records -->\n", "<!-- end of launches -->\n"
 BF16 = "--config.dtype=bfloat16"
-# What is compiled: a name -> the config and its changes.
+# What is compiled: {name: the config and its changes}.
 CONFIGS: dict[str, tuple[str, ...]] = {
     "cifar10_resnet, bfloat16": ("cifar10_resnet.py", BF16),
     "cifar10_resnet, bfloat16, together": (
@@ -34,16 +35,16 @@ CONFIGS: dict[str, tuple[str, ...]] = {
 }
 TARGETS = ("h100", "a100")
 SMALL = ("imagenet128", "l4")
-# Forms of a config that one target is enough for.
+# Forms of a config for which one target is enough.
 _FORMS = ("cifar10_resnet, bfloat16", "cifar10_resnet, bfloat16, together")
-# With `none` beside them: what spectral normalisation costs.
+# Compiled with `none` as well, to show what spectral normalisation costs.
 _COMPARED = {("cifar10_resnet, bfloat16", "h100"), ("cifar10_resnet", "h100"),
              ("cifar10_cnn:sn,C", "h100"), ("stl10_resnet", "h100"), ("stl10_cnn", "h100"),
              SMALL}
 
 
 def wanted() -> list[tuple[str, str, bool]]:
-    """(name, target, whether with `none` beside it) of all compilations."""
+    """(name, target, whether to compile `none` as well) for all compilations."""
     # The short compilations first.
     names = list(CONFIGS)[::-1]
     names.sort(key=lambda name: name.startswith(("imagenet", "stl10")))
@@ -53,13 +54,13 @@ def wanted() -> list[tuple[str, str, bool]]:
 
 
 def read_records() -> dict[tuple[str, str], dict[str, Any]]:
-    """{(name, target): record}, each perhaps with `compared_with`."""
+    """{(name, target): record}, some with `compared_with`."""
     lines = RECORDS.read_text().splitlines() if RECORDS.exists() else []
     return {(record["row"], record["topology"]): record for record in map(json.loads, lines)}
 
 
 def compile_missing() -> None:
-    """Appends a record for each of `wanted` that has none."""
+    """Appends a record for each entry of `wanted` that has none."""
     RECORDS.parent.mkdir(parents=True, exist_ok=True)
     for name, target, compare in wanted():
         if (name, target) in read_records():
@@ -78,7 +79,7 @@ def compile_missing() -> None:
 
 
 def tables() -> str:
-    """Markdown: launches on the first target by origin, then memory and verdict of all targets."""
+    """Markdown: launches on the first target by origin, then memory and verdict for all targets."""
     from experiments.compiler.origins import ORIGINS
     from experiments.compiler.tables import verdict
 
@@ -128,7 +129,7 @@ def _small(record: dict[str, Any] | None) -> list[str]:
 
 
 def page_with_tables(page: str) -> str:
-    """The page, with the tables of today's records between its marks."""
+    """The page, with the tables from the current records between its marks."""
     before, rest = page.split(BEGIN)
     return before + BEGIN + tables() + END + rest.split(END)[1]
 

@@ -1,7 +1,7 @@
 """Pages of the site that are files elsewhere: results, notebooks and the GAN in one file.
 
-Sphinx reads one folder only, so `write` copies them into docs/generated. `with_site_links` leads a
-link to a file of the repository to its page; a file that has no page is named by its path.
+Sphinx reads only one folder, so `write` copies them into docs/generated. `with_site_links` turns a
+link to a file of the repository into one to its page; a file without a page is named by its path.
 """
 
 import configparser
@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 GENERATED = ROOT / "docs" / "generated"
-# [text](target) and ![text](target), but no code.
+# [text](target) and ![text](target), but not in code.
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 
 
@@ -33,7 +33,7 @@ def pages() -> dict[str, str]:
         found[path.relative_to(ROOT).as_posix()] = f"generated/weights/{path.name}"
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         found[path.relative_to(ROOT).as_posix()] = f"generated/notebooks/{path.name}"
-    for path in (ROOT / "sngan_jax").rglob("*.py"):  # autosummary's
+    for path in (ROOT / "sngan_jax").rglob("*.py"):  # made by autosummary
         name = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
         found[path.relative_to(ROOT).as_posix()] = f"generated/{name.removesuffix('.__init__')}.rst"
     return found
@@ -54,7 +54,7 @@ def write() -> None:
             name = "A GAN in one file" + (", in NNX" if "nnx" in source else "")
             text = f"# {name}\n\nThe whole of `{source}`:\n\n```python\n{text}```\n"
         else:
-            # No list of pages names these: what they are about has links to them.
+            # No list of pages has these; other pages link to them.
             orphan = "---\norphan: true\n---\n\n" if target.parent.name == "weights" else ""
             text = orphan + with_site_links(text, path.parent.relative_to(ROOT))
         target.write_text(text)
@@ -72,8 +72,8 @@ def notebook_page(text: str, path: Path, url: str) -> str:
     """A notebook with the links of the site, and one to Colab if the repository has an address.
 
     Args:
-      path: of the notebook, relative to the repository.
-      url: what `repository` returns.
+      path: path of the notebook, relative to the repository.
+      url: result of `repository`.
     """
     notebook = json.loads(text)
     for cell in notebook["cells"]:
@@ -93,10 +93,10 @@ def with_site_links(text: str, folder: Path | str) -> str:
 
     Args:
       text: Markdown.
-      folder: the folder of the file, relative to the repository; its links start there.
+      folder: the folder of the file, relative to the repository, where its links start.
     """
     known = pages()
-    places = set(re.findall(r'<a id="([^"]+)">', text))  # of a report, which Sphinx does not know
+    places = set(re.findall(r'<a id="([^"]+)">', text))  # in a report; unknown to Sphinx
 
     def led(match: re.Match) -> str:
         picture, words, target = match.groups()

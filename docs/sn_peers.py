@@ -1,7 +1,7 @@
-"""Spectrally normalised layers of several libraries behind one small face, for `compare_sn`.
+"""Spectrally normalised layers of several libraries behind one small interface, for `compare_sn`.
 
 Every layer has `train(x)` and `evaluate(x)`, which return its output, and `stored()`, the weight
-that the library keeps. Those of JAX also count the products in their evaluation.
+that the library keeps. JAX's also count the products in their evaluation.
 """
 
 import functools

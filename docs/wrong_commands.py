@@ -16,7 +16,7 @@ from experiments.__main__ import main
 PAGE = Path(__file__).with_name("commands.md")
 BEGIN, END = "<!-- wrong commands: as printed -->\n", "<!-- end of wrong commands -->\n"
 
-# What is in the folder where they are typed.
+# Files in the folder where the commands are typed.
 FILES = {
     "notes.txt": "three\n", "settings.json": "{}\n", "pictures/readme.txt": "none yet\n",
     "broken.py": "def get_config():\n    return {\n", "shout.py": "get_config = 'digits'\n",
@@ -31,13 +31,13 @@ FILES = {
 }
 TRAIN = "sngan train --config=digits --workdir=runs/a "
 COMMANDS = (
-    # Which program.
+    # Programs.
     "sngan trian --config=digits --workdir=runs/a",
     "sngan compile_chek --config=digits --target=h100",
     "sngan --config=digits train --workdir=runs/a",
     "sngan generate --workdir=runs/a",
     "sngan bench stepp --config=digits",
-    # Which config.
+    # Configs.
     "sngan train --workdir=runs/a",
     "sngan train --config=digit --workdir=runs/a",
     "sngan train --config=configs/digits.py --workdir=runs/a",
@@ -51,7 +51,7 @@ COMMANDS = (
     "sngan train --config=plain.py:sn --workdir=runs/a",
     "sngan train --config=digits:sn,wgan_gp --workdir=runs/a",
     "sngan train --config=folder:31 --workdir=runs/a",
-    # Which values.
+    # Values.
     TRAIN + "--config.flip=yes",
     TRAIN + "--config.iterations=1e4",
     TRAIN + "--config.batch_size=-64",
@@ -67,7 +67,7 @@ COMMANDS = (
     TRAIN + "--config.dataset=npz:gone.npz",
     TRAIN + "--config.dataset=folder:pictures",
     TRAIN + "--config.seed",
-    # Which flags.
+    # Flags.
     "sngan train --config=digits",
     "sngan train digits --workdir=runs/a",
     "sngan train -config=digits --workdir=runs/a",
@@ -110,7 +110,7 @@ COMMANDS = (
 
 @contextlib.contextmanager
 def folder() -> Iterator[Path]:
-    """Inside of it the current folder is a new one that has FILES."""
+    """Makes a new folder with FILES the current folder inside the block."""
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as made:
         for name, text in FILES.items():
@@ -125,7 +125,7 @@ def folder() -> Iterator[Path]:
 
 
 def said(command: str) -> tuple[int, str]:
-    """(exit status, what a command prints), typed in the current folder."""
+    """(exit status, output) of a command typed in the current folder."""
     first, *words = shlex.split(command)
     assert first == "sngan"
     text = io.StringIO()
@@ -147,7 +147,7 @@ def table() -> str:
 
 
 def page_with_table(page: str) -> str:
-    """The page with the table of today."""
+    """The page with the current table."""
     before, rest = page.split(BEGIN)
     return before + BEGIN + table() + END + rest.split(END)[1]
 

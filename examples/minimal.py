@@ -34,8 +34,8 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Images -> logits (n,). Each layer divides its weight by its largest singular value.
 
-    A convolution of stride 2 is seen once by each window of 4x4, and leaky ReLU is 1-Lipschitz, so
-    the spectral norms of the weights bound the slope of the whole network. K is that bound for each
+    A convolution of stride 2 is seen once by each 4x4 window, and leaky ReLU is 1-Lipschitz, so the
+    spectral norms of the weights bound the slope of the whole network. K is that bound for each
     layer, the method's only hyper-parameter.
     """
 
@@ -120,7 +120,7 @@ def main():
             print(f"{step:5d}  loss of D {losses[0]:.3f}, of G {losses[1]:.3f}", flush=True)
     found = specs(discriminator, images[:1])
     for name, sigma in sigmas({"params": state["d"], "spectral": state["spectral"]}, found).items():
-        print(f"{name}: σ of its weight {sigma:.3f}, of what it multiplies with "
+        print(f"{name}: σ of its weight {sigma:.3f}, of the matrix it multiplies by "
               f"{discriminator.lipschitz}")
     z = jax.random.normal(jax.random.key(1), (64, LATENT))
     save_grid(args.out, np.asarray(generator.apply({"params": state["g"]}, z)))

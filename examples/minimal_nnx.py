@@ -37,8 +37,8 @@ class Generator(nnx.Module):
 class Critic(nnx.Module):
     """Images -> logits (n,). Each layer divides its weight by its largest singular value.
 
-    A convolution of stride 2 is seen once by each window of 4x4, and leaky ReLU is 1-Lipschitz, so
-    the spectral norms of the weights bound the slope of the whole network. K is that bound for each
+    A convolution of stride 2 is seen once by each 4x4 window, and leaky ReLU is 1-Lipschitz, so the
+    spectral norms of the weights bound the slope of the whole network. K is that bound for each
     layer, the method's only hyper-parameter.
     """
 
@@ -65,7 +65,7 @@ def train_step(generator, critic, optimizers, real, key):
         on_real, on_fake = jnp.split(critic(jnp.concatenate([real, fake])), 2)
         return jnp.mean(nnx.relu(1 - on_real)) + jnp.mean(nnx.relu(1 + on_fake))
 
-    critic.train()  # each layer takes one step of power iteration on u and v in a call
+    critic.train()  # each layer takes one step of power iteration on u and v per call
     loss, gradient = nnx.value_and_grad(critic_loss)(critic)
     optimizers["critic"].update(critic, gradient)
 
@@ -93,7 +93,7 @@ def main():
     images = load_digits().images[..., None].astype(np.float32) / 8 - 1  # (1797, 8, 8, 1)
     generator, critic = Generator(rngs=nnx.Rngs(0)), Critic(rngs=nnx.Rngs(1))
     adam = optax.adam(5e-4, b1=0.5, b2=0.9)
-    # wrt=nnx.Param: the weights alone; u and v are of the type SpectralVector.
+    # wrt=nnx.Param: only the weights; u and v are of the type SpectralVector.
     optimizers = {"generator": nnx.Optimizer(generator, adam, wrt=nnx.Param),
                   "critic": nnx.Optimizer(critic, adam, wrt=nnx.Param)}
     rng = np.random.default_rng(0)
@@ -103,7 +103,7 @@ def main():
         if step % 500 == 0 or step == args.steps - 1:
             print(f"{step:5d}  loss of D {losses[0]:.3f}, of G {losses[1]:.3f}", flush=True)
     for name, sigma in sigmas(critic).items():
-        print(f"{name}: σ of its weight {sigma:.3f}, of what it multiplies with {LIPSCHITZ}")
+        print(f"{name}: σ of its weight {sigma:.3f}, of the matrix it multiplies by {LIPSCHITZ}")
     z = jax.random.normal(jax.random.key(1), (64, LATENT))
     save_grid(args.out, np.asarray(generator(z)))
     print(f"64 samples: {args.out}")

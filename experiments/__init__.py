@@ -1,4 +1,4 @@
-"""Programs. `experiments.accelerators` says what happens here."""
+"""The programs. `experiments.accelerators` explains the call below."""
 
 from . import accelerators
 

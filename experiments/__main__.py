@@ -8,28 +8,28 @@ import sys
 
 from . import cli
 
-# What `sngan` and `python -m experiments` start, by the name of the module.
+# The programs of `sngan` and `python -m experiments`, by the name of the module.
 PROGRAMS = {
-    "train": "train a GAN, or go on with a run that was stopped",
-    "sample": "draw samples of a run, or walk through its latents or classes",
+    "train": "train a GAN, or continue a run that was stopped",
+    "sample": "draw samples from a run, or walk through its latents or classes",
     "evaluate": "score a run's samples, or any images, each with its protocol",
     "audit": "measure how Lipschitz a run's discriminator is",
     "sweep": "train a table of the paper, or a grid of configs, with several seeds",
-    "report": "make a page of tables and figures of finished runs",
+    "report": "make a page of tables and figures from finished runs",
     "bench": "time the step, the layers, the methods, the scores, the input, the start",
     "compile-check": "ask the compiler of a TPU or a card that is not here about a config",
-    "import-weights": "make a run of published weights: mimicry's, the authors', or our own file",
+    "import-weights": "make a run from published weights: mimicry's, the authors', or our own file",
     "export-weights": "write the networks of a run as one .npz",
     "get-inception": "get the Inception weights for FID, once",
     "prepare": "prepare CIFAR-10 or CIFAR-100 from its archive, without TensorFlow",
     "check-digits": "grade the samples of a run on the digits",
-    "compare-inception": "set our Inception beside the TorchScript one: speed and FID",
+    "compare-inception": "compare our Inception with the TorchScript one: speed and FID",
     "compare-protocols": "score one checkpoint under eight protocols",
 }
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the program that the first word names; its exit status."""
+    """Runs the program that the first word names; returns its exit status."""
     return cli.start(PROGRAMS, sys.argv[1:] if argv is None else argv, __doc__ or "")
 
 

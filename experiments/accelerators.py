@@ -1,9 +1,9 @@
-"""Compilers of accelerators that this machine does not have stay asleep.
+"""Keeps the compilers of accelerators that this machine does not have from starting.
 
-libtpu and NVIDIA's plugin of JAX may be installed for `sngan compile-check` alone. JAX wakes
-both in every program, to look for their devices, and both complain at length where there are none:
-libtpu in five lines, the plugin in a traceback. `hide` keeps JAX from them, before it is imported,
-and only where there is no sign of such a device; `show` undoes it for the one program that asks a
+libtpu and NVIDIA's plugin of JAX may be installed only for `sngan compile-check`. JAX starts both
+in every program, to look for their devices, and both complain at length if there are none: libtpu
+in five lines, the plugin in a traceback. `hide` keeps JAX from them, before it is imported, and
+only if there is no sign of such a device. `show` undoes it for the one program that asks a
 compiler.
 """
 
@@ -15,15 +15,15 @@ from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
-# What a driver or a container puts there, where a device is.
+# Files that a driver or a container creates where there is a device.
 _TPUS = ("dev/accel*", "dev/vfio/[0-9]*")
 _CARDS = ("dev/nvidia[0-9]*", "dev/nvidiactl", "dev/dxg")
-# What somebody sets who means a TPU. Each of them, and JAX_PLATFORMS, leaves all as it is.
+# Variables set by people who want a TPU. Each of them, and JAX_PLATFORMS, disables `hide`.
 _TPU_VARIABLES = ("JAX_FORCE_TPU_INIT", "TPU_NAME", "TPU_WORKER_ID", "TPU_ACCELERATOR_TYPE",
                   "PJRT_DEVICE")
-# Where JAX looks for libtpu first. The package itself sets it to the place of its own library.
+# The first place where JAX looks for libtpu. The package itself sets it to its own library.
 _LIBRARY, _OF_PACKAGE = "TPU_LIBRARY_PATH", "/libtpu/libtpu.so"
-# Of JAX's plugin; the value tells a process that starts from this one elsewhere who has set it.
+# Read by JAX's plugin. The value tells a process that starts elsewhere from this one who set it.
 _SKIP_CHECK, _OURS = "JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "no card where experiments started"
 
 
@@ -35,7 +35,7 @@ def has_tpu(root: Path = Path("/"), environment: MutableMapping[str, str] = os.e
 
 
 def has_card(root: Path = Path("/")) -> bool:
-    """Whether there is any sign of an NVIDIA card, JAX's own ones."""
+    """Whether there is any sign of an NVIDIA card, including those that JAX itself looks for."""
     return _is_there(root, _CARDS)
 
 
@@ -46,7 +46,7 @@ def hide(root: Path = Path("/"), environment: MutableMapping[str, str] = os.envi
     Args:
       root: root of the file system.
       environment: variables of this process.
-      modules: imported modules.
+      modules: imported modules, as in sys.modules.
     """
     card = has_card(root)
     if card and environment.get(_SKIP_CHECK) == _OURS:
@@ -54,10 +54,10 @@ def hide(root: Path = Path("/"), environment: MutableMapping[str, str] = os.envi
     if environment.get("JAX_PLATFORMS"):
         return
     if not has_tpu(root, environment):
-        modules["libtpu"] = None  # `import libtpu` fails, as where it is not installed
+        modules["libtpu"] = None  # `import libtpu` then fails, as if it were not installed
         environment.pop(_LIBRARY, None)
     if not card:
-        # JAX itself passes over the plugin where it sees no card, but first checks its libraries.
+        # JAX itself skips the plugin if it sees no card, but checks the plugin's libraries first.
         environment.setdefault(_SKIP_CHECK, _OURS)
 
 

@@ -1,9 +1,9 @@
-"""How Lipschitz is a run's discriminator? Its layers, a bound from above, and one from below.
+"""How Lipschitz is a run's discriminator? Its layers, an upper bound and a lower bound.
 
     sngan audit --workdir=runs/digits
 
 Writes `audit.json`, `audit.md` and `spectra.png` into the workdir, or another folder, and prints
-the table. docs/audit.md says what each number is.
+the table. docs/audit.md explains each number.
 """
 
 import argparse
@@ -32,14 +32,16 @@ def arguments(parser: cli.Parser) -> None:
     """The flags of `audit`."""
     parser.add_argument("--workdir", required=True, metavar="FOLDER", help="the folder of a run")
     parser.add_argument("--checkpoint", type=cli.whole(0), metavar="ITERATION",
-                        help="the newest one otherwise")
-    parser.add_argument("--num", type=cli.whole(2), default=256, metavar="N", help="how many real "
-                        "images, and how many samples: pairs of images need two (default: 256)")
+                        help="iteration of the checkpoint; otherwise the newest")
+    parser.add_argument("--num", type=cli.whole(2), default=256, metavar="N", help="number of real "
+                        "images, and of samples; pairs need at least two (default: 256)")
     parser.add_argument("--ascent-steps", type=cli.whole(0), default=100, metavar="N",
-                        help="of gradient ascent on the gradient's norm; 0: none (default: 100)")
-    parser.add_argument("--seed", type=cli.whole(0), default=0, help="of the choice of images, the "
-                        "latents, the points between (default: 0)")
-    parser.add_argument("--out", metavar="FOLDER", help="of the files; otherwise the workdir")
+                        help="steps of gradient ascent on the gradient's norm; 0: none (default: "
+                        "100)")
+    parser.add_argument("--seed", type=cli.whole(0), default=0, help="seed for the choice of "
+                        "images, the latents and the points between (default: 0)")
+    parser.add_argument("--out", metavar="FOLDER", help="folder for the files; otherwise the "
+                        "workdir")
 
 
 def main(options: argparse.Namespace) -> None:
@@ -47,14 +49,14 @@ def main(options: argparse.Namespace) -> None:
     workdir = Path(options.workdir)
     run = restore_run(workdir, options.checkpoint)
     if "discriminator" in run.untrained:
-        raise UserError(f"{workdir} was made of a generator's file alone, and its discriminator is "
-                        "as it was initialised: import both files into another folder")
+        raise UserError(f"{workdir} was made from a generator's file alone, so its discriminator "
+                        "is untrained: import both files into another folder")
     out = make_workdir(options.out) if options.out else workdir
     real, labels = real_images(run, options.num, options.seed)
     y = even_labels(len(real), run.num_classes)
     samples = np.asarray(scale(run.sample(y, options.seed)))
 
-    # In float32, whatever the run computed in: in bfloat16 D is a staircase without gradients.
+    # In float32, whatever the run used: in bfloat16 D is a staircase without gradients.
     config = run.config.copy_and_resolve_references()
     config.dtype = "float32"
     _, discriminator = build_models(config, channels=run.channels, num_classes=run.num_classes)
@@ -77,16 +79,16 @@ def main(options: argparse.Namespace) -> None:
 
 
 def real_images(run: RestoredRun, num: int, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """So many of the run's images in [-1, 1], and their labels if its D takes them."""
+    """`num` of the run's images in [-1, 1], and their labels if its D uses them."""
     config = run.config
     images = open_images(config.dataset, split=config.split, channels=run.channels,
                          **options_of(config))
     if len(images) < num:
-        raise UserError(f"--num is {num}, and {config.dataset}, split {config.split!r}, has "
-                        f"{len(images):,} images: take fewer")
+        raise UserError(f"--num is {num}, but {config.dataset}, split {config.split!r}, has only "
+                        f"{len(images):,} images: choose fewer")
     if run.num_classes > images.num_classes:
-        raise UserError(f"the run has {run.num_classes} classes, and {config.dataset} now has "
-                        f"{images.num_classes}: these are not its data")
+        raise UserError(f"the run has {run.num_classes} classes, but {config.dataset} now has "
+                        f"{images.num_classes}: this is not its data")
     labels: list[np.ndarray] = []
     batches = list(pixels(images, chosen_rows(len(images), num, seed), labels))
     y = np.concatenate(labels).astype(np.int32) if run.num_classes else None

@@ -3,8 +3,8 @@
     sngan check-digits --workdir=runs/digits
 
 A scikit-learn classifier (an RBF support vector machine on the 8x8 pixels) counts how often each
-class is drawn; the Fréchet distance in the raw 8x8 pixels is given over that between two random
-halves of the real digits; a conditional model's samples are compared with the class asked for.
+class is drawn. The Fréchet distance in the raw 8x8 pixels is divided by that between two random
+halves of the real digits. A conditional model's samples are compared with the requested class.
 """
 
 import argparse
@@ -24,15 +24,16 @@ def arguments(parser: cli.Parser) -> None:
     parser.add_argument("--workdir", required=True, metavar="FOLDER",
                         help="the folder of a run on the digits")
     parser.add_argument("--num", type=cli.whole(10), default=1000, metavar="N",
-                        help="how many samples (default: 1000)")
-    parser.add_argument("--seed", type=cli.whole(0), default=0, help="of the latents (default: 0)")
+                        help="number of samples (default: 1000)")
+    parser.add_argument("--seed", type=cli.whole(0), default=0, help="seed of the latents "
+                        "(default: 0)")
 
 
 def main(options: argparse.Namespace) -> None:
     """Samples, classifies, compares; prints sentences and one JSON line."""
     run = restore_run(Path(options.workdir))
     if run.config.dataset != "digits":
-        raise UserError(f"{options.workdir} was trained on {run.config.dataset!r}, and these "
+        raise UserError(f"{options.workdir} was trained on {run.config.dataset!r}, but these "
                         "figures are about digits")
     result = Grader().grade(run, options.num, options.seed)
     print(f"classifier: {result['classifier_accuracy']:.1%} of held-out real digits right")
@@ -41,7 +42,7 @@ def main(options: argparse.Namespace) -> None:
     print("Fréchet distance to the real digits: "
           f"{result['frechet_over_halves']:.2f} times that between two real halves")
     if run.num_classes:
-        print(f"class drawn is the class asked for: {result['class_agreement']:.1%}")
+        print(f"samples of the requested class: {result['class_agreement']:.1%}")
     print(json.dumps(result))
 
 

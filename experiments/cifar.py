@@ -1,7 +1,7 @@
-"""CIFAR-10 and CIFAR-100, prepared for TFDS from an archive that a person has placed by hand.
+"""CIFAR-10 and CIFAR-100, prepared for TFDS from an archive that you placed by hand.
 
-TFDS's own builder needs TensorFlow, because it gives TFDS arrays to compress; this one gives it PNG
-files, and is the same builder otherwise: name, version, features, splits, examples.
+TFDS's own builder needs TensorFlow, because it passes arrays to TFDS for compression. This one
+passes PNG files, and is the same builder otherwise: name, version, features, splits, examples.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _PIXELS = 3 * 32 * 32
 
 
 def archive_name(name: str) -> str:
-    """The file that the authors of the set publish."""
+    """The name of the file that the authors of the set publish."""
     return f"{name.replace('cifar', 'cifar-')}-binary.tar.gz"
 
 
 def prepare_cifar(name: str, archive: Path, data_dir: Path) -> Path:
-    """Writes the set as ArrayRecord into TFDS's layout; returns the folder that holds it.
+    """Writes the set as ArrayRecord in TFDS's layout; returns its folder.
 
     Args:
       name: one of NAMES.
@@ -54,7 +54,7 @@ def prepare_cifar(name: str, archive: Path, data_dir: Path) -> Path:
         builder.download_and_prepare()
     except DataError:
         raise
-    except Exception as error:  # TFDS wraps what goes wrong in a split
+    except Exception as error:  # TFDS wraps errors in a split
         cause = error.__cause__ or error
         raise DataError(f"{name} cannot be prepared in {data_dir}: {one_line(cause)}") from error
     return Path(builder.data_dir)
@@ -75,7 +75,7 @@ def _builder_class(name: str) -> type:
     stock: Any = tfds.builder_cls(name)
 
     class FromArchive(stock, skip_registration=True):  # type: ignore[call-arg]  # TFDS's keyword
-        """The stock builder, but for where the bytes come from and the PNG files."""
+        """The stock builder, except for the source of the bytes and the PNG files."""
 
         def __init__(self, archive: Path, **kwargs: Any):
             self._archive = archive
@@ -104,14 +104,14 @@ def _builder_class(name: str) -> type:
                 labels = dict(zip(keys, map(int, record), strict=False))
                 yield i, {"id": f"{split}_{i:05d}", "image": png, **labels}
 
-    FromArchive.name = name  # which the folder is called after
+    FromArchive.name = name  # the folder's name
     return FromArchive
 
 
 def _content(tar: tarfile.TarFile, name: str) -> bytes:
     file = tar.extractfile(name)
     if file is None:
-        raise KeyError(f"{name} is no file")
+        raise KeyError(f"{name} is not a file")
     return file.read()
 
 
@@ -126,6 +126,6 @@ def _members(archive: Path, prefix: str, names: list[str]) -> dict[str, bytes]:
     for name, data in found.items():
         keys = 2 if prefix.startswith("cifar-100-") else 1
         if name.endswith(".bin") and (not data or len(data) % (keys + _PIXELS)):
-            raise DataError(f"{archive}: {prefix}{name} has {len(data):,} bytes, which are no "
+            raise DataError(f"{archive}: {prefix}{name} has {len(data):,} bytes, which is not a "
                             f"whole number of records of {keys + _PIXELS}: download it again")
     return found

@@ -1,8 +1,8 @@
-"""The command line of the programs of this folder: how it is read, and how a program ends.
+"""The command line of the programs in this folder: how it is read, and how a program ends.
 
-A program is a module with `arguments(parser)`, which adds its flags, and `main(options)`. Nothing
-of a command line is global: a process can run any number of programs, under any name of this
-package. Bad input ends in one sentence on standard error and exit status 2, never in a traceback.
+A program is a module with `arguments(parser)`, which adds its flags, and `main(options)`. Command
+lines have no global state: a process can run any number of programs, under any name of this
+package. Bad input ends with one sentence on standard error and exit status 2, never in a traceback.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ COMMAND = "sngan"
 
 
 def command(name: str) -> list[str]:
-    """What starts a program of this package in a process of its own, from any folder."""
+    """The command that starts a program of this package in its own process, from any folder."""
     package = __package__ or ""
-    # As a top-level package it is found in the current folder; elsewhere that may hold anything.
+    # A top-level package would be found in the current folder, which elsewhere may hold anything.
     safe = ["-P"] if "." in package else []
     return [sys.executable, *safe, "-m", f"{package}.{name.replace('-', '_')}"]
 
 
 def start(programs: Mapping[str, str], argv: Sequence[str], about: str, prefix: str = "",
           package: str = __package__ or "") -> int:
-    """Runs the program that the first word names; its exit status.
+    """Runs the program that the first word names; returns its exit status.
 
     Args:
-      programs: name -> what it does, in a few words.
-      about: text that `--help` begins with.
-      prefix: prefix of the names, as `bench `.
-      package: where the modules are.
+      programs: {name: what it does, in a few words}.
+      about: text at the start of `--help`.
+      prefix: prefix of the names, such as `bench `.
+      package: the package with the modules.
     """
     make_steady()
     whole = f"{COMMAND} {prefix}".strip()
@@ -53,7 +53,7 @@ def start(programs: Mapping[str, str], argv: Sequence[str], about: str, prefix: 
         print(f"{about.strip()}\n\nusage: {whole} PROGRAM [--FLAG=VALUE …]\n")
         width = max(map(len, programs))
         print("\n".join(f"  {name.ljust(width)}  {does}" for name, does in programs.items()))
-        print(f"\n{whole} PROGRAM --help tells the flags of a program.")
+        print(f"\n{whole} PROGRAM --help lists the flags of a program.")
         if not prefix:
             print(f"The configs and launch scripts are in {Path(__file__).parent}.")
         return 0
@@ -85,13 +85,13 @@ def start(programs: Mapping[str, str], argv: Sequence[str], about: str, prefix: 
 def run(main: Callable[[argparse.Namespace], int | None],
         arguments: Callable[[Any], None], about: str, name: str,
         argv: Sequence[str] | None = None) -> int:
-    """Reads a program's command line and runs it; its exit status (0 where `main` returns None).
+    """Reads a program's command line and runs it; returns its exit status (0 for None).
 
     Args:
-      main: takes the options; among them `command`, the whole command line, `given`, the names of
-        those that stand in it, and, with a `--config`, `changes`, the list of FIELD=VALUE.
-      about: text that `--help` begins with.
-      argv: without the program's name; None for that of the process.
+      main: takes the options. They include `command`, the whole command line; `given`, the names of
+        those that it contains; and, with a `--config`, `changes`, the list of FIELD=VALUE.
+      about: text at the start of `--help`.
+      argv: the arguments without the program's name; None for those of the process.
     """
     argv = sys.argv[1:] if argv is None else argv
     make_steady()
@@ -117,12 +117,12 @@ def run(main: Callable[[argparse.Namespace], int | None],
         if not asked or not _is_of_backends(error):
             raise
         reason = one_line(error) if str(error) else "JAX finds no device of it, or has no plugin"
-        return _fail(f"JAX_PLATFORMS={asked} cannot be had ({reason}): set another, as cpu, or "
-                     "none")
+        return _fail(f"JAX_PLATFORMS={asked} is not available ({reason}): set it to another, such "
+                     "as cpu, or unset it")
 
 
 def _is_of_backends(error: Exception) -> bool:
-    """Whether JAX found no device. Without the plugin of a platform that is an AssertionError."""
+    """Whether JAX found no device. A platform without its plugin gives an AssertionError."""
     frames = traceback.extract_tb(error.__traceback__)
     return "Unable to initialize backend" in str(error) or (
         isinstance(error, AssertionError) and frames[-1].name == "backends")
@@ -132,21 +132,21 @@ def _no_memory(error: Exception) -> str:
     """The sentence about an allocation that failed, on this machine or on a device."""
     return (f"there is not enough memory ({one_line(error)}): choose smaller "
             "batches (--config.batch_size, --config.generator_batch_size, --config.accumulate=2; "
-            "of other programs --batch-size) or a narrower network. A run continues from its last "
+            "in other programs --batch-size) or a narrower network. A run continues from its last "
             "checkpoint")
 
 
 def parse(arguments: Callable[[Any], None], about: str, name: str, argv: Sequence[str]
           ) -> argparse.Namespace | None:
-    """The options of a command line; None where `--help` was asked for and given.
+    """The options of a command line; None if `--help` was requested and printed.
 
     Raises:
-      UserError: for what is no flag of the program, or no value of it.
+      UserError: for a flag that the program does not have, or an invalid value.
     """
     parser = Parser(prog=f"{COMMAND} {name}", description=about, allow_abbrev=False,
                     add_help=False, formatter_class=_Help,
                     usage=f"{COMMAND} {name} [--FLAG=VALUE …]")
-    parser.add_argument("-h", "--help", action="store_true", help="print this and end")
+    parser.add_argument("-h", "--help", action="store_true", help="print this and exit")
     arguments(parser)
     takes_config = "--config" in parser.flags
     words, changes = _changes(list(argv)) if takes_config else (list(argv), [])
@@ -172,7 +172,7 @@ def parse(arguments: Callable[[Any], None], about: str, name: str, argv: Sequenc
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's, whose errors are sentences, and whose `required` are not empty either."""
+    """An ArgumentParser whose errors are sentences; `required` options must not be empty either."""
 
     def __init__(self, **options: Any) -> None:
         self.actions: list[argparse.Action] = []
@@ -181,12 +181,12 @@ class Parser(argparse.ArgumentParser):
 
     @property
     def flags(self) -> list[str]:
-        """All flags, as written."""
+        """All flags, as they are written."""
         return [flag for action in self.actions for flag in action.option_strings]
 
     def add_argument(self, *names: str, required: bool = False, **options: Any  # type: ignore[override]
                      ) -> argparse.Action:
-        """As argparse's, but that the sentence about a missing one, and a ~ in a place, is ours."""
+        """As in argparse, but with our own sentence for a missing argument, and ~ in a path."""
         if str(options.get("metavar")).startswith(("FOLDER", "PATH", "FILE")):
             options.setdefault("type", os.path.expanduser)  # a shell leaves --workdir=~/x as it is
         action = super().add_argument(*names, **options)
@@ -201,16 +201,16 @@ class Parser(argparse.ArgumentParser):
                           metavar="true|false")
 
     def add_config(self, *, required: bool = True, default: str | None = None) -> None:
-        """--config=NAME[:ARGUMENT], with --config.FIELD=VALUE and, as older, --set=FIELD=VALUE."""
+        """--config=NAME[:ARGUMENT], with --config.FIELD=VALUE and, in older commands, --set=…"""
         from .read_config import packaged
 
         self.add_argument(
             "--config", required=required, default=default, metavar="NAME[:ARGUMENT]",
-            help=f"a config of the package ({', '.join(packaged())}), or a file, as my/config.py; "
-            "with an argument after a colon, as digits:conditional"
+            help=f"a config of the package ({', '.join(packaged())}), or a file, such as "
+            "my/config.py; with an argument after a colon, as in digits:conditional"
             + (f" (otherwise {default})" if default else ""))
         self.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE",
-                          help="the older form of --config.FIELD=VALUE, which changes a field")
+                          help="older form of --config.FIELD=VALUE, which changes a field")
 
     def error(self, message: str) -> NoReturn:
         """UserError with argparse's message as a sentence."""
@@ -222,7 +222,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
-    """With room for the names of the flags."""
+    """A formatter with room for the names of the flags."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=30, width=100)
@@ -231,7 +231,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 # Kinds of values.
 
 def whole(low: int | None = None) -> Callable[[str], int]:
-    """A type of flag: a whole number, not below `low`."""
+    """A flag type: a whole number, not below `low`."""
     def convert(text: str) -> int:
         if not re.fullmatch(r"\s*[-+]?\d+\s*", text, re.ASCII):
             raise argparse.ArgumentTypeError(f"is {text!r}: it must be a whole number"
@@ -243,7 +243,7 @@ def whole(low: int | None = None) -> Callable[[str], int]:
 
 
 def one_of(there: Iterable[str]) -> Callable[[str], str]:
-    """A type of flag: one of some names."""
+    """A flag type: one of some names."""
     def convert(text: str) -> str:
         known = list(there)
         if text not in known:
@@ -256,28 +256,28 @@ def one_of(there: Iterable[str]) -> Callable[[str], str]:
 
 
 def names(text: str) -> list[str]:
-    """A type of flag: names with commas between them."""
+    """A flag type: names separated by commas."""
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def wholes(low: int) -> Callable[[str], list[int]]:
-    """A type of flag: whole numbers with commas between them."""
+    """A flag type: whole numbers separated by commas."""
     def convert(text: str) -> list[int]:
         return [whole(low)(word) for word in names(text)]
     return convert
 
 
 def switch(text: str) -> bool:
-    """A type of flag: true or false."""
+    """A flag type: true or false."""
     if text.lower() not in ("true", "false"):
         raise argparse.ArgumentTypeError(f"is {text!r}: it must be true or false")
     return text.lower() == "true"
 
 
-# Slips.
+# Typing errors.
 
 def _dashed(word: str) -> str:
-    """--num_fake=5 as --num-fake=5: the names of fields have underscores, those of flags dashes."""
+    """--num_fake=5 as --num-fake=5: field names have underscores, flag names have dashes."""
     if not word.startswith("--"):
         return word
     name, equals, value = word.partition("=")
@@ -308,7 +308,7 @@ def _changes(words: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _unknown(word: str, flags: Collection[str], takes_config: bool) -> str:
-    """The sentence about a word that is no flag."""
+    """The error for a word that is not a flag."""
     name = word.partition("=")[0]
     if not word.startswith("-"):
         return f"unexpected argument {word!r}: every option is --NAME=VALUE"
@@ -319,10 +319,10 @@ def _unknown(word: str, flags: Collection[str], takes_config: bool) -> str:
         from sngan_jax.run.validate import likely_field
 
         if field := likely_field(name.lstrip("-").replace("-", "_"), 0.8):
-            return f"{name} is no flag: --config.{field}=VALUE changes the field of the config"
+            return f"{name} is not a flag: --config.{field}=VALUE changes the field of the config"
     near = difflib.get_close_matches(long, flags, 1, 0.7)
-    return f"{name} is no flag of this program" + (
-        f", did you mean {near[0]}?" if near else ": --help tells which there are")
+    return f"{name} is not a flag of this program" + (
+    f", did you mean {near[0]}?" if near else ": --help lists its flags")
 
 
 def _fields_help(words: Sequence[str]) -> str:
@@ -338,12 +338,12 @@ def _fields_help(words: Sequence[str]) -> str:
             fields_help(defaults(), "the paper's standard CNN"))
 
 
-# What belongs to every program.
+# Common to all programs.
 
 def keep_compiled_programs() -> None:
-    """Makes a second start of the same program read what the first one compiled.
+    """Lets a second start of the same program reuse what the first one compiled.
 
-    $JAX_COMPILATION_CACHE_DIR names another folder, JAX_ENABLE_COMPILATION_CACHE=false turns it
+    $JAX_COMPILATION_CACHE_DIR names another folder; JAX_ENABLE_COMPILATION_CACHE=false turns it
     off.
     """
     import jax
@@ -351,7 +351,7 @@ def keep_compiled_programs() -> None:
     # JAX adds its options to the config at run time.
     if jax.config.jax_compilation_cache_dir is None:
         if others_may_write(cache_folder()):
-            say(f"warning: others may write into the cache {cache_folder()}, so that no compiled "
+            say(f"warning: others may write into the cache {cache_folder()}, so no compiled "
                 "program is taken from it: chmod go-w it, or set SNGAN_JAX_CACHE to a folder of "
                 "your own")
             return
@@ -369,9 +369,9 @@ def keep_compiled_programs() -> None:
 
 @functools.cache
 def _quiet() -> None:
-    """Orbax tells all that it does.
+    """Silences Orbax, which logs everything that it does.
 
-    Of a checkpoint that cannot be written or read, its threads and tasks show tracebacks, where a
+    For a checkpoint that cannot be written or read, its threads and tasks show tracebacks, where a
     sentence is enough.
     """
     from logging import CRITICAL, getLogger
@@ -390,7 +390,7 @@ def _quiet() -> None:
 
 
 def _missing_extra(error: ModuleNotFoundError) -> str:
-    """The sentence about a module that is not installed; the error itself where it is ours."""
+    """The sentence about a module that is not installed; re-raises an error of our own."""
     sentence = missing(error)
     if sentence is None:
         raise error

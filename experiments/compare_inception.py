@@ -1,4 +1,4 @@
-"""Our Inception extractor beside the TorchScript one that others use: speed, and the FID.
+"""Compares our Inception extractor with the TorchScript one that others use: speed and FID.
 
     pip install "sngan_jax[bench]"
     sngan get-inception
@@ -7,9 +7,9 @@
         --images=idx:data/fashion-mnist --images-split=train[:50%] \\
         --against-split=train[50%:] --num=5000
 
-Both take the same images, and enlarge them to 299 x 299 as TensorFlow 1 does. The speed is measured
-in turns in this process, after a warm-up; then, where --num is not 0, both compute the FID of the
-two sets: the other one by PyTorch's features and SciPy's matrix root.
+Both take the same images, and enlarge them to 299 x 299 as TensorFlow 1 does. Speed is measured in
+turns in this process, after a warm-up. Then, if --num is not 0, both compute the FID of the two
+sets; the other one uses PyTorch's features and SciPy's matrix root.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ def arguments(parser: cli.Parser) -> None:
     parser.add_argument("--images", required=True,
                         help="a data set, a folder or an .npz (docs/data.md)")
     parser.add_argument("--images-split", default="train", metavar="SPLIT",
-                        help="of the first set (default: train)")
+                        help="split of the first set (default: train)")
     parser.add_argument("--against-split", default="train", metavar="SPLIT",
-                        help="of the second set, the same source (default: train)")
+                        help="split of the second set, from the same source (default: train)")
     parser.add_argument("--num", type=cli.whole(0), default=0, metavar="N",
-                        help="images of each set for the FID; 0: none, speed only")
+                        help="images in each set for the FID; 0: none, speed only")
     parser.add_argument("--batch-size", type=cli.whole(1), default=64, metavar="N",
-                        help="images at a time (default: 64)")
+                        help="batch size (default: 64)")
     parser.add_argument("--turns", type=cli.whole(1), default=5, metavar="N",
-                        help="of each, for the speed (default: 5)")
+                        help="turns of each, for the speed (default: 5)")
 
 
 def distances(ours: Extractor, theirs: Features, sets: list[tuple[ImageSet | ImageStream, str]],
@@ -90,7 +90,7 @@ def main(options: argparse.Namespace) -> None:
     for images, _ in sets:
         if len(images) < max(options.num, options.batch_size):
             raise UserError(f"{images.name} has {len(images)} images, fewer than --num or "
-                            "--batch-size: take fewer")
+                            "--batch-size: choose fewer")
     ours = inception_extractor(load_weights(), batch_size=options.batch_size)
     batch = next(pixels(sets[0][0], chosen_rows(len(sets[0][0]), options.batch_size), []))
     about = environment()

@@ -1,11 +1,11 @@
-"""One checkpoint under eight protocols: how far the protocol alone moves a score.
+"""One checkpoint under eight protocols, to show how far the protocol alone moves a score.
 
     sngan compare-protocols --workdir=runs/fashion --extractor=classifier
 
 Starts from the paper's protocol (10,000 real images of the test split, 5,000 generated) and changes
 one thing at a time. Needs a set with a test split, and a run with a moving average of its
-generator. Rows that are in --scores already are not computed again, so that a run which was cut
-off goes on; --rows chooses some of them.
+generator. Rows that --scores already holds are not computed again, so a run that was cut off can
+continue; --rows selects some of them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from . import cli
 
 
 class Row(NamedTuple):
-    """A protocol: what it is called, and what it changes."""
+    """A protocol: its name, and what it changes."""
 
     name: str
     split: str = "test"
@@ -51,18 +51,18 @@ def arguments(parser: cli.Parser) -> None:
     """The flags of `compare-protocols`."""
     parser.add_argument("--workdir", required=True, metavar="FOLDER", help="the folder of a run")
     parser.add_argument("--extractor", type=cli.one_of(METRICS), default="inception",
-                        metavar="|".join(METRICS), help="what sees the images")
-    parser.add_argument("--rows", type=cli.names, metavar="I,J", help="which, from 1 on; "
-                        "otherwise all", default=[str(i) for i in range(1, 1 + len(ROWS))])
-    parser.add_argument("--scores", metavar="FILE", help="of the records; otherwise "
+                        metavar="|".join(METRICS), help="network that sees the images")
+    parser.add_argument("--rows", type=cli.names, metavar="I,J", help="rows to compute, counted "
+                        "from 1; otherwise all", default=[str(i) for i in range(1, 1 + len(ROWS))])
+    parser.add_argument("--scores", metavar="FILE", help="file for the records; otherwise "
                         "protocols.jsonl in the workdir")
 
 
 def main(options: argparse.Namespace) -> None:
-    """Prints a Markdown table, a line a protocol."""
+    """Prints a Markdown table, one line per protocol."""
     for text in options.rows:
         if not text.isdigit() or not 1 <= int(text) <= len(ROWS):
-            raise UserError(f"--rows names {text!r}: there are 1 to {len(ROWS)}")
+            raise UserError(f"--rows names {text!r}: the rows are 1 to {len(ROWS)}")
     run = restore_run(Path(options.workdir))
     state = run.state.generator
     if state.ema_params is None:

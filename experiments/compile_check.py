@@ -1,25 +1,26 @@
-"""Does a config compile for a device that one does not have, fit it, and what does it cost there?
+"""Does a config compile for a device that you do not have, does it fit, and what does it cost
+there?
 
-Asked of the real compilers of TPUs and of NVIDIA's cards, on a machine that has neither:
+Asks the real compilers of TPUs and of NVIDIA's cards, on a machine that has neither:
 
-    pip install "sngan_jax[gpu-check]"        (some GiB, in an environment of its own)
+    pip install "sngan_jax[gpu-check]"        (some GiB, in its own environment)
     sngan compile-check --config=cifar10_resnet --target=h100
     sngan compile-check --config=… --target=l4 --compare=none
     pip install "sngan_jax[tpu-check]"
     sngan compile-check --config=… --target=v5e:8x8 --per-device-batch=8
     sngan compile-check --config=… --sweep --per-device-batches=4,8,16
 
-Prints a table and one JSON line for each target; --compare=METHOD compiles the same config with
-another method, and adds the difference. --out=FILE adds the records to a file, and what stands
-there already is not compiled again. Nothing is run and no data are read. Exit status 0 where all
-compiled and fits, 1 where not, 2 for bad input. docs/compile_check.md says how to read the launches
-of a card, docs/scaling.md has the tables of TPUs and their law.
+Prints a table and one JSON line for each target. --compare=METHOD compiles the same config with
+another method, and adds the difference. --out=FILE appends the records to a file; records that it
+already holds are not compiled again. Nothing is run and no data are read. Exit status: 0 if
+everything compiled and fits, 1 if not, 2 for bad input. docs/compile_check.md says how to read the
+launches of a card; docs/scaling.md has the tables of TPUs and their law.
 """
 
 import os
 
-# Before JAX is imported: no device is looked for, libtpu asks no metadata server, and does not mind
-# another process that compiles.
+# Before JAX is imported, so that it looks for no device, and libtpu asks no metadata server and
+# tolerates other processes that compile.
 os.environ.update({"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1",
                    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1", "TPU_ACCELERATOR_TYPE": "v5litepod-8",
                    "TPU_WORKER_HOSTNAMES": "localhost"})
@@ -49,24 +50,26 @@ from .read_config import load_config
 def arguments(parser: cli.Parser) -> None:
     """The flags of `compile-check`."""
     parser.add_config()
-    # --topology: its name of the time when there were TPUs only.
-    parser.add_argument("--target", "--topology", metavar="DEVICE", help="a TPU slice, as v3-8, "
-                        "v5e-256 or v4:2x2x2, or a card, as h100, l4 or h100x8")
+    # --topology: the older name, when there were only TPUs.
+    parser.add_argument("--target", "--topology", metavar="DEVICE", help="a TPU slice, such as "
+                        "v3-8, v5e-256 or v4:2x2x2, or a card, such as h100, l4 or h100x8")
     parser.add_argument("--compare", metavar="METHOD",
-                        help="another method, as none: what the config's own costs more")
+                        help="another method, such as none, to show what the config's own costs on "
+                        "top")
     parser.add_argument("--per-device-batch", type=cli.whole(0), default=0, metavar="N",
                         help="D's batch on each device; 0: the config's global batches")
     parser.add_switch("--sweep", "compile for several targets and batches")
     parser.add_argument("--targets", "--topologies", type=cli.names, metavar="DEVICE,DEVICE",
                         default=["v3-8", "v3-32", "v4-8", "v5e-8", "v5e-64", "v5e-256"],
-                        help="of a --sweep")
+                        help="targets of a --sweep")
     parser.add_argument("--per-device-batches", type=cli.wholes(0), default=[8], metavar="N,N",
-                        help="of a --sweep; 0: the config's batches")
+                        help="batches of a --sweep; 0: the config's batches")
     parser.add_argument("--images", type=cli.whole(0), default=0, metavar="N",
-                        help="in the data set, where it is not a known one")
+                        help="images in the data set, if it is not a known one")
     parser.add_argument("--classes", type=cli.whole(0), default=0, metavar="N",
-                        help="in the data set, where it is not a known one")
-    parser.add_argument("--out", metavar="FILE", help="of JSON lines to add to, and to look up in")
+                        help="classes in the data set, if it is not a known one")
+    parser.add_argument("--out", metavar="FILE", help="file of JSON lines to append to, and to "
+                        "look records up in")
 
 
 def main(options: argparse.Namespace) -> int:
@@ -75,7 +78,7 @@ def main(options: argparse.Namespace) -> int:
     config = load_config(options.config, options.changes)
     facts = facts_of(config, options.images, options.classes)
     if not options.sweep and not options.target:
-        raise UserError("--target is missing: give a device, as --target=h100 or --target=v5e-8")
+        raise UserError("--target is missing: give a device, as in --target=h100 or --target=v5e-8")
     texts = options.targets if options.sweep else [options.target]
     targets = [parse_target(text) for text in texts]
     batches = options.per_device_batches if options.sweep else [options.per_device_batch]
@@ -107,7 +110,7 @@ def main(options: argparse.Namespace) -> int:
 
 def _record(config: Any, target: Target, facts: Facts, per_device: int,
             known: list[dict[str, Any]], options: argparse.Namespace) -> dict[str, Any]:
-    """Record of the file, or a new one, which is added to the file."""
+    """The record in the file, or a new one, which is appended to it."""
     wanted = same(config, target, per_device)
     if record := find(known, wanted):
         return record

@@ -1,4 +1,4 @@
-"""Grades of samples of digits, against the real 8x8 ones; no neural network is in them."""
+"""Grades samples of digits against the real 8x8 ones, without a neural network."""
 
 from __future__ import annotations
 

@@ -6,10 +6,10 @@
     sngan evaluate --images=tfds:cifar10 --save-statistics=cifar10.npz
 
 Images are a folder, an .npz or .npy, a data set (`digits`, `tfds:…`, `idx:…`), or, for FID, a
-statistics file with `mu` and `sigma` (FILE.npz#mu, where it holds images too). Prints a table and
-appends a record a checkpoint to scores.jsonl (in the workdir; of images, in the current folder).
-Inception's weights are got once by `sngan get-inception`. docs/metrics.md explains every score and
-protocol.
+statistics file with `mu` and `sigma` (FILE.npz#mu if it also holds images). Prints a table and
+appends one record per checkpoint to scores.jsonl (in the workdir; for images, in the current
+folder). Get Inception's weights once with `sngan get-inception`. docs/metrics.md explains every
+score and protocol.
 """
 
 from __future__ import annotations
@@ -72,59 +72,60 @@ from . import cli
 
 def arguments(parser: cli.Parser) -> None:
     """The flags of `evaluate`."""
-    parser.add_argument("--workdir", metavar="FOLDER", help="of a run, whose samples are scored")
+    parser.add_argument("--workdir", metavar="FOLDER", help="folder of a run, whose samples are "
+                        "scored")
     parser.add_argument("--checkpoint", default="last", metavar="WHICH", help="last, best (by the "
                         "first metric), each, or an iteration (default: last)")
-    parser.add_argument("--images", help="to score, in place of a run's samples")
+    parser.add_argument("--images", help="images to score, in place of a run's samples")
     parser.add_argument("--against", metavar="IMAGES",
-                        help="what they are compared with; of a run, its data")
+                        help="images to compare with; for a run, its data by default")
     parser.add_argument("--images-split", default="train", metavar="SPLIT",
-                        help="of --images, as train[:5000] (default: train)")
+                        help="split of --images, such as train[:5000] (default: train)")
     parser.add_argument("--against-split", metavar="SPLIT",
-                        help="of the real images; otherwise the protocol's")
+                        help="split of the real images; otherwise the protocol's")
     parser.add_argument("--protocol", default=FREE, help="paper (10,000 real, 5,000 generated; IS "
                         "of 10 x 5,000), 50k, or free: the numbers below (default: free)")
     parser.add_argument("--num-real", type=cli.whole(), metavar="N",
-                        help="free protocol: real images; 0 is all")
-    parser.add_argument("--num-fake", type=cli.whole(), metavar="N", help="free protocol: "
-                        "generated images (of a run 5,000 unless given) or those of --images; "
-                        "0 is all")
+                        help="free protocol: number of real images; 0: all")
+    parser.add_argument("--num-fake", type=cli.whole(), metavar="N", help="free protocol: number "
+                        "of generated images (5,000 from a run by default), or of those of "
+                        "--images; 0: all")
     parser.add_argument("--splits", type=cli.whole(), metavar="N",
                         help="free protocol: parts of the Inception Score")
     parser.add_argument("--metrics", type=names_of, metavar="NAME,NAME", help="; ".join(
         f"of {kind}: {','.join(there)}" for kind, there in METRICS.items()))
     parser.add_argument("--extractor", type=cli.one_of(METRICS), default="inception",
-                        metavar="|".join(METRICS), help="what sees the images")
-    parser.add_argument("--classifier-data", metavar="IMAGES", help="the labelled set that the "
-                        "classifier is trained on; otherwise the run's, or --against")
+                        metavar="|".join(METRICS), help="network that sees the images")
+    parser.add_argument("--classifier-data", metavar="IMAGES", help="labelled set on which the "
+                        "classifier is trained; otherwise the run's, or --against")
     parser.add_argument("--kid-subsets", type=cli.whole(1), default=100, metavar="N",
-                        help="that KID is the mean over (default: 100)")
+                        help="number of subsets that KID is averaged over (default: 100)")
     parser.add_argument("--kid-subset-size", type=cli.whole(2), default=1000, metavar="N",
-                        help="images in each, or as many as there are (default: 1000)")
+                        help="images in each subset, or as many as there are (default: 1000)")
     parser.add_argument("--resize", type=cli.one_of(RESIZES), metavar="|".join(RESIZES),
                         help="how Inception's input is enlarged (default: tf1)")
     parser.add_argument("--convention", type=cli.one_of(CONVENTIONS), metavar="|".join(CONVENTIONS),
-                        help="resize, alpha and crop as another program has them: whole images of "
-                        "their own size")
-    parser.add_argument("--alpha", type=cli.one_of(ALPHAS), metavar="|".join(ALPHAS), help="what "
-                        "is behind transparent parts; otherwise as the run's, or white")
+                        help="resize, alpha and crop as in another program: whole images in their "
+                        "own size")
+    parser.add_argument("--alpha", type=cli.one_of(ALPHAS), metavar="|".join(ALPHAS),
+                        help="background of transparent parts; otherwise the run's, or white")
     parser.add_argument("--fit", type=cli.one_of(FITS), metavar="|".join(FITS), help="how a "
-                        "picture gets the images' proportions; otherwise as the run's, or crop")
+                        "picture gets the images' proportions; otherwise the run's, or crop")
     parser.add_argument("--bn-mode", type=cli.one_of(BN_MODES), metavar="|".join(BN_MODES),
                         help="batch norm's statistics in the generator; otherwise the config's")
     parser.add_argument("--ema", type=cli.one_of(("auto", "yes", "no")), default="auto",
                         metavar="auto|yes|no",
-                        help="score the generator's moving average; auto: where the run has one")
+                        help="score the generator's moving average; auto: if the run has one")
     parser.add_argument("--seed", type=cli.whole(0), default=0,
-                        help="of the latents, of the choice of images, of KID (default: 0)")
+                        help="seed for the latents, the choice of images and KID (default: 0)")
     parser.add_argument("--image-size", type=cli.whole(1), metavar="N", help="crop and resize "
-                        "images to this side; otherwise as they are, or as the run's")
-    parser.add_argument("--image-width", type=cli.whole(1), metavar="N", help="their width, where "
-                        "--image-size is their height alone")
-    parser.add_argument("--data-dir", metavar="FOLDER", help="of prepared TFDS data sets")
+                        "images to this side; otherwise as they are, or the run's")
+    parser.add_argument("--image-width", type=cli.whole(1), metavar="N", help="width of the "
+                        "images, if --image-size is their height only")
+    parser.add_argument("--data-dir", metavar="FOLDER", help="folder of prepared TFDS data sets")
     parser.add_argument("--batch-size", type=cli.whole(1), metavar="N",
-                        help="images at a time on each device")
-    parser.add_argument("--scores", metavar="FILE", help="that records are appended to")
+                        help="images per device and call")
+    parser.add_argument("--scores", metavar="FILE", help="file to which records are appended")
     parser.add_argument("--save-statistics", metavar="FILE.npz", help="write mean and covariance "
                         "of the real images (or of --images alone)")
 
@@ -141,7 +142,7 @@ def main(options: argparse.Namespace) -> None:
         convention=options.convention or "")
     check_reading(options)
     if bool(options.workdir) == bool(options.images):
-        raise UserError("give either --workdir of a run or --images, and not both")
+        raise UserError("give either --workdir of a run or --images, not both")
     if options.save_statistics and not options.save_statistics.endswith(".npz"):
         raise UserError(f"--save-statistics={options.save_statistics}: the file's name must end in "
                         ".npz")
@@ -152,22 +153,22 @@ def main(options: argparse.Namespace) -> None:
 
 
 def check_reading(options: argparse.Namespace) -> None:
-    """UserError for a flag that another one leaves no choice in."""
+    """UserError for a flag that contradicts another one."""
     if options.image_width and not options.image_size:
-        raise UserError("--image-width goes with --image-size, the height, which is missing")
+        raise UserError("--image-width needs --image-size, the height, which is missing")
     if not options.convention:
         return
     if options.extractor != "inception":
-        raise UserError(f"--convention={options.convention} is one of Inception's, and --extractor "
+        raise UserError(f"--convention={options.convention} is for Inception, but --extractor "
                         f"is {options.extractor}: leave one of them out")
     for name in ("resize", "alpha", "fit", "image_size"):
         if getattr(options, name) is not None:
-            raise UserError(f"--convention={options.convention} says how images are read and "
+            raise UserError(f"--convention={options.convention} fixes how images are read and "
                             f"resized: leave --{name.replace('_', '-')} out, or the convention")
 
 
 def reading_of(data: dict, options: argparse.Namespace) -> dict:
-    """How images are read: `options_of` a run, or of none, with what the flags change."""
+    """How images are read: as for a run, if there is one, with the changes of the flags."""
     data = {**data, "data_dir": options.data_dir or data["data_dir"]}
     if options.convention:
         return {**data, "image_size": None, "own_sizes": True,
@@ -180,7 +181,7 @@ def reading_of(data: dict, options: argparse.Namespace) -> dict:
 
 
 def allowed_metrics(spec: str, split: str, protocol: Protocol, extractor: str) -> list[str]:
-    """The default scores: of a folder, those that its size allows."""
+    """The default scores; for a folder, those that its size allows."""
     name, is_file = resolved(spec)
     count = None if is_file or protocol.name != FREE else count_of(name, split)
     return default_metrics(extractor, count and min(count, protocol.num_real or count))
@@ -188,7 +189,7 @@ def allowed_metrics(spec: str, split: str, protocol: Protocol, extractor: str) -
 
 def of_run(workdir: Path, metrics: list[str] | None, protocol: Protocol,
            options: argparse.Namespace) -> None:
-    """Scores one checkpoint or several of a run."""
+    """Scores one or several checkpoints of a run."""
     if metrics is None:
         trained = read_config(workdir)
         metrics = allowed_metrics(options.against or trained["dataset"], options.against_split
@@ -197,14 +198,14 @@ def of_run(workdir: Path, metrics: list[str] | None, protocol: Protocol,
     iterations, compared = chosen(workdir, options.checkpoint, metrics)
     run = restore_run(
         workdir, None if options.checkpoint in ("last", "each") else iterations[0])
-    if options.checkpoint == "last":  # a run that trains may have saved another one meanwhile
+    if options.checkpoint == "last":  # a run in training may have saved another one meanwhile
         iterations = [run.iteration]
     if options.ema == "yes" and run.state.generator.ema_params is None:
         raise UserError(f"--ema=yes, but {workdir} kept no moving average of its generator "
                         "(config.ema_decay is 0): leave the flag out")
     config = run.config
     data = reading_of({"channels": run.channels, **options_of(config)}, options)
-    # The run's own images are read as it reads them.
+    # The run's own images are read as the run reads them.
     own = {**data, "skip_bad": config.on_bad_image == "skip"} if data["image_size"] else data
     labelled = (options.classifier_data or config.dataset, config.split) if (
         options.extractor == "classifier") else None
@@ -216,14 +217,14 @@ def of_run(workdir: Path, metrics: list[str] | None, protocol: Protocol,
                          data if options.against else own, metrics, protocol, extractor, options,
                          labels=run.num_classes > 0)
     if protocol.fakes_for(metrics) < 1:
-        raise UserError("--num-fake is 0: a generator makes as many images as are asked for, so "
-                        "choose a number")
+        raise UserError("--num-fake is 0: a generator can make any number of images, so choose a "
+                        "number")
     records, file = [], Path(options.scores or workdir / SCORES)
     for iteration in iterations:
         try:
             run = run if iteration == run.iteration else at_iteration(run, workdir, iteration)
         except GoneError as error:
-            say(f"warning: {error}: it is left out")
+            say(f"warning: {error}: this checkpoint is skipped")
             continue
         records.append(scored(run, metrics, protocol, real, extractor, options))
         if options.checkpoint != "best":
@@ -238,17 +239,17 @@ def of_run(workdir: Path, metrics: list[str] | None, protocol: Protocol,
 
 
 def chosen(workdir: Path, which: str, metrics: list[str]) -> tuple[list[int], list[int]]:
-    """The iterations to score for --checkpoint, and those among which the best one is sought.
+    """The iterations to score for --checkpoint, and those among which the best one is chosen.
 
-    Where the run noted this metric while it trained, the best is chosen by that.
+    If the run recorded this metric during training, the best is chosen by those values.
     """
     saved = saved_iterations(workdir)
     match which:
         case "last":
             return saved[-1:], saved
         case "best" if metrics[0] not in LESS_IS_BETTER:
-            raise UserError(f"--checkpoint=best goes by the first metric, and {metrics[0]} is no "
-                            f"single number: put one of {', '.join(LESS_IS_BETTER)} first")
+            raise UserError(f"--checkpoint=best goes by the first metric, but {metrics[0]} is not "
+                            f"a single number: put one of {', '.join(LESS_IS_BETTER)} first")
         case "best" if scores := noted(workdir, saved, metrics[0]):
             return [best_of(scores, metrics[0], scores)], sorted(scores)
         case "best" | "each":
@@ -260,7 +261,7 @@ def chosen(workdir: Path, which: str, metrics: list[str]) -> tuple[list[int], li
 
 
 def noted(workdir: Path, saved: list[int], metric: str) -> dict[int, float]:
-    """The scores that the run noted of its saved iterations."""
+    """The scores that the run recorded for its saved iterations."""
     return {i: score for i, score in recorded(workdir, metric).items() if i in saved}
 
 
@@ -287,7 +288,7 @@ def of_two(metrics: list[str] | None, protocol: Protocol, options: argparse.Name
     if metrics is None:
         metrics = allowed_metrics(options.against or "", split, protocol, options.extractor)
     if not options.against and needs_reference(metrics) and not options.save_statistics:
-        raise UserError("--against is missing: what --images are compared with, a folder, an "
+        raise UserError("--against is missing: give what to compare --images with: a folder, an "
                         ".npz, a data set or a statistics file")
     data = reading_of({"image_size": None, "channels": None, "data_dir": None, "reading": CROPPED},
                       options)
@@ -328,10 +329,10 @@ def of_two(metrics: list[str] | None, protocol: Protocol, options: argparse.Name
 
 
 def resolved(spec: str) -> tuple[str, bool]:
-    """A spec of `data.load` for a plain path, and whether it is a statistics file.
+    """A spec for `data.load` from a plain path, and whether it is a statistics file.
 
-    The name `digits` is the data set, whatever lies in the current folder: a folder of that name
-    is ./digits.
+    The name `digits` is always the data set: a folder of that name in the current folder is
+    ./digits.
     """
     if spec == "digits":
         return spec, False
@@ -349,13 +350,13 @@ def resolved(spec: str) -> tuple[str, bool]:
 
 def extractor_of(labelled: tuple[str, str] | None, data: dict, options: argparse.Namespace
                  ) -> Extractor:
-    """The extractor of the flags; of a classifier, trained on that data and split."""
+    """The extractor that the flags name; a classifier is trained on that data and split."""
     images = None
     if labelled:
         spec, is_file = resolved(labelled[0])
         if is_file:
             raise UserError(f"the classifier cannot be trained on the statistics file {spec}: give "
-                            "a labelled set by --classifier-data")
+                            "a labelled set with --classifier-data")
         images = open_images(spec, split=labelled[1], **data)
     resize = (CONVENTIONS[options.convention].resize if options.convention
               else options.resize or "tf1")
@@ -366,7 +367,7 @@ def extractor_of(labelled: tuple[str, str] | None, data: dict, options: argparse
 def reference(spec: str, split: str, data: dict, metrics: list[str], protocol: Protocol,
               extractor: Extractor, options: argparse.Namespace, *, labels: bool = True,
               num: int | None = None, name: str = "real images") -> Side:
-    """The real images' side; written out where --save-statistics asks for it."""
+    """The real images' side; written to a file if --save-statistics asks for it."""
     spec, is_file = resolved(spec)
     if is_file:
         check_metrics(metrics, extractor, labels=False, statistics_only=True)
@@ -383,12 +384,12 @@ def reference(spec: str, split: str, data: dict, metrics: list[str], protocol: P
 
 
 def timed(record: dict, start: float) -> dict:
-    """With the seconds since, in which the real images' statistics may come from the cache."""
+    """Adds the seconds since `start`; the real images' statistics may come from the cache."""
     return {**record, "seconds": round(time.perf_counter() - start, 1), "command": sys.argv[1:]}
 
 
 def show(records: list[dict], file: Path) -> None:
-    """Prints records, which stand in a file."""
+    """Prints records, and names the file that holds them."""
     extractor = records[0]["extractor"]
     print(score_table(records))
     print(f"{extractor}, checksum {records[0]['checksum']}"
@@ -402,7 +403,7 @@ def show(records: list[dict], file: Path) -> None:
 
 
 def warnings(record: dict) -> Iterator[str]:
-    """What a person should know of an FID of few images, and of statistics of other programs."""
+    """Warnings about an FID of few images, and about statistics from other programs."""
     sides = [side for side in (record["fake"], record["real"]) if side]
     fewest = min((side["n"] for side in sides if isinstance(side["n"], int)), default=FEW)
     if "fid" in record["scores"] and fewest < FEW:
@@ -410,12 +411,12 @@ def warnings(record: dict) -> Iterator[str]:
         halves = record["scores"].get("fid_halves")
         yield (f"an FID of {fewest:,} images{why} is biased upwards"
                + (f" (two halves of the real images are {halves:.4g} apart)" if halves else "")
-               + ": compare it with others of the same numbers only")
+               + ": compare it only with others of as many images")
     for side in sides:
         if side.get("unknown"):
             yield (f"{side['statistics']} does not say its {', '.join(side['unknown'])}: it is "
-                   f"taken for one of {record['extractor']} with the resize {record['resize']}, "
-                   "and if it is none, the score is wrong")
+                   f"assumed to be of {record['extractor']} with the resize {record['resize']}; "
+                   "otherwise the score is wrong")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Writes the networks of a run's checkpoint as one `.npz`, which NumPy alone reads.
+"""Writes the networks of a run's checkpoint as one `.npz`, readable with NumPy alone.
 
     sngan export-weights --workdir=runs/digits --out=digits.npz --dtype=float16
 
-G is what samples are drawn from: the moving average, where the run kept one. docs/weights.md has
-the names and shapes. `sngan sample --pretrained=digits.npz`, `sngan_jax.weights.load("digits.npz")`
-and `sngan import-weights --from=sngan_jax` read it.
+G is the one that samples are drawn from: the moving average, if the run kept one. docs/weights.md
+has the names and shapes. The file can be read by `sngan sample --pretrained=digits.npz`,
+`sngan_jax.weights.load("digits.npz")` and `sngan import-weights --from=sngan_jax`.
 """
 
 import argparse
@@ -23,23 +23,25 @@ from . import cli
 def arguments(parser: cli.Parser) -> None:
     """The flags of `export-weights`."""
     parser.add_argument("--workdir", required=True, metavar="FOLDER", help="the folder of a run")
-    parser.add_argument("--out", required=True, metavar="FILE", help="to write, as weights.npz")
+    parser.add_argument("--out", required=True, metavar="FILE", help="file to write, such as "
+                        "weights.npz")
     parser.add_argument("--checkpoint", type=cli.whole(0), metavar="ITERATION",
-                        help="the newest one otherwise")
+                        help="iteration of the checkpoint; otherwise the newest")
     parser.add_argument("--dtype", type=cli.one_of(npz.DTYPES), default="float32",
-                        metavar="|".join(npz.DTYPES), help="of the parameters (default: float32)")
+                        metavar="|".join(npz.DTYPES), help="dtype of the parameters (default: "
+                        "float32)")
     parser.add_argument("--classes", type=cli.names, default=[], metavar="A,B,…",
-                        help="names of the classes, in their order")
+                        help="names of the classes, in order")
 
 
 def main(options: argparse.Namespace) -> None:
-    """Restores, writes, says what it is."""
+    """Restores the run, writes the file, prints a description."""
     if not options.out.endswith(".npz"):
         raise UserError(f"--out={options.out}: the file's name must end in .npz")
     workdir, out = Path(options.workdir), Path(options.out)
     run = restore_run(workdir, options.checkpoint)
     if options.classes and len(options.classes) != run.num_classes:
-        raise UserError(f"--classes has {len(options.classes)} names, and the model has "
+        raise UserError(f"--classes has {len(options.classes)} names, but the model has "
                         f"{run.num_classes} classes: give one each")
     trained = trained_of(run, {"class_names": options.classes or list(run.class_names),
                                **_origin(workdir)})
@@ -49,7 +51,7 @@ def main(options: argparse.Namespace) -> None:
 
 
 def _origin(workdir: Path) -> dict:
-    """Commit and command of the training, as far as the run noted them."""
+    """Commit and command of the training, if the run recorded them."""
     try:
         noted = json.loads((workdir / "environment.json").read_text())
         return {name: noted[name] for name in ("commit", "command", "date") if name in noted}

@@ -1,4 +1,4 @@
-"""The fields of a config on a command line: --help, and what somebody may have meant."""
+"""The fields of a config on a command line: --help, and guesses at misspelt ones."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def value_of(change: str) -> tuple[str, Any]:
     """FIELD=VALUE as (field, value of its type).
 
     Raises:
-      UserError: there is no such field, or the text is no value of its type.
+      UserError: for an unknown field, or a text that is not a value of its type.
     """
     name, equals, text = change.partition("=")
     name = name.strip()
     if not equals:
-        raise UserError(f"{change!r} changes nothing: write FIELD=VALUE, as --config.seed=1")
+        raise UserError(f"{change!r} changes nothing: write FIELD=VALUE, such as --config.seed=1")
     if name not in FIELDS:
         raise UserError(no_field(name, text))
     kind = type(FIELDS[name].default)
@@ -32,22 +32,22 @@ def value_of(change: str) -> tuple[str, Any]:
 
 
 def no_field(name: str, value: str) -> str:
-    """The sentence about a field that there is not."""
+    """The error for a field that does not exist."""
     if not name:
-        return "--config. is followed by no field: write --config.FIELD=VALUE"
+        return "--config. is not followed by a field: write --config.FIELD=VALUE"
     parts = name.replace("[", ".").replace("]", "").split(".")
     if len(parts) > 1:
         inner = [part for part in parts if part in FIELDS]
         if parts[0] in FIELDS:
             return (f"config.{parts[0]} is {in_words(FIELDS[parts[0]])}, and has no part "
                     f"{'.'.join(parts[1:])!r}: write --config.{parts[0]}=VALUE")
-        return (f"config.{name} is no field: the fields of a config have no parts"
+        return (f"config.{name} is not a field: the fields of a config have no parts"
                 + (f"; write --config.{inner[-1]}={value}" if inner else ""))
     return unknown_field(name)
 
 
 def fields_help(values: Mapping[str, Any], whose: str) -> str:
-    """A line a field: name, value, meaning."""
+    """One line per field: name, value, meaning."""
     lines = [f"fields of a config (--config.FIELD=VALUE), with the values of {whose}:"]
     for section, fields in SECTIONS.items():
         lines += ["", f"  {section}"]

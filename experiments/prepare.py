@@ -1,9 +1,9 @@
-"""Prepares CIFAR-10 or CIFAR-100 from an archive that you have placed by hand, without TensorFlow.
+"""Prepares CIFAR-10 or CIFAR-100 from an archive that you placed by hand, without TensorFlow.
 
     sngan prepare --dataset=cifar10 --archive=cifar-10-binary.tar.gz
 
-Without --archive it is looked for in <data_dir>/downloads/manual, TFDS's own place for such files.
-`--config.dataset=tfds:cifar10` then reads what this has written. Nothing is downloaded.
+Without --archive it looks in <data_dir>/downloads/manual, TFDS's own place for such files.
+`--config.dataset=tfds:cifar10` then reads the result. Nothing is downloaded.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from .cifar import NAMES, archive_name, prepare_cifar
 def arguments(parser: cli.Parser) -> None:
     """The flags of `prepare`."""
     parser.add_argument("--dataset", required=True, type=cli.one_of(NAMES),
-                        metavar="|".join(NAMES), help="which data set")
+                        metavar="|".join(NAMES), help="data set to prepare")
     parser.add_argument("--archive", metavar="FILE",
                         help="the published archive, in the binary format")
     parser.add_argument("--data-dir", metavar="FOLDER", help="TFDS's folder of prepared data sets; "
@@ -26,7 +26,7 @@ def arguments(parser: cli.Parser) -> None:
 
 
 def main(options: argparse.Namespace) -> None:
-    """Checks, prepares, says where."""
+    """Checks the archive, prepares the set, prints its folder."""
     data_dir = Path(options.data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
                     ).expanduser()
     archive = (Path(options.archive).expanduser() if options.archive

@@ -23,17 +23,17 @@ from .fields import value_of
 
 FOLDER = Path(__file__).parent / "configs"
 _PACKAGE = f"{__package__}.configs"
-# In the folder, and no config.
+# Modules in the folder that are not configs.
 _SHARED = ("__init__", "paper")
 
 
 def packaged() -> list[str]:
-    """The names of the configs of the package."""
+    """The names of the package's configs."""
     return sorted(file.stem for file in FOLDER.glob("*.py") if file.stem not in _SHARED)
 
 
 def read_config(text: str, changes: Iterable[str], device_count: int) -> ConfigDict:
-    """`load_config`, and `validate` of it for so many devices."""
+    """`load_config`, followed by `validate` for this number of devices."""
     config = load_config(text, changes)
     validate(config, device_count)
     return config
@@ -42,12 +42,13 @@ def read_config(text: str, changes: Iterable[str], device_count: int) -> ConfigD
 def load_config(text: str, changes: Iterable[str] = ()) -> ConfigDict:
     """The config that a text names, with changes FIELD=VALUE.
 
-    A name is that of a config of the package, a path that of a file. The file stands, for its own
-    relative imports, in the package's folder, wherever it lies: `from .paper import apply_words`.
+    A name is that of a config in the package; a path is that of a file. For its own relative
+    imports, the file counts as part of the package's folder, wherever it is: `from .paper import
+    apply_words`.
 
     Raises:
-      UserError: there is no such config; the file is no Python, fails, or has no `get_config`; a
-        change of no field, or to no value of it.
+      UserError: for a config that does not exist; a file that is not Python, fails, or has no
+        `get_config`; or a change of an unknown field, or to an invalid value.
     """
     place, colon, argument = text.partition(":")
     if re.fullmatch(r"\w+", place):
@@ -73,7 +74,7 @@ def _of_package(text: str, name: str) -> ModuleType:
     near = difflib.get_close_matches(name, packaged(), 1)
     raise UserError(f"--config={text}: there is no config {name!r}"
                     + (f", did you mean {near[0]}?" if near else "")
-                    + f" The package has {', '.join(packaged())}; a file is given by its path, as "
+                    + f" The package has {', '.join(packaged())}; give a file by its path, such as "
                     "./my_config.py")
 
 
@@ -85,20 +86,20 @@ def _of_file(text: str, file: Path) -> ModuleType:
             file.stem in packaged()) else f"the package's own are {', '.join(packaged())}"
         raise UserError(f"--config={text}: there is no file {file}; {known}")
     if file.suffix != ".py":
-        raise UserError(f"--config={text}: {file} is no Python file: its name must end in .py")
+        raise UserError(f"--config={text}: {file} is not a Python file: its name must end in .py")
     if file.resolve() in (FOLDER / f"{name}.py" for name in packaged()):
         return importlib.import_module(f"{_PACKAGE}.{file.stem}")
     spec = importlib.util.spec_from_file_location(f"{_PACKAGE}.given_{file.stem}", file)
-    assert spec is not None and spec.loader is not None  # of a name that ends in .py
+    assert spec is not None and spec.loader is not None  # because the name ends in .py
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # as dataclasses need it
+    sys.modules[spec.name] = module  # needed by dataclasses
     with _sentences(text, file):
         spec.loader.exec_module(module)
     return module
 
 
 def _made(text: str, module: ModuleType, file: Path, colon: str, argument: str) -> ConfigDict:
-    """What the module's `get_config` makes of the argument."""
+    """The config that the module's `get_config` makes from the argument."""
     function = getattr(module, "get_config", None)
     if not callable(function):
         raise UserError(f"--config={text}: {file} has no function get_config: a config file "
@@ -118,7 +119,7 @@ def _made(text: str, module: ModuleType, file: Path, colon: str, argument: str) 
 
 
 class _sentences:
-    """Turns whatever a person's file raises into a UserError with file, line and reason."""
+    """Turns any exception of a user's file into a UserError with file, line and reason."""
 
     def __init__(self, text: str, file: Path):
         self._text, self._file = text, file
@@ -138,7 +139,7 @@ class _sentences:
                      if self._is_own(frame.filename)]
             line, why = (lines or [None])[-1], f"{type(error).__name__}: {one_line(error)}"
         raise UserError(f"--config={self._text}: {self._file} fails"
-                        + (f" in line {line}" if line else "") + f" ({why}): mend it, or take "
+                        + (f" in line {line}" if line else "") + f" ({why}): correct it, or use "
                         "one of the package's (sngan train --help)") from error
 
     def _is_own(self, name: str | None) -> bool:

@@ -3,9 +3,9 @@
     sngan report --workdir=runs/table2
     sngan report --workdir=runs/table2,runs/table7,runs/figure4 --out=runs/report
 
-Reads the folders of `sngan sweep` (or of single runs), trains nothing and changes nothing in
-them. Writes report.html, which needs no other file, report.md, tables/*.csv and figures/*.png into
---out. What has not been run says so, with the command that runs it; docs/report.md explains.
+Reads the folders of `sngan sweep` (or of single runs); trains nothing and changes nothing in them.
+Writes report.html, which needs no other file, report.md, tables/*.csv and figures/*.png into --out.
+Cells that have not been run say so, with the command that runs them; docs/report.md explains.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from .reports.tables import make_tables
 
 def arguments(parser: cli.Parser) -> None:
     """The flags of `report`."""
-    parser.add_argument("--workdir", required=True, metavar="FOLDER", help="folders of sweeps, of "
-                        "runs, or a run's own; several with commas")
-    parser.add_argument("--out", metavar="FOLDER", help="of the report; otherwise `report` in the "
-                        "first --workdir")
+    parser.add_argument("--workdir", required=True, metavar="FOLDER", help="folders of sweeps or "
+                        "of runs, or a single run's; separated by commas")
+    parser.add_argument("--out", metavar="FOLDER", help="folder for the report; otherwise `report` "
+                        "in the first --workdir")
 
 
 def main(options: argparse.Namespace) -> None:
-    """Collects, draws, writes."""
-    # A run of a table has commas in its own name.
+    """Collects the runs, draws the figures, writes the report."""
+    # A run in a table has commas in its own name.
     whole = Path(options.workdir)
     folders = [whole] if whole.exists() else [Path(name).expanduser() for name in
                                                   options.workdir.split(",")]
@@ -49,10 +49,10 @@ def main(options: argparse.Namespace) -> None:
 
 
 def make_report(folders: Sequence[Path], out: Path, command: str = "") -> None:
-    """Writes the report of these folders, and says what it has.
+    """Writes the report of these folders, and prints a summary.
 
     Raises:
-      UserError: as `runs.collect`; `out` is another thing's folder or cannot be written.
+      UserError: as for `runs.collect`, and if `out` is a folder of another kind or not writable.
     """
     found, source = collect(folders), commit()
     _check(out)
@@ -78,7 +78,7 @@ def make_report(folders: Sequence[Path], out: Path, command: str = "") -> None:
 
 
 def _check(out: Path) -> None:
-    """UserError where a folder is another thing's: a report replaces its own files."""
+    """UserError for a folder of another kind: a report replaces only its own files."""
     if out.exists() and not out.is_dir():
         raise UserError(f"--out={out} is a file: give a folder")
     if out.is_dir() and any(out.iterdir()) and not (out / PAGE).is_file() and not (

@@ -8,21 +8,21 @@
     sngan sample --workdir=runs/conditional --morph=all
     sngan sample --pretrained=fashion_mnist --label=sneaker --num=64
 
-Writes `<out>.npz` (images: uint8 n x h x w x c; labels: int32 n, of a conditional model) and
-`<out>.png`, a grid of the first of them. The default out is `<workdir>/samples-<iteration>`,
-of --pretrained `<name>-samples` in the current folder.
+Writes `<out>.npz` (images: uint8 n x h x w x c; labels: int32 n, for a conditional model) and
+`<out>.png`, a grid of the first images. The default out is `<workdir>/samples-<iteration>`; with
+--pretrained it is `<name>-samples` in the current folder.
 
---interpolate=N: each of --rows rows of the grid goes in N steps (8 without =N) from one random
-latent to another, both ends among them; of a conditional model row i is of class i. --morph=A,B:
+--interpolate=N: each of the grid's --rows rows goes in N steps (8 without =N) from one random
+latent to another, both ends included; in a conditional model, row i is of class i. --morph=A,B:
 each row goes from class A to class B with one latent, by mixing their rows of every conditional
 batch norm (category morphing); --morph=all: row i from class i to the next. Out is then
 `<workdir>/interpolation-…` or `morph-…`; the arrays are the images row by row, `z` (float32 n x d)
-and, where there are classes, `labels` or, of a morph, `weights` (float32 n x classes).
---moving=gif or webp writes the walks as a moving picture too. A class is its number or, of a folder
-or a TFDS set, its name.
+and, with classes, `labels` or, for a morph, `weights` (float32 n x classes). --moving=gif or webp
+also writes the walks as a moving picture. A class is given by its number or, for a folder or a TFDS
+set, by its name.
 
---nearest=K: the grid has a row for each sample, with the K training images beside it that are
-nearest, by the distance of their pixels: does the generator copy?
+--nearest=K: the grid has a row for each sample, followed by the K training images nearest to it by
+pixel distance: does the generator copy?
 """
 
 import argparse
@@ -52,37 +52,39 @@ def arguments(parser: cli.Parser) -> None:
     """The flags of `sample`."""
     parser.add_argument("--workdir", metavar="FOLDER", help="the folder of a run")
     parser.add_argument("--pretrained", metavar="NAME", type=os.path.expanduser,
-                        help="in place of a run: weights that come with the package "
-                        f"({', '.join(NAMES)}), or a file of export-weights")
+                        help="instead of a run: weights in the package "
+                        f"({', '.join(NAMES)}), or a file from export-weights")
     parser.add_argument("--num", type=cli.whole(1), default=100, metavar="N",
-                        help="how many samples (default: 100)")
-    parser.add_argument("--seed", type=cli.whole(0), default=0, help="of the latents (default: 0)")
+                        help="number of samples (default: 100)")
+    parser.add_argument("--seed", type=cli.whole(0), default=0, help="seed of the latents "
+                        "(default: 0)")
     parser.add_argument("--truncation", type=_size, metavar="T", help="draw latents in [-T, T] "
-                        "only: better samples that differ less")
-    parser.add_argument("--label", metavar="CLASS", help="one class only, of a "
-                        "conditional model; otherwise all classes in turn")
+                        "only: better samples that vary less")
+    parser.add_argument("--label", metavar="CLASS", help="draw one class only, from a conditional "
+                        "model; otherwise all classes in turn")
     parser.add_argument("--checkpoint", type=cli.whole(0), metavar="ITERATION",
-                        help="the newest one otherwise")
-    parser.add_argument("--out", metavar="PATH", help="of the files to write, without an ending")
+                        help="iteration of the checkpoint; otherwise the newest")
+    parser.add_argument("--out", metavar="PATH", help="path of the files to write, without suffix")
     parser.add_argument("--grid", type=cli.whole(1), default=100, metavar="N",
-                        help="how many samples the grid shows at most (default: 100)")
+                        help="largest number of samples in the grid (default: 100)")
     parser.add_argument("--nearest", type=cli.whole(1), nargs="?", const=5, metavar="K",
-                        help="beside each sample the K nearest training images (5 without =K)")
+                        help="show the K nearest training images beside each sample (5 without =K)")
     parser.add_argument("--interpolate", type=cli.whole(2), nargs="?", const=8, metavar="N",
-                        help="walk between latents, in so many steps (8 without =N)")
+                        help="walk between latents in N steps (8 without =N)")
     parser.add_argument("--moving", type=cli.one_of(MOVING), metavar="|".join(MOVING),
-                        help="write a walk as a moving picture too")
+                        help="also write a walk as a moving picture")
     parser.add_argument("--path", type=cli.one_of(WALKS), default="linear",
-                        metavar="|".join(WALKS), help="between latents: a line, or a great arc")
-    parser.add_argument("--morph", metavar="A,B|all", help="walk between two classes, as 3,5")
+                        metavar="|".join(WALKS), help="path between latents: a line, or a great "
+                        "arc")
+    parser.add_argument("--morph", metavar="A,B|all", help="walk between two classes, such as 3,5")
     parser.add_argument("--steps", type=cli.whole(2), default=8, metavar="N",
-                        help="of a --morph (default: 8)")
+                        help="steps of a --morph (default: 8)")
     parser.add_argument("--rows", type=cli.whole(1), default=8, metavar="N",
-                        help="how many walks (default: 8)")
+                        help="number of walks (default: 8)")
 
 
 def main(options: argparse.Namespace) -> None:
-    """Restores the run, draws, writes."""
+    """Restores the run, draws the images, writes the files."""
     walk = _check_flags(options)
     run = (load(options.pretrained) if options.pretrained else
            restore_run(Path(options.workdir), options.checkpoint))
@@ -114,14 +116,14 @@ def main(options: argparse.Namespace) -> None:
 
 
 def _check_flags(options: argparse.Namespace) -> str | None:
-    """Which walk is asked for, if any; UserError for flags that do not go together."""
+    """The requested walk, if any; UserError for flags that do not go together."""
     if not (options.workdir or options.pretrained):
-        raise UserError("--workdir is missing: the folder of a run; or give --pretrained, as "
+        raise UserError("--workdir is missing: give the folder of a run, or --pretrained, such as "
                         "--pretrained=digits")
     if options.workdir and options.pretrained:
-        raise UserError("give either --workdir of a run or --pretrained, and not both")
+        raise UserError("give either --workdir of a run or --pretrained, not both")
     if options.pretrained and options.checkpoint is not None:
-        raise UserError("--checkpoint goes with --workdir: --pretrained has one set of weights")
+        raise UserError("--checkpoint needs --workdir: --pretrained has one set of weights")
     walks = [name for name in ("interpolate", "morph") if name in options.given]
     if len(walks) > 1:
         raise UserError("--interpolate and --morph exclude each other: give one of them")
@@ -130,13 +132,13 @@ def _check_flags(options: argparse.Namespace) -> str | None:
                  "steps": "morph"}
     for name, owner in goes_with.items():
         if name in options.given and owner != walk:
-            raise UserError(f"--{name} goes with {f'--{owner}' if owner else 'samples alone'}, "
-                            + (f"not with --{walk}" if walk else "which is missing"))
+            raise UserError(f"--{name} is for {f'--{owner}' if owner else 'plain samples'}, "
+                            + (f"not for --{walk}" if walk else "which is missing"))
     for name in ("rows", "moving"):
         if name in options.given and not walk:
-            raise UserError(f"--{name} goes with --interpolate or --morph, and both are missing")
+            raise UserError(f"--{name} needs --interpolate or --morph, and both are missing")
     if walk == "morph" and options.label is not None:
-        raise UserError("--label goes with one class, and --morph with two: leave it out")
+        raise UserError("--label takes one class, but --morph takes two: leave it out")
     return walk
 
 
@@ -146,7 +148,7 @@ def _size(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"is {text!r}: it must be a number above 0, as 0.7")
+        raise argparse.ArgumentTypeError(f"is {text!r}: it must be a number above 0, such as 0.7")
     return value
 
 
@@ -158,7 +160,7 @@ def _samples(run: RestoredRun, options: argparse.Namespace) -> tuple[dict[str, A
 
 def _shown(run: RestoredRun, images: np.ndarray, options: argparse.Namespace
            ) -> tuple[np.ndarray, int | None]:
-    """The samples (n, h, w, c) that the grid shows, with what stands beside them; its columns."""
+    """The samples (n, h, w, c) in the grid, with the images beside them, and its columns."""
     if "nearest" in options.given:
         some = images[:min(options.grid, _NEAREST_SHOWN)]
         real = nearest(some, load_data(run.config), options.nearest)
@@ -172,8 +174,8 @@ def _shown(run: RestoredRun, images: np.ndarray, options: argparse.Namespace
 
 def _interpolation(run: RestoredRun, options: argparse.Namespace) -> tuple[dict[str, Any], int]:
     if options.path == "spherical" and run.config.latent != "normal":
-        raise UserError(f"--path=spherical is for normal latents, and this run's are "
-                        f"{run.config.latent}: take --path=linear")
+        raise UserError(f"--path=spherical is for normal latents, but this run's are "
+                        f"{run.config.latent}: choose --path=linear")
     ends = run.latents(2 * options.rows, options.seed, options.truncation)
     z = WALKS[options.path](ends[::2], ends[1::2], options.interpolate)
     z = z.reshape(-1, z.shape[-1])
@@ -184,17 +186,18 @@ def _interpolation(run: RestoredRun, options: argparse.Namespace) -> tuple[dict[
 
 def _morph(run: RestoredRun, options: argparse.Namespace) -> tuple[dict[str, Any], int]:
     if not run.num_classes:
-        raise UserError("--morph walks from class to class, and "
+        raise UserError("--morph walks from class to class, but "
                         f"{options.workdir or options.pretrained} is an unconditional model: train "
-                        "one with :conditional, or take --interpolate")
+                        "one with :conditional, or use --interpolate")
     if options.morph == "all":
         if "rows" in options.given:
-            raise UserError("--rows goes with --morph=A,B: --morph=all has a row a class")
+            raise UserError("--rows needs --morph=A,B: --morph=all has one row per class")
         pairs = [(c, (c + 1) % run.num_classes) for c in range(run.num_classes)]
     else:
         words = options.morph.split(",")
         if len(words) != 2:
-            raise UserError(f"--morph={options.morph}: give two classes, as --morph=3,5, or all")
+            raise UserError(f"--morph={options.morph}: give two classes, as in --morph=3,5, or "
+                            "all")
         first, last = (class_number(word, run.class_names, run.num_classes, "morph")
                        for word in words)
         pairs = [(first, last)] * options.rows

@@ -1,18 +1,18 @@
-"""Imported first by a program that can go on later: a signal that comes before it has begun."""
+"""Imported first by resumable programs, for a signal that comes before the work begins."""
 
 import os
 import signal
 from types import FrameType
 
-# Those of sngan_jax/run/interruption.py, which takes seconds to import.
+# The signals of sngan_jax/run/interruption.py, which takes seconds to import.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
             signal.SIGXCPU)
 
 
 def end_at_once() -> None:
-    """Until somebody else handles them, signals end the process with status 75.
+    """Makes signals end the process with status 75, until other handlers replace this one.
 
-    Those that are ignored, as SIGHUP under `nohup`, stay so.
+    Signals that are ignored, such as SIGHUP under `nohup`, stay ignored.
     """
     for number in SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:

@@ -1,4 +1,4 @@
-"""Many runs: a table of the paper, or every combination of some fields' values, with several seeds.
+"""Many runs: a table of the paper, or all combinations of some fields' values, with several seeds.
 
     sngan sweep --table=2 --dataset=digits --scale=tiny --seeds=3 --workdir=runs/t2
     sngan sweep --table=2 … --methods=sn,wgan_gp --settings=A,C --dry-run
@@ -8,14 +8,14 @@
     sngan sweep … --dry-run
     sngan sweep … --launcher=slurm --slurm=partition=gpu --slurm=gpus_per_node=1
 
-The same command again skips what is finished and goes on with what was cut off, however it ended.
-Each run is a folder of --workdir, named by its values, and is what `sngan train` makes.
+The same command again skips finished runs and continues those that were cut off, however they
+ended. Each run is a folder in --workdir, named by its values, and is what `sngan train` makes.
 --table=2, 7, 8, figure4, figure11, figure15, conditional, steps, lipschitz or norms plans method x
-setting x seed at a named scale, --table=all every one (docs/reproduce.md); `sngan report` makes a
-page of what is finished.
---config=NAME[:ARGUMENT]; --config.FIELD=VALUE holds for all runs; a grid of `arg` is of arguments
-of the config, '+' for ','. Exit status: 0 when all are finished, 1 where one failed (its output
-is in --workdir/jobs), 2 for bad input, 130 when interrupted, with every run saved.
+setting x seed at a named scale; --table=all plans all of them (docs/reproduce.md). `sngan report`
+makes a page from the finished runs. --config=NAME[:ARGUMENT] and --config.FIELD=VALUE hold for all
+runs; a grid of `arg` lists arguments of the config, with '+' for ','. Exit status: 0 when all are
+finished, 1 if one failed (its output is in --workdir/jobs), 2 for bad input, 130 when interrupted,
+with every run saved.
 """
 
 import argparse
@@ -49,34 +49,35 @@ from .sweeps.tables import (
 def arguments(parser: cli.Parser) -> None:
     """The flags of `sweep`."""
     parser.add_config(required=False)
-    parser.add_argument("--workdir", required=True, metavar="FOLDER", help="of the sweep")
+    parser.add_argument("--workdir", required=True, metavar="FOLDER", help="folder of the sweep")
     parser.add_argument("--table", type=cli.one_of((*TABLES, ALL)), metavar="TABLE",
                         help=f"a table or figure of the paper: {', '.join((*TABLES, ALL))} "
                         "(docs/reproduce.md)")
     parser.add_argument("--dataset", type=cli.one_of(DATASETS), metavar="|".join(DATASETS),
-                        help="of the table's runs")
+                        help="data set of the table's runs")
     parser.add_argument("--scale", type=cli.one_of(SCALES), metavar="|".join(SCALES),
-                        help="what is reduced; paper: nothing")
+                        help="how far the runs are reduced; paper: not at all")
     parser.add_argument("--methods", type=cli.names, default=[], metavar="METHOD,METHOD",
                         help="rows of the table; otherwise all")
-    parser.add_argument("--settings", type=cli.names, default=[], metavar="A,B", help="of the "
-                        "table, A-F, or own for the residual networks; otherwise all")
+    parser.add_argument("--settings", type=cli.names, default=[], metavar="A,B", help="settings of "
+                        "the table, A-F, or own for the residual networks; otherwise all")
     parser.add_argument("--grid", action="append", default=[], metavar="FIELD=VALUE,VALUE",
-                        help="may be repeated; of the field arg: arguments of the config")
+                        help="values of a field to combine, may be repeated; the field arg takes "
+                        "arguments of the config")
     parser.add_argument("--seeds", type=cli.whole(1), default=1, metavar="N",
                         help="runs of each combination, with seeds 0, 1, … (default: 1)")
     parser.add_argument("--launcher", type=cli.one_of(LAUNCHERS), default="local",
-                        metavar="|".join(LAUNCHERS), help="who starts the runs")
+                        metavar="|".join(LAUNCHERS), help="how the runs are started")
     parser.add_argument("--parallel", type=cli.whole(0), default=0, metavar="N", help="runs at a "
-                        "time; 0: one on this machine, all that SLURM will")
-    parser.add_argument("--slurm", action="append", default=[], metavar="NAME=VALUE", help="of the "
-                        "job, as submitit names it: partition=gpu, time=600 (minutes), "
+                        "time; 0: one on this machine, as many as SLURM allows")
+    parser.add_argument("--slurm", action="append", default=[], metavar="NAME=VALUE", help="option "
+                        "of the job, with submitit's name: partition=gpu, time=600 (minutes), "
                         "cpus_per_task=8; may be repeated")
-    parser.add_switch("--dry-run", "list the runs, how far each is and what is left, and end")
+    parser.add_switch("--dry-run", "list the runs, how far each is and what is left, and exit")
 
 
 def main(options: argparse.Namespace) -> int:
-    """Plans, lists, starts and waits."""
+    """Plans the runs, lists them, starts them and waits."""
     sweep = Path(options.workdir).absolute()
     if options.table == ALL:
         return _all(_request(options), sweep, options)
@@ -85,10 +86,10 @@ def main(options: argparse.Namespace) -> int:
         return _table(request, sweep, plan_table(request), options)
     for name in ("dataset", "scale", "methods", "settings"):
         if getattr(options, name):
-            raise UserError(f"--{name} goes with --table, which is missing")
+            raise UserError(f"--{name} needs --table, which is missing")
     if not options.config:
-        raise UserError("--config is missing: a config of the package, as digits:sn, or a file; or "
-                        "give a --table")
+        raise UserError("--config is missing: give a config of the package, such as digits:sn, or "
+                        "a file; or give a --table")
     runs = plan(options.config, parse_grid(options.grid), options.seeds, options.changes)
     if options.dry_run:
         print("\n".join((*listing(runs, sweep), *grid_summary(runs, sweep))))
@@ -97,7 +98,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _request(options: argparse.Namespace) -> Request:
-    """Table that the flags ask for."""
+    """The table that the flags ask for."""
     for name in ("config", "grid"):
         if getattr(options, name):
             raise UserError(f"--{name} and --table exclude each other: the table has its own "
@@ -110,10 +111,10 @@ def _request(options: argparse.Namespace) -> Request:
 
 
 def _all(request: Request, sweep: Path, options: argparse.Namespace) -> int:
-    """Every table that there is at this scale, one after the other, each in a folder of its own."""
+    """All tables at this scale, one after another, each in its own folder."""
     for name in ("methods", "settings"):
         if getattr(options, name):
-            raise UserError(f"--{name} chooses of one table, and --table={ALL} is all of them")
+            raise UserError(f"--{name} selects from one table, but --table={ALL} is all of them")
     requests = [request._replace(table=table) for table in tables_of(request)]
     planned = [(one, sweep / folder_of(one.table), plan_table(one)) for one in requests]
     for one, folder, _ in planned:  # before any of them starts
@@ -135,7 +136,7 @@ def _table(request: Request, sweep: Path, cells: Sequence[Cell], options: argpar
 
 def _run(runs: Sequence[Planned], sweep: Path, options: argparse.Namespace,
          say: Callable[[str], None], display: Display | None = None) -> int:
-    """Starts what is left and waits: the exit status."""
+    """Starts the remaining runs and waits; returns the exit status."""
     left = remaining(runs, sweep)
     print(f"{len(runs)} runs, {len(runs) - len(left)} of them finished", flush=True)
     ended = {}
@@ -143,7 +144,7 @@ def _run(runs: Sequence[Planned], sweep: Path, options: argparse.Namespace,
         executor = make_executor(options.launcher, sweep / "jobs",
                                  dict(map(_option, options.slurm)))
         at_once = options.parallel or (1 if options.launcher == "local" else len(left))
-        for number in SIGNALS:  # as Ctrl-C
+        for number in SIGNALS:  # like Ctrl-C
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, signal.default_int_handler)
         try:
@@ -157,7 +158,7 @@ def _run(runs: Sequence[Planned], sweep: Path, options: argparse.Namespace,
     failed = remaining(runs, sweep)
     if failed:
         print(f"not finished: {', '.join(run.name for run in failed)}; their output is in "
-              f"{sweep / 'jobs'}, and the same command goes on")
+              f"{sweep / 'jobs'}; give the same command to continue")
     return 1 if failed else 0
 
 

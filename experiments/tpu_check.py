@@ -1,4 +1,4 @@
-"""`compile-check` by its old name, for the TPU v3-8 where no target is given.
+"""`compile-check` by its old name, with the TPU v3-8 as the default target.
 
     python -m experiments.tpu_check --config=experiments/configs/cifar10_resnet.py --topology=v3-8
 """

@@ -1,13 +1,13 @@
-"""Trains a GAN, or goes on with one that was stopped.
+"""Trains a GAN, or continues a run that was stopped.
 
     sngan train --config=digits --workdir=runs/digits
     python -m experiments.train --config=experiments/configs/digits.py --workdir=runs/digits
 
 Every field of the config is a flag: --config.iterations=200 --config.batch_size=128. The same
 command again resumes. Exit status: 0 when all iterations are done, 2 for bad input, 75 when Ctrl-C
-or SIGTERM stopped it with everything saved, 1 for what came later (a full disk, NaN).
+or SIGTERM stopped it with everything saved, 1 for a later failure (a full disk, NaN).
 
-On several hosts, start the same command on each: SLURM's srun, mpirun and GKE are recognised, a TPU
+On several hosts, start the same command on each: SLURM's srun, mpirun and GKE are recognised. A TPU
 VM needs --distributed=yes, and anything else the three flags --coordinator, --num-processes and
 --process-id (docs/scaling.md). Exit status 3: another process was lost.
 """
@@ -29,19 +29,20 @@ def arguments(parser: cli.Parser) -> None:
     """The flags of `train`."""
     parser.add_config()
     parser.add_argument("--workdir", required=True, metavar="FOLDER",
-                        help="the folder of the run, created where missing")
-    parser.add_switch("--accept-config-changes", "go on in a workdir whose run had another config")
+                        help="folder of the run, created if missing")
+    parser.add_switch("--accept-config-changes", "continue in a workdir whose run had another "
+                      "config")
     parser.add_argument("--distributed", type=cli.one_of(distributed.MODES), default="auto",
                         metavar="|".join(distributed.MODES), help="whether this is one of several "
-                        "processes: as the environment says, yes, no")
+                        "processes; auto: ask the environment")
     parser.add_argument("--coordinator", default="", metavar="HOST:PORT",
-                        help="of the first process")
+                        help="address of the first process")
     parser.add_argument("--num-processes", type=cli.whole(0), default=0, metavar="N",
-                        help="of the run, on all hosts together")
+                        help="processes of the run, on all hosts together")
     parser.add_argument("--process-id", type=cli.whole(-1), default=-1, metavar="I",
-                        help="of this process, from 0")
+                        help="number of this process, from 0")
     parser.add_argument("--join-within", type=cli.whole(1), default=300, metavar="SECONDS",
-                        help="in which all must have started (default: 300)")
+                        help="time in which all processes must have started (default: 300)")
 
 
 def main(options: argparse.Namespace) -> int:

@@ -2,8 +2,9 @@
 
     from sngan_jax import SNConv, SNDense    # in place of nn.Conv, nn.Dense
 
-Layers and what belongs to them are here; models, losses, data and training are in the sub-packages.
-JAX and Flax are imported when a name is first used, so that a command line is answered at once.
+The layers and the functions that go with them are here; models, losses, data and training are in
+the sub-packages. JAX and Flax are imported when a name is first used, so that a command line
+responds at once.
 """
 
 import sys
@@ -66,7 +67,7 @@ __all__ = ["SNConv", "SNConvLocal", "SNConvTranspose", "SNDense", "SNDenseGenera
 
 
 def __getattr__(name: str) -> Any:
-    """A name of `__all__`, from its module."""
+    """The name from `__all__`, imported from its module."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from sngan_jax import layers, network
@@ -75,5 +76,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """The names, whether they have been used or not."""
+    """All public names, whether or not they have been used."""
     return sorted({*globals(), *__all__})

@@ -1,9 +1,10 @@
 """Normalisation of activations: batch norm, plain and conditional, and layer norm.
 
-As for the spectral layers, the mutable collection is the switch: applied with
-`mutable=["batch_stats"]` a layer normalises by the statistics of the batch and updates the running
-ones; applied without, it uses the running ones. Defaults are Chainer's, which made the paper's
-numbers: decay 0.9, epsilon 2e-5 (reference: sngan_projection, Chainer v3 `BatchNormalization`).
+As with the spectral layers, the mutable collection is the switch. Applied with
+`mutable=["batch_stats"]`, a layer normalises by the statistics of the batch and updates the running
+ones; applied without it, the layer uses the running ones. Defaults are Chainer's, with which the
+paper's numbers were made: decay 0.9, epsilon 2e-5 (reference: sngan_projection, Chainer v3
+`BatchNormalization`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# What makes a layer that normalises activations, or None for none.
+# Constructor of a layer that normalises activations; None for no such layer.
 Norm = Callable[..., nn.Module] | None
 
 
@@ -31,7 +32,7 @@ class BatchNorm(nn.BatchNorm):
 
     def __call__(  # type: ignore[override]  # what Linen's argument says, the collection says here
             self, x: jax.Array, y: jax.Array | None = None) -> jax.Array:
-        """Normalises x (n, ..., c); `y` is ignored, so that it stands in for a conditional norm."""
+        """Normalises x (n, ..., c). `y` is ignored: the signature is that of a conditional norm."""
         del y
         batch = self.is_mutable_collection("batch_stats")
         return super().__call__(x, use_running_average=not batch)
@@ -40,8 +41,8 @@ class BatchNorm(nn.BatchNorm):
 class ConditionalBatchNorm(nn.Module):
     """Batch norm whose scale and shift are rows of tables, one row per class.
 
-    Statistics are shared by the classes (sngan_projection's `CategoricalConditionalBatch\
-Normalization`; Dumoulin et al. 2017). Tables start at one and zero.
+    The classes share the statistics (sngan_projection's `CategoricalConditionalBatch\
+Normalization`; Dumoulin et al. 2017). The tables start at one and zero.
     """
 
     num_classes: int
@@ -65,7 +66,7 @@ Normalization`; Dumoulin et al. 2017). Tables start at one and zero.
 class LayerNorm(nn.Module):
     """Layer norm over all positions and channels of an example (Ba et al. 2016).
 
-    As the paper's baseline: no scale, and a shift for each channel.
+    As in the paper's baseline, there is no scale, and one shift for each channel.
     """
 
     epsilon: float = 1e-6
@@ -83,10 +84,10 @@ class LayerNorm(nn.Module):
 def class_rows(table: jax.Array, y: jax.Array) -> jax.Array:
     """Rows of a class table (classes, c) for the labels y: (n, c).
 
-    y holds integer labels (n,), or float weights (n, classes), of which it gives the mixture of
-    rows (category morphing, as the paper's `weights` of conditional batch norm).
+    y holds integer labels (n,), or float weights (n, classes), which give a mixture of the rows
+    (category morphing: the `weights` of the official code's conditional batch norm).
     """
     if jnp.issubdtype(y.dtype, jnp.integer):
         return jnp.take(table, y, axis=0)
-    # In full precision, so that the weight one alone is the row itself on any device.
+    # In full precision, so that a single weight of one gives exactly its row on any device.
     return jnp.matmul(y, table, precision=lax.Precision.HIGHEST)

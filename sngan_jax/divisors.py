@@ -18,7 +18,7 @@ from sngan_jax import spectral
 from sngan_jax.spectral import Linear, LinearMap
 
 Shape = tuple[int, ...]
-State = dict[str, jax.Array]  # the vectors of a weight by their names
+State = dict[str, jax.Array]  # the vectors of a weight, by name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,11 +29,12 @@ class Spec:
       layout: one letter for each axis of the weight, see `spectral`; none for a stack's axes.
       divisor, n_steps, warmup_steps, lipschitz, learnable_scale: see `layers.Normalized`.
       mask: array that multiplies the weight, or None.
-      operator: for divisor='operator' of a convolution, (weight → the linear function of one image
-        that the layer is, without batch axis and bias; the shape of that image); else None.
-      stack: axes that `nn.scan` and `nn.vmap` added to the weight, each by its place in the array
-        of its time, the outermost last.
-      state_stack: the same axes of its vectors.
+      operator: for divisor='operator' of a convolution, (the function that maps a weight to the
+        layer's linear map of one image, without batch axis and bias; the shape of that image);
+        otherwise None.
+      stack: axes that `nn.scan` and `nn.vmap` added to the weight, in the order in which they were
+        added; each is a position in the array as it was then. The outermost is last.
+      state_stack: the same axes for its vectors.
     """
 
     layout: str = ""
@@ -78,12 +79,12 @@ class Spec:
                                  f"{name}={getattr(self, name)}")
 
     def widened(self, weight: jax.Array) -> jax.Array:
-        """The weight in the dtype of the iteration, masked."""
+        """The weight, masked, in the dtype of the iteration."""
         wide = weight.astype(spectral.iteration_dtype(weight.dtype))
         return wide if self.mask is None else wide * self.mask
 
     def matrices(self, weight: jax.Array) -> dict[str, jax.Array]:
-        """{suffix of u and v: (blocks, rows, columns)} of those whose σ are the divisor's."""
+        """{suffix of u and v: (blocks, rows, columns)}: the matrices whose σ the divisor needs."""
         found = {"": spectral.matricize(weight, self.layout)}
         # Without a window the (inputs, rest) matrix is the transpose of the (outputs, rest) matrix.
         if self.divisor == "bidirectional" and "s" in self.layout:
@@ -91,7 +92,7 @@ class Spec:
         return found
 
     def shapes(self, weight: Any) -> dict[str, Shape]:
-        """{name of a vector: its shape}; empty without a power iteration."""
+        """{name of a vector: its shape}; empty if the divisor needs no power iteration."""
         if self.divisor in STATELESS:
             return {}
         if self.operator is not None:
@@ -104,9 +105,9 @@ class Spec:
                 for suffix, matrix in found.items() for letter, axis in (("u", 1), ("v", 2))}
 
     def measure(self, weight: jax.Array, state: State, steps: int) -> tuple[jax.Array, State]:
-        """Divisor of a widened weight, and the vectors after `steps` power steps.
+        """The divisor of a widened weight, and the vectors after `steps` power steps.
 
-        The first is a scalar or broadcasts against the weight, and is differentiable in it.
+        The divisor is a scalar or broadcasts against the weight, and is differentiable in it.
         """
         if self.divisor in STATELESS:
             return STATELESS[self.divisor](weight, self.layout), {}
@@ -125,7 +126,7 @@ class Spec:
             u, v = (state[letter + suffix].reshape(len(matrix), -1) for letter in "uv")
             if len(matrix) == 1:
                 sigma, u, v = iterate(matrix[0], u[0], v[0], steps)
-            else:  # blocks have vectors of their own: all converge, even where several σ are close
+            else:  # each block has its own vectors, so all converge, even if several σ are close
                 sigma, u, v = jax.vmap(functools.partial(iterate, steps=steps))(matrix, u, v)
             sigmas.append(jnp.max(sigma))
             new |= {"u" + suffix: u.reshape(-1), "v" + suffix: v.reshape(-1)}
@@ -134,7 +135,7 @@ class Spec:
     def start(self, weight: jax.Array, key: jax.Array) -> State:
         """The vectors of a widened weight after the warm-up, from random unit vectors.
 
-        One step at least: σ = uᵀWv of two random vectors may be negative or tiny.
+        At least one step is taken: σ = uᵀWv of two random vectors may be negative or tiny.
         """
         shapes = sorted(self.shapes(weight).items())
         keys = jax.random.split(key, max(len(shapes), 1))
@@ -146,20 +147,20 @@ class Spec:
 
 def checked_vectors(held: Mapping[str, Any], shapes: Mapping[str, Shape], where: str, missing: str
                     ) -> State:
-    """The vectors among `held`; ValueError where one is missing or of another shape."""
+    """The vectors in `held`; ValueError if one is missing or has another shape."""
     for name, shape in shapes.items():
         if name not in held:
             raise ValueError(f"{where} finds no {name} in the collection 'spectral': {missing}")
         if held[name].shape != tuple(shape):
             raise ValueError(
                 f"{where}: '{name}' in 'spectral' has the shape {held[name].shape} and the "
-                f"weight needs {tuple(shape)}: pass the collections of one model; a norm of a "
-                "convolution itself belongs to one size of input, that of init")
+                f"weight needs {tuple(shape)}: pass the collections of one model; the norm of a "
+                "convolution itself holds for one input size only, the one given to init")
     return {name: held[name] for name in shapes}
 
 
 def _length(x: jax.Array, axes: Shape | None = None) -> jax.Array:
-    # The root has no derivative at zero; here it is zero.
+    # The square root has no derivative at zero; here it is set to zero.
     squared = jnp.sum(jnp.square(x), axis=axes, keepdims=axes is not None)
     return jnp.where(squared == 0, 0, jnp.sqrt(jnp.where(squared == 0, 1, squared)))
 
@@ -172,17 +173,18 @@ def _row_lengths(weight: jax.Array, layout: str) -> jax.Array:
 def _by_svd(weight: jax.Array, layout: str) -> jax.Array:
     matrix = spectral.matricize(weight, layout)
     u, _, vt = jnp.linalg.svd(lax.stop_gradient(matrix), full_matrices=False)
-    # As after a power iteration: u and v held constant, so that dσ/dW = u vᵀ.
+    # As after a power iteration, u and v are held constant, so that dσ/dW = u vᵀ.
     return jnp.max(jnp.einsum("br,brc,bc->b", u[:, :, 0], matrix, vt[:, 0],
                               precision=lax.Precision.HIGHEST))
 
 
-# Divisors without vectors: (weight, layout) → a scalar, or what broadcasts against the weight.
+# Divisors without vectors: (weight, layout) → a scalar, or an array that broadcasts against the
+# weight.
 STATELESS: dict[str, Callable[[jax.Array, str], jax.Array]] = {
     # Each row's length (Salimans, Kingma, "Weight Normalization", NeurIPS 2016; paper, section 4).
     "weight": _row_lengths,
     "frobenius": lambda weight, layout: _length(weight),  # the paper's Appendix E
-    "svd": _by_svd,  # what 'spectral' estimates, exactly, in every forward pass
+    "svd": _by_svd,  # the exact value that 'spectral' estimates, in every forward pass
 }
 # σ of the (outputs, rest) matrix, the paper's. The norm of the convolution itself (Farnia, Zhang,
 # Tse, "Generalizable Adversarial Training via Spectral Normalization", ICLR 2019). The mean of σ of

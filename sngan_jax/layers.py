@@ -8,8 +8,8 @@ the layer's own scope. The collection's mutability is the only switch:
     y, new = model.apply(variables, x, mutable=['spectral'])    # training: a power step
     y = model.apply(variables, x)       # evaluation: the stored vectors, no iteration
 
-`network.py` does the same to a whole network at once, whoever wrote it. docs/layers.md has the
-options, when to use which, and a comparison with other libraries.
+`network.py` does the same for a whole network at once, whoever wrote it. docs/layers.md lists the
+options, says when to use which, and compares other libraries.
 """
 
 import copyreg
@@ -30,15 +30,15 @@ from sngan_jax.divisors import Spec, checked_vectors
 from sngan_jax.linen import WEIGHTS, Call, convolution_of, geometry_of, layout_of
 
 COLLECTION = "spectral"
-NORMALIZED = "normalized"  # read-only: W̄ itself, computed outside of the forward pass
+NORMALIZED = "normalized"  # read-only: W̄ itself, computed outside the forward pass
 OPTIONS = ("divisor", "n_steps", "warmup_steps", "lipschitz", "learnable_scale")
 
 L = TypeVar("L", bound=nn.Module)
-Layer = Callable[..., nn.Module]  # a layer class, or what stands in for one
+Layer = Callable[..., nn.Module]  # a layer class, or a callable used like one
 
 
 class _Picklable(type):
-    """The type of normalised classes: those of `normalized` stand under no name in a module."""
+    """Metaclass that lets classes made by `normalized` be pickled: no module holds their names."""
 
 
 def _reduced(made: Any) -> Any:
@@ -53,18 +53,19 @@ class Normalized(nn.Module, kw_only=True, metaclass=_Picklable):
 
     divisor: name of what W is divided by.
       'spectral': the largest singular value of the (outputs, rest) matrix (paper, section 2.1).
-      'operator': the norm of the convolution itself, for the size of input that the layer was
-        initialised with (Farnia, Zhang, Tse, ICLR 2019); for other layers as 'spectral'.
-      'bidirectional': the mean over the (outputs, rest) and the (inputs, rest) matrix (Lin, Sekar,
-        Fanti, NeurIPS 2021); their scale is `lipschitz`.
-      'weight': each row's own length (weight normalisation: Salimans, Kingma, NeurIPS 2016).
-      'frobenius': the Frobenius norm (paper, Appendix E).
-      'svd': that of 'spectral' by an SVD in every forward pass, to compare with; slow, no state.
-    n_steps: power steps of a forward pass that updates; 1 in the paper (Appendix A).
-    warmup_steps: power steps at init; 0 still takes one, whose σ is never negative.
+        'operator': the norm of the convolution itself, for the input size at initialisation
+          (Farnia, Zhang, Tse, ICLR 2019); other layers are treated as with 'spectral'.
+        'bidirectional': the mean over the (outputs, rest) and the (inputs, rest) matrix (Lin,
+          Sekar, Fanti, NeurIPS 2021); `lipschitz` is their scale.
+        'weight': each row's own length (weight normalisation: Salimans, Kingma, NeurIPS 2016).
+        'frobenius': the Frobenius norm (paper, Appendix E).
+        'svd': the exact value of 'spectral', by an SVD in every forward pass; slow, without state,
+          for comparison.
+    n_steps: power steps in a forward pass that updates the vectors; 1 in the paper (Appendix A).
+    warmup_steps: power steps at init; with 0 one is still taken, so that σ is never negative.
     lipschitz: K; 1 in the paper.
     learnable_scale: W̄ = γ·W/σ with the parameter 'gamma', a scalar that starts at σ, so that
-      W̄ = W (paper, Appendix E); for divisor='weight' one for each row.
+      W̄ = W (paper, Appendix E); one per row for divisor='weight'.
     """
 
     divisor: str = "spectral"
@@ -75,7 +76,7 @@ class Normalized(nn.Module, kw_only=True, metaclass=_Picklable):
 
     plain_class: ClassVar[Any]  # the layer class
     sn_weights: ClassVar[Mapping[str, str | None]] = dict.fromkeys(WEIGHTS)
-    sn_defaults: ClassVar[Mapping[str, Any]] = {}  # of options whose name is a field of the layer
+    sn_defaults: ClassVar[Mapping[str, Any]] = {}  # options whose names are fields of the layer
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         if Normalized in cls.__bases__:
@@ -95,7 +96,7 @@ class Normalized(nn.Module, kw_only=True, metaclass=_Picklable):
 
     @nn.nowrap
     def sn_options(self) -> Spec:
-        """The options as a `Spec`; ValueError where one is out of its range."""
+        """The options as a `Spec`; ValueError if one is out of range."""
         fields = self.plain_class.__dataclass_fields__
         return Spec(**{name: self.sn_defaults.get(name, getattr(Spec, name)) if name in fields
                        else getattr(self, name) for name in OPTIONS})
@@ -103,9 +104,9 @@ class Normalized(nn.Module, kw_only=True, metaclass=_Picklable):
     @nn.nowrap  # not a method that Flax shows to interceptors
     def param(self, name: str, init_fn: Callable[..., Any], *init_args: Any, unbox: bool = True,
               **init_kwargs: Any) -> Any:
-        """Linen's, but W̄ for a weight; ValueError for a weight that is no matrix."""
+        """Linen's `param`, with W̄ for a weight; ValueError if the weight is not a matrix."""
         value = super().param(name, init_fn, *init_args, unbox=False, **init_kwargs)
-        # `nn.Embed` declares its table in setup(), which runs once; each use normalises: `_Table`.
+        # `nn.Embed` declares its table in setup(), which runs once; `_Table` normalises each use.
         if name in self.sn_weights and not isinstance(self, nn.Embed):
             value = _reparametrize(self, name, value)
         return meta.unbox(value) if unbox else value
@@ -115,25 +116,26 @@ def normalized(layer_class: type[L], *, weights: Mapping[str, str] | None = None
                ) -> type[L]:
     """A subclass of a Linen layer class whose weight W is replaced by W̄ = K·W/σ(W).
 
-    Everything of the layer class is kept. The new class takes the options of `Normalized` besides.
-    A field of the layer class with the name of an option stays the layer's; that option is then
-    given here only.
+    Everything else about the layer class stays. The new class also takes the options of
+    `Normalized`. Where the layer class has a field with an option's name, the field keeps it, and
+    the option can only be given here.
 
     Args:
       layer_class: `nn.Dense`, `nn.Conv`, …; Linen's attention, whose projections are normalised; or
-        a layer of your own with a parameter 'kernel' or 'embedding'. A module of several layers is
-        refused when it is called: `network.normalize` serves it.
-      weights: for a layer of your own, {name of a parameter: its layout}, see `spectral`; by
-        default 'kernel' and 'embedding', whose last axis is the output.
+        one of your own layers with a parameter 'kernel' or 'embedding'. A module of several layers
+          is refused when it is called: use `network.normalize` for it.
+      weights: for your own layer, {name of a parameter: its layout}, see `spectral`; the default is
+          'kernel' and 'embedding', with the output as the last axis.
       **options: defaults of the new class.
 
     Returns:
-      the class, called SN… (WN… for 'weight', FN… for 'frobenius'); equal arguments give the same
+      the class, named SN… (WN… for 'weight', FN… for 'frobenius'); equal arguments return the same
       class.
 
     Raises:
-      TypeError: for an unknown option, weights that are no dictionary, and no layer class.
-      ValueError: for an option out of its range, here and in the class' constructor.
+      TypeError: for an unknown option, for weights that are not a dictionary, and for an argument
+        that is not a layer class.
+      ValueError: for an option out of range, here and in the constructor of the class.
     """
     if not (isinstance(layer_class, type) and issubclass(layer_class, nn.Module)):
         found = (f"{layer_class.__name__} of {layer_class.__module__}"
@@ -141,25 +143,25 @@ def normalized(layer_class: type[L], *, weights: Mapping[str, str] | None = None
                  f"an object of type {type(layer_class).__name__}")
         raise TypeError(f"normalized() takes a layer class of Linen such as nn.Dense, not {found}: "
                         "pass the class, and its arguments to the class that comes back; for the "
-                        "classes of NNX there is sngan_jax.nnx.normalized")
+                        "classes of NNX use sngan_jax.nnx.normalized")
     check_options(options, OPTIONS)
     made: Any = _made
     return made(layer_class, checked_layouts(weights), tuple(sorted(options.items())))
 
 
 def checked_layouts(weights: Any) -> tuple[tuple[str, str], ...] | None:
-    """The option weights of `normalized`; TypeError for what is no dictionary of strings."""
+    """The option weights of `normalized`; TypeError if it is not a dictionary of strings."""
     if weights is None:
         return None
     if not isinstance(weights, Mapping) or not all(
             isinstance(word, str) for item in weights.items() for word in item):
-        raise TypeError(f"weights={weights!r} is no dictionary: give {{name of a parameter: its "
+        raise TypeError(f"weights={weights!r} is not a dictionary: give {{name of a parameter: its "
                         "layout}, such as {'kernel': 'io'}")
     return tuple(sorted(weights.items()))
 
 
 def check_options(options: Mapping[str, Any], known: tuple[str, ...]) -> None:
-    """TypeError for an option of `normalized` that is not a known one."""
+    """Raises TypeError for an option that `normalized` does not have."""
     if unknown := sorted(set(options) - set(known)):
         raise TypeError(f"normalized() has no option {unknown[0]!r}"
                         f"{_near(unknown[0], known)} options are {', '.join(known)}")
@@ -182,7 +184,7 @@ def _naming_unknown(init: Callable[..., None]) -> Callable[..., None]:
                 f"{type(self).__name__} has no argument {unknown[0]!r}"
                 f"{_near(unknown[0], parameters)} arguments are those of "
                 f"{self.plain_class.__name__} and the options {', '.join(OPTIONS)}; a power step "
-                "is taken where apply has mutable=['spectral']")
+                "is taken if apply has mutable=['spectral']")
         init(self, *args, **kwargs)
 
     return call
@@ -214,9 +216,9 @@ def _made(layer_class: Any, layouts: tuple[tuple[str, str], ...] | None,
 
 
 def _watched(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
-    """The method; it keeps the call for `layout_of`, and then asks whether a weight was found."""
-    # `wraps` also copies Flax's mark of a method that it manages already: the plain method is, so
-    # interceptors and captured intermediates see a single call.
+    """The method, which records its call for `layout_of` and checks that a weight was found."""
+    # `wraps` also copies Flax's mark for methods that it already manages. The plain method is
+    # managed, so interceptors and captured intermediates see a single call.
     @functools.wraps(method)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         outer = vars(self).get("_call")
@@ -252,7 +254,7 @@ def _check_weights(layer: Any) -> None:
 def _projecting(method: Callable[..., Any]) -> Callable[..., Any]:
     """The method of Linen's attention, which makes its `DenseGeneral` layers itself.
 
-    Their calls are intercepted, and a normalised twin in the same scope answers.
+    Their calls are intercepted, and a normalised twin in the same scope answers them.
     """
     @functools.wraps(method)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -289,7 +291,7 @@ class _Table:
 def _reparametrize(layer: Any, name: str, boxed: Any) -> Any:
     """W̄ for the weight that a layer declares as `name`, after a power step if one is due.
 
-    boxed: the weight as stored, perhaps in a box of partitioning metadata; W̄ is in the same box.
+    boxed: the weight as stored, possibly boxed with partitioning metadata; W̄ gets the same box.
     """
     vars(layer)["_seen"] = True
     if layer.has_variable(NORMALIZED, name):
@@ -301,7 +303,7 @@ def _reparametrize(layer: Any, name: str, boxed: Any) -> Any:
     held = meta.unbox(layer.variables.get(COLLECTION, {}))
     held = held if name in WEIGHTS else held.get(name, {})
     if initializing and not set(shapes) <= set(held):
-        # Not the 'params' stream: the parameters must be those of the plain layer.
+        # Not from the 'params' stream: the parameters must equal those of the plain layer.
         rng = layer.make_rng(COLLECTION) if layer.has_rng(COLLECTION) else jax.random.key(0)
         held = spec.start(weight, rng)
         _store(layer, name, held)
@@ -321,13 +323,13 @@ def _reparametrize(layer: Any, name: str, boxed: Any) -> Any:
 def spec_of(layer: Any, name: str, raw: jax.Array, call: Call) -> Spec:
     """The `Spec` of a bound layer's weight; for a plain layer, that of `normalized(its class)`.
 
-    Raises ValueError for a weight that is no matrix.
+    Raises ValueError if the weight is not a matrix.
     """
     if raw.ndim < 2:
         raise ValueError(
-            f"{_where(layer)}: the parameter '{name}' of shape {raw.shape} is no matrix: normalise "
-            "only weights of two or more axes, and name them in normalized(…, weights={name: "
-            "layout})"
+            f"{_where(layer)}: the parameter '{name}' of shape {raw.shape} is not a matrix: "
+            "normalise only weights of two or more axes, and name them in normalized(…, "
+            "weights={name: layout})"
         )
     own = isinstance(layer, Normalized)
     spec = layer.sn_options() if own else Spec()
@@ -340,12 +342,12 @@ def spec_of(layer: Any, name: str, raw: jax.Array, call: Call) -> Spec:
 
 
 def state_path(path: tuple[str, ...]) -> tuple[str, ...]:
-    """Path in 'spectral' of the vectors of the weight at `path` in 'params'."""
+    """The path in 'spectral' of the vectors for the weight at `path` in 'params'."""
     return path[:-1] if path[-1] in WEIGHTS else path
 
 
 def gamma_of(name: str) -> str:
-    """The name of the learnt scale beside a weight."""
+    """The name of the learnt scale that belongs to a weight."""
     return "gamma" if name in WEIGHTS else name + "_gamma"
 
 
@@ -367,7 +369,7 @@ def _gamma(layer: Any, name: str, sigma: jax.Array, dtype: Any) -> jax.Array:
                 f"{_where(layer)} finds no '{key}' in 'params': learnable_scale=True adds it, so "
                 "init the model with the options that it is applied with"
             )
-        # Not by `param`, which would draw from the stream of the parameters that follow.
+        # Not through `param`, which would draw from the stream of the parameters that follow.
         start = jax.lax.stop_gradient(sigma)
         layer.put_variable("params", key, start.reshape(-1 if start.ndim else ()).astype(dtype))
     return meta.unbox(layer.get_variable("params", key)).astype(sigma.dtype).reshape(sigma.shape)

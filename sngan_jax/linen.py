@@ -12,20 +12,21 @@ from jax import lax
 from sngan_jax.divisors import Shape
 from sngan_jax.spectral import Linear
 
-# What Linen's own layers call their weights.
+# Names that Linen's own layers give their weights.
 WEIGHTS = ("kernel", "embedding")
 CONVOLUTIONS = (nn.Conv, nn.ConvLocal, nn.ConvTranspose)
 LINEAR = (nn.Dense, nn.DenseGeneral, nn.Einsum, nn.Embed, DenseParams, *CONVOLUTIONS)
 
-# Positional and keyword arguments of a layer's call.
+# The positional and keyword arguments of a call to a layer.
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def layout_of(layer: nn.Module, weight: jax.Array, call: Call) -> str:
-    """The layout of a Linen layer's weight; for other classes, the last axis is the outputs.
+    """The layout of a Linen layer's weight; in other classes, the last axis is the output.
 
     Raises:
-      ValueError: an Einsum that takes a diagonal or a sum of its kernel, which has no one matrix.
+      ValueError: for an Einsum that takes a diagonal or a sum of its kernel, so that the kernel is
+        not one matrix.
     """
     window = weight.ndim - 2
     if isinstance(layer, nn.ConvTranspose) and layer.transpose_kernel:
@@ -55,7 +56,7 @@ def _einsum_layout(layer: nn.Einsum, weight: jax.Array, call: Call) -> str:
     if len(set(right)) < len(right) or set(right) - set(left) - set(result):
         raise ValueError(
             f"the equation {equation!r} takes a diagonal or a sum of the kernel itself, so that it "
-            "has no one matrix: use each of the kernel's letters once, in the input or the output"
+            "is not one matrix: use each of the kernel's letters once, in the input or the output"
         )
     return "".join(kinds[letter in left, letter in result] for letter in right)
 
@@ -63,23 +64,24 @@ def _einsum_layout(layer: nn.Einsum, weight: jax.Array, call: Call) -> str:
 def geometry_of(layer: nn.Module, call: Call) -> tuple[nn.Module, Shape] | None:
     """(the plain layer without bias and in full precision, the shape of one input image).
 
-    None for a layer that is no convolution.
+    None for a layer that is not a convolution.
 
     Raises:
-      ValueError: a layer that is none of Linen's.
+      ValueError: for a convolution that is not one of Linen's.
     """
     if not isinstance(layer, LINEAR):
         raise ValueError(
-            f"divisor='operator' knows the input of Conv, ConvLocal, ConvTranspose and the matrix "
-            f"layers only, not that of {type(layer).__name__}: use divisor='spectral'"
+            f"divisor='operator' supports Conv, ConvLocal, ConvTranspose and the matrix layers "
+            f"only, not {type(layer).__name__}, whose input it does not know: use "
+            "divisor='spectral'"
         )
     plain_class = next((kind for kind in CONVOLUTIONS if isinstance(layer, kind)), None)
     if plain_class is None:
         return None
     args, kwargs = call
     inputs = args[0] if args else kwargs["inputs"]
-    # The compute dtype, and replacements of the product itself, are no part of the linear map. The
-    # mask is in the weight already.
+    # The compute dtype and replacements of the product itself are not part of the linear map. The
+    # weight is masked already.
     changed = {
         "mask": None, "use_bias": False, "dtype": None, "precision": lax.Precision.HIGHEST,
         "kernel_init": nn.initializers.zeros, "preferred_element_type": None,
@@ -93,5 +95,5 @@ def geometry_of(layer: nn.Module, call: Call) -> tuple[nn.Module, Shape] | None:
 
 
 def convolution_of(plain: Any, kernel: jax.Array) -> Linear:
-    """The linear function of an image that a convolution with this kernel is."""
+    """The linear function of an image that a convolution with this kernel computes."""
     return lambda x: plain.apply({"params": {"kernel": kernel}}, x)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 
 class Loss(NamedTuple):
-    """The pair of losses of one GAN objective (paper §2, eq. 15-17; its two players).
+    """The pair of losses of one GAN objective (paper §2, eq. 15-17), one for each player.
 
     discriminator: (real logits (n,), fake logits (m,)) -> scalar
     generator: (fake logits (m,)) -> scalar
@@ -28,7 +28,7 @@ def non_saturating_discriminator(real: jax.Array, fake: jax.Array) -> jax.Array:
     """-E[log D(x)] - E[log(1 - D(G(z)))] with D = sigmoid(logit) (paper eq. 15).
 
     real: (n,); fake: (m,).
-    At the optimal D, twice the Jensen-Shannon divergence minus log 4, with the sign changed.
+    At the optimal D its value is log 4 minus twice the Jensen-Shannon divergence.
     """
     real, fake = at_least_float32(real), at_least_float32(fake)
     return jnp.mean(jax.nn.softplus(-real)) + jnp.mean(jax.nn.softplus(fake))
@@ -49,7 +49,7 @@ def minimax_generator(fake: jax.Array) -> jax.Array:
 
     fake: (m,).
     Against the optimal D, the generator descends twice the Jensen-Shannon divergence minus log 4;
-    its gradient vanishes where D is sure.
+    its gradient vanishes where D is confident.
     """
     return -jnp.mean(jax.nn.softplus(at_least_float32(fake)))
 
@@ -58,14 +58,14 @@ def wasserstein_discriminator(real: jax.Array, fake: jax.Array) -> jax.Array:
     """-E[D(x)] + E[D(G(z))] (Arjovsky et al. 2017; paper eq. 29 without its penalty).
 
     real: (n,); fake: (m,).
-    At the optimal D among the K-Lipschitz functions, -K times the Wasserstein-1 distance; without
-    such a bound it has no minimum.
+    At the optimal D among K-Lipschitz functions its value is -K times the Wasserstein-1 distance;
+    without such a bound it has no minimum.
     """
     return jnp.mean(at_least_float32(fake)) - jnp.mean(at_least_float32(real))
 
 
 def wasserstein_generator(fake: jax.Array) -> jax.Array:
-    """-E[D(G(z))]: descends K times the Wasserstein-1 distance against the optimal D.
+    """-E[D(G(z))]: against the optimal D, descends K times the Wasserstein-1 distance.
 
     fake: (m,). Arjovsky et al. 2017.
     """
@@ -76,7 +76,7 @@ def hinge_discriminator(real: jax.Array, fake: jax.Array) -> jax.Array:
     """E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))] (paper eq. 16).
 
     real: (n,); fake: (m,).
-    At the optimal D, two minus twice the total variation distance.
+    At the optimal D its value is two minus twice the total variation distance.
     """
     real, fake = at_least_float32(real), at_least_float32(fake)
     return jnp.mean(jax.nn.relu(1 - real)) + jnp.mean(jax.nn.relu(1 + fake))
@@ -92,7 +92,7 @@ def hinge_generator(fake: jax.Array) -> jax.Array:
 
 
 def classification(class_logits: jax.Array, y: jax.Array) -> jax.Array:
-    """E[-log p(y | x)]: what an auxiliary classifier adds to a player's loss (Odena et al. 2017).
+    """E[-log p(y | x)]: an auxiliary classifier's term in a player's loss (Odena et al. 2017).
 
     class_logits: (n, classes); y: int (n,). Returns a float32 scalar.
     """
@@ -101,7 +101,7 @@ def classification(class_logits: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def at_least_float32(x: jax.Array) -> jax.Array:
-    """An array in float32, or in a wider type of its own: bfloat16 loses digits in a sum."""
+    """An array in float32, or in its own wider type: bfloat16 loses digits in a sum."""
     return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
 
 

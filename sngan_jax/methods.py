@@ -1,8 +1,8 @@
-"""The methods that the paper compares (Table 2, Table 7), and a few more: a name -> its parts.
+"""The methods that the paper compares (Tables 2 and 7), and a few more: {name: its parts}.
 
-A method chooses the discriminator's layers, the norm of its activations, the loss, a regularizer
-and a constraint. Models and training step take these and do not know the method. docs/extend.md
-adds one.
+A method chooses the discriminator's layers, its activation norm, the loss, a regularizer and a
+constraint. The models and the training step take these parts and do not know the method.
+docs/extend.md shows how to add one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sngan_jax.layers import Layer, normalized
 
 
 class Layers(NamedTuple):
-    """Layer classes of the discriminator."""
+    """The layer classes of a discriminator."""
 
     conv: Layer = nn.Conv
     dense: Layer = nn.Dense
@@ -51,7 +51,7 @@ def _iterated(divisor: str, config: Any, **options: Any) -> Layers:
 
 
 def _bounded(divisor: str) -> Method:
-    """K·W/σ with σ by power iteration."""
+    """K·W/σ, with σ by power iteration."""
     return Method(lambda config: _iterated(divisor, config, lipschitz=config.lipschitz))
 
 
@@ -64,7 +64,7 @@ def _orthonormal(config: Any) -> Layers:
 
 
 def _started(layer: Layer, **init: Any) -> Layer:
-    """The layer with an initialiser that replaces the model's own."""
+    """The layer, with initialisers that replace the model's own."""
     return lambda *args, **kwargs: layer(*args, **{**kwargs, **init})
 
 
@@ -79,24 +79,24 @@ METHODS: dict[str, Method] = {
     "frobenius": Method(lambda config: _divided("frobenius", lipschitz=config.lipschitz)),
     "orthonormal": Method(_orthonormal, regularizer="orthonormal"),
     "none": Method(),
-    # Appendix E: W = γ·W/|W| with a γ that is learnt, in the critic of WGAN-GP.
+    # Appendix E: W = γ·W/|W| with a learnt γ, in the critic of WGAN-GP.
     "sn_wgan_gp": Method(lambda config: _iterated("spectral", config, learnable_scale=True),
                          "wasserstein", regularizer="gradient_penalty"),
     "wn_wgan_gp": Method(lambda config: _divided("weight", learnable_scale=True), "wasserstein",
                          regularizer="gradient_penalty"),
     "frobenius_wgan_gp": Method(lambda config: _divided("frobenius", learnable_scale=True),
                                 "wasserstein", regularizer="gradient_penalty"),
-    # Not in the paper. sn with its σ by SVD; with the norm of the convolution itself (Farnia et al.
-    # 2019); with the mean of the σ of two reshapes (Lin et al. 2021).
+    # Not in the paper: sn with σ by SVD, with the norm of the convolution itself (Farnia et al.
+    # 2019), and with the mean of the σ of two reshapes (Lin et al. 2021).
     "sn_svd": Method(lambda config: _divided("svd", lipschitz=config.lipschitz)),
     "sn_operator": _bounded("operator"),
     "sn_bidirectional": _bounded("bidirectional"),
-    # Plain layers, whose weights are divided after an update, where σ > K (Gouk et al. 2018).
+    # Plain layers, whose weights are divided after an update if σ > K (Gouk et al. 2018).
     "weight_projection": Method(constraint="project"),
 }
 
-# Norms of the discriminator's activations, without the multiplier γ (paper §4.1): a name ->
-# (config, the pmap axis that statistics are averaged over) -> norm.
+# Norms of the discriminator's activations, without the multiplier γ (paper §4.1):
+# {name: (config, the pmap axis over which statistics are averaged) -> norm}.
 ACTIVATION_NORMS: dict[str, Callable[[Any, str | None], Norm]] = {
     "none": lambda config, axis_name: None,
     "batch": lambda config, axis_name: functools.partial(
@@ -110,8 +110,8 @@ def method_of(config: Any) -> Method:
     """The method of a config, with the parts that the config replaces.
 
     Args:
-      config: fields `method`, and `loss`, `discriminator_norm` and `regularizer`, each empty for
-        the method's own.
+      config: needs the fields `method`, `loss`, `discriminator_norm` and `regularizer`; an empty
+        one of the last three keeps the method's own.
     """
     replaced = {"loss": config.loss, "activation_norm": config.discriminator_norm,
                 "regularizer": config.regularizer}
@@ -119,7 +119,7 @@ def method_of(config: Any) -> Method:
 
 
 def layer_fields(method: Method, config: Any) -> set[str]:
-    """Which fields of the config the method's layers depend on."""
+    """The fields of the config that the method's layers depend on."""
     class Recorder:
         def __init__(self) -> None:
             self.read: set[str] = set()

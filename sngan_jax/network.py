@@ -1,12 +1,13 @@
-"""A whole network at once: which weights it normalises, power steps of all of them, σ, and W̄.
+"""A whole network at once: which weights it normalises, their power steps, σ and W̄.
 
     found = specs(model, x)                                # one abstract trace
     state = init_spectral(params, found, jax.random.key(0))
     bar, state = normalize(params, state, found, steps=1)  # training; steps=0 in evaluation
     y = model.apply({"params": bar}, x)                    # a plain model, in every way of calling
 
-`params` is any tree of arrays: Linen's, or that of NNX, Haiku or Equinox with specs by hand. For a
-model of SN layers `state` is its collection 'spectral', and the results are those of its layers.
+`params` is any tree of arrays: Linen's, or that of NNX, Haiku or Equinox with specs written by
+hand. For a model of SN layers, `state` is its collection 'spectral', and the results equal those
+of its layers.
 """
 
 import dataclasses
@@ -41,10 +42,10 @@ from sngan_jax.packing import (
 
 
 class Specs(dict[Path, Spec]):
-    """{path of a weight in 'params': its `Spec`}, and what `fold` needs of the trace.
+    """{path of a weight in 'params': its `Spec`}, with the names that `fold` needs.
 
     Attributes:
-      named: {path of a layer that Linen named: name of its plain class}, in order of the calls.
+      named: {path of a layer that Linen named: name of its plain class}, in the order of the calls.
     """
 
     def __init__(self) -> None:
@@ -54,16 +55,16 @@ class Specs(dict[Path, Spec]):
 
 @dataclasses.dataclass(frozen=True)
 class _Owner:
-    """The layer of a weight: its class' name, the plain one's, and when it was called."""
+    """The layer of a weight: its class name, the name of the plain class, and its call order."""
 
     kind: str
     plain: str
     normal: bool
-    order: int = dataclasses.field(compare=False)  # a body of a loop is traced more than once
+    order: int = dataclasses.field(compare=False)  # the body of a loop is traced more than once
 
 
 class _Marked(struct.PyTreeNode, meta.AxisMetadata):
-    """A weight, or a vector of one. Flax tells the box which axes `nn.scan` and `nn.vmap` add."""
+    """A weight, or one of its vectors. Flax tells the box which axes `nn.scan`, `nn.vmap` add."""
 
     value: Any
     ndim: int = struct.field(pytree_node=False)
@@ -87,18 +88,19 @@ class _Marked(struct.PyTreeNode, meta.AxisMetadata):
 def specs(model: nn.Module, *inputs: Any, method: Any = "__call__", **kwargs: Any) -> Specs:
     """The weights of a Linen model that are, or can be, normalised, by an abstract `init`.
 
-    Of a model with normalised layers they are the weights of these, with their options; of a plain
-    model those of all of Linen's own linear layers, as `normalized` would treat them. The result is
-    a dictionary: leave weights out, or change one by `dataclasses.replace`.
+    In a model with normalised layers, these are the weights of those layers, with their options. In
+    a plain model, they are the weights of all of Linen's own linear layers, treated as `normalized`
+    would treat them. The result is a dictionary: leave weights out, or change one with
+    `dataclasses.replace`.
 
     Args:
       model: an unbound module.
       *inputs, **kwargs: arguments of the method; arrays may be `jax.ShapeDtypeStruct`s.
-      method: name or function, as of `model.init`; or a list of them, with the same arguments.
+      method: a name or a function, as in `model.init`; or a list of them, with the same arguments.
 
     Raises:
-      TypeError: for what is no Linen module.
-      ValueError: for a model without such weights, or whose stacked layers lose their vectors.
+      TypeError: if the model is not a Linen module.
+      ValueError: for a model without such weights, or one whose stacked layers lose their vectors.
     """
     if not isinstance(model, nn.Module):
         found = (f"the class {model.__name__}" if isinstance(model, type) else
@@ -125,7 +127,7 @@ def specs(model: nn.Module, *inputs: Any, method: Any = "__call__", **kwargs: An
     ordered = sorted(weights.items(), key=lambda item: item[1].owner.order)
     result = Specs()
     for path, box in ordered:
-        # Flax puts the name of a transform before the class, as CheckpointSNConv_0.
+        # Flax puts the name of a transform before the class name, as in CheckpointSNConv_0.
         if name := re.fullmatch(rf"([A-Z]\w*)?{box.owner.kind}_\d+", "/".join(path[-2:-1])):
             result.named[path[:-1]] = (name[1] or "") + box.owner.plain
     for path, box in ordered:
@@ -136,19 +138,19 @@ def specs(model: nn.Module, *inputs: Any, method: Any = "__call__", **kwargs: An
             stacks = {tuple(range(len(box.stack)))}
         if [len(stack) for stack in stacks] != [len(box.stack)]:
             raise ValueError(f"the vectors of '{'/'.join(path)}' are not stacked as the weight is: "
-                             "name 'spectral' beside 'params' in variable_axes or "
+                             "add 'spectral' beside 'params' to variable_axes or "
                              "variable_broadcast of the nn.scan, nn.vmap or nn.RNN around it")
         result[path] = dataclasses.replace(box.spec, stack=box.stack, state_stack=stacks.pop())
     if not result:
-        raise ValueError(f"{type(model).__name__} has no layer with a weight that is normalised or "
+        raise ValueError(f"{type(model).__name__} has no layer whose weight is normalised or which "
                          "is Linen's own: write its specs by hand, {path: Spec(layout)}")
     return result
 
 
 def _record(order: Iterator[int], call_next: Any, args: Any, kwargs: Any, context: Any) -> Any:
-    """Interceptor of an `init`: after a layer's call, marks its weights and their vectors."""
+    """Interceptor for `init` that marks a layer's weights and their vectors after its call."""
     result, layer, method = call_next(*args, **kwargs), context.module, context.method_name
-    # A module that is applied inside of the model has variables of its own.
+    # A module that is applied inside the model has variables of its own.
     if method == "setup" or layer.scope is None or not layer.is_mutable_collection("params"):
         return result
     normal, linear = isinstance(layer, Normalized), isinstance(layer, LINEAR)
@@ -169,22 +171,25 @@ def _record(order: Iterator[int], call_next: Any, args: Any, kwargs: Any, contex
 
 
 def _plain_name(kind: Any) -> str:
-    """'Conv' for SNConv; a class of one's own keeps its name."""
+    """'Conv' for SNConv; your own class keeps its name."""
     made = "made_from" in vars(kind) or Normalized in kind.__bases__
     return kind.plain_class.__name__ if made else kind.__name__
 
 
 def init_spectral(params: Any, specs: Mapping[Path, Spec], key: jax.Array) -> dict[str, Any]:
-    """Vectors u and v of all weights, from random ones by `warmup_steps` power steps.
+    """The vectors u and v of all weights, from random ones by `warmup_steps` power steps.
 
     Args:
       params: tree of arrays.
-      specs: from `specs`, or {path: `Spec`} by hand; a path's parts are the keys, attributes or
+      specs: from `specs`, or {path: `Spec`} by hand; the parts of a path are keys, attributes or
         indices of the tree, as strings.
       key: PRNG key.
 
     Returns:
-      a nested dictionary, laid out as the layers' collection 'spectral'. ValueError as `normalize`.
+      a nested dictionary, laid out like the layers' collection 'spectral'.
+
+      Raises:
+        ValueError: as for `normalize`.
     """
     new: dict[Path, jax.Array] = {}
     for n, entry in enumerate(entries_of(params, None, specs)):
@@ -198,14 +203,14 @@ def normalize(params: Any, state: Variables, specs: Mapping[Path, Spec], steps: 
     """(params with W̄ for each W, the state after `steps` power steps), differentiable in `params`.
 
     Args:
-      params: tree of arrays, perhaps in boxes of partitioning metadata, which are kept.
+      params: tree of arrays, possibly boxed with partitioning metadata; the boxes are kept.
       state: from `init_spectral`, or a model's collection 'spectral'.
       specs: as for `init_spectral`.
-      steps: 1 for a forward pass in training (Algorithm 1), 0 in evaluation. The steps of matrices
-        of similar size are one batch.
+      steps: 1 for a forward pass in training (Algorithm 1), 0 in evaluation. Matrices of similar
+          size take their steps as one batch.
 
     Raises:
-      ValueError: where params, state and specs do not belong together.
+      ValueError: if params, state and specs do not belong together.
     """
     entries = entries_of(params, None if isinstance(state, Packed) else state, specs)
     sigmas, packed = measured(entries, state if isinstance(state, Packed) else packed_of(entries),
@@ -224,23 +229,23 @@ def normalize(params: Any, state: Variables, specs: Mapping[Path, Spec], steps: 
 def pack(params: Any, state: Variables, specs: Mapping[Path, Spec]) -> Packed:
     """The `Packed` of a state, for several passes in one program.
 
-    Arguments and ValueErrors as `normalize`.
+    Arguments and errors are those of `normalize`.
     """
     return packed_of(entries_of(params, state, specs))
 
 
 def unpack(params: Any, packed: Packed, specs: Mapping[Path, Spec]) -> dict[str, Any]:
-    """The state of a `Packed`. Raises ValueError as `normalize`."""
+    """The state of a `Packed`. Raises ValueError as `normalize` does."""
     return unpacked_of(entries_of(params, None, specs), packed, {})
 
 
 def update_spectral(variables: Variables, specs: Mapping[Path, Spec] | None = None,
                     steps: int = 1) -> dict[str, Any]:
-    """The collection 'spectral' after power steps of all weights, outside of a forward pass.
+    """The collection 'spectral' after power steps of all weights, outside a forward pass.
 
     Args:
       variables: {'params': …, 'spectral': …}.
-      specs, steps: as for `normalize`, whose ValueErrors are raised too.
+      specs, steps: as for `normalize`; so is the ValueError.
     """
     params, state = _both(variables)
     entries = entries_of(params, state, specs)
@@ -248,12 +253,12 @@ def update_spectral(variables: Variables, specs: Mapping[Path, Spec] | None = No
 
 
 def sigmas(variables: Variables, specs: Mapping[Path, Spec] | None = None) -> dict[str, jax.Array]:
-    """{'path/of/layer': σ} of the weights as stored, as the layers compute it at evaluation.
+    """{'path/of/layer': σ} of the stored weights, as the layers compute it at evaluation.
 
-    Scalars, stacked for stacked layers. A weight that is not called 'kernel' or 'embedding' has its
-    name at the end, and a model that is itself one layer that name alone. Weights without vectors
-    (divisor='weight', 'frobenius', 'svd') are left out. Arguments and ValueErrors as
-    `update_spectral`.
+    The values are scalars, or stacks of them for stacked layers. A weight not called 'kernel' or
+    'embedding' has its own name at the end of the path; in a model that is a single layer, the path
+    is that name alone. Weights without vectors (divisor='weight', 'frobenius', 'svd') are left out.
+    Arguments and errors (ValueError) are those of `update_spectral`.
     """
     entries = [entry for entry in entries_of(*_both(variables), specs) if entry.state]
     found, _ = measured(entries, packed_of(entries), 0)
@@ -265,8 +270,9 @@ def singular_values(variables: Variables, specs: Mapping[Path, Spec] | None = No
                     ) -> dict[str, jax.Array]:
     """{'path/of/layer': all singular values of the (outputs, rest) matrix of W}, by SVD.
 
-    Arrays (n,), descending, n the smaller side of the matrix, stacked for stacked layers. Divided
-    by `sigmas`, and times K, they are those of W̄. Arguments and ValueErrors as `update_spectral`.
+    The arrays (n,) are descending, with n the smaller side of the matrix; stacked layers give
+    stacks of them. Divided by `sigmas` and times K, they are the singular values of W̄. Arguments
+    and errors (ValueError) are those of `update_spectral`.
     """
     result = {}
     for entry in entries_of(_both(variables)[0], None, specs):
@@ -282,14 +288,16 @@ def fold(model: nn.Module, variables: Variables, specs: Mapping[Path, Spec], nam
 
     Args:
       model: the model that `specs` was traced from.
-      variables: its variables, of any collections.
+      variables: its variables, in any collections.
       specs: from `specs`.
-      names: 'own' keeps the names of the layers; 'plain' gives those that Linen gives to the plain
-        layers, 'Conv_0' for 'SNConv_0', in the order of the trace.
+      names: 'own' keeps the layers' names; 'plain' uses the names that Linen would give the plain
+          layers, 'Conv_0' for 'SNConv_0', in the order of the trace.
 
     Returns:
-      the variables, for the same model with Linen's own layers in place of ours. ValueError for
-      unknown `names`, and as `normalize`.
+      the variables, for the same model with Linen's own layers in place of ours.
+
+      Raises:
+        ValueError: for unknown `names`, and as for `normalize`.
     """
     if names not in ("own", "plain") or (names == "plain" and not isinstance(specs, Specs)):
         raise ValueError(f"names={names!r}: use 'own', or 'plain' with the result of "
@@ -310,8 +318,8 @@ def fold(model: nn.Module, variables: Variables, specs: Mapping[Path, Spec], nam
 def _renamed(named: Mapping[Path, str]) -> dict[Path, str]:
     """{path of a layer: its name among plain layers}.
 
-    Layers of one class are numbered as they were made, which their numbers tell; among classes that
-    become one, the order of the calls decides.
+    Layers of one class are numbered in the order in which they were made, which their own numbers
+    tell. Where two classes become one, the order of the calls decides.
     """
     groups: dict[tuple[Path, str], list[tuple[str, int]]] = {}
     for path, plain in named.items():

@@ -1,7 +1,7 @@
 """flax.nnx layers whose weight W is divided by its largest singular value: the same layer with W̄.
 
-The NNX side of `layers.py`, on the same functions of arrays. The weights stay the plain layer's
-`nnx.Param`s; u and v are `SpectralVector`s beside them. The switch is NNX's own:
+The NNX side of `layers.py`, built on the same functions of arrays. The weights remain the plain
+layer's `nnx.Param`s; u and v are `SpectralVector`s beside them. The switch is NNX's own:
 
     model = Critic(rngs=nnx.Rngs(0))    # its parameters are exactly those of the plain layers
     model.train()                       # each call takes a power step
@@ -49,22 +49,22 @@ class _Bar(nnx.Param[Any]):
 
 
 class Normalized(nnx.Module):
-    """What a normalised layer has besides its layer class: options, and W̄ in place of W.
+    """Base of every normalised layer: its options, and W̄ in place of W.
 
-    The constructor takes the layer class' arguments and, by name, the options:
+    The constructor takes the arguments of the layer class and, by name, these options:
 
-    divisor, n_steps, warmup_steps, lipschitz, learnable_scale: as of `layers.Normalized`.
-    input_size: for divisor='operator' of a convolution, the size of an image, (height, width).
-    use_running_average: False, the default, takes `n_steps` power steps in each call of a method,
-      True none. `train` and `eval` set it; an argument of that name in a call goes before it.
+    divisor, n_steps, warmup_steps, lipschitz, learnable_scale: as in `layers.Normalized`.
+    input_size: the size of an image, (height, width), for divisor='operator' of a convolution.
+    use_running_average: False, the default, takes `n_steps` power steps in each call of a method;
+        True takes none. `train` and `eval` set it; a call's argument of that name overrides it.
 
-    u and v start from a fixed key, or from the stream 'spectral' of rngs, which is not advanced.
+    u and v start from a fixed key, or from the stream 'spectral' of rngs, which does not advance.
     """
 
     plain_class: ClassVar[Any]  # the layer class
     sn_weights: ClassVar[Mapping[str, str | None]] = dict.fromkeys(WEIGHTS)
     sn_defaults: ClassVar[Mapping[str, Any]] = {}
-    sn_specs: tuple[tuple[str, Spec, Shape], ...] = ()  # of each weight: name, Spec, shape
+    sn_specs: tuple[tuple[str, Spec, Shape], ...] = ()  # for each weight: name, Spec, shape
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         for name in dir(cls):
@@ -92,7 +92,7 @@ class Normalized(nnx.Module):
         """Makes the vectors of each weight and, with learnable_scale, γ.
 
         Raises:
-          ValueError: for an option out of its range, and where there is no weight of two axes.
+          ValueError: for an option out of range, or if no weight has two axes.
         """
         spec = _spec(options)
         if not hasattr(self, SWITCH):
@@ -115,8 +115,9 @@ class Normalized(nnx.Module):
                     sigma.reshape(-1 if sigma.ndim else ()).astype(raw.dtype))
             for attribute, variable in new.items():
                 if hasattr(self, attribute):
-                    raise ValueError(f"{type(self).__name__} has an attribute '{attribute}', which "
-                                     f"is to belong to the weight '{name}': rename it")
+                    raise ValueError(
+                        f"{type(self).__name__} already has an attribute '{attribute}', a name "
+                        f"that the weight '{name}' needs: rename it")
                 setattr(self, attribute, variable)
             self.sn_specs = (*self.sn_specs, (name, own, raw.shape))
 
@@ -138,15 +139,15 @@ def normalized(layer_class: type[L], *, weights: Mapping[str, str] | None = None
                ) -> type[L]:
     """A subclass of an NNX layer class whose weight W is replaced by W̄ = K·W/σ(W).
 
-    Arguments and result are those of `layers.normalized`, for NNX's layers and the options of
-    `Normalized`; so are the errors, TypeError and ValueError. An argument of the layer class'
-    constructor that has the name of an option stays the layer's.
+    The arguments and the result are those of `layers.normalized`, for NNX's layers and the options
+    of `Normalized`; so are the errors, TypeError and ValueError. A constructor argument of the
+    layer class that has the name of an option stays the layer's.
     """
     if not (isinstance(layer_class, type) and issubclass(layer_class, nnx.Module)):
         found = layer_class if isinstance(layer_class, type) else type(layer_class).__name__
         raise TypeError("normalized() of sngan_jax.nnx takes a class of NNX such as nnx.Linear, "
                         f"not {found}: pass the class, and its arguments to the class that comes "
-                        "back; for Linen's classes there is sngan_jax.normalized")
+                        "back; for Linen's classes use sngan_jax.normalized")
     layers.check_options(options, OPTIONS)
     given = {name: tuple(x) if isinstance(x, list) else x for name, x in options.items()}
     layouts = layers.checked_layouts(weights)
@@ -170,7 +171,7 @@ def _made(layer_class: Any, layouts: tuple[tuple[str, str], ...] | None,
 
 
 def _watched(method: Any) -> Callable[..., Any]:
-    """The method, run with W̄ in the weights' places."""
+    """The method, run with W̄ in place of the weights."""
     takes_switch = SWITCH in inspect.signature(method).parameters
 
     @functools.wraps(method)
@@ -182,7 +183,7 @@ def _watched(method: Any) -> Callable[..., Any]:
             for layer in self._sn_layers():
                 for name, spec, shape in layer.sn_specs:
                     weight = vars(layer)[name]
-                    if not isinstance(weight, _Bar):  # else within the call of another method
+                    if not isinstance(weight, _Bar):  # otherwise within the call of another method
                         bar = _bar(layer, name, spec, shape, use_running_average, (args, kwargs))
                         kept.append((layer, name, weight))
                         vars(layer)[name] = bar
@@ -196,7 +197,7 @@ def _watched(method: Any) -> Callable[..., Any]:
 
 
 def _bar(layer: Any, name: str, spec: Spec, shape: Shape, frozen: bool | None, call: Call) -> Any:
-    """W̄ of a weight, after a power step unless the call or else the layer is at evaluation."""
+    """W̄ of a weight, after a power step unless the call, or else the layer, is at evaluation."""
     variable, kind = vars(layer)[name], type(layer).__name__
     raw = variable[...]
     if raw.shape != shape:
@@ -224,13 +225,13 @@ def _spec(options: Mapping[str, Any]) -> Spec:
 
 
 class _Attention(Normalized):
-    """What a normalised attention has: the projections of query, key, value and output are."""
+    """Base of a normalised attention: its projections of query, key, value and output."""
 
     def _sn_setup(self, options: Mapping[str, Any], rngs: Any) -> None:
         for part in self._sn_layers():
             if type(part) is not nnx.LinearGeneral or self.sn_weights is not Normalized.sn_weights:
                 raise ValueError(f"{type(self).__name__} normalises the kernels of its projections,"
-                                 " four nnx.LinearGeneral: leave out weights=, and other classes")
+                                 " four nnx.LinearGeneral: leave out weights= and other classes")
             object.__setattr__(part, "__class__", SNLinearGeneral)
             part._sn_setup(options, rngs)  # type: ignore[attr-defined]
 
@@ -259,16 +260,16 @@ FAMILY: tuple[Any, ...] = (SNLinear, SNLinearGeneral, SNEinsum, SNConv, SNConvTr
 
 
 def sigmas(model: Any) -> dict[str, jax.Array]:
-    """{'path/of/layer': σ} of a model's weights as stored, as `network.sigmas` has it.
+    """{'path/of/layer': σ} of a model's stored weights, as in `network.sigmas`.
 
-    ValueError for a model without normalised layers and, as the functions below, for a stack whose
-    axes the shapes do not tell; under `nnx.vmap` there is no stack.
+    Raises ValueError for a model without normalised layers. Like the functions below, it also
+    raises it for a stack whose axes the shapes do not tell; under `nnx.vmap` there is no stack.
     """
     return network.sigmas(*_network(model)[:2])
 
 
 def singular_values(model: Any) -> dict[str, jax.Array]:
-    """{'path/of/layer': all singular values of W, descending}; ValueError as `sigmas`."""
+    """{'path/of/layer': all singular values of W, descending}; ValueError as for `sigmas`."""
     return network.singular_values(*_network(model)[:2])
 
 
@@ -276,10 +277,10 @@ def power_steps(model: Any, n: int = 1) -> None:
     """Takes n power steps of all of a model's weights in place, in few kernels.
 
     Raises:
-      ValueError: as `sigmas`, and if n is no number of steps.
+      ValueError: as for `sigmas`, and if n is not a positive whole number.
     """
     if not isinstance(n, int) or n < 1:
-        raise ValueError(f"n={n!r} is no number of power steps: give 1 or more")
+        raise ValueError(f"n={n!r} is not a number of power steps: give a whole number, 1 or more")
     variables, specs, places = _network(model)
     for path, vector in flatten_dict(network.update_spectral(variables, specs, n)).items():
         variable, stack = places[COLLECTION, *path]
@@ -290,7 +291,7 @@ def fold(model: Any) -> Any:
     """The plain model with W̄ as its weights: NNX's own layers, without u, v and learnt scales.
 
     Raises:
-      ValueError: as `sigmas`, and for a subclass of a normalised class.
+      ValueError: as for `sigmas`, and for a subclass of a normalised class.
     """
     model = nnx.clone(model)
     variables, specs, places = _network(model)

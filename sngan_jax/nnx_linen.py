@@ -1,6 +1,6 @@
-"""What is known of NNX's layers, each by its Linen twin; and variables of NNX as Linen's.
+"""What is known about NNX's layers, through their Linen twins, and variables in either form.
 
-For `nnx.py`, which has the layers.
+Used by `nnx.py`, which has the layers.
 """
 
 import dataclasses
@@ -33,12 +33,12 @@ class SpectralVector(nnx.Variable[Any]):
 
 
 def attribute_of(weight: str, vector: str) -> str:
-    """The name of a vector beside its weight, such as 'u', or 'mix_u' for the weight 'mix'."""
+    """The name of a vector's attribute, such as 'u', or 'mix_u' for the weight 'mix'."""
     return vector if weight in WEIGHTS else f"{weight}_{vector}"
 
 
 def twin_of(layer: Any) -> Any:
-    """The Linen layer of the same weight and geometry; a layer of one's own is its own twin."""
+    """The Linen layer with the same weight and geometry; a custom layer is its own twin."""
     def same(*names: str) -> dict[str, Any]:
         return {"parent": None, **{name: getattr(layer, name) for name in names}}
 
@@ -62,16 +62,16 @@ def twin_of(layer: Any) -> Any:
 
 
 def layout(layer: Any, weight: Any, call: Call | None = None) -> str:
-    """The layout of a layer's weight: its twin's. ValueError as `linen.layout_of`.
+    """The layout of a layer's weight, taken from its twin. ValueError as for `linen.layout_of`.
 
     Args:
-      layer: any layer; for a class that is not NNX's own, the last axis is the outputs.
+      layer: any layer; for a class that is not NNX's own, the last axis is the output.
       weight: its weight, or an array of that shape.
-      call: arguments of a call of an Einsum, which may name another equation; None for its own.
+      call: arguments of a call to an Einsum, which may name another equation; None for its own.
     """
     if call is None and isinstance(layer, nnx.Einsum):
         left, right = layer.einsum_str.split("->")[0].split(",")
-        # An ellipsis of the kernel stands for axes that the input has too.
+        # An ellipsis in the kernel stands for axes that the input has too.
         dots = weight.ndim - len(right.replace("...", "")) if "..." in right else 0
         call = (np.empty((1,) * (len(left.replace("...", "")) + dots)),), {}
     return layout_of(twin_of(layer), weight, call or ((), {}))
@@ -79,10 +79,10 @@ def layout(layer: Any, weight: Any, call: Call | None = None) -> str:
 
 def rngs_of(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], options: Sequence[str]
             ) -> Any:
-    """The argument rngs of the constructor of a layer's plain class, or None where it has none.
+    """The constructor argument rngs of a layer's plain class, or None if it takes none.
 
     Raises:
-      TypeError: for arguments that the constructor does not take, and for no rngs.
+      TypeError: for arguments that the constructor does not take, and if rngs is missing.
     """
     kind, plain = type(layer).__name__, layer.plain_class
     signature = inspect.signature(plain.__init__)
@@ -104,11 +104,11 @@ def weights_of(layer: Any, named: Mapping[str, str | None]) -> dict[str, str]:
 
     Args:
       layer: any layer.
-      named: {name: layout, or None for that of the layer's class}. Those with a layout have to be
-        there, of the others one.
+      named: {name: layout, or None for the layout that the layer's class has}. All names with a
+        layout must be parameters of the layer; of the others, at least one.
 
     Raises:
-      ValueError: where there is no such weight, or it has less than two axes.
+      ValueError: if there is no such weight, or it has fewer than two axes.
     """
     kind = type(layer).__name__
     held = {name for name, value in vars(layer).items() if isinstance(value, nnx.Variable)}
@@ -118,12 +118,12 @@ def weights_of(layer: Any, named: Mapping[str, str | None]) -> dict[str, str]:
         raise ValueError(
             f"{kind} has no parameter {' or '.join(map(repr, sorted(missing or named)))}, but "
             f"{', '.join(there) or 'none at all'}: name its weights in normalized(…, "
-            "weights={name: layout}); of a module of several layers, normalise the layers")
+            "weights={name: layout}); in a module of several layers, normalise those")
     found = {}
     for name in sorted(held & set(named)):
         weight = vars(layer)[name]
         if weight.ndim < 2:
-            raise ValueError(f"{kind}: the parameter '{name}' of shape {weight.shape} is no "
+            raise ValueError(f"{kind}: the parameter '{name}' of shape {weight.shape} is not a "
                              "matrix: normalise only weights of two or more axes, and name them in "
                              "normalized(…, weights={name: layout})")
         found[name] = named[name] or layout(layer, weight[...])
@@ -131,7 +131,7 @@ def weights_of(layer: Any, named: Mapping[str, str | None]) -> dict[str, str]:
 
 
 def joined_views(*views: Callable[..., None]) -> Callable[..., None]:
-    """One `set_view`, for `nnx.view`, of several with arguments of their own."""
+    """A `set_view` for `nnx.view` that calls several, each with its own arguments."""
     def set_view(self: Any, **kwargs: Any) -> None:
         for view in views:
             names = inspect.signature(view).parameters
@@ -149,7 +149,7 @@ def joined_views(*views: Callable[..., None]) -> Callable[..., None]:
 
 
 def image_size(layer: Any, spec: Spec, size: Any) -> Shape | None:
-    """The option input_size of a layer; ValueError where it is missing, out of place or no size."""
+    """The option input_size of a layer; ValueError if it is missing, misplaced or not a size."""
     given, kind = f"input_size={size!r}", type(layer).__name__
     if spec.divisor != "operator" or not isinstance(layer, CONVOLUTIONS):
         if size is not None:
@@ -166,11 +166,11 @@ def image_size(layer: Any, spec: Spec, size: Any) -> Shape | None:
 
 
 def completed(layer: Any, spec: Spec, call: Call | None = None) -> Spec:
-    """The spec with what a layer has as arrays, or does to an image: its mask and its operator.
+    """The spec with the layer's arrays and its effect on an image: its mask and its operator.
 
     Raises:
       ValueError: for a call with images of another size than the operator's, or with an equation
-        in which the kernel is another matrix.
+          in which the kernel is another matrix.
     """
     mask, operator, kind = None, None, type(layer).__name__
     inputs = call and (call[0][0] if call[0] else call[1].get("inputs"))
@@ -185,24 +185,24 @@ def completed(layer: Any, spec: Spec, call: Call | None = None) -> Spec:
                              f"{inputs.shape}: make it with the input_size of its images")
     if (call and isinstance(layer, nnx.Einsum)
             and layout(layer, layer.kernel[...], call) != spec.layout):
-        raise ValueError(f"{kind} was made for {layer.einsum_str!r}, and in the equation of this "
+        raise ValueError(f"{kind} was made for {layer.einsum_str!r}, but in the equation of this "
                          "call its kernel is another matrix: make a layer for it")
     return dataclasses.replace(spec, mask=mask, operator=operator)
 
 
 def linen_variables(model: Any, names: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The variables of an NNX model as those of the same network in Linen.
+    """The variables of an NNX model, as those of the same network in Linen.
 
     Args:
       model: an NNX model of any layers.
       names: {path of a layer in the NNX model: its path in Linen}, such as {"conv": "SNConv_0",
-        "blocks/0": "Block_0"}; what is not named keeps its name.
+        "blocks/0": "Block_0"}; layers not listed keep their names.
 
     Returns:
       {'params': …, 'spectral': …, 'batch_stats': …}, without random streams.
 
     Raises:
-      ValueError: for a name that is no layer's, and for two variables of one name.
+      ValueError: for a name that is not a layer's, and for two variables with one name.
     """
     return unflatten_dict({path: variable[...] for path, _, variable in _paths(model, names or {})})
 
@@ -211,12 +211,12 @@ def nnx_state(model: Any, variables: Variables, names: Mapping[str, str] | None 
     """The state of an NNX model from the variables of the same network in Linen.
 
     Args:
-      model: the NNX model; it is not changed, `nnx.update(model, state)` changes it.
-      variables: {'params': …, 'spectral': …, …}, perhaps in boxes of partitioning metadata.
-      names: as of `linen_variables`.
+      model: the NNX model. It is not changed; `nnx.update(model, state)` changes it.
+      variables: {'params': …, 'spectral': …, …}, possibly boxed with partitioning metadata.
+      names: as for `linen_variables`.
 
     Raises:
-      ValueError: as `linen_variables`, and where both are not of one network.
+      ValueError: as for `linen_variables`, and if the two are not of one network.
     """
     cure = "give variables of the same network, and names={path in NNX: path in Linen}"
     if not isinstance(variables, Mapping):
@@ -229,7 +229,7 @@ def nnx_state(model: Any, variables: Variables, names: Mapping[str, str] | None 
         if value is None or (value.shape, value.dtype) != (variable.shape, variable.dtype):
             found = "missing" if value is None else f"{value.dtype}{list(value.shape)}"
             raise ValueError(
-                f"the Linen variable '{'/'.join(path)}' is {found}, and the model has "
+                f"the Linen variable '{'/'.join(path)}' is {found}, but the model has "
                 f"{variable.dtype}{list(variable.shape)} at '{'/'.join(map(str, place))}': {cure}")
         flat.append((place, variable.copy(value)))
     if left:
@@ -239,7 +239,7 @@ def nnx_state(model: Any, variables: Variables, names: Mapping[str, str] | None 
 
 
 def _paths(model: Any, names: Mapping[str, str]) -> Iterator[tuple[Path, tuple[Any, ...], Any]]:
-    """(path of collection and names in Linen, path in the model, variable) of each variable."""
+    """(path of collection and names in Linen, path in the model, variable) for each variable."""
     unused, seen = set(names), set[Path]()
     for place, variable in nnx.iter_graph(model):
         if not isinstance(variable, nnx.Variable) or isinstance(variable, nnx.RngState):
@@ -262,5 +262,5 @@ def _paths(model: Any, names: Mapping[str, str]) -> Iterator[tuple[Path, tuple[A
         seen.add(path)
         yield path, place, variable
     if unused:
-        raise ValueError(f"names has {min(unused)!r}, and the model has no layer of that path: "
+        raise ValueError(f"names has {min(unused)!r}, but the model has no layer of that path: "
                          "give paths such as 'conv' or 'blocks/0'")

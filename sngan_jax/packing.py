@@ -1,4 +1,4 @@
-"""The weights of a network as a list, and their vectors as few arrays: for `network.py`."""
+"""The weights of a network as a list, and their vectors as a few arrays: for `network.py`."""
 
 import functools
 import itertools
@@ -20,11 +20,11 @@ Variables = Mapping[str, Any]
 
 
 class Packed(NamedTuple):
-    """A network's vectors as few arrays, which `normalize` takes and returns in place of `state`.
+    """A network's vectors as a few arrays, which `normalize` takes and returns in place of `state`.
 
-    u, v: an array (matrices, rows) and (matrices, columns) for each batch of matrices, padded with
-      zeros, which change neither σ nor the vectors.
-    others: {index of a weight: its vectors} of norms of convolutions themselves.
+    u, v: for each batch of matrices, arrays (matrices, rows) and (matrices, columns), padded with
+        zeros, which change neither σ nor the vectors.
+    others: {index of a weight: its vectors}, for norms of convolutions themselves.
     """
 
     u: list[jax.Array]
@@ -33,7 +33,7 @@ class Packed(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One weight. Its arrays have one axis first, of all members of its stack (one without).
+    """One weight. The first axis of its arrays runs over the members of its stack (1 without one).
 
     place: index among the leaves of params; sizes: lengths of the stack's axes.
     """
@@ -53,7 +53,7 @@ class Entry(NamedTuple):
 
     @property
     def iterates_on_matrices(self) -> bool:
-        """Whether its vectors are those of matrices, and not of a convolution itself, or none."""
+        """Whether its vectors belong to matrices: False for a convolution itself, or no vectors."""
         return self.spec.divisor not in STATELESS and self.spec.operator is None
 
     def stored(self, vectors: State) -> dict[Path, jax.Array]:
@@ -63,10 +63,10 @@ class Entry(NamedTuple):
 
 
 def entries_of(params: Any, state: Variables | None, specs: Any) -> list[Entry]:
-    """The weights that `specs` names; arguments as of `network.normalize`, state None for none.
+    """The weights that `specs` names; arguments as in `network.normalize`, where state may be None.
 
     Raises:
-      ValueError: where the three do not belong together.
+      ValueError: if the three do not belong together.
     """
     if not isinstance(specs, Mapping) or not all(isinstance(s, Spec) for s in specs.values()):
         given = "None" if specs is None else f"an object of type {type(specs).__name__}"
@@ -123,7 +123,7 @@ def _groups(entries: list[Entry]) -> list[list[_Job]]:
         for group in groups:
             joined = [*group, job]
             padded = math.prod(_largest(joined)) * sum(len(j.matrix) for j in joined)
-            # Padding may double what is read, or add 4 MiB: less than more kernels cost a GPU.
+            # Padding may double the bytes read, or add 4 MiB: more kernels would cost a GPU more.
             if (job.matrix.dtype == group[0].matrix.dtype
                     and padded <= 2 * sum(j.matrix.size for j in joined) + 2**20):
                 group.append(job)
@@ -145,7 +145,7 @@ def measured(entries: list[Entry], packed: Packed, steps: int) -> tuple[list[jax
         new.u.append(u)
         new.v.append(v)
         for job, part in _parts(group):
-            # The largest of the blocks, as `divisors` has it.
+            # The largest over the blocks, as in `divisors`.
             members = sigma[part].reshape(len(entries[job.entry].weight), -1)
             found.setdefault(job.entry, []).append(jnp.max(members, axis=1))
     for n, entry in enumerate(entries):
@@ -198,7 +198,7 @@ def _padded(x: jax.Array, *shape: int) -> jax.Array:
 
 
 def unstacked(x: jax.Array, stack: Shape) -> tuple[jax.Array, Shape]:
-    """The stack's axes as one, in front, the outermost slowest; and their lengths."""
+    """The stack's axes as one in front, the outermost slowest; and their lengths."""
     for depth, axis in enumerate(reversed(stack)):
         x = jnp.moveaxis(x, axis + depth, depth)
     return x.reshape(-1, *x.shape[len(stack):]), x.shape[:len(stack)]
@@ -213,7 +213,7 @@ def restacked(x: jax.Array, stack: Shape, sizes: Shape) -> jax.Array:
 
 
 class Stack(NamedTuple):
-    """How an array is a stack of members: their shape, the axes as `Spec.stack`, their lengths."""
+    """How an array is stacked: a member's shape, the axes as in `Spec.stack`, their lengths."""
 
     member: Shape
     axes: Shape
@@ -230,16 +230,16 @@ class Stack(NamedTuple):
 
 def stacks_of(held: Mapping[Any, tuple[Any, Shape]], where: str, sizes: Shape | None = None
               ) -> dict[Any, Stack]:
-    """{key: how an array is a stack} of arrays that are stacked along the same axes.
+    """{key: how the array is stacked}, for arrays that are stacked along the same axes.
 
     Args:
       held: {key: (array, shape of a member)}.
-      where: the arrays' name, for the error.
-      sizes: lengths of the axes, the outermost first, if known; else the outermost is the first in
-        the array.
+      where: the name of the arrays, for the error.
+      sizes: lengths of the axes, the outermost first, if known; otherwise the outermost axis comes
+        first in the array.
 
     Raises:
-      ValueError: where the shapes do not tell.
+      ValueError: if the shapes do not tell.
     """
     common: set[Shape] | None = None
     found: dict[Any, dict[Shape, Stack]] = {}
@@ -264,7 +264,7 @@ def _possible_stacks(shape: Shape, member: Shape, sizes: Shape | None) -> Iterat
 
 
 def leaves_of(tree: Any, kind: type = meta.AxisMetadata) -> dict[Path, Any]:
-    """{path as strings: leaf}, boxes unopened."""
+    """{path as strings: leaf}, with boxes left unopened."""
     flat = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: isinstance(x, kind))
     return {tuple(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path):
             leaf for path, leaf in flat}

@@ -1,7 +1,7 @@
 """Regularizers, added to the discriminator's loss, and constraints on its weights after an update.
 
-Pure functions, of the rivals in the paper's Table 2. `REGULARIZERS` and `CONSTRAINTS` make them
-from a config, for the training step.
+Pure functions, for the rivals in the paper's Table 2. `REGULARIZERS` and `CONSTRAINTS` build them
+from a config for the training step.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from sngan_jax.losses import at_least_float32
 class Update(NamedTuple):
     """Inputs of a regularizer in one discriminator update, on one device.
 
-    logits: images (n, h, w, c) -> (n,), the discriminator with `params`; takes no power step.
-    params: the discriminator's, differentiable.
+    logits: images (n, h, w, c) -> (n,), the discriminator with `params`; it takes no power step.
+    params: the discriminator's parameters, with respect to which the loss is differentiated.
     real, fake: float32 (n, h, w, c).
     keys: n keys, one for each pair of a real and a fake image.
     """
@@ -42,12 +42,12 @@ def gradient_penalty(logits: Callable[[jax.Array], jax.Array], real: jax.Array, 
     """E[(|| grad f(x) || - 1)^2] at x = epsilon·real + (1 - epsilon)·fake (paper eq. 29-31).
 
     Args:
-      logits: f, images (n, h, w, c) -> (n,), each logit a function of its own image.
+      logits: f, images (n, h, w, c) -> (n,); each logit is a function of its own image.
       real, fake: (n, h, w, c).
       epsilon: (n,) in [0, 1].
 
     Returns:
-      float32 scalar, without the coefficient λ.
+      a float32 scalar, without the coefficient λ.
     """
     epsilon = epsilon.reshape(-1, *(1,) * (real.ndim - 1))
     x = epsilon * real + (1 - epsilon) * fake
@@ -59,7 +59,7 @@ def gradient_penalty(logits: Callable[[jax.Array], jax.Array], real: jax.Array, 
 
 
 def weights(params: Any) -> list[jax.Array]:
-    """The weights of the layers in a tree of parameters, of any shape: no biases, no scales."""
+    """The weights of the layers in a tree of parameters, in any shape: no biases, no scales."""
     return [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)
             if path[-1].key in WEIGHTS]
 
@@ -68,7 +68,7 @@ def orthonormal_penalty(params: Any) -> jax.Array:
     """Sum over the weights of ||W'W - I||^2 in the Frobenius norm (paper eq. 14).
 
     W is the (rest, outputs) matrix of a layer, or its transpose, whichever makes W'W the smaller:
-    the two values differ by a constant, and only the smaller can be zero. float32 scalar.
+    the two values differ by a constant, and only the smaller can be zero. Returns a float32 scalar.
     """
     total: jax.Array | float = 0.0
     for weight in weights(params):
@@ -81,18 +81,18 @@ def orthonormal_penalty(params: Any) -> jax.Array:
 
 
 def clip_weights(params: Any, bound: float) -> Any:
-    """Every weight into [-bound, bound], biases untouched (paper §4.1, Arjovsky et al. 2017)."""
+    """Clips every weight to [-bound, bound]; biases stay (paper §4.1, Arjovsky et al. 2017)."""
     def clip(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
         return jnp.clip(leaf, -bound, bound) if path[-1].key in WEIGHTS else leaf
     return jax.tree_util.tree_map_with_path(clip, params)
 
 
 def project_weights(params: Any, bound: float) -> Any:
-    """Every weight W becomes W / max(1, σ(W)/bound), biases untouched.
+    """Replaces every weight W by W / max(1, σ(W)/bound); biases stay.
 
-    A small weight stays as it is. Gouk, Frank, Pfahringer, Cree, "Regularisation of neural networks
-    by enforcing Lipschitz continuity", 2018, equation 9, with σ of the (outputs, rest) matrix, by
-    SVD: slow.
+    A small weight stays as it is. Equation 9 of Gouk, Frank, Pfahringer, Cree, "Regularisation
+    of neural networks by enforcing Lipschitz continuity", 2018. σ is that of the (outputs, rest)
+    matrix, by SVD, which is slow.
     """
     def project(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
         if path[-1].key not in WEIGHTS:
@@ -115,7 +115,7 @@ def _orthonormal(config: Any) -> Regularizer:
     return lambda update: config.orthonormal_coefficient * orthonormal_penalty(update.params)
 
 
-# Name -> function of the config; the first of each does nothing.
+# {name: function of the config}; the first of each does nothing.
 REGULARIZERS: dict[str, Callable[[Any], Regularizer | None]] = {
     "none": lambda config: None,
     "gradient_penalty": _gradient_penalty,

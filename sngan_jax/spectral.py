@@ -1,9 +1,9 @@
 """Spectral normalisation on arrays: power iteration, the largest singular value, W̄ = K·W/σ(W).
 
 Miyato, Kataoka, Koyama, Yoshida, "Spectral Normalization for Generative Adversarial Networks",
-ICLR 2018 (arXiv 1802.05957). Equation numbers are that paper's. Nothing here knows Flax.
+ICLR 2018 (arXiv 1802.05957). Equation numbers refer to that paper. This module does not use Flax.
 
-A *layout* says how a weight of any shape is a matrix. It has one letter for each axis:
+A *layout* says how a weight of any shape is read as a matrix. It has one letter for each axis:
 
     o  output          i  input          s  position in a convolution's window
     b  block: each index along such an axis is a matrix of its own, and the weight is the
@@ -38,15 +38,16 @@ def power_iteration(w: jax.Array | LinearMap, u: jax.Array, v: jax.Array, steps:
                     ) -> Triplet:
     """Power steps on u and v, and σ = uᵀWv (Algorithm 1, equations 18-21).
 
-    u and v are constants for differentiation, so that dσ/dW = u vᵀ (equations 9-12). A step
-    costs two products; σ is made of the second.
+    u and v are constants for differentiation, so that dσ/dW = u vᵀ (equations 9-12). A step costs
+    two products; σ comes from the second one.
 
     Args:
       w: float array (rows, columns), the paper's W; or a linear map.
-      u: float array (rows,), or of the map's output: the estimate of the left singular vector.
-      v: float array (columns,), or of the map's input: that of the right one.
-      steps: number of power steps. With 0, u and v stay as they are, and σ does not depend on
-        their lengths.
+      u: float array (rows,), or of the shape of the map's output: estimate of the left singular
+        vector.
+      v: float array (columns,), or of the shape of the map's input: estimate of the right one.
+      steps: number of power steps. With 0, u and v stay as they are, and σ does not depend on their
+          lengths.
 
     Returns:
       (σ, u, v): a scalar, and unit vectors after one step or more.
@@ -74,18 +75,18 @@ def power_iteration(w: jax.Array | LinearMap, u: jax.Array, v: jax.Array, steps:
     return jnp.sum(u * product), u, v
 
 
-# Without jit, a loop would be compiled anew at every call.
+# Without jit, the loop would be compiled anew at every call.
 compiled_power_iteration = jax.jit(power_iteration, static_argnames="steps")
 
 
 def unit(x: jax.Array, fallback: jax.Array) -> jax.Array:
     """x / ‖x‖₂, or `fallback` where ‖x‖₂² is 0 or infinite.
 
-    In float32 that is right for lengths from 1e-15 to 1e15, with room to spare; x = 0 gives
-    `fallback`. There the previous vector goes on when W is no longer 0.
+    In float32 this is right for lengths from 1e-15 to 1e15, with room to spare. x = 0 gives
+    `fallback`, so the previous vector is there when W is no longer 0.
 
     Args:
-      x: float array of any shape. Its norm is taken over all of it.
+      x: float array of any shape. The norm is taken over all of it.
       fallback: array of x's shape.
     """
     squared = jnp.sum(jnp.square(x))
@@ -115,7 +116,7 @@ def _matrix_map(matrix: jax.Array, u: jax.Array, v: jax.Array) -> LinearMap:
             f"a matrix of shape {tuple(matrix.shape)}, u of {tuple(u.shape)} and v of "
             f"{tuple(v.shape)} do not fit: expected (rows, columns), (rows,) and (columns,)"
         )
-    # Full float32 on accelerators too, whose default products have fewer bits.
+    # Full float32 on accelerators too, where products have fewer bits by default.
     return LinearMap(lambda x: jnp.matmul(matrix, x, precision=lax.Precision.HIGHEST),
                      lambda y: jnp.matmul(y, matrix, precision=lax.Precision.HIGHEST))
 
@@ -130,8 +131,8 @@ def matricize(weight: jax.Array, layout: str, rows: str = "o") -> jax.Array:
         one of bidirectional spectral normalisation (Lin, Sekar, Fanti, NeurIPS 2021).
 
     Returns:
-      array of the weight's dtype. The columns keep the order of the remaining axes. Without such
-      a letter there is one row.
+      array of the weight's dtype. The columns keep the order of the remaining axes. If the layout
+      has no such letter, there is one row.
 
     Raises:
       ValueError: if the layout does not fit the weight.
@@ -148,7 +149,7 @@ def matricize(weight: jax.Array, layout: str, rows: str = "o") -> jax.Array:
         math.prod(weight.shape[axis] for axis in axes) for axes in (blocks, first, rest)
     )
     if blocks + rest + first == list(range(weight.ndim)):
-        # The usual layout: a reshape and a transpose that the compiler folds into the product.
+        # The usual layout: a reshape and a transpose, which the compiler folds into the product.
         return weight.reshape(n_blocks, n_rest, n_rows).swapaxes(1, 2)
     return weight.transpose(blocks + first + rest).reshape(n_blocks, n_rows, n_rest)
 

@@ -339,7 +339,7 @@ def test_what_matches_no_weight_is_an_error():
     right = normalized(Bilinear, weights={"mix": "io"})(warmup_steps=300)
     variables = right.init(KEY, LINE, method="twice")
     assert top(right.apply(variables, np.eye(4))) == pytest.approx(1, rel=1e-4)
-    with pytest.raises(ValueError, match="Empty has no layer with a weight"):
+    with pytest.raises(ValueError, match="Empty has no layer whose weight"):
         specs(type("Empty", (nn.Module,), {"__call__": lambda self, x: x})(), LINE)
 
 

@@ -519,7 +519,7 @@ WRONG = [
      lambda r: normalized(nn.Dense)),
     (TypeError, "a class of NNX such as nnx.Linear, not SNLinear: pass the class",
      lambda r: normalized(SNLinear(6, 4, rngs=r))),
-    (TypeError, r"weights=\['kernel'\] is no dictionary", lambda r: normalized(
+    (TypeError, r"weights=\['kernel'\] is not a dictionary", lambda r: normalized(
         nnx.Linear, weights=["kernel"])),
     (ValueError, "normalises the kernels of its projections", lambda r: normalized(
         nnx.MultiHeadAttention, weights={"kernel": "io"})(2, 6, rngs=r)),
@@ -550,24 +550,24 @@ WRONG = [
      lambda r: normalized(nnx.LayerNorm)(6, rngs=r)),
     (ValueError, "has no parameter 'kernal', but bias, kernel",
      lambda r: normalized(nnx.Linear, weights={"kernal": "io"})(6, 4, rngs=r)),
-    (ValueError, "of a module of several layers, normalise the layers",
+    (ValueError, "in a module of several layers, normalise those",
      lambda r: normalized(Critic)(rngs=r)),
-    (ValueError, r"the parameter 'bias' of shape \(4,\) is no matrix",
+    (ValueError, r"the parameter 'bias' of shape \(4,\) is not a matrix",
      lambda r: normalized(nnx.Linear, weights={"bias": "o"})(6, 4, rngs=r)),
     (ValueError, "the layout 'ioo' does not describe a weight of shape",
      lambda r: normalized(nnx.Linear, weights={"kernel": "ioo"})(6, 4, rngs=r)),
     (TypeError, "complex64", lambda r: SNLinear(6, 4, param_dtype=jnp.complex64, rngs=r)),
     (ValueError, "diagonal or a sum", lambda r: sn.SNEinsum("ab,bcc->ac", (6, 2, 2), rngs=r)),
-    (ValueError, "was made for 'ab,bc->ac', and in the equation of this call",
+    (ValueError, "was made for 'ab,bc->ac', but in the equation of this call",
      lambda r: sn.SNEinsum("ab,bc->ac", (6, 6), rngs=r)(X, "ab,cb->ac")),
     (ValueError, "has no normalised layer: pass a model",
      lambda r: sigmas(nnx.Linear(6, 4, rngs=r))),
     (ValueError, "int has no normalised layer", lambda r: power_steps(3)),
     (ValueError, "State has no normalised layer",
      lambda r: fold(nnx.state(SNLinear(6, 4, rngs=r)))),
-    (ValueError, "n=0 is no number of power steps",
+    (ValueError, "n=0 is not a number of power steps",
      lambda r: power_steps(SNLinear(6, 4, rngs=r), 0)),
-    (ValueError, "n=1.5 is no number", lambda r: power_steps(SNLinear(6, 4, rngs=r), 1.5)),
+    (ValueError, "n=1.5 is not a number", lambda r: power_steps(SNLinear(6, 4, rngs=r), 1.5)),
 ]
 
 
@@ -589,7 +589,7 @@ def test_a_model_that_lost_its_vectors_says_so():
             super().__init__(6, 4, rngs=rngs)
             self.u = 3
 
-    with pytest.raises(ValueError, match="has an attribute 'u', which is to belong to"):
+    with pytest.raises(ValueError, match="has an attribute 'u', a name that the weight"):
         normalized(Named)(rngs=nnx.Rngs(0))
 
 
@@ -623,9 +623,9 @@ def test_conversion_both_ways():
                                jax.jit(net.apply)(variables, IMAGE), rtol=1e-5, atol=1e-6)
     assert bitwise(linen_variables(native, names), nn.meta.unbox(variables))
     for changed, sentence in [
-        ({"names": {"blocks/0": "SNConv_0"}}, "'params/norm/bias' is missing, and the model has "
+        ({"names": {"blocks/0": "SNConv_0"}}, "'params/norm/bias' is missing, but the model has "
          r"float32\[6\] at 'norm/bias'"),
-        ({"names": {**names, "conv": "Conv_0"}}, "names has 'conv', and the model has no layer"),
+        ({"names": {**names, "conv": "Conv_0"}}, "names has 'conv', but the model has no layer"),
         ({"names": {**names, "norm": "SNConv_0"}}, "two variables of the model would be"),
         ({"variables": {**variables, "other": {"a": np.ones(3)}}}, "no place for .* 'other/a'"),
         ({"variables": jax.tree.map(lambda a: a[..., None], variables)}, r"is float32\[1, 3, 1\]"),

@@ -8,15 +8,15 @@
     sngan bench input --config=imagenet128 --jpeg=400
     sngan bench start
 
-Each prints a table, and as its last line one JSON object with the same figures, the commit and the
-machine. What is compared is run in turns in one process, and figures are medians.
+Each prints a table and, as its last line, one JSON object with the same figures, the commit and the
+machine. Variants to compare run in turns in one process, and figures are medians.
 """
 
 PROGRAMS = {
-    "step": "an iteration of a config: time, parts, FLOPs, memory; beside others if asked",
+    "step": "an iteration of a config: time, parts, FLOPs, memory; others beside it if asked",
     "layers": "forward and backward of the CIFAR ResNet D, normalised over plain",
-    "methods": "100 updates of G by every method, and their ratio to no normalisation",
-    "metrics": "images a second through the extractor, and seconds of each score",
-    "input": "images a second of a config's input: sampled on the device, read from files",
+    "methods": "100 updates of G with every method, and their ratio to no normalisation",
+    "metrics": "images per second through the extractor, and seconds for each score",
+    "input": "images per second of a config's input: sampled on the device, or read from files",
     "start": "from the shell to the first iteration",
 }

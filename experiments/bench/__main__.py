@@ -7,7 +7,7 @@ from . import PROGRAMS, __doc__
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the benchmark that the first word names; its exit status."""
+    """Runs the benchmark that the first word names; returns its exit status."""
     return cli.start(PROGRAMS, sys.argv[1:] if argv is None else argv, __doc__ or "", "bench ",
                      __package__ or "")
 

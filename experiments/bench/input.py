@@ -1,4 +1,4 @@
-"""The input of a config: images a second from memory on the device, and from JPEG files."""
+"""The input of a config: images per second from memory on the device, and from JPEG files."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from ..read_config import read_config
 from .step import random_data
 from .timing import in_turns, medians, print_report, print_table
 
-# A common size of ImageNet's photographs; the files come out at about 100 kB, as theirs.
+# A common size of ImageNet's photographs; the files have about 100 kB, like theirs.
 _WIDTH, _HEIGHT, _QUALITY = 500, 375, 92
 
 
 def arguments(parser: cli.Parser) -> None:
     """The flags of `bench input`."""
     parser.add_config()
-    parser.add_argument("--jpeg", type=cli.whole(1), metavar="N", help="stream N synthetic JPEG "
-                        f"files of {_WIDTH} x {_HEIGHT} pixels too")
+    parser.add_argument("--jpeg", type=cli.whole(1), metavar="N", help="also stream N synthetic "
+                        f"JPEG files of {_WIDTH} x {_HEIGHT} pixels")
     parser.add_argument("--threads", type=cli.wholes(1), default=[1, 2], metavar="N,N",
-                        help="that decode (default: 1,2)")
+                        help="numbers of decoding threads (default: 1,2)")
     parser.add_argument("--seconds", type=cli.whole(1), default=5, metavar="N",
-                        help="of each measurement (default: 5)")
+                        help="length of each measurement (default: 5)")
     parser.add_argument("--repeats", type=cli.whole(1), default=3, metavar="N",
-                        help="turns (default: 3)")
+                        help="number of turns (default: 3)")
 
 
 def main(options: argparse.Namespace) -> None:
@@ -49,7 +49,7 @@ def main(options: argparse.Namespace) -> None:
 
 def input_(config: str, changes: list[str], jpeg: int | None, threads: list[int], seconds: int,
            repeats: int) -> dict[str, Any]:
-    """Images a second that the input of a config gives: sampled on the device, read from files."""
+    """Images per second of a config's input: sampled on the device, and read from files."""
     config = read_config(config, changes, jax.local_device_count())
     report: dict[str, Any] = {"benchmark": "input", "image_size": config.image_size,
                               "batch_size": config.batch_size, "repeats": repeats,
@@ -70,7 +70,7 @@ def input_(config: str, changes: list[str], jpeg: int | None, threads: list[int]
 
 
 def in_memory(config: Any, repeats: int) -> float:
-    """Images a second of the sampler that the training step contains, compiled alone."""
+    """Images per second from the sampler in the training step, compiled alone."""
     images, _ = jax.device_put(random_data(config, config.channels or 3))
     size, n = config.batch_size, len(images)
 
@@ -89,13 +89,13 @@ def in_memory(config: Any, repeats: int) -> float:
 
 
 def streamed(stream: ImageStream, config: Any, threads: int, seconds: float) -> float:
-    """Images a second of the stream of a run with so many decoding threads, once it flows."""
+    """Images per second from a run's stream with `threads` decoding threads, once it flows."""
     count = config.n_dis * config.batch_size
     with contextlib.closing(batches(
             stream, jax.random.key(0), first_iteration=0, n_dis=config.n_dis,
             batch_size=config.batch_size, start=0, count=config.batch_size,
             threads=threads)) as source:
-        # What was read ahead before the clock started would flatter a short measurement.
+        # Images read ahead before the clock starts would flatter a short measurement.
         for _ in range(3):
             next(source)
         start, images = time.perf_counter(), 0
@@ -107,7 +107,7 @@ def streamed(stream: ImageStream, config: Any, threads: int, seconds: float) -> 
 
 @contextlib.contextmanager
 def jpeg_folder(count: int) -> Iterator[Path]:
-    """A folder of JPEG files that look, to a decoder, like photographs: smooth, with some noise."""
+    """A folder of JPEG files that resemble photographs to a decoder: smooth, with some noise."""
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         for i in range(count):

@@ -20,9 +20,9 @@ from .timing import in_turns, print_report, print_table
 def arguments(parser: cli.Parser) -> None:
     """The flags of `bench layers`."""
     parser.add_argument("--batch", type=cli.whole(1), default=64, metavar="N",
-                        help="images at a time (default: 64)")
+                        help="batch size (default: 64)")
     parser.add_argument("--repeats", type=cli.whole(1), default=20, metavar="N",
-                        help="turns (default: 20)")
+                        help="number of turns (default: 20)")
     parser.add_argument("--width", type=cli.whole(1), default=128, metavar="N",
                         help="channels of each block (default: 128)")
 
@@ -35,7 +35,7 @@ def main(options: argparse.Namespace) -> None:
 def layers(batch: int, repeats: int, width: int) -> dict[str, Any]:
     """Forward and backward of the CIFAR ResNet D, normalised over plain, in turns in one process.
 
-    The backward pass is that of the hinge loss to parameters; a power step is taken and stored.
+    The backward pass goes from the hinge loss to the parameters; a power step is taken and stored.
     """
     x = jax.random.normal(jax.random.key(1), (batch, 32, 32, 3))
     widths = (width,) * 4
@@ -71,7 +71,7 @@ def layers(batch: int, repeats: int, width: int) -> dict[str, Any]:
 
 
 class _TrainingPass:
-    """A compiled forward and backward pass of one network, called with no argument."""
+    """A compiled forward and backward pass of one network, called without arguments."""
 
     def __init__(self, net, x):
         variables = jax.jit(net.init)(jax.random.key(0), x[:1])

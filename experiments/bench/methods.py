@@ -1,7 +1,7 @@
-"""Time of each method's generator updates, beside those of no normalisation (Figure 10).
+"""Time of each method's generator updates, compared with no normalisation (Figure 10).
 
-All methods are run in turns in one process, so that what else the machine does hits all alike, and
-what is reported of it are paired ratios: a method's turn over the same turn of `none`.
+All methods run in turns in one process, so that other work on the machine affects all of them
+alike. The report has paired ratios: a method's turn over the same turn of `none`.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from .step import changed, compile_step, ratio, shown
 from .timing import in_turns, machine, print_report, print_table
 
 PLAIN = "none"
-# The rows of Table 2, and the plain discriminator that they are compared with.
+# The rows of Table 2, and the plain discriminator with which they are compared.
 DEFAULT = (*dict.fromkeys(row.words[0] for row in TABLES["2"]), PLAIN)
 _CONFIG = "cifar10_cnn:sn,C"
 
 
 def arguments(parser: cli.Parser) -> None:
     """The flags of `bench methods`."""
-    parser.add_config(required=False, default=_CONFIG)  # whose method is replaced
+    parser.add_config(required=False, default=_CONFIG)  # its method is replaced
     parser.add_argument("--methods", type=cli.names, default=list(DEFAULT), metavar="A,B",
-                        help=f"otherwise those of Table 2; {PLAIN} is always among them")
+                        help=f"otherwise those of Table 2; {PLAIN} is always included")
     parser.add_argument("--n-dis", type=cli.wholes(1), default=[], metavar="N,N",
-                        help="updates of D for one of G; otherwise 1, and the config's")
+                        help="updates of D per update of G; otherwise 1, and the config's")
     parser.add_argument("--width", type=cli.whole(0), default=8, metavar="N",
                         help="base width of both networks; 0: the config's (default: 8)")
     parser.add_argument("--batch", type=cli.whole(0), default=16, metavar="N",
-                        help="of both players; 0: the config's (default: 16)")
+                        help="batch size of both players; 0: the config's (default: 16)")
     parser.add_argument("--updates", type=cli.whole(1), default=100, metavar="N",
-                        help="of G in a turn (default: 100)")
+                        help="generator updates per turn (default: 100)")
     parser.add_argument("--repeats", type=cli.whole(1), default=5, metavar="N",
-                        help="turns of each method (default: 5)")
-    parser.add_argument("--out", metavar="FILE.json", help="to write the report into, as "
+                        help="turns per method (default: 5)")
+    parser.add_argument("--out", metavar="FILE.json", help="file for the report, such as "
                         "RUNS/methods.json, where sngan report finds it")
 
 
@@ -59,7 +59,7 @@ def main(options: argparse.Namespace) -> None:
 
 def methods(config: str, methods: list[str], n_dis: list[int], width: int, batch: int, updates: int,
             repeats: int, changes: list[str], out: str | None, command: str) -> dict[str, Any]:
-    """Seconds of 100 updates of G by every method, and their ratio to no normalisation."""
+    """Seconds of 100 updates of G with every method, and their ratio to no normalisation."""
     names = list(dict.fromkeys([*methods, PLAIN]))
     for name in names:
         if name not in METHODS:
@@ -90,10 +90,10 @@ def methods(config: str, methods: list[str], n_dis: list[int], width: int, batch
 
 def _measure(config: Any, names: Sequence[str], n_dis: int, updates: int, repeats: int
              ) -> dict[str, Any]:
-    """{'n_dis': …, 'methods': {name: figures}} of one n_dis, and prints a table."""
+    """{'n_dis': …, 'methods': {name: figures}} for one n_dis; also prints a table."""
     compiled = {}
     for name in names:
-        # Wasserstein methods have their own loss, whatever that of the config is.
+        # Wasserstein methods have their own loss, whatever the config's is.
         loss = "" if METHODS[name].loss == "wasserstein" else config.loss
         of_method = changed(config, method=name, loss=loss, n_dis=n_dis)
         validate(of_method, jax.local_device_count())
@@ -113,7 +113,7 @@ def _measure(config: Any, names: Sequence[str], n_dis: int, updates: int, repeat
         if flops is not None:
             row["gflop"] = flops / 1e9 / config.iterations_per_call
     print_table(
-        (f"n_dis = {n_dis}", "s / 100 updates", "time / none", "quartiles", "GFLOP an update",
+        (f"n_dis = {n_dis}", "s / 100 updates", "time / none", "quartiles", "GFLOP per update",
          "GFLOP / none"),
         [(name, f"{row['seconds']:.3f}", f"{row['ratio']:.3f}",
           f"{row['ratio_low']:.3f} to {row['ratio_high']:.3f}", shown(row.get("gflop"), ".3f"),
@@ -126,12 +126,12 @@ def figures(seconds: dict[str, list[float]], scale: float) -> dict[str, dict[str
     """Medians and quartiles over the turns.
 
     Args:
-      seconds: name -> of each turn, the same turns of all; PLAIN is among the names.
-      scale: 100 updates over those of a turn.
+      seconds: {name: seconds of each turn}, with the same turns for all; includes PLAIN.
+      scale: 100 updates over the updates of a turn.
 
     Returns:
-      name -> `seconds` of 100 updates, and the `ratio` to PLAIN of the same turn, each with
-      `…_low` and `…_high`: the quartiles.
+      {name: figures}: `seconds` of 100 updates, and the `ratio` to PLAIN in the same turn, each
+      with `…_low` and `…_high`, the quartiles.
     """
     found = {}
     for name, own in seconds.items():

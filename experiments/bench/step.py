@@ -45,14 +45,15 @@ def arguments(parser: cli.Parser) -> None:
     """The flags of `bench step`."""
     parser.add_config()
     parser.add_argument("--compare", type=cli.names, default=[], metavar="A,B",
-                        help=f"run beside it: {', '.join(COMPARED)} (torch needs [bench])")
-    parser.add_argument("--peer", type=cli.one_of(PEERS), metavar="|".join(PEERS), help="an "
-                        "independent program of the same networks, batches and optimizer beside "
-                        "it: --compare=torch,torch-compiled")
+                        help=f"also run: {', '.join(COMPARED)} (torch needs [bench])")
+    parser.add_argument("--peer", type=cli.one_of(PEERS), metavar="|".join(PEERS), help="also run "
+                        "an independent program with the same networks, batches and optimizer: "
+                        "--compare=torch,torch-compiled")
     parser.add_argument("--repeats", type=cli.whole(1), default=5, metavar="N",
-                        help="turns (default: 5)")
+                        help="number of turns (default: 5)")
     parser.add_switch("--no-parts", "leave out the time of each part")
-    parser.add_argument("--profile", metavar="FOLDER", help="for a trace that TensorBoard opens")
+    parser.add_argument("--profile", metavar="FOLDER", help="folder for a trace that TensorBoard "
+                        "can open")
 
 
 def main(options: argparse.Namespace) -> None:
@@ -62,7 +63,7 @@ def main(options: argparse.Namespace) -> None:
 
 
 class Compiled(NamedTuple):
-    """A step that is ready to run, and what XLA says of it."""
+    """A step that is ready to run, and XLA's figures about it."""
 
     call: Callable[[], None]
     compile_seconds: float
@@ -75,11 +76,11 @@ class Compiled(NamedTuple):
 
 def step(config: str, changes: list[str], compare: list[str], peer: str | None, repeats: int,
          no_parts: bool, profile: str | None) -> dict[str, Any]:
-    """One training iteration of a config: time, parts, FLOPs, memory; beside others if asked."""
+    """One training iteration of a config: time, parts, FLOPs, memory; others beside it if asked."""
     names = compare + list(PEERS.get(peer, ()))
     for name in names:
         if name not in COMPARED:
-            raise UserError(f"--compare names {name!r}: there are {', '.join(COMPARED)}")
+            raise UserError(f"--compare names {name!r}: choose from {', '.join(COMPARED)}")
     config = read_config(config, changes, jax.local_device_count())
     channels = config.channels or 3
     variants = {"ours": config}
@@ -132,7 +133,7 @@ def step(config: str, changes: list[str], compare: list[str], peer: str | None, 
     print(f"Python and dispatch: {dispatch * 1e3:.2f} ms a call, {dispatch / seconds['ours']:.1%}")
     print(f"ceilings: {peak / 1e9:,.0f} GFLOP/s by matrix products, {stream / 1e9:,.1f} GB/s")
     if flops is not None and moved is not None:
-        print(f"so not under {flops / peak:.3f} s of arithmetic, {moved / stream:.3f} s for "
+        print(f"so at least {flops / peak:.3f} s of arithmetic, {moved / stream:.3f} s for "
               f"{moved / 1e9:,.1f} GB")
     if not no_parts:
         report["parts"] = parts(config, channels, repeats)
@@ -140,12 +141,12 @@ def step(config: str, changes: list[str], compare: list[str], peer: str | None, 
 
 
 def ratio(a: float | None, b: float | None) -> float | None:
-    """a / b, or None where one of them is not known."""
+    """a / b, or None if one of them is unknown."""
     return None if a is None or b is None else a / b
 
 
 def shown(number: float | None, form: str) -> str:
-    """For a table."""
+    """A number as text for a table."""
     return "not counted" if number is None else format(number, form)
 
 
@@ -167,7 +168,7 @@ def random_data(config: Any, channels: int) -> tuple[np.ndarray, np.ndarray | No
 
 def placed(config: Any, channels: int, devices: list[jax.Device]
            ) -> tuple[Recipe, TrainState, Inputs]:
-    """Arguments of a config's step, on all local devices."""
+    """The arguments of a config's step, on all local devices."""
     recipe = recipe_of(config, channels, 10, devices)
     state, inputs = replicate((initial_state(recipe, config.seed), inputs_of(
         config, jax.random.key(0), *random_data(config, channels))), devices)
@@ -192,8 +193,8 @@ def compile_step(config: Any, channels: int) -> Compiled:
         jax.block_until_ready((held[0], metrics))
 
     state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-    # Only on a CPU is everything counted: elsewhere the n_dis updates of D are a loop, which XLA
-    # counts once, and on a GPU the convolutions are calls of cuDNN, in which it counts nothing.
+    # Only on a CPU is everything counted. Elsewhere the n_dis updates of D are a loop, which XLA
+    # counts once, and on a GPU the convolutions are calls of cuDNN, whose work it does not count.
     counts = cost if jax.default_backend() == "cpu" else {}
     return Compiled(call, compile_seconds, counts.get("flops"),
                     counts.get("bytes accessed"), memory.temp_size_in_bytes, state_bytes,
@@ -201,7 +202,7 @@ def compile_step(config: Any, channels: int) -> Compiled:
 
 
 def dispatch_seconds(config: Any, channels: int, calls: int = 50) -> float:
-    """Seconds of a call of the step's arguments and results that computes nothing; a median."""
+    """Seconds per call of a function with the step's signature that computes nothing; a median."""
     devices = jax.local_devices()
     _, state, inputs = placed(config, channels, devices)
 
@@ -227,14 +228,14 @@ def parts(config: Any, channels: int, repeats: int) -> dict[str, float]:
         return lambda: jax.block_until_ready(compiled[name](*pieces[name][1]))
 
     seconds = medians(in_turns({name: call(name) for name in pieces}, repeats))
-    print_table(("part", "ms each", "times", "ms an iteration"), [
+    print_table(("part", "ms each", "times", "ms per iteration"), [
         (name, f"{value * 1e3:.1f}", pieces[name][2], f"{value * pieces[name][2] * 1e3:.1f}")
         for name, value in seconds.items()])
     return {name: value * pieces[name][2] for name, value in seconds.items()}
 
 
 def part_functions(config: Any, channels: int) -> dict[str, tuple[Callable, tuple, int]]:
-    """name -> (function, arguments, how often an iteration does it)."""
+    """{name: (function, arguments, how often an iteration calls it)}."""
     config = changed(config, stream=False, batch_size=config.batch_size // jax.local_device_count())
     recipe, key = recipe_of(config, channels, 10), jax.random.key(0)
     state = initial_state(recipe, config.seed)

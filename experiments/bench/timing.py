@@ -20,7 +20,7 @@ from sngan_jax.base.provenance import commit
 
 def in_turns(runs: Mapping[str, Callable[[], Any]], repeats: int, warmup: int = 2
              ) -> dict[str, list[float]]:
-    """name -> seconds of each call. The order alternates, so that drift hits all alike."""
+    """{name: seconds of each call}. The order alternates, so that drift affects all alike."""
     for run in runs.values():
         for _ in range(warmup):
             run()
@@ -34,7 +34,7 @@ def in_turns(runs: Mapping[str, Callable[[], Any]], repeats: int, warmup: int = 
 
 
 def medians(seconds: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """The median of each."""
+    """The median of each entry."""
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
@@ -48,7 +48,7 @@ def print_table(header: Sequence[Any], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def matmul_peak(dtype: Any = jnp.float32, repeats: int = 5) -> float:
-    """FLOP/s of the largest of some square matrix products, the best of the repeats."""
+    """FLOP/s of the best of several square matrix products, the best of the repeats."""
     best = 0.0
     sizes = (2048, 4096) if jax.default_backend() == "cpu" else (4096, 8192, 16384)
     for n in sizes:
@@ -64,7 +64,7 @@ def matmul_peak(dtype: Any = jnp.float32, repeats: int = 5) -> float:
 
 def bandwidth(repeats: int = 5) -> float:
     """Bytes/s read and written by adding one to an array much larger than a cache."""
-    # On an accelerator large enough to take much longer than its call does.
+    # On an accelerator, large enough to take much longer than the call itself.
     x = jnp.ones((2**26 if jax.default_backend() == "cpu" else 2**28,), jnp.float32)
     add = jax.jit(lambda x: x + 1)
     add(x).block_until_ready()
@@ -77,7 +77,7 @@ def bandwidth(repeats: int = 5) -> float:
 
 
 def machine() -> dict[str, Any]:
-    """Provenance that a figure must name."""
+    """The provenance that must accompany a figure."""
     usable = getattr(os, "sched_getaffinity", None)
     return {
         "date": date.today().isoformat(),
@@ -92,5 +92,5 @@ def machine() -> dict[str, Any]:
 
 
 def print_report(report: Mapping[str, Any]) -> None:
-    """The figures with the commit and the machine, as one line of JSON."""
+    """Prints the figures with the commit and the machine, as one line of JSON."""
     print(json.dumps({**report, **machine()}))

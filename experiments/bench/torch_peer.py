@@ -1,7 +1,7 @@
 """The same iteration in PyTorch, as its users write it: torch.nn layers, its own spectral norm.
 
-Written from the paper's tables, with nothing of ours in it: the residual networks at 32x32 (Table
-4) and the standard CNN (Table 3), unconditional, hinge or non-saturating loss, Adam.
+Written from the paper's tables, without any of our code: the residual networks at 32x32 (Table 4)
+and the standard CNN (Table 3), unconditional, hinge or non-saturating loss, Adam.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class ResNetG(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """[ReLU] - conv - ReLU - conv - [mean], and a 1x1 shortcut where the shape changes."""
+    """[ReLU] - conv - ReLU - conv - [mean], and a 1x1 shortcut if the shape changes."""
 
     def __init__(self, inputs: int, width: int, down: bool, first: bool, sn: Callable):
         super().__init__()
@@ -109,10 +109,10 @@ def iteration(config: Any, channels: int, sizes: list[int], *, compiled: bool
     """A function that does one iteration (`iterations_per_call` of them), eager or compiled.
 
     Args:
-      sizes: numbers of parameters that G and D must have, to be the same networks.
+      sizes: numbers of parameters that G and D must have to be the same networks.
 
     Raises:
-      UserError: a config that has no counterpart here.
+      UserError: for a config without a counterpart here.
     """
     method = method_of(config)
     if (config.model not in ("resnet32", "cnn") or config.image_size != 32
@@ -132,8 +132,8 @@ def iteration(config: Any, channels: int, sizes: list[int], *, compiled: bool
         d = ResNetD(config.discriminator_width or 128, channels, sn)
     found = [sum(p.numel() for p in net.parameters()) for net in (g, d)]
     if found != sizes:
-        raise UserError(f"the PyTorch peer's networks have {found} parameters, and those of this "
-                        f"config {sizes}: it has no such networks; leave its fields as they are")
+        raise UserError(f"the PyTorch peer's networks have {found} parameters, but those of this "
+                        f"config have {sizes}: leave the fields of its networks as they are")
     g, d = (net.to(device, memory_format=torch.channels_last).train() for net in (g, d))
     g_adam, d_adam = (torch.optim.Adam(net.parameters(), config.learning_rate,
                                        (config.beta1, config.beta2)) for net in (g, d))
@@ -153,7 +153,7 @@ def iteration(config: Any, channels: int, sizes: list[int], *, compiled: bool
                 fake = g(torch.randn(config.batch_size, config.latent_size, device=device))
             d_adam.zero_grad(set_to_none=True)
             # One backward pass each, as in PyTorch's own DCGAN: a second forward pass would change
-            # the vectors of the power iteration under a compiled first one.
+            # the vectors of the power iteration while the compiled first one still needs them.
             for loss, images_of in ((d_loss[0], real), (d_loss[1], fake)):
                 with half:
                     logits = d(images_of)

@@ -1,13 +1,13 @@
-"""The NVIDIA cards that a config can be compiled for, as XLA's compiler wants to be told of them.
+"""The NVIDIA cards that a config can be compiled for, in the form that XLA's compiler needs.
 
-XLA takes a description of the card in place of the card ("target config"). Numbers of the H100, the
-A100 and the B200: XLA's own descriptions, openxla/xla, xla/backends/gpu/target_config/specs, files
-h100_sxm, a100_sxm_80 and b200 (commits 0774019, 4336d12, 300ec95; the memory of the H100 as an
-earlier version had it). XLA has none of the L4 and the T4. Theirs: threads, registers and shared
-memory of a multiprocessor by compute capability (8.9, 7.5) from the CUDA C++ Programming Guide,
-"Technical Specifications per Compute Capability"; multiprocessors, clock, L2 cache and bandwidth
-from NVIDIA's data sheets of the two; memory as CUDA reports it on them (22,565 MiB on an L4,
-15,637,086,208 bytes on a T4), which is less than the name of the card says.
+XLA takes a description of the card ("target config") in place of the card. The numbers for the
+H100, the A100 and the B200 are XLA's own: openxla/xla, xla/backends/gpu/target_config/specs, files
+h100_sxm, a100_sxm_80 and b200 (commits 0774019, 4336d12, 300ec95; the memory of the H100 is from an
+earlier version). XLA has none for the L4 and the T4. For these, the threads, registers and shared
+memory of a multiprocessor, by compute capability (8.9, 7.5), are from the CUDA C++ Programming
+Guide, "Technical Specifications per Compute Capability"; multiprocessors, clock, L2 cache and
+bandwidth are from NVIDIA's data sheets; memory is as CUDA reports it (22,565 MiB on an L4,
+15,637,086,208 bytes on a T4), which is less than the cards' names say.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from __future__ import annotations
 from typing import NamedTuple
 
 MIB = 2**20
-# Of NVIDIA's libraries, for which XLA chooses its calls: those beside jax[cuda12] 0.10.2.
+# Versions of NVIDIA's libraries for which XLA chooses its calls: those with jax[cuda12] 0.10.2.
 CUDNN, CUDA = (9, 28), (12, 9)
-# What JAX takes of a card's memory when it starts, as long as nobody says otherwise.
+# The share of a card's memory that JAX takes when it starts, unless told otherwise.
 SHARE = 0.75
 
 
 class Card(NamedTuple):
     """One model of card.
 
-    title: its name as the driver has it, JAX's `device_kind`.
+    title: its name in the driver, which is JAX's `device_kind`.
     capability: the compute capability.
     cores: streaming multiprocessors.
-    fpus: float32 units of a multiprocessor.
-    threads: resident on a multiprocessor, at most.
-    shared: bytes of shared memory of a multiprocessor.
+    fpus: float32 units per multiprocessor.
+    threads: largest number of resident threads per multiprocessor.
+    shared: bytes of shared memory per multiprocessor.
     shared_block: bytes of it that one block can ask for.
     l2: bytes of the cache.
     clock: GHz.
-    bandwidth: bytes a second, of the card's memory.
+    bandwidth: bytes per second of the card's memory.
     memory: bytes.
     """
 

@@ -20,16 +20,16 @@ from .cards import SHARE
 from .step import Facts, lower, parts_of, with_batch
 from .targets import Cards, Target, devices_of
 
-# The distribution that a compiler comes with.
+# The package that a compiler comes with.
 _COMPILERS = {"tpu": "libtpu", "gpu": "jax-cuda12-pjrt"}
 
 
 def check(config: Any, target: Target, facts: Facts, per_device: int = 0) -> dict[str, Any]:
-    """Compiles, and returns the record: `compiles`, or `why_not`; memory, and what a device is for.
+    """Compiles a config; returns the record: `compiles` or `why_not`, memory, and costs.
 
     Raises:
-      UserError: no compiler, no such topology, a batch that the devices cannot share, or a program
-        whose launches cannot be counted.
+      UserError: for no compiler, no such topology, a batch that the devices cannot share, or a
+        program whose launches cannot be counted.
     """
     devices = devices_of(target)
     cards = isinstance(target, Cards)
@@ -56,10 +56,10 @@ def check(config: Any, target: Target, facts: Facts, per_device: int = 0) -> dic
 
 
 def memory_of(memory: Any, parts: dict[str, int], target: Target) -> dict[str, Any]:
-    """Bytes of a device by part against what it has, and whether the state is donated.
+    """A device's bytes by part and in total, its capacity, and whether the state is donated.
 
-    hbm_of_core: memory of a device that a program can have. JAX takes no more than three quarters
-      of a card's memory unless XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise.
+    hbm_of_core: memory of a device that a program can use. JAX takes no more than three quarters of
+      a card's memory unless XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise.
     """
     state = sum(size for name, size in parts.items() if name != "data")
     total = (memory.argument_size_in_bytes + memory.output_size_in_bytes
@@ -75,7 +75,7 @@ def memory_of(memory: Any, parts: dict[str, int], target: Target) -> dict[str, A
 
 
 def compiler_of(platform: str) -> str:
-    """The compiler and its version, as a record names it."""
+    """The compiler and its version, as named in a record."""
     name = _COMPILERS[platform]
     try:
         return f"{name} {importlib.metadata.version(name)}, jaxlib {jaxlib.__version__}"

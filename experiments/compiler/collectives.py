@@ -1,4 +1,4 @@
-"""Facts in the compiler's text of a program: all-reduces, and the share of its loop."""
+"""Facts from the compiler's text of a program: all-reduces, and the share of its loop."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _BODY = re.compile(r" while\(.*\bbody=%?([\w.-]+)")
 
 
 class AllReduce(NamedTuple):
-    """One instruction.
+    """One all-reduce instruction.
 
     arrays, bytes: number of arrays that it sums, and their bytes.
     in_loop: whether it is in the loop over the discriminator's updates.
-    of_norm: whether it is of a synchronised batch norm, and not of gradients and metrics.
+    of_norm: whether it belongs to a synchronised batch norm, not to gradients and metrics.
     """
 
     arrays: int
@@ -32,7 +32,7 @@ class AllReduce(NamedTuple):
 
 
 def all_reduces(text: str) -> list[AllReduce]:
-    """All-reduces of an optimised program, `compiled.as_text()`."""
+    """The all-reduces of an optimised program, `compiled.as_text()`."""
     found = []
     for line in text.splitlines():
         if not (instruction := _INSTRUCTION.search(line)):
@@ -48,31 +48,31 @@ def all_reduces(text: str) -> list[AllReduce]:
 
 
 def sizes_of_all_reduces(text: str) -> dict[str, int]:
-    """{name of the instruction: bytes that it sums} of an optimised program."""
+    """{name of the instruction: bytes that it sums} for an optimised program."""
     return {name[1]: all_reduces(line)[0].bytes for line in text.split("\n")
             if _INSTRUCTION.search(line) and (name := _NAME.match(line))}
 
 
 def executed(found: list[AllReduce], n_dis: int) -> tuple[int, int]:
-    """Number of all-reduces in an iteration, and the bytes that they sum."""
+    """The number of all-reduces in an iteration, and the bytes that they sum."""
     times = [n_dis if one.in_loop else 1 for one in found]
     return sum(times), sum(n * one.bytes for n, one in zip(times, found, strict=True))
 
 
 def updates(n_dis: int, share: float) -> float:
-    """Number of times that an iteration does the work that the compiler counts for one update of D.
+    """How often an iteration does the work that the compiler counts for one update of D.
 
     Args:
-      share: `loop_share`; not asked for where n_dis is 1.
+      share: `loop_share`; not used if n_dis is 1.
     """
     return 1 + (n_dis - 1) * share if n_dis > 1 else 1.0
 
 
 def loop_share(text: str) -> float:
-    """Cycles of the largest loop's body, among those that the compiler estimates for a program.
+    """The share of the largest loop's body in the compiler's estimate of a program's cycles.
 
-    The body, one update of D, is counted once, as in all that the compiler says of a program. NaN
-    where it estimates nothing.
+    The body, one update of D, counts once, as in all of the compiler's figures for a program. NaN
+    if there is no estimate.
     """
     cycles: collections.Counter[str] = collections.Counter()
     bodies: set[str] = set()

@@ -9,7 +9,7 @@ from sngan_jax.methods import METHODS
 
 from ..configs.paper import choose_method
 
-# Of a record, what differs between methods, in the words of a table: (field, words, unit, divisor).
+# The parts of a record that differ between methods, for a table: (field, words, unit, divisor).
 _TPU = (("compute_seconds", "compute of an iteration", "ms", 1e-3),
         ("optimal_seconds", "compute with one update of D", "ms", 1e-3),
         ("bytes_accessed", "bytes moved, one update of D", "MB", 1e6),
@@ -18,7 +18,7 @@ _BOTH = (("hbm_bytes", "memory of a device", "MiB", 2**20),)
 
 
 def with_method(config: Any, method: str) -> Any:
-    """A copy of the config with another method; UserError for one that there is not."""
+    """A copy of the config with another method; UserError for an unknown one."""
     if method not in METHODS:
         raise UserError(f"--compare={method}: no such method; there are " + ", ".join(METHODS))
     config = config.copy_and_resolve_references()
@@ -29,7 +29,7 @@ def with_method(config: Any, method: str) -> Any:
 
 
 def difference(record: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Record minus other, for what differs between methods; empty where one does not compile."""
+    """Record minus other, where methods differ; empty if one does not compile."""
     if not (record["compiles"] and other["compiles"]):
         return {}
     found: dict[str, Any] = {field: record[field] - other[field]

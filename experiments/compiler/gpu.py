@@ -11,20 +11,20 @@ from .launches import OPEN_LOOPS, Launches, launches_of
 from .origins import ORIGINS, origin_of
 from .targets import Cards
 
-# Without a card nothing can be tried out: XLA takes the first algorithm that fits. Any other level
-# asks for a card.
+# Without a card nothing can be tried out, so XLA takes the first algorithm that fits. Any other
+# level needs a card.
 OPTIONS = {"xla_gpu_autotune_level": 0}
-# Measured on one H100: 1,120 launches more an iteration took 1.6 ms more (docs/compile_check.md).
+# Measured on one H100: 1,120 more launches per iteration took 1.6 ms more (docs/compile_check.md).
 LAUNCH_SECONDS = 1.5e-6
 
 
 def cost_of(compiled: Any, config: Any, target: Cards) -> dict[str, Any]:
-    """Launches of an iteration, and the least time that they take on an H100.
+    """Launches per iteration, and the least time that they take on an H100.
 
     Raises:
-      UserError: a program whose launches cannot be counted.
+      UserError: for a program whose launches cannot be counted.
     """
-    del target  # as of `tpu.cost_of`
+    del target  # for the same signature as `tpu.cost_of`
     text = compiled.as_text()
     program = Program(text)
     launches = launches_of(program)
@@ -55,9 +55,9 @@ def cost_of(compiled: Any, config: Any, target: Cards) -> dict[str, Any]:
 
 
 def update_of(launches: Launches, n_dis: int) -> str:
-    """The loop over D's updates: of those that run n_dis times the one with most launches.
+    """The loop over D's updates: of the loops that run n_dis times, the one with most launches.
 
-    Empty where there is none, as with one update of D.
+    Empty if there is none, as with one update of D.
     """
     loops = [loop for loop, trips in launches.loops.items() if trips == n_dis]
     return max(loops, key=launches.of_body, default="")

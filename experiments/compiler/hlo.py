@@ -1,8 +1,9 @@
 """The text of a compiled program, `compiled.as_text()`, as computations of instructions.
 
-Only what is asked of it here: which instruction does what, what it calls, how often a loop runs and
-which functions of Python it comes from. The names are XLA's: a program is a set of *computations*,
-one of them the entry; a *fusion* is an instruction that stands for a computation of its own.
+It parses only what is needed here: which instruction does what, what it calls, how often a loop
+runs and which Python functions it comes from. The names are XLA's: a program is a set of
+*computations*, one of them the entry; a *fusion* is an instruction that stands for a computation of
+its own.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ class Instruction(NamedTuple):
     """One line of a computation.
 
     opcode: 'fusion', 'custom-call', 'copy', …
-    called: the computation of a fusion, a call or an asynchronous start; empty for none.
-    body, condition: computations of a loop; empty for another instruction.
-    trips: number of passes of a loop; None where the text does not say.
+    called: the computation of a fusion, a call or an asynchronous start; otherwise empty.
+    body, condition: computations of a loop; otherwise empty.
+    trips: number of passes of a loop; None if the text does not say.
     target: target of a custom call.
-    kernel: the name of a custom call's kernel, where it has one.
+    kernel: the name of a custom call's kernel, if it has one.
     op_name: JAX's path of transformations and modules.
     frame: index for `Program.functions`; 0 for none.
     """
@@ -53,10 +54,10 @@ class Instruction(NamedTuple):
 
 
 class Function(NamedTuple):
-    """A function of Python on the stack when an operation was traced.
+    """A Python function on the stack when an operation was traced.
 
     file: the path of its source.
-    name: qualified, as 'Outer.method' or 'outer.<locals>.inner'.
+    name: qualified name, such as 'Outer.method' or 'outer.<locals>.inner'.
     """
 
     file: str
@@ -71,7 +72,7 @@ class Program:
 
     Attributes:
       computations: {name: instructions}.
-      entry: the name of the one that the program begins with.
+      entry: the name of the computation where the program begins.
     """
 
     def __init__(self, text: str):
@@ -95,7 +96,7 @@ class Program:
         self.functions = functools.cache(self._functions)
 
     def _functions(self, frame: int) -> tuple[Function, ...]:
-        """Functions of a frame, the innermost first."""
+        """The functions of a frame, innermost first."""
         found = []
         while fields := self._tables["StackFrames"].get(frame):
             place = self._tables["FileLocations"].get(_number(fields, "file_location_id"), "")
@@ -106,7 +107,7 @@ class Program:
         return tuple(found)
 
     def inside(self, instruction: Instruction) -> Iterator[Instruction]:
-        """Instructions that an instruction stands for: a fusion's own, or itself."""
+        """The instructions that an instruction stands for: those of a fusion, or itself."""
         if instruction.opcode == "fusion" and instruction.called in self.computations:
             for one in self.computations[instruction.called]:
                 yield from self.inside(one)
@@ -133,7 +134,7 @@ def _instruction(name: str, rest: str) -> Instruction:
 
 
 def _after_type(text: str) -> int:
-    """End of the type of an instruction's result: `f32[2]{0}`, or a tuple in brackets."""
+    """The end of the type of an instruction's result: `f32[2]{0}`, or a tuple in brackets."""
     if not text.startswith("("):
         return text.index(" ")
     depth = 0

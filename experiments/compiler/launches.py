@@ -1,9 +1,9 @@
-"""The launches of a compiled GPU program: what XLA gives to the card one after the other.
+"""The launches of a compiled GPU program: what XLA gives to the card, one after another.
 
 A launch is one instruction of the entry, or of a loop's body, that is more than bookkeeping: a
-fusion (one kernel), a custom call (cuDNN, cuBLAS, a kernel of one's own), a copy, an all-reduce.
-A call of cuDNN counts as one, though the library may start more than one kernel for it; the text
-does not say. A loop's body counts as often as the text says that it runs.
+fusion (one kernel), a custom call (cuDNN, cuBLAS, a custom kernel), a copy, an all-reduce. A call
+of cuDNN counts as one, though the library may start more than one kernel for it; the text does not
+say. A loop's body counts as often as the text says that it runs.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from sngan_jax.base.errors import UserError
 
 from .hlo import Instruction, Program
 
-# Names for values, and orders between them: nothing runs.
+# Instructions that only name or order values: nothing runs.
 _BOOKKEEPING = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all",
                 "add-dependency", "opt-barrier", "domain"}
-# The end of what an instruction of the same name with -start began.
+# The end of an asynchronous operation; the instruction with -start begins it and is counted.
 _DONE = re.compile(r"-(done|update)$")
-# Loops whose number of passes the data decide: the function that writes them, and what they do.
-# They are shown beside the launches and not among them. Every other loop must say its passes.
+# Loops whose number of passes depends on the data: {the function that writes them: what they do}.
+# They are shown beside the launches and not counted. All other loops must give their passes.
 OPEN_LOOPS = {"epoch_permutation": "draws the numbers of a batch's images until all are in the set"}
-# Custom calls that are kernels of one's own.
+# Custom calls that are custom kernels.
 _OWN = re.compile(r"triton|mosaic|pallas", re.IGNORECASE)
 _STAGES = re.compile(r"_stages_(\d+)$")
 
@@ -33,7 +33,7 @@ class Launch(NamedTuple):
     """An instruction that is launched, and how often in one call of the program.
 
     times: launches in a call; more than one inside a loop, or for a kernel of several stages.
-    loop: the outermost loop that it is in; empty in straight code.
+    loop: the outermost loop that contains it; empty in straight-line code.
     """
 
     instruction: Instruction
@@ -45,8 +45,8 @@ class OpenLoop(NamedTuple):
     """A loop of `OPEN_LOOPS`.
 
     function: its key there.
-    launches: launches of one pass, the test of its condition included.
-    times: number of times that the loop is entered in one call of the program.
+    launches: launches of one pass, including the test of its condition.
+    times: how often the loop is entered in one call of the program.
     """
 
     function: str
@@ -55,7 +55,7 @@ class OpenLoop(NamedTuple):
 
 
 class Launches(NamedTuple):
-    """All of a program. loops: {name of an outermost loop: how often its body runs}."""
+    """All launches of a program. loops: {name of an outermost loop: how often its body runs}."""
 
     counted: list[Launch]
     open: list[OpenLoop]
@@ -63,24 +63,24 @@ class Launches(NamedTuple):
 
     @property
     def total(self) -> int:
-        """Launches in one call of the program, without open loops."""
+        """The launches in one call of the program, without open loops."""
         return sum(launch.times for launch in self.counted)
 
     def of_body(self, loop: str) -> int:
-        """Launches of one pass through an outermost loop."""
+        """The launches of one pass through an outermost loop."""
         return sum(one.times for one in self.counted if one.loop == loop) // self.loops[loop]
 
     @property
     def entry(self) -> int:
-        """Launches that are in no loop."""
+        """The launches outside loops."""
         return sum(launch.times for launch in self.counted if not launch.loop)
 
 
 def launches_of(program: Program) -> Launches:
-    """Counts them.
+    """Counts the launches of a program.
 
     Raises:
-      UserError: a loop of unknown passes, a branch, or a kernel that does not say its stages.
+      UserError: for a loop of unknown passes, a branch, or a kernel that does not name its stages.
     """
     found = Launches([], [], {})
     for launch in _walk(program, program.entry, 1, "", found):
@@ -96,8 +96,8 @@ def _walk(program: Program, computation: str, times: int, loop: str, found: Laun
         if one.opcode == "while":
             yield from _loop(program, one, times, loop, found)
         elif one.opcode == "conditional":
-            raise UserError(f"the compiled program has a branch, {one.name}, of which it does not "
-                            "say how often each side runs: its launches cannot be counted")
+            raise UserError(f"the compiled program has a branch, {one.name}, and does not say "
+                            "how often each side runs: its launches cannot be counted")
         elif one.opcode in ("call", "async-start") and one.called:
             yield from _walk(program, one.called, times, loop, found)
         else:
@@ -107,7 +107,7 @@ def _walk(program: Program, computation: str, times: int, loop: str, found: Laun
 def _loop(program: Program, one: Instruction, times: int, loop: str, found: Launches
           ) -> Iterator[Launch]:
     if one.trips is not None:
-        # XLA runs a loop of known length without its condition.
+        # XLA runs a loop of known length without testing its condition.
         if not loop:
             found.loops[one.name] = one.trips
         yield from _walk(program, one.body, times * one.trips, loop or one.name, found)
@@ -117,7 +117,7 @@ def _loop(program: Program, one: Instruction, times: int, loop: str, found: Laun
     if name is None:
         raise UserError(
             f"the compiled program has a loop, {one.name} ({one.op_name or 'of no known origin'}), "
-            "of which it does not say how often it runs: its launches cannot be counted")
+            "and does not say how often it runs: its launches cannot be counted")
     inner = [*_walk(program, one.body, 1, "", Launches([], [], {})),
              *_walk(program, one.condition, 1, "", Launches([], [], {}))]
     # The host reads the condition after each pass.
@@ -125,12 +125,12 @@ def _loop(program: Program, one: Instruction, times: int, loop: str, found: Laun
 
 
 def _stages(one: Instruction) -> int:
-    """Number of launches that an instruction stands for.
+    """The number of launches that an instruction stands for.
 
-    A kernel of one's own (Pallas, Triton) that waits inside for all of its blocks is no cheaper
-    than the launches that it replaced: each such wait begins a *stage*, and stages are what counts.
-    The text does not show them, so the kernel's name has to: `pallas_call(…, name="σ_stages_3")`.
-    (`num_stages` of Triton is another thing, how far loads run ahead.)
+    A custom kernel (Pallas, Triton) that waits inside for all of its blocks is no cheaper than the
+    launches that it replaced: each such wait begins a *stage*, and stages are what counts. The text
+    does not show them, so the kernel's name must: `pallas_call(…, name="σ_stages_3")`. (Triton's
+    `num_stages` is something else: how far loads run ahead.)
     """
     if one.opcode != "custom-call" or not _OWN.search(one.target):
         return 1

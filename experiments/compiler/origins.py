@@ -1,18 +1,19 @@
-"""Origin of a launch: one of ORIGINS, by the Python functions that asked for it.
+"""The origin of a launch: one of ORIGINS, by the Python functions that asked for it.
 
-JAX writes into a program the stack of Python functions of each operation, of its backward too, and
-XLA keeps it through its passes. So an origin is a set of modules and functions:
+JAX writes the stack of Python functions of each operation into a program, also for its backward
+pass, and XLA keeps it through its passes. So an origin is a set of modules and functions:
 
-1. An instruction has the first origin of TABLE that has one of its stack's functions. A weight's
-   normalisation stands before the layer that calls it. Without any, it is of the rest.
-2. A fusion mixes instructions of several origins. It has that of the most of them: a check that
-   rides in a kernel of the optimizer costs no launch. Of two with as many, the earlier of TABLE.
-   What XLA itself put in has no stack and no vote.
-3. A launch that only moves numbers or casts them is of "casts and copies", whoever asked for it;
-   but not where the weights' normalisation did, without which it would not be there.
+1. An instruction has the first origin in TABLE that has one of the functions on its stack. A
+   weight's normalisation comes before the layer that calls it in TABLE. Without any match, the
+   instruction belongs to the rest.
+2. A fusion mixes instructions of several origins, and gets the most frequent one: a check that
+   rides in a kernel of the optimizer costs no launch. In a tie, the earlier one in TABLE wins.
+   Instructions that XLA itself inserted have no stack and no vote.
+3. A launch that only moves numbers or casts them belongs to "casts and copies", whoever asked for
+   it, except for the weights' normalisation, without which it would not exist.
 
-A launch has one origin, so the origins add up to all launches. One limit: what JAX traces once for
-several callers (`jnp.where`) has the stack of the first one.
+A launch has one origin, so the origins add up to all launches. One limit: an operation that JAX
+traces once for several callers (`jnp.where`) has the stack of the first one.
 """
 
 from __future__ import annotations
@@ -34,19 +35,19 @@ ORIGINS = (NORMALISATION, CONVOLUTIONS, NETWORKS, OPTIMIZER, CHECKS, CASTS, REST
 
 
 class Names(NamedTuple):
-    """Names that an origin is known by.
+    """The names by which an origin is recognised.
 
-    modules: dotted; a package stands for all that is in it.
-    functions: functions of sngan_jax, qualified, without the functions that they are inside of.
+    modules: dotted; a package stands for everything in it.
+    functions: functions of sngan_jax, qualified, without the functions that contain them.
     """
 
     modules: tuple[str, ...] = ()
     functions: tuple[str, ...] = ()
 
 
-# A test holds every name against the code. What is computed beside a product in the same layer
-# (padding, resizing, bias) is the convolutions', dense layers are too; what stands in the networks
-# outside of layers (ReLU, sums) is of the activations.
+# A test checks every name against the code. Operations beside a product in the same layer (padding,
+# resizing, bias) count as convolutions, and so do dense layers; operations of the networks outside
+# layers (ReLU, sums) count as activations.
 TABLE: tuple[tuple[str, Names], ...] = (
     (NORMALISATION, Names(("sngan_jax.spectral", "sngan_jax.divisors", "sngan_jax.network",
                            "sngan_jax.packing"),
@@ -60,11 +61,11 @@ TABLE: tuple[tuple[str, Names], ...] = (
                       "sngan_jax.models"))),
 )
 _PLACES = [origin for origin, _ in TABLE] + [REST]
-# Roots of the files' names in a stack.
+# The roots of file names in a stack.
 _PACKAGES = ("sngan_jax", "flax", "optax")
 _MOVES = {"copy", "copy-start", "convert", "bitcast", "bitcast-convert", "transpose", "reshape",
           "broadcast", "slice", "concatenate", "reverse", "pad"}
-# No work of their own: they have no vote.
+# Functions without work of their own: they have no vote.
 _SILENT = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "broadcast"}
 
 
@@ -80,7 +81,7 @@ def origin_of(program: Program, instruction: Instruction) -> str:
 
 @functools.cache
 def of_stack(functions: tuple[Function, ...]) -> str:
-    """The first origin of TABLE that has one of these functions; REST for none."""
+    """The first origin in TABLE that has one of these functions; REST if none has."""
     modules = {module_of(function.file) for function in functions}
     names = {function.name.split("<locals>.")[-1] for function in functions
              if module_of(function.file).startswith("sngan_jax.")}
@@ -93,7 +94,7 @@ def of_stack(functions: tuple[Function, ...]) -> str:
 
 
 def module_of(file: str) -> str:
-    """The dotted name of a source file of a known package; empty for another one's."""
+    """The dotted name of a source file in a known package; otherwise empty."""
     for package in _PACKAGES:
         _, separator, inside = file.rpartition(f"/{package}/")
         if separator:

@@ -16,9 +16,9 @@ from .targets import Cards, Target
 
 
 def same(config: Any, target: Target, per_device: int) -> dict[str, Any]:
-    """Identity of a compilation: a digest of the config, batches and the target.
+    """The identity of a compilation: a digest of the config, the batches and the target.
 
-    For a card the version of JAX too, on which the launches depend.
+    For a card it includes the version of JAX, on which the launches depend.
     """
     config = with_batch(config, per_device, target.devices)
     digest = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True, default=str).encode())
@@ -28,7 +28,7 @@ def same(config: Any, target: Target, per_device: int) -> dict[str, Any]:
 
 
 def read(file: str | None) -> list[dict[str, Any]]:
-    """The records of a file; none where there is no file. UserError where it is damaged."""
+    """The records in a file; none if there is no file. UserError if it is damaged."""
     if not file or not Path(file).exists():
         return []
     try:
@@ -40,8 +40,8 @@ def read(file: str | None) -> list[dict[str, Any]]:
 def find(records: list[dict[str, Any]], wanted: dict[str, Any]) -> dict[str, Any] | None:
     """The newest record of a compilation, if there is one.
 
-    Those without launches and without `loop_share` are of a time when the loop over D's updates was
-    taken for one.
+    Records without launches and without `loop_share` are ignored: they date from when the loop over
+    D's updates was counted as one update.
     """
     return next((r for r in reversed(records) if wanted.items() <= r.items()
                  and (not r["compiles"] or "loop_share" in r or "launches" in r)), None)

@@ -1,6 +1,6 @@
 """The training step of a config, lowered for devices that are not there: shapes in, no data.
 
-What the check needs of the training step is imported here and nowhere else.
+Everything that the check needs from the training step is imported here and nowhere else.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sngan_jax.step.state import abstract_state
 
 
 class Facts(NamedTuple):
-    """Facts about a data set that the step depends on."""
+    """Facts about a data set on which the step depends."""
 
     images: int
     channels: int
@@ -40,7 +40,7 @@ SETS = {
 
 
 def facts_of(config: Any, images: int, classes: int) -> Facts:
-    """Facts about the config's data set; `images` and `classes` (0: unknown) replace what is known.
+    """Facts about the config's data set; `images` and `classes` (0: unknown) override known ones.
 
     Raises:
       UserError: for a set that is not in SETS and whose size is not given.
@@ -52,13 +52,13 @@ def facts_of(config: Any, images: int, classes: int) -> Facts:
         raise UserError(f"the size of the data set {config.dataset!r} is not known here: add "
                         "--images=<how many> (and --classes=<how many>)")
     if config.conditional and not facts.classes:
-        raise UserError(f"config.conditional is true, and the classes of {config.dataset!r} are "
+        raise UserError(f"config.conditional is true, but the classes of {config.dataset!r} are "
                         "not known here: add --classes=<how many>")
     return facts
 
 
 def with_batch(config: Any, per_device: int, devices: int) -> Any:
-    """A copy with D's batch so large on each device, and G's in proportion; 0 changes nothing."""
+    """A copy with D's batch this large on each device, and G's in proportion; 0 changes nothing."""
     config = config.copy_and_resolve_references()
     config.iterations_per_call = 1
     if per_device:
@@ -72,7 +72,7 @@ def lower(config: Any, facts: Facts, devices: Sequence[Any]) -> tuple[Any, Any]:
     """The shapes of the state, and the step for these devices, lowered.
 
     Raises:
-      UserError: a config that is wrong, or a batch that the devices cannot share.
+      UserError: for an invalid config, or a batch that the devices cannot share.
     """
     validate(config, len(devices))
     config = config.copy_and_resolve_references()
@@ -86,7 +86,7 @@ def lower(config: Any, facts: Facts, devices: Sequence[Any]) -> tuple[Any, Any]:
 
 
 def data_shapes(config: Any, facts: Facts, devices: int) -> tuple[Any, Any]:
-    """Images and labels (or None): of the whole set, or of a streamed call."""
+    """Images and labels (or None): those of the whole set, or of one streamed call."""
     image = (config.image_size, config.image_width or config.image_size, facts.channels)
     if config.stream:
         calls = (devices, 1, config.n_dis, config.batch_size // devices)
@@ -112,5 +112,5 @@ def parts_of(state: Any, config: Any, facts: Facts, devices: int) -> dict[str, i
 def _size(shape: Any) -> int:
     try:
         return math.prod(shape.shape) * shape.dtype.itemsize
-    except AttributeError:  # no array
+    except AttributeError:  # not an array
         return 0

@@ -1,4 +1,4 @@
-"""A record of a compilation as rows for a person."""
+"""A record of a compilation as rows of a table."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from .tpus import GIB
 
-# Of `row`, a line of a sweep over TPU slices, and of `launch_row`, one over cards.
+# The headers of `row`, for a sweep over TPU slices, and of `launch_row`, for one over cards.
 ROW = ("topology", "cores", "batch", "a core", "HBM GiB", "GFLOP", "compute ms", "all-reduces",
        "MiB summed", "communication ms", "iterations/s", "hours")
 LAUNCH_ROW = ("target", "devices", "batch", "a device", "memory GiB", "of GiB", "launches", "once",
@@ -15,7 +15,7 @@ LAUNCH_ROW = ("target", "devices", "batch", "a device", "memory GiB", "of GiB", 
 
 
 def table(record: dict[str, Any]) -> list[tuple[str, ...]]:
-    """All that a record says, in two columns."""
+    """Everything in a record, in two columns."""
     core = "device" if "launches" in record else "core"
     batch = f"{record['batch_size']} ({record['batch_size'] // record['devices']} a {core})"
     hosts = f", {record['hosts']} hosts" if record["hosts"] > 1 else ""
@@ -65,7 +65,7 @@ def _launches(record: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     for one in record["open_loops"]:
         yield "beside them", (
             f"{one['times']} times a loop ({one['function']}) that {one['does']}: "
-            f"{one['launches_of_a_pass']} launches a pass, and the data decide how many passes")
+            f"{one['launches_of_a_pass']} launches per pass; the data decide how many passes")
     if record["all_reduces"]:
         yield "all-reduces", (f"{record['all_reduces']}, "
                               f"{record['all_reduce_bytes'] / 2**20:,.1f} MiB")
@@ -91,7 +91,7 @@ def _time(record: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     yield "communication", f"{record['communication_seconds'] * 1e3:.3f} ms"
     yield "predicted", (f"{record['iterations_per_second']:,.1f} iterations/s, "
                         f"{record['hours']:,.2f} h for {record['iterations']:,} iterations")
-    yield "input", f"{record['images_per_second_per_host']:,.0f} images/s a host"
+    yield "input", f"{record['images_per_second_per_host']:,.0f} images/s per host"
     yield "  assuming", record["assumption"]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from .collectives import all_reduces, executed, loop_share, updates
 from .tpus import CHIPS, Topology
 
-# Of a message from the first chip to the farthest one, a link: not measured.
+# Seconds for one link on the way of a message from the first chip to the farthest: not measured.
 HOP_SECONDS = 1e-6
 ASSUMPTION = ("at best: the compiler's bound on the arithmetic and memory of a core, of which the "
               "loop's share by its estimate of cycles is taken n_dis times, plus the all-reduces, "
@@ -17,7 +17,7 @@ ASSUMPTION = ("at best: the compiler's bound on the arithmetic and memory of a c
 
 
 def cost_of(compiled: Any, config: Any, topology: Topology) -> dict[str, Any]:
-    """Work, all-reduces, and the time that follows."""
+    """Work, all-reduces, and the time that follows from them."""
     cost = compiled.cost_analysis()
     cost = cost[0] if isinstance(cost, list) else cost
     seconds, without = estimate(cost.get("optimal_seconds", math.nan))
@@ -52,9 +52,9 @@ def cost_of(compiled: Any, config: Any, topology: Topology) -> dict[str, Any]:
 
 
 def estimate(optimal_seconds: float) -> tuple[float, int]:
-    """Seconds, and how many operations the compiler has no estimate for.
+    """Seconds, and the number of operations without an estimate by the compiler.
 
-    It counts each of those as -1 s: -14.9965 is 3.5 ms and fifteen of them.
+    It counts each of those as -1 s: -14.9965 means 3.5 ms and fifteen of them.
     """
     without = max(math.ceil(-optimal_seconds), 0)
     return optimal_seconds + without, without

@@ -18,13 +18,13 @@ GIB = 2**30
 
 
 class Chip(NamedTuple):
-    """One generation.
+    """One generation of TPUs.
 
     hbm_bytes: memory that one JAX device can use. A chip of v2 and v3 is two devices, each with
       half of its memory; from v4 on a chip is one device.
-    link_bytes: a second, of a chip's links to its neighbours together.
-    devices: a chip.
-    host_chips: on one host, at most.
+    link_bytes: bytes per second, of all links of a chip to its neighbours together.
+    devices: JAX devices per chip.
+    host_chips: largest number of chips on one host.
     dimensions: dimensions of the torus.
     """
 
@@ -44,8 +44,8 @@ CHIPS = {
     "v6e": Chip(32 * GIB, 448e9, 1, 8, 2),  # 32 GiB, 3,584 Gbit/s
 }
 
-# The names that Google Cloud sells slices by. v2 to v4 and v5p count cores, two a chip; v5e and
-# v6e count chips.
+# The names under which Google Cloud sells slices. v2 to v4 and v5p count cores, two per chip; v5e
+# and v6e count chips.
 _FLAT = {"4": "2x2", "8": "2x4", "16": "4x4", "32": "4x8", "64": "8x8", "128": "8x16",
          "256": "16x16"}
 _SLICES = {
@@ -68,63 +68,63 @@ class Topology(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Name for the compiler, v3:2x2x1."""
+        """The compiler's name, v3:2x2x1."""
         return f"{self.chip}:{'x'.join(map(str, self.sides))}"
 
     @property
     def chips(self) -> int:
-        """All of them."""
+        """The number of chips."""
         return math.prod(self.sides)
 
     @property
     def devices(self) -> int:
-        """All JAX devices."""
+        """The number of JAX devices."""
         return self.chips * CHIPS[self.chip].devices
 
     @property
     def memory(self) -> int:
-        """Bytes of one JAX device."""
+        """Bytes of memory of one JAX device."""
         return CHIPS[self.chip].hbm_bytes
 
     @property
     def hosts(self) -> int:
-        """Number of hosts of these chips."""
+        """The number of hosts with these chips."""
         return -(-self.chips // CHIPS[self.chip].host_chips)
 
     @property
     def hops(self) -> int:
-        """Links from a chip to the farthest one, in a torus."""
+        """The number of links from a chip to the farthest one, in a torus."""
         return sum(side // 2 for side in self.sides)
 
 
 def tpu_devices(topology: Topology) -> list[Any]:
-    """The devices of a slice, of a compiler and no chip.
+    """The devices of a slice, from a compiler, without chips.
 
     Raises:
-      UserError: without libtpu, or where it does not know the topology.
+      UserError: without libtpu, or if it does not know the topology.
     """
     accelerators.show()
     if importlib.util.find_spec("libtpu") is None:
         raise UserError("the TPU compiler is not installed: pip install 'sngan_jax[tpu-check]'")
     from jax.experimental import topologies
 
-    # On a v4 the compiler has two devices a chip by default; JAX has one there, of both cores.
+    # On a v4 the compiler has two devices per chip by default; JAX has one there, with both cores.
     options = {"chip_config_name": "megacore"} if topology.chip == "v4" else {}
     try:
         return list(topologies.get_topology_desc(
             platform="tpu", topology_name=topology.name, **options).devices)
     except Exception as error:  # whatever libtpu raises
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"the TPU compiler knows no topology {topology.name} ({reason}): try "
-                        "another shape, as v3:2x2x1 or v5e:2x4") from error
+        raise UserError(f"the TPU compiler does not know the topology {topology.name} ({reason}): "
+                        "try another shape, such as v3:2x2x1 or v5e:2x4") from error
 
 
 def parse_topology(text: str) -> Topology:
-    """'v3:2x2x1', or as it is sold, 'v3-8'; UserError for one that does not exist."""
+    """The slice 'v3:2x2x1' or, as it is sold, 'v3-8'; UserError for one that does not exist."""
     chip, separator, shape = text.partition(":" if ":" in text else "-")
     known = f"there are {', '.join(CHIPS)}"
     if chip not in CHIPS or not separator:
-        raise UserError(f"--target={text}: no such TPU; {known}, as v3-8 or v3:2x2x1")
+        raise UserError(f"--target={text}: no such TPU; {known}, such as v3-8 or v3:2x2x1")
     if separator == "-":
         if shape not in _SLICES[chip]:
             raise UserError(f"--target={text}: {chip} is sold as "
@@ -134,8 +134,8 @@ def parse_topology(text: str) -> Topology:
         shape = _SLICES[chip][shape]
     sides = shape.split("x")
     if not all(side.isdigit() and int(side) for side in sides):
-        raise UserError(f"--target={text}: {shape!r} is no shape, as 2x2x1")
+        raise UserError(f"--target={text}: {shape!r} is not a shape such as 2x2x1")
     topology = Topology(chip, tuple(map(int, sides)))
     if topology.chips > 256:
-        raise UserError(f"--target={text} has {topology.chips} chips: up to 256 are compiled for")
+        raise UserError(f"--target={text} has {topology.chips} chips: at most 256 are supported")
     return topology

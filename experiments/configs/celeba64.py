@@ -2,9 +2,9 @@
 
     sngan train --config=celeba64 --workdir=runs/celeba
 
-Not in the paper, whose schedule for CIFAR-10 and whose official networks for 64x64 this takes.
-The set is read into memory (2 GB). Hours on any device: not run (docs/data.md says how to get the
-data).
+Not in the paper: it takes the paper's schedule for CIFAR-10 and its official networks for 64x64.
+The set is read into memory (2 GB). It takes hours on any device: not run (docs/data.md says how to
+get the data).
 """
 
 from ml_collections import ConfigDict

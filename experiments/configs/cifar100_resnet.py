@@ -3,8 +3,9 @@
     sngan train --config=cifar100_resnet --workdir=runs/c100
 
 Published, from memory of that paper's Table 3 and not verified: inception score 9.04, FID 23.2.
-Protocol: as cifar10_resnet.py. Hours on any device: not run. `--config.conditional=false` trains
-the unconditional model; `:concat` and `:auxiliary` the other conditional ones.
+Protocol: as in cifar10_resnet.py. It takes hours on any device: not run.
+`--config.conditional=false` trains the unconditional model; `:concat` and `:auxiliary` train the
+other conditional ones.
 """
 
 from ml_collections import ConfigDict

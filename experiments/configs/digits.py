@@ -3,7 +3,7 @@
     sngan train --config=digits --workdir=runs/digits
     sngan train --config=digits:conditional --workdir=…
 
-The paper's residual networks (Table 4), 32 channels wide, on the 8x8 images as they are: two CPU
+The paper's residual networks (Table 4), 32 channels wide, on the 8x8 images as they are. Two CPU
 cores train them in minutes. `sngan check-digits` grades the samples.
 """
 
@@ -13,7 +13,7 @@ from .paper import apply_words, paper_defaults
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """arg: words of `paper.apply_words`, as `conditional`, or `wgan_gp,A`."""
+    """arg: words of `paper.apply_words`, such as `conditional`, or `wgan_gp,A`."""
     config = paper_defaults()
     config.dataset = "digits"
     config.image_size = 8

@@ -4,9 +4,10 @@
         --config.dataset=idx:data/fashion-mnist --workdir=runs/fashion
 
 The folder holds train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz (Debian's package
-`dataset-fashion-mnist` has them). The standard CNN at a quarter of its width, so that two CPU
-cores do. `:conditional` trains the class-conditional model; `--config.dataset=tfds:fashion_mnist`
-(or `tfds:mnist`) takes what TFDS has prepared. No published result with these settings.
+`dataset-fashion-mnist` has them). The standard CNN has a quarter of its width, so that two CPU
+cores suffice. `:conditional` trains the class-conditional model;
+`--config.dataset=tfds:fashion_mnist` (or `tfds:mnist`) reads data prepared by TFDS. There is no
+published result with these settings.
 """
 
 from ml_collections import ConfigDict
@@ -15,7 +16,7 @@ from .paper import apply_words, paper_defaults
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """arg: words of `paper.apply_words`, as `conditional`."""
+    """arg: words of `paper.apply_words`, such as `conditional`."""
     config = paper_defaults()
     config.dataset = "idx:data/fashion-mnist"
     config.generator_width = 16

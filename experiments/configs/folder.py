@@ -4,9 +4,9 @@
         --config.dataset=folder:my/images --workdir=runs/mine
 
 The argument is the side of the images: 32 (the default), 48, 64, 128 or 256, each with the paper's
-residual networks for that size; after a comma, words as for the other configs, as `64,conditional`.
-Widths, as every field, are flags: on two CPU cores --config.generator_width=32
---config.discriminator_width=32 is a start at 32x32. --config.stream=true reads from disk while
+residual networks for that size. After a comma come words as for the other configs, such as
+`64,conditional`. Widths are flags, as is every field: on two CPU cores --config.generator_width=32
+--config.discriminator_width=32 is a start at 32x32. --config.stream=true reads from disk during
 training.
 """
 
@@ -26,6 +26,6 @@ def get_config(arg: str = "32") -> ConfigDict:
     config.image_size = int(size)
     config.model = f"resnet{size}"
     config.channels = 3
-    config.augment = "auto"  # few pictures, and D would know each of them
+    config.augment = "auto"  # with few pictures, D would learn each of them by heart
     return apply_words(config, ",".join(word for word in words if word != size), "folder.py",
                        own=SIZES)

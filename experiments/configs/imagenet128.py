@@ -5,8 +5,8 @@
 `:projection` (the default) or `:concat`; `--config.conditional=false` is Figure 13a; `:orthonormal`
 its rival. Paper: concat, inception score 21.1 ± .35, intra-FID 141.2; projection (Miyato & Koyama
 2018) 29.7, 103.1. Protocol: 450,000 iterations, the learning rate falling to zero from 400,000 on;
-batches of 64 for D and 128 for G, as the official code's four GPUs make together. The images are
-streamed from TFDS's `imagenet2012` (docs/data.md). Hours on any device: not run.
+batches of 64 for D and 128 for G, the total of the official code's four GPUs. The images are
+streamed from TFDS's `imagenet2012` (docs/data.md). It takes hours on any device: not run.
 """
 
 from ml_collections import ConfigDict

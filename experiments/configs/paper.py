@@ -1,6 +1,6 @@
 """The paper's configs (§4, Appendix B), its settings A-F, and the words of a config's argument.
 
-The configs beside this file start from here and say what differs. Every field stands in
+The configs beside this file start from here and say what differs. Every field is defined in
 `sngan_jax.run.config`.
 """
 
@@ -37,14 +37,14 @@ def resnet_defaults() -> ConfigDict:
 
 
 def apply_words(config: ConfigDict, arg: str, file: str, *, own: Sequence[str] = ()) -> ConfigDict:
-    """Changes a config by the argument of its file: words with commas, in any order.
+    """Changes a config by the argument of its file: words separated by commas, in any order.
 
-    A method (a row of Table 2), a setting (A-F of Table 1), a loss, and `conditional` or how the
-    discriminator takes its labels.
+    A word is a method (a row of Table 2), a setting (A-F of Table 1), a loss, `conditional`, or how
+    the discriminator uses its labels.
 
     Args:
-      file: the config file, for the sentence.
-      own: further words that the file itself understands, and has taken out of `arg`.
+      file: the config file, for the error.
+      own: further words that the file itself understands, already removed from `arg`.
 
     Raises:
       UserError: for a word that is none of these.
@@ -70,7 +70,7 @@ def apply_words(config: ConfigDict, arg: str, file: str, *, own: Sequence[str] =
                               for kind, table in zip(kinds, tables, strict=True))
             there += f"; also: {', '.join(own)}" if own else ""
             raise UserError(f"the config {name} has no variant {word!r}. There are "
-                            f"{there}. Join several by commas, as {name}:sn,A")
+                            f"{there}. Join several with commas, as in {name}:sn,A")
     for table, kind in zip(tables, ("method", "setting", "loss", "conditioning"), strict=True):
         several = [word for word in words if word in table]
         if len(several) > 1:
@@ -83,7 +83,7 @@ def choose_method(config: ConfigDict, name: str) -> None:
     """Gives a config a method of METHODS, and what goes with it."""
     config.method = name
     if METHODS[name].loss == "wasserstein":
-        config.loss = ""  # not the config's own, which is that of its other methods
+        config.loss = ""  # not the config's own, which belongs to its other methods
     if ("lipschitz" not in layer_fields(METHODS[name], config)
             and METHODS[name].constraint != "project"):
         config.lipschitz = 1.0

@@ -2,12 +2,12 @@
 
     sngan train --config=stl10_cnn:sn,B --workdir=runs/stl
 
-The argument is as that of cifar10_cnn.py; the default is B, the paper's best for sn (its footnote
+The argument is as for cifar10_cnn.py; the default is B, the paper's best for sn (its footnote
 4; C for orthonormal). Paper, inception score and FID: sn 8.28 ± .09, 53.1; orthonormal 8.56, 46.7;
 wgan_gp 8.42, 55.1; layer_norm 7.61, 75.6; weight_clipping 7.57, 64.2; weight_norm 7.16, 73.4. With
 `--config.iterations=200000` (2x updates): sn 8.69, 47.5; `sn,hinge` 8.79, 43.2; orthonormal 8.67,
-44.2. Figure 4: `:sn,C --config.last_layer_multiplier=` 0.5, 1, 2, 4, 6, 8. Protocol: as
-cifar10_cnn.py. Hours on any device: not run.
+44.2. Figure 4: `:sn,C --config.last_layer_multiplier=` 0.5, 1, 2, 4, 6, 8. Protocol: as in
+cifar10_cnn.py. It takes hours on any device: not run.
 """
 
 from ml_collections import ConfigDict

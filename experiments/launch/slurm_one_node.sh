@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# One process on one node with all of its devices.
+# One process on one node, with all of its devices.
 #
 #   sbatch experiments/launch/slurm_one_node.sh --config=cifar10_resnet --workdir=runs/resnet
 #
-# Choose partition and devices by sbatch's own options, as --partition=gpu --gres=gpu:4. Five minutes
-# before its time is over the run saves and ends; the same command goes on with it.
+# Choose partition and devices with sbatch's own options, such as --partition=gpu --gres=gpu:4. Five
+# minutes before its time is over the run saves and ends; the same command continues it.
 #SBATCH --job-name=sngan
 #SBATCH --nodes=1
 #SBATCH --ntasks=1

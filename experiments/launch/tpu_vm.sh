@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The same command on every host of a TPU VM slice, by gcloud.
+# The same command on every host of a TPU VM slice, through gcloud.
 #
 #   TPU=my-tpu ZONE=us-central2-b experiments/launch/tpu_vm.sh \
 #       --config=experiments/configs/imagenet128.py --workdir=gs-mounted/runs/imagenet
@@ -8,7 +8,7 @@
 #     --accelerator-type=v3-32 --version=tpu-ubuntu2204-base
 # and, on every host (the same ssh command with --worker=all): clone this repository into ~/sngan_jax
 # and pip install -e "./sngan_jax[train,tpu]". The workdir is on a disk that all hosts mount (Filestore, or
-# a bucket by gcsfuse); only the first host writes there. DRY_RUN=1 prints the command.
+# a bucket through gcsfuse); only the first host writes there. DRY_RUN=1 prints the command.
 set -euo pipefail
 : "${TPU:?the name of the TPU VM}" "${ZONE:?its zone}"
 printf -v arguments ' %q' "$@"

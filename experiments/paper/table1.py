@@ -1,6 +1,6 @@
 """Table 1: the settings A-F of Adam and n_dis, which every config can take.
 
-ORIGINS tells where the paper took a setting from; D, E and F are its own. Source: Table 1 of
+ORIGINS says where the paper took a setting from; D, E and F are its own. Source: Table 1 of
 arXiv 1802.05957.
 """
 

@@ -1,8 +1,8 @@
 """Table 2: inception scores and FIDs of unsupervised generation on CIFAR-10 and STL-10.
 
-Each row of the standard CNN is the best of the settings A-F, 100,000 iterations unless its footnote
-says more. Inception score of 5,000 samples ten times; FID of 10,000 real and 5,000 generated
-images. Source: Table 2 of arXiv 1802.05957v1 (its blind submission had other numbers).
+Each row of the standard CNN is the best of the settings A-F, after 100,000 iterations unless its
+footnote gives more. Inception score of 5,000 samples ten times; FID of 10,000 real and 5,000
+generated images. Source: Table 2 of arXiv 1802.05957v1 (its blind submission had other numbers).
 """
 
 from . import Row, Value

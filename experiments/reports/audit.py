@@ -1,4 +1,4 @@
-"""A Lipschitz audit for a person: tables in Markdown, and a picture of the spectra."""
+"""A Lipschitz audit for readers: tables in Markdown, and a picture of the spectra."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def as_markdown(record: dict[str, Any]) -> str:
                      f"{len(layer['singular_values'])} |")
     norms = record["gradient_norm"]
     rows = [("upper bound: product of operator norms", record["upper_bound"]),
-            ("the same of σ of the reshaped kernels (the paper's; no bound)",
+            ("the same with σ of the reshaped kernels (the paper's; not a bound)",
              record["upper_bound_reshaped"]),
             *((f"largest gradient norm, {name}", norms[key]) for name, key in (
                 ("real images", "real"), ("samples", "samples"), ("between them", "between"),
@@ -39,13 +39,13 @@ def as_markdown(record: dict[str, Any]) -> str:
 
 
 def save_spectra(file: Path, spectra: dict[str, Sequence[float]], columns: int = 4) -> None:
-    """Draws the singular values of each layer, over the largest, into one panel each of a PNG.
+    """Draws the singular values of each layer, over the largest, into its own panel of a PNG.
 
     Args:
-      spectra: name of a layer -> its singular values in descending order. Values of 0, and those
+      spectra: {name of a layer: its singular values in descending order}. Values of 0, and those
         below a thousandth of the largest, are below the panel.
     """
-    from matplotlib.figure import Figure  # slow to import, and only here
+    from matplotlib.figure import Figure  # slow to import, and needed only here
 
     relative = {name: np.divide(values, values[0], where=values[0] > 0, out=np.zeros(len(values)))
                 for name, values in spectra.items()}

@@ -25,11 +25,11 @@ from .runs import METRICS, Collection, Run
 from .scores import axis_label, readable
 
 _METHODS = ("wgan_gp", "wn_wgan_gp", "sn_wgan_gp")
-_IMAGES = 297  # of each kind: what digits leaves beside the 1,500 that are trained on
+_IMAGES = 297  # of each kind: digits has 1,797, of which 1,500 are for training
 
 
 def held_out_split(split: str) -> str:
-    """Of images that a run on this split has not seen: the rest of a part, or the test split."""
+    """The split of images that a run has not seen: the rest of a part, or the test split."""
     part = re.fullmatch(r"(\w+)\[:(\d+%?)\]", split)
     return f"{part[1]}[{part[2]}:]" if part else "test"
 
@@ -39,13 +39,13 @@ def critic_losses(workdir: Path, iterations: Sequence[int], images: dict[str, np
     """D's loss without its penalty at checkpoints, against the same samples of G.
 
     Args:
-      images: name -> uint8 (n, h, w, c).
+      images: {name: uint8 (n, h, w, c)}.
 
     Returns:
       (iteration, {name: loss}), in the order of `iterations`.
 
     Raises:
-      UserError: a checkpoint cannot be read; the run is conditional.
+      UserError: if a checkpoint cannot be read, or the run is conditional.
     """
     run = restore_run(workdir, iterations[-1])
     if run.num_classes:
@@ -100,25 +100,25 @@ def figure15(found: Collection, folder: Path) -> Figure | Missing:
             readable(plot, "y")
         legend_below(figure, axes, 3)
         count = len(images["held-out"])
-        return Figure(title, f"{where(sweep)} E D(G(z)) − E D(x) at every checkpoint that is "
-                      f"there, of {len(images['training']):,} training and {count:,} held-out "
-                      "images against the same samples, all of 8 bits; seed "
-                      f"{runs[0].seed}. Scores are those taken while training.",
+        return Figure(title, f"{where(sweep)} E D(G(z)) − E D(x) at all checkpoints that were "
+                      f"kept, for {len(images['training']):,} training and {count:,} held-out "
+                      "images against the same samples, all with 8 bits; seed "
+                      f"{runs[0].seed}. Scores are those during training.",
                       save(figure, folder / "figure15.png"),
                       tuple(of_run(run, f"checkpoints {', '.join(map(str, run.saved))}")
                             for run in runs))
-    return Missing(title, f"{lost}Make its runs by: {command_like(found, 'figure15')}")
+    return Missing(title, f"{lost}Make its runs with: {command_like(found, 'figure15')}")
 
 
 def _first_seeds(runs: list[Run]) -> list[Run]:
-    """One run with checkpoints of each method, in the order of the legend."""
+    """One run with checkpoints for each method, in the order of the legend."""
     usable = sorted((run for run in runs if run.saved), key=lambda run: run.seed)
     chosen = [next((run for run in usable if run.variant == method), None) for method in _METHODS]
     return [run for run in chosen if run]
 
 
 def _images(run: Run) -> dict[str, np.ndarray]:
-    """Training and held-out images, as many as `_IMAGES` of each or all that there are."""
+    """Training and held-out images: `_IMAGES` of each, or all if there are fewer."""
     config = run.config
     options = {"channels": config["channels"] or None, **options_of(config)}
     return {name: load(config["dataset"], split=split, **options).images[:_IMAGES]

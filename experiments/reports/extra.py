@@ -1,9 +1,9 @@
-"""Two experiments that the paper lacks, as tables: how exact σ has to be, and which norm it is.
+"""Two experiments beyond the paper, as tables: how exact σ must be, and which norm it is.
 
 `steps_table`: 1, 2, 5, 20 power steps and the exact σ (sweep table `steps`): the error of σ, the
 score, the time. `norms_table`: the σ of the reshaped kernel, the norm of the convolution, the mean
 of two reshapes (sweep table `norms`): the product bound, the measured Lipschitz constant, the
-score. The latter two are those of `sngan audit`, run on each run.
+score. The last two columns come from `sngan audit`, run on each run.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from .runs import FINISHED, NOT_SCORED, Collection, Run
 from .spectra import spectra_of
 
 AUDIT = "audit.json"
-# What an audit measures: heading -> name in the CSV.
+# The measurements of an audit: {heading: name in the CSV}.
 _MEASURED = {"largest σ of a layer": "largest σ", "largest operator norm": "largest operator norm",
              "product of σ": "upper_bound_reshaped", "product bound": "upper_bound",
              "measured constant": "lower_bound"}
-_FLOOR = 1e-8  # of a drawn error, on a logarithmic axis
+_FLOOR = 1e-8  # least error that is drawn, on a logarithmic axis
 
 
 def steps_table(found: Collection) -> Table:
@@ -53,10 +53,10 @@ def steps_table(found: Collection) -> Table:
                for iteration, of in errors[run.folder].items() for layer, error in of.items()]
     return _table(
         found, "steps", "sigma", "Power steps: how exact is σ, and does it matter", "σ by",
-        "The error is |σ used - σ by SVD| / σ by SVD of the layer where it is largest, as a "
-        "forward pass of evaluation has it, at the first, the middle and the last checkpoint that "
-        "is kept (CSV: every layer). Means ± standard deviation over seeds. Iterations/s are of "
-        "the training itself: what else the machine did is in them (ratios in turns: "
+        "The error is |σ used - σ by SVD| / σ by SVD in the layer where it is largest, as in a "
+        "forward pass at evaluation, at the first, the middle and the last checkpoint that was "
+        "kept (CSV: every layer). Means ± standard deviation over seeds. Iterations/s are those of "
+        "the training itself, including other work on the machine (for ratios in turns: "
         "sngan bench methods).", measure, records)
 
 
@@ -67,7 +67,7 @@ def figure_steps(found: Collection, folder: Path) -> Figure | Missing:
     shown = [(run, errors) for run in first if (errors := sigma_errors(run))]
     if not shown:
         return Missing(title, "No run of the table `steps` has a checkpoint that can be read. Make "
-                       f"some by: {command_like(found, 'steps')}")
+                       f"some with: {command_like(found, 'steps')}")
     figure, axes = new_figure(3.4, 1, len(shown), sharey=True)
     for plot, (run, errors) in zip(axes.flat, shown, strict=True):
         at = sorted(errors)
@@ -83,9 +83,9 @@ def figure_steps(found: Collection, folder: Path) -> Figure | Missing:
     axes[0, 0].set_ylabel("|σ used - σ| / σ")
     legend_below(figure, axes)
     run = shown[0][0]
-    return Figure(title, f"{where(run.sweep)} Setting C, seed {run.seed}, every checkpoint "
-                  "that is kept. Of σ as a forward pass of evaluation uses it, against that by "
-                  f"SVD; errors below {_FLOOR:g} are drawn there.",
+    return Figure(title, f"{where(run.sweep)} Setting C, seed {run.seed}, all checkpoints "
+                  "that were kept. The σ used in a forward pass at evaluation is compared with "
+                  f"that by SVD; errors below {_FLOOR:g} are drawn there.",
                   save(figure, folder / "figure_steps.png"),
                   tuple(of_run(run, "checkpoints " + ", ".join(map(str, sorted(errors))))
                         for run, errors in shown))
@@ -108,15 +108,15 @@ def norms_table(found: Collection) -> Table:
         "reshaped kernel W̄, the operator norm that of the convolution on images of its size. The "
         "product bound multiplies the operator norms through the network and bounds D's Lipschitz "
         "constant; the product of σ, which the paper's argument uses, does not. The measured "
-        f"constant is the steepest place that was found, a lower bound.{left}",
+        f"constant is the steepest place found, a lower bound.{left}",
         lambda run: {"iterations/s": _rate(run), **{
             name: audits.get(run.folder, {}).get(of) for name, of in _MEASURED.items()}}, records)
 
 
 def sigma_errors(run: Run) -> dict[int, dict[str, float]]:
-    """Iteration -> layer -> |σ used - σ by SVD| / σ by SVD, of every checkpoint that can be read.
+    """{iteration: {layer: |σ used - σ by SVD| / σ by SVD}}, for every readable checkpoint.
 
-    W̄ = K·W/σ used, so that its own σ, by SVD, is K·σ/σ used. A weight of zero is left out.
+    W̄ = K·W/σ used, so its own σ, by SVD, is K·σ/σ used. A weight of zero is left out.
     """
     errors = {}
     for iteration in run.saved:
@@ -130,10 +130,10 @@ def sigma_errors(run: Run) -> dict[int, dict[str, float]]:
 
 
 def read_audit(folder: Path) -> dict[str, float]:
-    """What `sngan audit` found of a run: its bounds, and the largest norms of a layer.
+    """What `sngan audit` measured on a run: its bounds, and the largest norms of a layer.
 
     Raises:
-      UserError: it was not run, or its file is none of it.
+      UserError: if it was not run, or its file is not one of its reports.
     """
     file = folder / AUDIT
     if not file.is_file():
@@ -144,11 +144,11 @@ def read_audit(folder: Path) -> dict[str, float]:
         return {name: max(float(layer[layers[name]]) for layer in there["layers"])
                 if name in layers else float(there[name]) for name in _MEASURED.values()}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} is no report of sngan audit ({error!r})") from error
+        raise UserError(f"{file} is not a report of sngan audit ({error!r})") from error
 
 
 def _trained(found: Collection, table: str) -> pd.DataFrame:
-    """The frame's part of a table's first sweep and its first protocol, of its trained runs."""
+    """The frame's part of a table's first sweep and its first protocol, for its trained runs."""
     key = next((sweep.key for sweep in found.sweeps if sweep.table == table), None)
     scores = score_frame(found)
     scores = scores[scores["key"] == key]
@@ -158,10 +158,10 @@ def _trained(found: Collection, table: str) -> pd.DataFrame:
 def _table(found: Collection, table: str, name: str, title: str, first: str, caption: str,
            measure: Callable[[Run], dict[str, float | str | None]], records: list[dict[str, Any]]
            ) -> Table:
-    """A row for each method: means of its scores, and of what is measured of each run."""
+    """A row for each method: means of its scores, and of the measurements of each run."""
     scores, title = _trained(found, table), f"{title} (not in the paper)"
     if scores.empty:
-        return Table(table, title, "No folder of this report has its runs, which are made by: "
+        return Table(table, title, "No folder of this report has its runs. Make them with: "
                      f"{command_like(found, table)}", (first,), ((Entry(NOT_RUN, "missing"),),))
     runs = pd.DataFrame([
         {"method": of["method"].iloc[0], "source": of["anchor"].iloc[0],
@@ -178,7 +178,7 @@ def _table(found: Collection, table: str, name: str, title: str, first: str, cap
 
 
 def _mean(values: pd.Series, source: str) -> Entry:
-    """A mean over runs; of words, the first."""
+    """A mean over runs; for words, the first."""
     if values.empty:
         return Entry(NOT_RUN, "missing")
     if isinstance(values.iloc[0], str):
@@ -193,7 +193,7 @@ def _csv(run: Run) -> dict[str, Any]:
 
 
 def _rate(run: Run) -> float | None:
-    """The median of the iterations a second that a run logged."""
+    """The median of the iterations per second that a run logged."""
     rates = [row["iterations_per_second"] for row in read_metrics(run.folder)
              if "iterations_per_second" in row]
     return statistics.median(rates) if rates else None

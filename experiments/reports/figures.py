@@ -1,4 +1,4 @@
-"""The figures of a report, in its order; each a function of (what was found, a folder)."""
+"""The figures of a report, in order; each is a function of (collection, folder)."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ FIGURES: tuple[Drawing, ...] = (
 
 def draw(figures: Sequence[Drawing], found: Collection, folder: Path
          ) -> tuple[Figure | Missing, ...]:
-    """Draws them into a folder, in their order."""
+    """Draws the figures into a folder, in order."""
     return tuple(figure(found, folder) for figure in figures)

@@ -1,4 +1,4 @@
-"""All scores as one tidy frame, which the tables and figures are pivots of."""
+"""All scores as one tidy frame, of which the tables and figures are pivots."""
 
 from __future__ import annotations
 
@@ -33,19 +33,20 @@ _COLUMNS = ("key", "sweep", "title", "anchor", "run", "method", "setting", "seed
 def score_frame(found: Collection) -> pd.DataFrame:
     """A row for each run, metric and protocol, in the order of the tables' rows and of the seeds.
 
-    A sweep that nobody has scored has a row for each run, with the protocol None and the metric ''.
+    An unscored sweep has a row for each run, with the protocol None and the metric ''.
 
     Columns:
       key: key of its tables: the sweep's key, with a number from its second protocol on.
       sweep: the sweep's key; title, anchor: of the section with the provenance.
-      run: the `Run`; method, setting, seed, run_folder: its row, its column, what tells it apart.
+      run: the `Run`; method, setting, seed, run_folder: its row, its column, and what tells it
+        apart.
       value: the score of the last checkpoint, or NaN; state: FINISHED, or why there is none.
       iteration, commit: the score's iteration and commit; '' without one.
-      best, best_at, scored: the best score of all checkpoints, its iteration, of how many.
+      best, best_at, scored: the best score of all checkpoints, its iteration, and their number.
     """
     rows = (row for sweep in found.sweeps for row in _of_sweep(sweep, found.of(sweep)))
     frame = pd.DataFrame(list(rows), columns=_COLUMNS).astype({"value": float, "best": float})
-    # Two names may differ in what no anchor can hold.
+    # Two names may differ in characters that an anchor cannot hold.
     cell = frame.groupby(["key", "method", "setting"], sort=False).ngroup()
     shared = cell.groupby(frame["anchor"]).transform("nunique") > 1
     frame.loc[shared, "anchor"] = frame["anchor"] + "-" + cell.astype(str)
@@ -93,14 +94,14 @@ def _row(run: Run, protocol: RecordedProtocol | None, metric: str) -> dict[str, 
 
 
 def runs_of(scores: pd.DataFrame) -> list[Run]:
-    """The runs of a part of the frame, each once."""
+    """The runs in a part of the frame, each once."""
     return list(scores.drop_duplicates("run_folder")["run"])
 
 
 def last_record(run: Run, protocol: RecordedProtocol | None) -> dict[str, Any] | None:
-    """The newest record of a finished run's last iteration; None where there is none.
+    """The newest record of a finished run's last iteration; None if there is none.
 
-    What was scored because it was the best of several checkpoints is left out.
+    Records that exist only because they were the best of several checkpoints are left out.
     """
     found = [record for record in run.records if recorded_protocol(record) == protocol
              and record["fake"].get("iteration") == run.iterations and "best_of" not in record]
@@ -108,12 +109,12 @@ def last_record(run: Run, protocol: RecordedProtocol | None) -> dict[str, Any] |
 
 
 def anchor(text: str) -> str:
-    """A name that a link can lead to."""
+    """A name to which a link can lead."""
     return re.sub(r"[^\w.-]+", "_", text)
 
 
 def _protocols(runs: Sequence[Run]) -> list[RecordedProtocol]:
-    """Those that last iterations of finished runs are scored by; the most frequent first."""
+    """The protocols that scored the last iterations of finished runs, most frequent first."""
     counts = collections.Counter(
         protocol for run in runs for protocol in dict.fromkeys(map(recorded_protocol, run.records))
         if last_record(run, protocol))

@@ -1,6 +1,6 @@
 """Writes a report: one self-contained page, Markdown with pictures beside it, CSV files.
 
-What the pages look like is in templates/. All text is escaped there unless it is `Markup`.
+The look of the pages is in templates/. All text is escaped there unless it is `Markup`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _COMMAND = re.compile(r"(sngan [a-z][^;]*? --[^;]*?)(?=\.?$|;|\)|\. )")
 
 
 class Report(NamedTuple):
-    """All that is shown; about: sentences under the title."""
+    """The content of a report; about: sentences under the title."""
 
     title: str
     about: tuple[str, ...]
@@ -49,7 +49,7 @@ def write_report(report: Report, folder: Path) -> None:
     """Writes `PAGE`, `MARKDOWN` and the CSV files; those of an earlier report are replaced.
 
     Raises:
-      OSError: one of them cannot be written.
+      OSError: if one of them cannot be written.
     """
     (folder / TABLES).mkdir(parents=True, exist_ok=True)
     for old in (folder / TABLES).glob("*.csv"):
@@ -62,14 +62,14 @@ def write_report(report: Report, folder: Path) -> None:
 
 
 def csv_text(table: Table) -> str:
-    """A row for each cell (seed 'all') and each run behind it; a text never begins a formula."""
+    """A row for each cell (seed 'all') and each run behind it; no text begins like a formula."""
     names = list(dict.fromkeys((*_COLUMNS, *(name for row in table.records for name in row))))
     rows = [[_cell(row.get(name)) for name in names] for row in table.records]
     return pd.DataFrame(rows, columns=names, dtype=object).to_csv(index=False, lineterminator="\n")
 
 
 def _cell(value: Any) -> Any:
-    """A cell that no spreadsheet takes for a formula, as the name of a folder could be."""
+    """A cell that no spreadsheet takes for a formula, as it could do with the name of a folder."""
     formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
     if formula and not re.fullmatch(r"[+-][\d.]+(e[+-]?\d+)?", value):
         return f"'{printable(value)}"
@@ -98,7 +98,7 @@ def _markdown(folder: Path) -> Environment:
 
 def _environment(mark: Callable[[str], Markup], code: Callable[[str], Markup],
                  **filters: Callable[..., str]) -> Environment:
-    """Templates whose values are escaped by `mark`; in what is `rich`, commands by `code`."""
+    """Templates whose values are escaped by `mark`; `rich` values pass commands to `code`."""
     def finalize(value: Any) -> Markup:
         return value if isinstance(value, Markup) else mark(printable(str(value)))
 
@@ -155,7 +155,7 @@ def _scores(record: dict[str, Any]) -> str:
 
 
 def _runs(found: Collection) -> Table:
-    """All runs, and how far they are."""
+    """All runs, and their states."""
     lines = tuple((Entry(str(run.folder), "text"), Entry(run.config["method"], "text"),
                    Entry(run.setting, "text"), Entry(str(run.seed), "text"),
                    Entry(how_far(run), "text")) for run in found.runs)

@@ -1,4 +1,4 @@
-"""What a page is made of: tables of cells, figures, and where their numbers are from."""
+"""The parts of a page: tables of cells, figures, and the sources of their numbers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ NOT_RUN, NOTHING = "not run", "–"
 
 
 class Entry(NamedTuple):
-    """A cell as it is read.
+    """A cell as shown.
 
     kind: 'label', 'ours', 'paper', 'missing', 'text' or 'none'; source: anchor of its provenance,
-    or ''; title: what more there is to say of it.
+    or ''; title: a further remark on it.
     """
 
     text: str
@@ -27,7 +27,7 @@ class Entry(NamedTuple):
 
 
 class Table(NamedTuple):
-    """key: of its CSV file; records: the rows of that; rows are as long as head."""
+    """key: name of its CSV file; records: the rows of that file; rows are as long as head."""
 
     key: str
     title: str
@@ -47,19 +47,19 @@ class Figure(NamedTuple):
 
 
 class Missing(NamedTuple):
-    """A figure whose data is not there; reason: what is missing and the command that makes it."""
+    """A figure without data; reason: what is missing and the command that makes it."""
 
     title: str
     reason: str
 
 
 def heading(metric: str) -> str:
-    """A score's name, with an arrow to the better side where there is one."""
+    """A score's name, with an arrow to the better side if there is one."""
     arrow = {True: " ↓", False: " ↑"}.get(LESS_IS_BETTER.get(metric), "")
     return METRICS.get(metric, "score") + arrow
 
 
 def number(value: float, std: float = math.nan) -> str:
-    """Four digits; the deviation, if there is one, behind ± to the same place."""
+    """Four digits; the deviation, if there is one, after ± to the same place."""
     places = max(3 - math.floor(math.log10(abs(value))), 0) if value else 3
     return f"{value:.{places}f}" + ("" if math.isnan(std) else f" ± {std:.{places}f}")

@@ -1,4 +1,4 @@
-"""How the figures of a report look: sizes, colours, markers, files."""
+"""The look of a report's figures: sizes, colours, markers, files."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from sngan_jax.run.figures import COLOURS
 
 from .runs import Run, Sweep
 
-WIDTH = 8.0  # inches, of the page's width
+WIDTH = 8.0  # inches, the page's width
 _GREY = "#7F7F7F"
 
 
 class Style(NamedTuple):
-    """A method looks the same in all figures; colour and marker both tell it."""
+    """The look of a method, the same in all figures; colour and marker both identify it."""
 
     label: str
     colour: str
@@ -41,7 +41,7 @@ _STYLES = {
     "sn_bidirectional": Style("SN, bidirectional", COLOURS[3], "v", ":"),
     "weight_projection": Style("weight projection", COLOURS[4], "D", "--"),
     "frobenius_wgan_gp": Style("WGAN-GP, Frobenius", COLOURS[6], "X", ":"),
-    # Settings of Table 1, where a figure compares these.
+    # Settings of Table 1, for figures that compare these.
     "A": Style("setting A", COLOURS[0], "o"),
     "C": Style("setting C", COLOURS[1], "s", "--"),
     "E": Style("setting E", COLOURS[2], "^", "-."),
@@ -49,20 +49,20 @@ _STYLES = {
 
 
 def style_of(method: str) -> Style:
-    """Of a method's name, or a setting's; unknown ones are grey."""
+    """The style for a method's or a setting's name; unknown ones are grey."""
     return _STYLES.get(method, Style(method, _GREY, ">", ":"))
 
 
 def new_figure(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Any, Any]:
     """A figure of the page's width and its axes, an array (rows, columns)."""
-    from matplotlib.figure import Figure  # slow to import, and only here
+    from matplotlib.figure import Figure  # slow to import, and needed only here
 
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
 def save(figure: Any, file: Path) -> Path:
-    """Writes the PNG."""
+    """Writes the PNG; returns its path."""
     with replacing(file) as temporary:
         figure.savefig(temporary, dpi=130, format="png")
     return file
@@ -79,14 +79,14 @@ def legend_below(figure: Any, axes: Any, columns: int = 4) -> None:
 
 
 def of_run(run: Run, iterations: object = "") -> str:
-    """The line of a figure's provenance."""
+    """A line for the provenance of a figure."""
     at = f"; {iterations}" if iterations else ""
     return (f"{run.folder}: {run.variant}, setting {run.setting or 'its own'}, seed {run.seed}"
             f"{at}; commit {run.environment.get('commit') or 'unknown'}")
 
 
 def left_out(reasons: Sequence[str]) -> str:
-    """What could not be read, at the end of a caption; empty where all could."""
+    """The end of a caption, on data that could not be read; empty if all could."""
     return f" Left out: {'; '.join(reasons)}." if reasons else ""
 
 

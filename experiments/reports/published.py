@@ -1,4 +1,4 @@
-"""The paper's tables as data: which row of ours stands beside which of the paper's."""
+"""The paper's tables as data: which row of the paper belongs beside which of ours."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DATA = {"cifar10": "CIFAR-10", "stl10": "STL-10", "imagenet128": "ImageNet"}
 
 
 def command(table: str, sweep: Sweep | None = None, seeds: int = 3) -> str:
-    """What makes the runs of a table, or the rest of a sweep's."""
+    """The command that makes the runs of a table, or those that a sweep still lacks."""
     dataset, scale = (sweep.dataset, sweep.scale) if sweep else ("cifar10", "paper")
     folder = sweep.folder if sweep else f"runs/{'table' * table.isdigit()}{table}"
     folder = shlex.quote(str(folder))
@@ -28,10 +28,10 @@ def command(table: str, sweep: Sweep | None = None, seeds: int = 3) -> str:
 
 
 class Place(NamedTuple):
-    """A row of a sweep's table.
+    """A row in a sweep's table.
 
-    variant: '' where ours has none; settings: that it is trained in; row: of the paper, or None;
-    why: there is no run of it, where there can be none.
+    variant: '' if ours has none; settings: those in which it is trained; row: the paper's row, or
+    None; why: the reason if there can be no run of it.
     """
 
     label: str
@@ -42,14 +42,14 @@ class Place(NamedTuple):
 
 
 def headings(columns: Sequence[tuple[str, str]]) -> list[str]:
-    """Of the paper's columns."""
+    """The headings of the paper's columns."""
     return [f"paper: {metric}, {DATA[data]}" for metric, data in columns]
 
 
 def rows_of(sweep: Sweep, runs: Sequence[Run]) -> list[Place]:
     """The rows of a sweep's table.
 
-    The paper's rows of trained networks and the variants of a table are in one order.
+    The paper's rows of trained networks and the variants of a table are in the same order.
     """
     if not sweep.table:
         return [Place(name, name, ("",)) for name in dict.fromkeys(run.variant for run in runs)]
@@ -63,22 +63,22 @@ def rows_of(sweep: Sweep, runs: Sequence[Run]) -> list[Place]:
         if variant is None:
             why = f"quoted from {row.quoted_from}" if row.quoted_from else "no generator"
         elif variant.datasets and sweep.dataset not in variant.datasets:
-            why = f"a row of {', '.join(variant.datasets)} alone"
+            why = f"only for {', '.join(variant.datasets)}"
         elif variant.paper_scale and sweep.scale != "paper":
-            why = "a row of --scale=paper alone"
+            why = "only at --scale=paper"
         rows.append(Place(row.label, variant.name if variant else "",
                           variant.settings if variant else (), row, why))
     return rows
 
 
 def is_ours(row: Row) -> bool:
-    """Whether a sweep of this project trains what the paper's row is of."""
+    """Whether a sweep of this project trains the networks of the paper's row."""
     return bool(row.method) and not row.quoted_from
 
 
 def paper_columns(sweep: Sweep, metrics: Sequence[str], rows: Sequence[Place]
                   ) -> list[tuple[str, str]]:
-    """The paper's columns beside these scores: of the same data where there are some, or all."""
+    """The paper's columns beside these scores: those for the same data if there are any, or all."""
     there = dict.fromkeys(key for place in rows if place.row for key in place.row.values)
     wanted = [BESIDE[metric] for metric in metrics if metric in BESIDE]
     found = [(metric, data) for name in wanted for metric, data in there if metric == name]
@@ -98,7 +98,7 @@ def published(row: Row | None, column: tuple[str, str]) -> Entry:
 
 
 def command_like(found: Collection, table: str) -> str:
-    """What makes the runs of a table: on the data and scale of the report's first sweep."""
+    """The command for the runs of a table, on the data and scale of the report's first sweep."""
     same = next((sweep for sweep in found.sweeps if sweep.table), None)
     own = next((sweep for sweep in found.sweeps if sweep.table == table), None)
     if own or not same:
@@ -107,7 +107,7 @@ def command_like(found: Collection, table: str) -> str:
 
 
 def settings_table(found: Collection) -> Table:
-    """Table 1, with what the runs of this report were trained with."""
+    """Table 1, with the settings with which the runs of this report were trained."""
     lines, records = [], []
     for name, setting in table1.SETTINGS.items():
         runs = [run for run in found.runs if run.setting == name]
@@ -123,15 +123,15 @@ def settings_table(found: Collection) -> Table:
                      "value": " ".join(used[field]), "state": "" if runs else NOT_RUN,
                      "paper_value": value} for field, value in setting._asdict().items()]
     words = ("α", "β₁", "β₂", "n_dis")
-    return Table("table1", "Table 1: settings of Adam and updates of D for one of G",
-                 "The paper's, and those in the configs of the runs of this report (Figure 11 "
-                 "varies n_dis in setting D).",
+    return Table("table1", "Table 1: settings of Adam and updates of D per update of G",
+                 "The paper's settings, and those in the configs of the runs of this report "
+                 "(Figure 11 varies n_dis in setting D).",
                  ("setting", *(f"paper: {w}" for w in words), *(f"ours: {w}" for w in words),
                   "runs here", "from"), tuple(lines), tuple(records))
 
 
 def unrun_table(name: str, what: str, rows: Sequence[Row], how: str) -> Table:
-    """A table of the paper that no folder of this report has runs of."""
+    """A table of the paper of which no folder of this report has runs."""
     columns = list(dict.fromkeys(key for row in rows for key in row.values))
     lines = [(Entry(row.label),
               Entry(NOT_RUN, "missing") if is_ours(row) else Entry(NOTHING, "none"),
@@ -140,5 +140,5 @@ def unrun_table(name: str, what: str, rows: Sequence[Row], how: str) -> Table:
                 "paper_data": data, "paper_value": value.mean, "paper_std": value.std}
                for row in rows for (metric, data), value in row.values.items()]
     return Table(name.lower().replace(" ", ""), f"{name}: {what}",
-                 f"No folder of this report has its runs, which are made by: {how}",
+                 f"No folder of this report has its runs. Make them with: {how}",
                  ("method", "ours", *headings(columns)), tuple(lines), tuple(records))

@@ -1,6 +1,6 @@
-"""What is on the disk: the runs of one sweep or several, with the records of their scores.
+"""The content of the disk: the runs of one or several sweeps, with the records of their scores.
 
-Only files are read, and nothing is written; a file that cannot be read becomes a note.
+Files are only read, never written; a file that cannot be read becomes a note.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from sngan_jax.run.workdir import CONFIG, read_config
 
 from ..sweeps.tables import OWN, SWEEP, TABLES, folder_of
 
-# How far a run is.
+# The states of a run.
 FINISHED, NOT_SCORED, UNFINISHED, RUNNING = "finished", "not scored", "unfinished", "running"
-# Names of scores, as a reader is to see them.
+# Names of scores for readers.
 METRICS = {"fid": "FID", "is": "Inception Score", "kid": "KID",
            "fcd": "classifier Fréchet distance", "cs": "classifier score",
            "kcd": "classifier kernel distance"}
-# Of the paper's columns, the one that a score of ours stands beside.
+# The paper's column beside which a score of ours is shown.
 BESIDE = {"fid": "FID", "fcd": "FID", "is": "IS", "cs": "IS"}
 
 
 class Sweep(NamedTuple):
     """A folder of runs.
 
-    key: its name, or one like it that no other sweep of the report has.
+    key: its name, or a similar one that no other sweep of the report has.
     table: a key of `sweeps.tables.TABLES`, '' for a folder of plain runs or a grid.
     title: names data, scale and reductions; scale: of `sweeps.tables.Scale`, '' if unknown.
     changes: FIELD=VALUE of all its runs.
@@ -51,7 +51,7 @@ class Sweep(NamedTuple):
 class Run(NamedTuple):
     """A run of a sweep.
 
-    variant, setting: its row and column; setting is '' for runs of no table.
+    variant, setting: its row and column; setting is '' for runs outside a table.
     records: records of scores.jsonl; saved: iterations of its checkpoints, oldest first.
     state: FINISHED (and scored), NOT_SCORED, UNFINISHED or RUNNING.
     """
@@ -69,12 +69,12 @@ class Run(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Sweep's folder and own, for a person."""
+        """The folder names of the sweep and the run, for readers."""
         return f"{self.sweep.folder.name}/{self.folder.name}"
 
     @property
     def iterations(self) -> int:
-        """That the config asks for."""
+        """The iterations that the config asks for."""
         return self.config["iterations"]
 
 
@@ -91,7 +91,7 @@ class Collection(NamedTuple):
 
 
 class RecordedProtocol(NamedTuple):
-    """All that two scores must have in common to stand in one table; a field each of a record."""
+    """What two scores must have in common to share a table; each field comes from a record."""
 
     name: str
     extractor: str
@@ -121,7 +121,7 @@ class RecordedProtocol(NamedTuple):
 
 
 def recorded_protocol(record: dict[str, Any]) -> RecordedProtocol:
-    """The protocol of a record; what it does not say is ''."""
+    """The protocol of a record; '' for what it does not say."""
     real, fake = record.get("real") or {}, record["fake"]
     return RecordedProtocol(*("" if value is None else value for value in (
         record.get("protocol", ""), record.get("extractor", ""), str(record.get("checksum", "")),
@@ -132,10 +132,11 @@ def recorded_protocol(record: dict[str, Any]) -> RecordedProtocol:
 
 
 def collect(folders: Sequence[Path]) -> Collection:
-    """Reads the runs below these folders: each a sweep's, of runs, a run itself, or of sweeps.
+    """Reads the runs below these folders: folders of sweeps, of runs, single runs, or --table=all.
 
     Raises:
-      UserError: a folder is not there, holds no run, or is given twice; its sweep.json is damaged.
+      UserError: if a folder does not exist, holds no run, or is given twice, or its sweep.json is
+        damaged.
     """
     sweeps, runs, notes = [], [], []
     for folder in _expanded(folders):
@@ -146,7 +147,7 @@ def collect(folders: Sequence[Path]) -> Collection:
         places = [folder] if alone else sorted(
             place for place in folder.iterdir() if (place / CONFIG).exists())
         if not places and not sweep.table:
-            raise UserError(f"{folder} holds no run: there is no {SWEEP} and no folder with a "
+            raise UserError(f"{folder} holds no run: it has no {SWEEP} and no folder with a "
                             f"{CONFIG}; give the --workdir of a sweep or of a run")
         sweeps.append(sweep)
         for place in places:
@@ -158,7 +159,7 @@ def collect(folders: Sequence[Path]) -> Collection:
 
 
 def _expanded(folders: Sequence[Path]) -> list[Path]:
-    """The sweeps in a folder of `--table=all` in its place, in the order of the tables."""
+    """Replaces a folder of `--table=all` by the sweeps in it, in the order of the tables."""
     order = [folder_of(table) for table in TABLES]
     found = []
     for folder in folders:
@@ -180,17 +181,17 @@ def _sweep(folder: Path, taken: Sequence[str]) -> Sweep:
         sweep = Sweep(folder, key, there["table"], there["dataset"], there["scale"]["name"],
                       there["title"], tuple(there["changes"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} cannot be read ({error!r}): it is damaged; give the command that "
-                        "the sweep was begun with again in another folder, or remove the file to "
-                        "report its runs without the paper's table") from error
+        raise UserError(f"{file} cannot be read ({error!r}): it is damaged; repeat the sweep's "
+                        "command with another folder, or remove the file to report its runs "
+                        "without the paper's table") from error
     if sweep.table not in TABLES:
-        raise UserError(f"{file} is of the table {sweep.table!r}, which this version does not "
+        raise UserError(f"{file} is for the table {sweep.table!r}, which this version does not "
                         f"know: it has {', '.join(TABLES)}")
     return sweep
 
 
 def _run(sweep: Sweep, folder: Path) -> Run:
-    """A run; UserError where it cannot be read, or is none of this sweep's."""
+    """A run; UserError if it cannot be read, or does not belong to this sweep."""
     config = read_config(folder)
     for name, kind in (("iterations", int), ("seed", int), ("method", str)):
         if not isinstance(config.get(name), kind):
@@ -208,7 +209,7 @@ def _run(sweep: Sweep, folder: Path) -> Run:
 
 
 def _place(sweep: Sweep, name: str, config: dict[str, Any]) -> tuple[str, str]:
-    """Row and setting, of the folder's name, which must agree with the run's config."""
+    """The row and setting from the folder's name, which must agree with the run's config."""
     label, seed = re.fullmatch(r"(.*?),?(?:seed=(\d+))?", name, re.DOTALL).groups()
     if not sweep.table:
         return label or config["method"], ""
@@ -217,12 +218,12 @@ def _place(sweep: Sweep, name: str, config: dict[str, Any]) -> tuple[str, str]:
             named = row.name if setting == OWN else f"{row.name},{setting}"
             if label == named and row.words[0] == config["method"] and seed == str(config["seed"]):
                 return row.name, setting
-    raise UserError(f"it is no run of {sweep.title.split(',')[0]}: a run's folder is named by its "
-                    "row, setting and seed, as its config has them")
+    raise UserError(f"it is not a run of {sweep.title.split(',')[0]}: a run's folder is named by "
+                    "its row, setting and seed, as in its config")
 
 
 def _is_whole(record: dict[str, Any]) -> bool:
-    """Whether a record, which may come from another program, has what is read of it."""
+    """Whether a record, possibly from another program, has all fields that are read."""
     real, fake = record.get("real") or {}, record["fake"]
     return isinstance(real, dict) and isinstance(fake.get("iteration"), int) and not any(
         isinstance(value, (dict, list)) for value in recorded_protocol(record))
@@ -241,7 +242,7 @@ def _count(n: int | str) -> str:
 
 
 def how_far(run: Run) -> str:
-    """In words, with the iterations of an unfinished run."""
+    """The state in words, with the iterations of an unfinished run."""
     if run.state == FINISHED:
         return "finished"
     at = run.saved[-1] if run.saved else 0

@@ -26,7 +26,7 @@ def figure1(found: Collection, folder: Path) -> Figure | Missing:
 
 
 def figure2(found: Collection, folder: Path) -> Figure | Missing:
-    """FIDs, or a classifier's distances."""
+    """FIDs, or a classifier's distances, of every method in every setting."""
     return _by_setting(found, folder, "2", "FID")
 
 
@@ -64,16 +64,16 @@ def _by_setting(found: Collection, folder: Path, number: str, theirs: str) -> Fi
         return Figure(
             title if name == theirs else f"Figure {number}: {name} of every method in every "
             f"setting (the paper: {theirs})",
-            f"{where(sweep)} {count} of {len(SETTINGS) * possible} combinations are run, and the "
-            "others are absent. Large marks: mean of the last checkpoints over seeds; small ones: "
+            f"{where(sweep)} {count} of {len(SETTINGS) * possible} combinations have been run; the "
+            "others are missing. Large marks: mean of the last checkpoints over seeds; small: "
             f"each seed. {_protocol(used)}", save(figure, folder / f"figure{number}.png"),
             _provenance(used))
-    return Missing(title, "No finished run of Table 2 has it. Make it by: "
+    return Missing(title, "No finished run of Table 2 has it. Make one with: "
                    f"{command_like(found, '2')}")
 
 
 def figure4(found: Collection, folder: Path) -> Figure | Missing:
-    """D's last layer, widened."""
+    """Scores against the width of D's last layer."""
     return _by_field(found, folder, "figure4", "Figure 4: scores against the width of D's last "
                      "layer", "last_layer_multiplier", "width of D's last layer, × the CNN's")
 
@@ -81,18 +81,18 @@ def figure4(found: Collection, folder: Path) -> Figure | Missing:
 def figure11(found: Collection, folder: Path) -> Figure | Missing:
     """n_dis."""
     return _by_field(found, folder, "figure11", "Figure 11: scores against the number of updates "
-                     "of D", "n_dis", "n_dis, updates of D for one of G")
+                     "of D", "n_dis", "n_dis, updates of D per update of G")
 
 
 def figure_lipschitz(found: Collection, folder: Path) -> Figure | Missing:
-    """K, a line for each setting."""
+    """Scores against K, one line per setting."""
     return _by_field(found, folder, "lipschitz", "K: scores against the constant of each layer of "
                      "D (not in the paper)", "lipschitz", "K", by_setting=True)
 
 
 def _by_field(found: Collection, folder: Path, table: str, title: str, field: str, axis: str,
               by_setting: bool = False) -> Figure | Missing:
-    """Scores of a table's runs against a field of the config, a line for a method or a setting."""
+    """Scores of a table's runs against a field of the config, one line per method or setting."""
     for sweep, scores in _scored(found, table):
         scores = scores.assign(x=[run.config[field] for run in scores["run"]],
                                line=[run.setting if by_setting else run.config["method"]
@@ -109,14 +109,14 @@ def _by_field(found: Collection, folder: Path, table: str, title: str, field: st
             plot.set(xlabel=axis, ylabel=axis_label(metric))
             readable(plot, "y")
         legend_below(figure, axes)
-        return Figure(title, f"{where(sweep)} Mean of the last checkpoints; where there are "
-                      f"several seeds, small marks are each of them. {_protocol(scores)}",
+        return Figure(title, f"{where(sweep)} Mean of the last checkpoints; with several "
+                      f"seeds, small marks show each of them. {_protocol(scores)}",
                       save(figure, folder / f"{table}.png"), _provenance(scores))
-    return Missing(title, f"Make it by: {command_like(found, table)}")
+    return Missing(title, f"Make it with: {command_like(found, table)}")
 
 
 def figure5(found: Collection, folder: Path) -> Figure | Missing:
-    """Scores over the iterations, of SN and orthonormal regularisation."""
+    """Scores over the iterations, for SN and orthonormal regularisation."""
     title, methods = "Figures 5 and 13: scores over iterations, SN against orthonormal", (
         "sn", "orthonormal")
     for sweep in found.sweeps:
@@ -142,17 +142,17 @@ def figure5(found: Collection, folder: Path) -> Figure | Missing:
             readable(plot, "y")
         legend_below(figure, axes)
         return Figure(title, f"{where(sweep)} Setting {setting}. Lines: mean over seeds of the "
-                      "scores taken while training; small marks: each seed. The paper's are of "
-                      "ImageNet at 128x128 with labels, to 450,000 iterations: not run.",
+                      "scores during training; small marks: each seed. The paper's curves are for "
+                      "ImageNet at 128x128 with labels, to 450,000 iterations; these were not run.",
                       save(figure, folder / "figure5.png"),
-                      tuple(of_run(run, "scores taken while training") for run in runs
+                      tuple(of_run(run, "scores during training") for run in runs
                             if run.setting == setting))
     return Missing(title, "It needs runs of sn and orthonormal in one setting with several scores "
-                   f"(evaluate_every). Make it by: {command_like(found, '2')}")
+                   f"(evaluate_every). Make them with: {command_like(found, '2')}")
 
 
 def _scored(found: Collection, table: str) -> Iterator[tuple[Sweep, pd.DataFrame]]:
-    """The sweeps of a table, with the scores that stand beside the paper's, by one protocol."""
+    """The sweeps of a table, with the scores that go beside the paper's, by one protocol."""
     scores = score_frame(found)
     for sweep in found.sweeps:
         own = scores[(scores["key"] == sweep.key) & scores["metric"].isin(BESIDE)].dropna(
@@ -172,7 +172,7 @@ def _provenance(scores: pd.DataFrame) -> tuple[str, ...]:
 
 def _marks(plot: Any, of: Mapping[float, Sequence[float]] | pd.Series, method: str, **look: Any
            ) -> None:
-    """Means of values at places, joined by the method's line; where there are several, each."""
+    """Means at each place, joined by the method's line; each value as well if there are several."""
     style = style_of(method)
     plot.plot(list(of.keys()), [sum(values) / len(values) for _, values in of.items()], **{
         "marker": style.marker, "linestyle": style.line, "color": style.colour,
@@ -190,7 +190,7 @@ def axis_label(metric: str) -> str:
 
 
 def readable(plot: Any, axis: str) -> None:
-    """Plain numbers and a grid."""
+    """Sets plain numbers and a grid."""
     from matplotlib.ticker import LogFormatter, ScalarFormatter
 
     scale = plot.yaxis if axis == "y" else plot.xaxis

@@ -1,4 +1,4 @@
-"""Figures of samples: 6 of every method, 7 of every class, 12 between latents and classes."""
+"""Figures of samples: 6 for every method, 7 for every class, 12 between latents and classes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .runs import FINISHED, NOT_SCORED, Collection, Run, Sweep
 from .spectra import in_one_setting, newest
 
 _SEED = 0  # of the latents: the same in all panels
-_SIDE, _COLUMNS = 5, 4  # of a panel of Figure 6 in images, of the figure in panels
+_SIDE, _COLUMNS = 5, 4  # images per side of a panel of Figure 6, and panels per row
 _CLASSES, _STEPS = 10, 8
 _LABELS = {"fashion_mnist": ("T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt",
                              "sneaker", "bag", "boot"),
@@ -30,7 +30,7 @@ _LABELS = {"fashion_mnist": ("T-shirt", "trousers", "pullover", "dress", "coat",
 
 
 def figure6(found: Collection, folder: Path) -> Figure | Missing:
-    """Samples of every method, of the last checkpoint and the same latents."""
+    """Samples of every method, from the last checkpoint and the same latents."""
     title, lost = "Figure 6: samples of every method", ""
     for sweep, setting, runs in in_one_setting(found):
         shown, lost = _restored(runs)
@@ -46,17 +46,17 @@ def figure6(found: Collection, folder: Path) -> Figure | Missing:
             plot.set_axis_off()
         own = f"setting {setting}, " if setting else ""
         latents = len({restored.config.latent_size for _, restored in shown}) == 1
-        return Figure(title, f"{where(sweep)} Each panel is of the last checkpoint "
+        return Figure(title, f"{where(sweep)} Each panel is from the last checkpoint "
                       f"of one run, {own}seed {shown[0][0].seed}"
                       + (": an image at the same place has the same latent in every panel."
                          if latents else ".") + f" No image is chosen.{lost}",
                       save(figure, folder / "figure6.png"), _provenance(shown))
     return Missing(title, f"No run has a checkpoint that can be read.{lost} Make some "
-                   f"by: {command_like(found, '2')}")
+                   f"with: {command_like(found, '2')}")
 
 
 def figure7(found: Collection, folder: Path) -> Figure | Missing:
-    """A row of samples of each class, of every way to take the labels."""
+    """A row of samples for each class, for every way to use the labels."""
     title, lost = "Figure 7: samples of every class", ""
     for sweep, runs in _conditional(found):
         shown, lost = _restored(runs[:3])
@@ -72,17 +72,18 @@ def figure7(found: Collection, folder: Path) -> Figure | Missing:
                                         np.repeat(np.arange(classes, dtype=np.int32), per_row))
             _picture(plot, images, per_row, _names(sweep, classes) if i == 0 else None)
             plot.set_title(_name(run), fontsize="medium")
-        return Figure(title, f"{where(sweep)} Last checkpoint, seed {shown[0][0].seed}. A row has "
-                      "the label at its left, and a column one latent; no image is chosen. D takes "
-                      "the labels by projection, by concatenation (the paper's), or says them "
+        return Figure(title, f"{where(sweep)} Last checkpoint, seed {shown[0][0].seed}. Each row "
+                      "has its label at the left, and each column one latent; no image is "
+                      "chosen. D uses the labels by projection or by concatenation (the paper's), "
+                      "or predicts them "
                       f"itself (auxiliary classifier).{lost}",
                       save(figure, folder / "figure7.png"), _provenance(shown))
-    return Missing(title, f"No conditional run has a checkpoint.{lost} Make some by: "
+    return Missing(title, f"No conditional run has a checkpoint.{lost} Make some with: "
                    f"{command_like(found, 'conditional')}")
 
 
 def figure12(found: Collection, folder: Path) -> Figure | Missing:
-    """Walks between latents and, of a conditional run, between classes."""
+    """Walks between latents and, for a conditional run, between classes."""
     title, lost = "Figure 12: interpolation of latents and of classes", ""
     first = [(sweep, runs[:1]) for sweep, runs in _conditional(found)]
     others = [(sweep, [run for run in runs if run.config["method"] == "sn"][:1])
@@ -96,7 +97,7 @@ def figure12(found: Collection, folder: Path) -> Figure | Missing:
         rows = classes or 6
         panels = 2 if classes else 1
         figure, axes = new_figure(rows * (WIDTH - 1.8) / (2 * _STEPS) + 0.4, 1, panels)
-        # The first latents are those of the morphs too, so that the panels have images in common.
+        # The first latents are also those of the morphs, so that the panels share images.
         z = np.asarray(restored.latents(2 * rows, _SEED))
         walks = np.asarray(linear(z[:rows], z[rows:], _STEPS)).reshape(rows * _STEPS, -1)
         labels = np.repeat(np.arange(rows, dtype=np.int32), _STEPS) if classes else None
@@ -111,21 +112,21 @@ def figure12(found: Collection, folder: Path) -> Figure | Missing:
             _picture(axes[0, 1], restored.images_of(np.repeat(z[:rows], _STEPS, axis=0), weights),
                      _STEPS, [f"{names[a]} → {names[b]}" for a, b in ends])
             axes[0, 1].set_title("from one class to another", fontsize="medium")
-        morph = ("Left: a row has one class. Right: a row has one latent, and mixes the two "
+        morph = ("Left: each row has one class. Right: each row has one latent, and mixes the two "
                  "classes' scales and shifts of every conditional batch norm in equal steps (the "
                  "category morphing of Miyato & Koyama 2018)." if classes else
-                 "No conditional run is there for category morphing, which is made by: "
+                 "There is no conditional run for category morphing. Make one with: "
                  f"{command_like(found, 'conditional')}")
-        return Figure(title, f"{where(sweep)} {_name(run)}, last checkpoint, seed {run.seed}. In "
-                      f"each row {_STEPS} equal steps in a straight line, both ends among them; "
+        return Figure(title, f"{where(sweep)} {_name(run)}, last checkpoint, seed {run.seed}. Each "
+                      f"row has {_STEPS} equal steps along a straight line, including both ends; "
                       f"no walk is chosen. {morph}{lost}",
                       save(figure, folder / "figure12.png"), _provenance(shown))
-    return Missing(title, f"No run of sn has a checkpoint that can be read.{lost} Make some by: "
+    return Missing(title, f"No run of sn has a checkpoint that can be read.{lost} Make some with: "
                    f"{command_like(found, 'conditional')}")
 
 
 def _conditional(found: Collection) -> list[tuple[Sweep, list[Run]]]:
-    """Of each sweep, the first seed of each conditional row that is trained, in its order."""
+    """For each sweep, the first seed of each trained conditional row, in its order."""
     result = []
     for sweep in sorted(found.sweeps, key=lambda sweep: sweep.table != "conditional"):
         rows: dict[str, Run] = {}
@@ -138,7 +139,7 @@ def _conditional(found: Collection) -> list[tuple[Sweep, list[Run]]]:
 
 
 def _restored(runs: Sequence[Run]) -> tuple[list[tuple[Run, RestoredRun]], str]:
-    """The runs whose last checkpoint can be read, and in words those that cannot."""
+    """The runs whose last checkpoint can be read, and in words those for which it cannot."""
     shown, lost = [], []
     for run in runs:
         try:
@@ -149,7 +150,7 @@ def _restored(runs: Sequence[Run]) -> tuple[list[tuple[Run, RestoredRun]], str]:
 
 
 def _name(run: Run) -> str:
-    """Method, how labels are taken, and setting."""
+    """The method, the use of labels, and the setting."""
     label = style_of(run.config["method"]).label
     if run.config.get("conditional"):
         label += f", {run.config['conditioning']}"
@@ -157,14 +158,14 @@ def _name(run: Run) -> str:
 
 
 def _names(sweep: Sweep, classes: int) -> list[str]:
-    """What the classes are called; their numbers where that is not known."""
+    """The names of the classes; their numbers if the names are unknown."""
     known = _LABELS.get(sweep.dataset, ())
     return [known[c] if c < len(known) else f"class {c}" for c in range(classes)]
 
 
 def _picture(plot: Any, images: np.ndarray, columns: int, rows: Sequence[str] | None = None
              ) -> None:
-    """Images uint8 (n, h, w, c) into a panel, with a name at each row."""
+    """Draws images uint8 (n, h, w, c) into a panel, with a name at each row."""
     side = images.shape[1]
     gap = max(side // 16, 1)
     grid = image_grid(images, columns, gap=gap)

@@ -1,4 +1,4 @@
-"""Figures of singular values: 3 and 9 of D's layers, 14 of the sets that each method allows."""
+"""Figures of singular values: 3 and 9 for D's layers, 14 for the sets that each method allows."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ from .plots import (
 from .published import command_like
 from .runs import FINISHED, NOT_SCORED, Collection, Run, Sweep
 
-_SIZE = 50  # of Figure 14's matrix
+_SIZE = 50  # side of Figure 14's matrix
 _WATCHED = ("sn", "weight_norm", "orthonormal")
 
 
-@functools.lru_cache(maxsize=8)  # a run of each method of Table 2, which several figures look at
+@functools.lru_cache(maxsize=8)  # a run per method of Table 2, which several figures use
 def newest(workdir: Path) -> RestoredRun:
-    """The newest checkpoint of a run, with its networks, which `at_iteration` goes on from.
+    """The newest checkpoint of a run, with its networks; `at_iteration` loads others from it.
 
     Raises:
-      UserError: no checkpoint can be read.
+      UserError: if no checkpoint can be read.
     """
     return restore_run(workdir)
 
 
 @functools.lru_cache(maxsize=256)
 def spectra_of(workdir: Path, iteration: int) -> dict[str, np.ndarray]:
-    """Singular values of W̄ of each layer of D at a checkpoint, descending, by the layer's name.
+    """{layer of D: the singular values of its W̄ at a checkpoint, descending}.
 
     Raises:
-      UserError: the checkpoint cannot be read.
+      UserError: if the checkpoint cannot be read.
     """
     run = at_iteration(newest(workdir), workdir, iteration)
     config = run.config
@@ -59,7 +59,7 @@ def spectra_of(workdir: Path, iteration: int) -> dict[str, np.ndarray]:
 
 
 def figure3(found: Collection, folder: Path) -> Figure | Missing:
-    """Squared singular values of each layer of D, of the last checkpoint of every method."""
+    """Squared singular values of each layer of D, in the last checkpoint of every method."""
     title, lost = "Figure 3: squared singular values of each layer of D", ""
     for sweep, setting, runs in in_one_setting(found):
         shown, lost = _readable([(run, run.saved[-1:]) for run in runs])
@@ -87,15 +87,15 @@ def figure3(found: Collection, folder: Path) -> Figure | Missing:
             plot.set_ylabel("σᵢ² / σ₁²")
         legend_below(figure, axes)
         return Figure(title, f"{where(sweep)} Setting {setting}, seed {shown[0][0].seed}, last "
-                      "checkpoint, the setting being the same for all methods (the paper takes the "
-                      "best of each). Of W̄ as the forward pass uses it, a matrix of outputs × the "
-                      "rest, by SVD; i = 1 is the largest, scaled to 1. The last dense layer has "
-                      f"one singular value and is left out.{lost}",
+                      "checkpoint. The setting is the same for all methods (the paper takes the "
+                      "best of each). Values are those of W̄ in the forward pass, as a matrix of "
+                      "outputs × the rest, by SVD; i = 1 is the largest, scaled to 1. The last "
+                      f"dense layer has one singular value and is left out.{lost}",
                       save(figure, folder / "figure3.png"),
                       tuple(of_run(run, f"checkpoint {spectra[-1][0]:,}")
                             for run, spectra in shown))
     return Missing(title, f"No finished run has a checkpoint that can be read.{lost} Make some "
-                   f"by: {command_like(found, '2')}")
+                   f"with: {command_like(found, '2')}")
 
 
 def figure9(found: Collection, folder: Path) -> Figure | Missing:
@@ -123,22 +123,22 @@ def figure9(found: Collection, folder: Path) -> Figure | Missing:
             plot.grid(alpha=0.3)
         axes[0, 0].set_ylabel("σ(W̄), by SVD")
         legend_below(figure, axes)
-        return Figure(title, f"{where(sweep)} Setting {setting}, seed {shown[0][0].seed}; every "
-                      "checkpoint that is there. W̄ is the weight as the forward pass uses it: for "
+        return Figure(title, f"{where(sweep)} Setting {setting}, seed {shown[0][0].seed}; all "
+                      "checkpoints that were kept. W̄ is the weight used in the forward pass: for "
                       "SN, W over the estimate of σ, so that the distance from 1 is the error of "
                       f"the estimate. The scales differ between the panels.{lost}",
                       save(figure, folder / "figure9.png"),
                       tuple(of_run(run, "checkpoints " + ", ".join(f"{at:,}" for at, _ in spectra))
                             for run, spectra in shown))
     return Missing(title, "No run of sn, weight_norm or orthonormal has several checkpoints "
-                   f"(keep_every).{lost} Make some by: {command_like(found, '2')}")
+                   f"(keep_every).{lost} Make some with: {command_like(found, '2')}")
 
 
 def in_one_setting(found: Collection) -> Iterator[tuple[Sweep, str, list[Run]]]:
-    """Of each sweep, one trained run of each row in the setting that most rows have.
+    """For each sweep, one trained run per row, in the setting that most rows have.
 
-    C, that of the paper's Figure 9, where several have as many; the first seed. Sweeps of the
-    paper's tables come first.
+    If several have as many, it is C, that of the paper's Figure 9. The run is that of the first
+    seed. Sweeps of the paper's tables come first.
     """
     for sweep in sorted(found.sweeps, key=lambda s: ("2", "7", *TABLES, "").index(s.table)):
         trained = [run for run in found.of(sweep) if run.saved
@@ -149,7 +149,7 @@ def in_one_setting(found: Collection) -> Iterator[tuple[Sweep, str, list[Run]]]:
         order = ["C", *(name for name in SETTINGS if name != "C"), OWN, ""]
         for setting in sorted(by, key=lambda s: (-len(by[s]), order.index(s)))[:1]:
             rows = [row.name for row in TABLES.get(sweep.table, ())] or sorted(by[setting])
-            one_each: dict[str, Run] = {}  # of a method, the row without changes comes first
+            one_each: dict[str, Run] = {}  # for each method, the row without changes comes first
             for name in dict.fromkeys(rows):
                 if run := by[setting].get(name):
                     one_each.setdefault(run.config["method"], run)
@@ -158,7 +158,7 @@ def in_one_setting(found: Collection) -> Iterator[tuple[Sweep, str, list[Run]]]:
 
 def _readable(wanted: Sequence[tuple[Run, Sequence[int]]]
               ) -> tuple[list[tuple[Run, list[tuple[int, dict[str, np.ndarray]]]]], str]:
-    """Runs with (iteration, spectra) of their checkpoints, and what could not be read, in words."""
+    """Runs with (iteration, spectra) of their checkpoints, and in words the unreadable ones."""
     shown, lost = [], []
     for run, iterations in wanted:
         spectra = []
@@ -173,14 +173,14 @@ def _readable(wanted: Sequence[tuple[Run, Sequence[int]]]
 
 
 def _in_order(n: int) -> list[tuple[float, ...]]:
-    """Colours of layers, dark to light, told apart without colour by their lightness."""
+    """Colours of layers, from dark to light, which lightness alone tells apart."""
     from matplotlib import colormaps
 
     return [colormaps["viridis"](x) for x in np.linspace(0, 0.9, n)]
 
 
 class Allowed(NamedTuple):
-    """What a method allows the i-th largest singular value to be, i = 1 … n: float (n,) each."""
+    """The range that a method allows for the i-th largest singular value, i = 1 … n."""
 
     name: str
     lowest: np.ndarray
@@ -189,10 +189,11 @@ class Allowed(NamedTuple):
 
 
 def allowed_sets(n: int) -> list[Allowed]:
-    """The bounds of Figure 14 of an n x n matrix, each taken over all matrices that are allowed.
+    """The bounds in Figure 14 for an n x n matrix, each over all matrices that are allowed.
 
-    SN: σ₁ = 1. Frobenius: Σσ² = 1; weight norm: rows of length 1, so Σσ² = n: then i values of at
-    least σ_i fit if σ_i ≤ √(Σ/i), and the largest is at least √(Σ/n). Orthonormal: all are 1.
+    SN: σ₁ = 1. Frobenius: Σσ² = 1. Weight norm: rows of length 1, so Σσ² = n. With a fixed sum,
+    i values of at least σ_i fit if σ_i ≤ √(Σ/i), and the largest is at least √(Σ/n). Orthonormal:
+    all are 1.
     """
     i = np.arange(1, n + 1)
     zero, one = np.zeros(n), np.ones(n)
@@ -209,7 +210,7 @@ def allowed_sets(n: int) -> list[Allowed]:
 
 
 def figure14(found: Collection, folder: Path) -> Figure | Missing:
-    """The sets of singular values that each method allows: computed, of no run."""
+    """The sets of singular values that each method allows: computed, without a run."""
     del found
     sets = allowed_sets(_SIZE)
     figure, axes = new_figure(2.9, 1, len(sets), sharey=True)
@@ -227,11 +228,10 @@ def figure14(found: Collection, folder: Path) -> Figure | Missing:
         plot.grid(alpha=0.3)
     axes[0, 0].set_ylabel(f"σᵢ, i-th largest of {_SIZE}")
     return Figure("Figure 14: sets of allowed singular values",
-                  f"Of a weight of {_SIZE} x {_SIZE}, computed, of no run: below the line, down to "
-                  "zero, lie the values that the i-th largest singular value can take; the dot is "
-                  "the least that the largest can be. Orthonormal: the line alone. WN and the "
-                  "Frobenius norm fix the sum of squares, so that a large first value leaves "
-                  "little for the others; SN fixes the largest alone; orthonormal regularisation "
-                  "fixes all.",
+                  f"For a weight of {_SIZE} x {_SIZE}, computed, not from a run: below the line, "
+                  "down to zero, are the values that the i-th largest singular value can take; the "
+                  "dot is the smallest possible largest value. Orthonormal: only the line. WN and "
+                  "the Frobenius norm fix the sum of squares, so a large first value leaves little "
+                  "for the others; SN fixes the largest; orthonormal regularisation fixes all.",
                   save(figure, folder / "figure14.png"))
 

@@ -1,4 +1,4 @@
-"""The tables of a report: ours and the paper's side by side, a cell each with where it is from."""
+"""The tables of a report: ours and the paper's side by side, each cell with its source."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ from .runs import (
 )
 
 _WHAT = {
-    "2": "unsupervised generation by every method in every setting of Table 1",
+    "2": "unsupervised generation with every method in every setting of Table 1",
     "7": "reparametrisations of the critic of WGAN-GP",
     "8": "WGAN-GP with an auxiliary classifier, with labels",
-    "conditional": "SN with labels, by how D takes them",
-    "steps": "SN with several power steps a forward pass, and exact (not in the paper)",
+    "conditional": "SN with labels, by how D uses them",
+    "steps": "SN with several power steps per forward pass, and exact (not in the paper)",
     "lipschitz": "SN by K, the constant of each layer of D (not in the paper)",
     "norms": "SN by other norms of a convolution (not in the paper)",
     "figure4": "width into and out of D's last layer",
-    "figure11": "updates of D for one of G",
+    "figure11": "updates of D per update of G",
     "figure15": "the critic of WGAN-GP, reparametrised",
 }
 
 
 def make_tables(found: Collection) -> list[Table]:
-    """The tables of each sweep, and all of the paper where a sweep is of one of its tables."""
+    """The tables of each sweep; and all of the paper's if a sweep is for one of its tables."""
     scores = score_frame(found)
     asked = {sweep.table for sweep in found.sweeps if sweep.table}
     tables = [settings_table(found)] if asked else []
@@ -74,10 +74,10 @@ def make_tables(found: Collection) -> list[Table]:
 
 
 def _of_sweep(sweep: Sweep, rows: Sequence[Place], scores: pd.DataFrame) -> list[Table]:
-    """The tables of one sweep by one protocol.
+    """The tables of one sweep with one protocol.
 
-    Where a row has several settings there is a table for each score, with a column for each
-    setting; otherwise one table, with a column for each score.
+    If a row has several settings, there is a table for each score, with a column for each setting;
+    otherwise one table, with a column for each score.
     """
     key = scores["key"].iloc[0] if len(scores) else sweep.key
     metrics = [metric for metric in scores["metric"].unique() if metric]
@@ -108,10 +108,10 @@ def _ours(sweep: Sweep, key: str, rows: Sequence[Place], settings: Sequence[str]
     for place in rows:
         beside = [published(place.row, column) for column in theirs]
         if not place.variant and all(cell.kind == "none" for cell in beside):
-            continue  # quoted, of the other score
+            continue  # quoted, with the other score
         line = [Entry(place.label, title=place.row.footnote if place.row else "")]
         for metric, wanted in columns:
-            # Without a column for each setting, a row has one.
+            # Without a column per setting, a row has one setting.
             setting = place.settings[0] if wanted is None and place.settings else wanted
             if setting not in place.settings:
                 line.append(Entry(NOTHING, "none", title=place.why))
@@ -130,17 +130,17 @@ def _ours(sweep: Sweep, key: str, rows: Sequence[Place], settings: Sequence[str]
 
 
 def _protocol(scores: pd.DataFrame) -> RecordedProtocol | None:
-    """That of a part of the frame by one protocol."""
+    """The protocol of a part of the frame that has one."""
     return scores["protocol"].iloc[0] if len(scores) else None
 
 
 def score_cell(cell: pd.DataFrame, usual: int, why: str = "") -> Entry:
-    """The mean over seeds, or how far the runs are.
+    """The mean over seeds, or the state of the runs.
 
     Args:
-      cell: rows of the frame, of one method, setting, metric and protocol.
-      usual: number of runs in a cell of the table; fewer are told.
-      why: there can be no run.
+      cell: rows of the frame for one method, setting, metric and protocol.
+      usual: number of runs in a cell of the table; fewer are mentioned.
+      why: the reason if there can be no run.
     """
     if cell.empty:
         return Entry(NOT_RUN, "missing", title=why)
@@ -159,7 +159,7 @@ def score_cell(cell: pd.DataFrame, usual: int, why: str = "") -> Entry:
 
 def _records(sweep: Sweep, place: Place, setting: str, metric: str, cell: pd.DataFrame,
              protocol: RecordedProtocol | None) -> list[dict[str, Any]]:
-    """Rows of the CSV: one of the cell (seed 'all'), and one of each run."""
+    """Rows for the CSV: one for the cell (seed 'all'), and one for each run."""
     theirs = {}
     for (name, data), value in (place.row.values.items() if place.row else ()):
         if name == BESIDE.get(metric):
@@ -177,7 +177,7 @@ def _records(sweep: Sweep, place: Place, setting: str, metric: str, cell: pd.Dat
 
 def _caption(sweep: Sweep, metrics: Sequence[str], beside: bool, scores: pd.DataFrame,
              lines: Sequence[Sequence[Entry]]) -> str:
-    """What a reader has to know before a number is compared with another."""
+    """What a reader must know before comparing numbers."""
     protocol = _protocol(scores)
     seeds = sorted(scores["seed"].unique())
     parts = [f"{sweep.title}. Folder {sweep.folder}."]
@@ -186,29 +186,30 @@ def _caption(sweep: Sweep, metrics: Sequence[str], beside: bool, scores: pd.Data
     else:
         way = ", ".join(f"{METRICS[m]} ({m}): {'less' if LESS_IS_BETTER.get(m) else 'more'} is "
                         "better" for m in metrics)
-        parts.append(f"Each number is of the last checkpoint; mean ± standard deviation over "
-                     f"training seeds ({', '.join(map(str, seeds))}), without ± of one seed. "
+        parts.append(f"Each number is from the last checkpoint: mean ± standard deviation over "
+                     f"training seeds ({', '.join(map(str, seeds))}), without ± for one seed. "
                      f"{way[0].upper()}{way[1:]}. {protocol.sentence()}.")
         if protocol.extractor.startswith("classifier"):
-            parts.append("These are scores of a classifier of the data's labels: no FID and no "
+            parts.append("These are scores of a classifier of the data's labels, not an FID or an "
                          "Inception Score.")
     if beside:
         data = DATA.get(sweep.dataset)
         parts.append(f"The paper's numbers are FID and Inception Score of {data}" + (
-            " by its own protocol, of its best setting." if sweep.table == "2" else
+            " by its own protocol, in its best setting." if sweep.table == "2" else
             " by its own protocol.") if data else
             "The paper's numbers are FID and Inception Score of other data and larger networks"
-            + (", each of its best setting" if sweep.table == "2" else "")
-            + ": they stand beside ours for their order, and are not to be compared as equals.")
+            + (", each in its best setting" if sweep.table == "2" else "")
+            + ": they are shown for their order, and cannot be compared with ours as equals.")
     if sweep.table and (any(cell.text == NOT_RUN for line in lines for cell in line)
                         or any(run.state != FINISHED for run in scores["run"])):
-        parts.append(f"“{NOT_RUN}” is run by: {command(sweep.table, sweep, len(seeds) or 1)}")
+        parts.append(f"To run the cells marked “{NOT_RUN}”: "
+                     f"{command(sweep.table, sweep, len(seeds) or 1)}")
     return " ".join(parts)
 
 
 def _hindsight(sweep: Sweep, key: str, rows: Sequence[Place], metrics: Sequence[str],
                scores: pd.DataFrame) -> Table:
-    """The best of all settings and of all scored checkpoints: what the paper's tables choose."""
+    """The best of all settings and of all scored checkpoints, as the paper's tables choose it."""
     protocol = _protocol(scores).sentence()
     theirs = paper_columns(sweep, metrics, rows)
     named = len({setting for place in rows for setting in place.settings}) > 1
@@ -240,17 +241,17 @@ def _hindsight(sweep: Sweep, key: str, rows: Sequence[Place], metrics: Sequence[
     name = name_of(sweep.table) if sweep.table else sweep.title
     head = ["method" if sweep.table else "run", *(text for metric in metrics for text in (
         f"{METRICS[metric]}: best setting", "… and best checkpoint of each run"))]
-    return Table(f"{key}-hindsight", f"{name}, chosen in hindsight: no result to report",
-                 "The best setting by the mean of last checkpoints, and in it the best scored "
-                 "checkpoint of each run, both chosen by the very scores that are shown: too good "
-                 "by an unknown amount. "
-                 + ("The paper's row of a method is the best of its settings too. "
+    return Table(f"{key}-hindsight", f"{name}, chosen in hindsight: not a result to report",
+                 "The best setting by the mean of the last checkpoints, and in it the best scored "
+                 "checkpoint of each run. Both are chosen by the scores that are shown, so these "
+                 "are too good by an unknown amount. "
+                 + ("The paper's row of a method is also the best of its settings. "
                     if sweep.table == "2" else "") + f"{protocol}.",
                  (*head, *headings(theirs)), tuple(lines), tuple(records))
 
 
 def _lucic(scores: pd.DataFrame) -> Table:
-    """Published FIDs of Fashion-MNIST, and those of ours that are by the same numbers of images."""
+    """Published FIDs on Fashion-MNIST, and those of ours with the same numbers of images."""
     column, key = ("FID", "fashion_mnist"), "fashion_mnist_fid"
     lines, records = [], []
     fids = scores[scores["metric"] == "fid"]
@@ -269,9 +270,9 @@ def _lucic(scores: pd.DataFrame) -> Table:
                         "paper_value": row.values[column].mean})
     how = ("sngan evaluate --workdir=RUN --num-fake=10000 --num-real=10000 "
            "--against-split=test --metrics=fid")
-    return Table(key, "FID of Fashion-MNIST, beside Lucic et al. 2018",
+    return Table(key, "FID on Fashion-MNIST, beside Lucic et al. 2018",
                  "Ours: runs on data with “fashion” in the name, scored with 10,000 generated "
-                 f"images against the 10,000 of the test set, which is done by: {how}; images are "
-                 "as large as the run's. Theirs: the best of a search over hyper-parameters for "
-                 "each loss, without spectral normalisation, other networks, 28x28 pixels.",
+                 f"images against the 10,000 of the test set, with: {how}; images have the size of "
+                 "the run's. Theirs: the best of a search over hyper-parameters for each loss, "
+                 "without spectral normalisation, with other networks, at 28x28 pixels.",
                  ("run", "ours: FID ↓", "paper: FID, Lucic et al."), tuple(lines), tuple(records))

@@ -1,4 +1,4 @@
-"""Figure 10: how long generator updates take by method, of `sngan bench methods`."""
+"""Figure 10: how long generator updates take with each method, from `sngan bench methods`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TIMINGS = "methods.json"
 
 
 def figure10(found: Collection, folder: Path) -> Figure | Missing:
-    """Bars of the time of 100 generator updates, as ratios to no normalisation."""
+    """Bars for the time of 100 generator updates, as ratios to no normalisation."""
     title = "Figure 10: time of 100 generator updates"
     # Also beside the sweeps of --table=all.
     places = dict.fromkeys(folder / TIMINGS for sweep in found.sweeps
@@ -33,34 +33,34 @@ def figure10(found: Collection, folder: Path) -> Figure | Missing:
         rows = [row for part in report["parts"] for row in part["methods"].values()]
         diamonds = ("Diamonds are the compiler's count of arithmetic, as the same ratio. "
                     if any("gflop" in row for row in rows) else "")
-        return Figure(title, f"By updates of D for one of G. Bars are medians of the ratio to the "
-                      f"plain discriminator's time in the same turn, of {report['repeats']} turns "
+        return Figure(title, "By updates of D per update of G. Bars are medians of the ratio to "
+                      f"the plain discriminator's time in that turn, of {report['repeats']} turns "
                       f"of {report['updates']} updates each in one process; lines are quartiles. "
-                      f"{diamonds}Seconds stand at the right. Of random images, with "
-                      f"{reductions}. The paper's seconds are of another machine and full "
-                      "size; its text has SN at 110 to 120 % of WN on CIFAR-10.",
+                      f"{diamonds}Seconds are at the right. The images are random, with "
+                      f"{reductions}. The paper's seconds are from another machine and full "
+                      "size; in its text SN takes 110 to 120 % of WN's time on CIFAR-10.",
                       bars(report, folder / "figure10.png"),
                       (f"{file}: {report['command']}; commit {report['commit']}, "
                        f"{report['device']}, {report['cores']} cores, {report['machine']}, jax "
                        f"{report['jax']}, {report['date']}",))
     first = next(iter(places), Path("runs") / TIMINGS)
-    return Missing(title, " ".join((*reasons, "Nothing is timed. Do it by: sngan "
-                                    f"bench methods --n-dis=1,5 --out={first}")))
+    return Missing(title, " ".join((*reasons, "Nothing has been timed. Do it with: sngan "
+                   f"bench methods --n-dis=1,5 --out={first}")))
 
 
 def read_timings(file: Path) -> dict[str, Any]:
-    """What `sngan bench methods --out` wrote; ValueError for what is none of it."""
+    """The report that `sngan bench methods --out` wrote; ValueError for anything else."""
     try:
         report = json.loads(file.read_text())
         for part in report["parts"]:
             for row in part["methods"].values():
                 if not all(math.isfinite(row[key]) for key in (
                         "seconds", "ratio", "ratio_low", "ratio_high")):
-                    raise ValueError("it has times that are no numbers")
+                    raise ValueError("it has times that are not numbers")
         missing = {"size", "config", "repeats", "updates", "command", "commit", "device", "cores",
                    "machine", "jax", "date"} - report.keys()
     except (KeyError, TypeError, AttributeError, OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"it is no report of sngan bench methods ({error!r})") from error
+        raise ValueError(f"it is not a report of sngan bench methods ({error!r})") from error
     if missing or not report["parts"]:
         raise ValueError(f"it has no {min(missing, default='part')}")
     return report
@@ -93,7 +93,7 @@ def bars(report: dict[str, Any], file: Path) -> Path:
                         else [""] * len(names))
         plot.set(xlim=(0, 1.55 * widest), xlabel="time / time of none")
         many = "s" if part["n_dis"] > 1 else ""
-        plot.set_title(f"{part['n_dis']} update{many} of D for one of G", fontsize="medium")
+        plot.set_title(f"{part['n_dis']} update{many} of D per update of G", fontsize="medium")
         plot.spines[["top", "right"]].set_visible(False)
     legend_below(figure, axes)
     return save(figure, file)

@@ -1,1 +1,1 @@
-"""Parts of `sngan sweep`: the plan of the runs, and who starts them."""
+"""Parts of `sngan sweep`: the plan of the runs, and what starts them."""

@@ -1,4 +1,4 @@
-"""Starts the runs of a sweep through submitit: on this machine, so many at a time, or by SLURM."""
+"""Starts the runs of a sweep through submitit: on this machine, several at a time, or by SLURM."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _FOR_EVER = 10 * 365 * 24 * 60  # minutes
 
 
 def make_executor(launcher: str, folder: Path, options: dict[str, Any]) -> Any:
-    """submitit's executor of a launcher; UserError where it, or the cluster, is not there.
+    """submitit's executor of a launcher; UserError if it, or the cluster, is missing.
 
     Args:
       folder: folder for its own files: scripts and output of the jobs.
-      options: options of the job by submitit's names for them: partition, time (minutes),
+      options: options of the job, with submitit's names: partition, time (minutes),
         cpus_per_task, …
     """
     try:
@@ -40,7 +40,7 @@ def make_executor(launcher: str, folder: Path, options: dict[str, Any]) -> Any:
         executor = {"local": submitit.LocalExecutor, "slurm": submitit.SlurmExecutor}[launcher](
             folder=folder)
         # A run saves itself at SIGTERM, which SLURM sends when the time is over. On this machine
-        # submitit would interrupt a job after two minutes, were it not told otherwise.
+        # submitit would interrupt a job after two minutes by default.
         own = {"time": 24 * 60} if launcher == "slurm" else {"timeout_min": _FOR_EVER}
         executor.update_parameters(**{**own, **options})
     except (RuntimeError, TypeError, ValueError, NameError) as error:
@@ -50,7 +50,7 @@ def make_executor(launcher: str, folder: Path, options: dict[str, Any]) -> Any:
 
 
 def run_command(command: Sequence[str]) -> int:
-    """Runs a command to its end and returns its exit status; passes an interruption on."""
+    """Runs a command to its end and returns its exit status; passes on an interruption."""
     process = subprocess.Popen(command)
     try:
         return process.wait()
@@ -63,17 +63,17 @@ def launch(runs: Sequence[Planned], sweep: Path, executor: Any, at_once: int,
            say: Callable[[str], None],
            look: Callable[[Collection[str], Mapping[str, int]], None] | None = None
            ) -> dict[str, int]:
-    """Starts all runs, at most so many at a time, and waits for them.
+    """Starts all runs, at most `at_once` at a time, and waits for them.
 
-    Interrupted, it passes that on to the runs that it started, which save, and waits for them. What
-    a sweep that was killed has left running is waited for, and counts among the so many.
+    When interrupted, it passes that on to the runs that it started, which save, and waits for them.
+    Runs left by a sweep that was killed are waited for too, and count among those at a time.
 
     Args:
       say: takes a line about each start and end.
-      look: is called often, with the names that run and name -> exit status of those that ended.
+      look: called often, with the names of running runs and {name: exit status} of ended ones.
 
     Returns:
-      name -> exit status.
+      {name: exit status}.
     """
     waiting = list(runs)
     running: dict[str, Any] = {}
@@ -85,7 +85,7 @@ def launch(runs: Sequence[Planned], sweep: Path, executor: Any, at_once: int,
             for run in free[:max(at_once - len(running) - len(left), 0)]:
                 waiting.remove(run)
                 if is_finished(run, sweep):
-                    continue  # by what had been left running
+                    continue  # by a job left running
                 with _safe_path(), _apart(sweep / "jobs" / "submitit.err"):
                     running[run.name] = executor.submit(run_command, run.command(sweep))
                 say(f"{run.name}: started as job {running[run.name].job_id}")
@@ -157,5 +157,5 @@ def _last_words(job: Any) -> str:
 def _status(job: Any) -> int:
     try:
         return job.result()
-    except Exception:  # submitit raises its own errors and the job's; the log has all of it
+    except Exception:  # submitit raises its own errors and the job's; the log has all of them
         return 1

@@ -1,4 +1,4 @@
-"""Which runs a sweep has, and how far each is."""
+"""The runs of a sweep, and how far each is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sngan_jax.run.evaluation import is_recorded
 from ..cli import command
 from ..read_config import read_config
 
-# Not a field: the argument of the config file, as a method and a setting.
+# Not a field: the argument of the config file, such as a method and a setting.
 ARGUMENT = "arg"
 
 
@@ -21,7 +21,7 @@ class Planned(NamedTuple):
     """One run.
 
     name: name of its folder in the sweep's; config: FILE[:ARGUMENT]; changes: FIELD=VALUE;
-    iterations: of its config; scored: whether it ends with scores.
+    iterations: those of its config; scored: whether it ends with scores.
     """
 
     name: str
@@ -31,27 +31,27 @@ class Planned(NamedTuple):
     scored: bool = False
 
     def workdir(self, sweep: Path) -> Path:
-        """Its own folder."""
+        """The folder of the run."""
         return sweep / self.name
 
     def command(self, sweep: Path) -> list[str]:
-        """What trains it, or goes on with it."""
+        """The command that trains or continues it."""
         return [*command("train"), f"--config={self.config}",
                 f"--workdir={self.workdir(sweep)}",
                 *(f"--config.{change}" for change in self.changes)]
 
 
 def parse_grid(texts: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """'field=v1,v2' … -> (field, values) …; UserError for what is no such text."""
+    """'field=v1,v2' … -> (field, values) …; UserError for a text of another form."""
     grid: list[tuple[str, list[str]]] = []
     for text in texts:
         name, separator, values = text.partition("=")
         found = [value.strip() for value in values.split(",")]
         if not separator or not name or not all(found):
-            raise UserError(f"--grid={text}: write a field and its values, as "
+            raise UserError(f"--grid={text}: write a field and its values, as in "
                             "--grid=learning_rate=1e-4,2e-4 or --grid=arg=sn+A,wgan_gp+A")
         if name in (known for known, _ in grid):
-            raise UserError(f"--grid names {name} twice: join its values by commas")
+            raise UserError(f"--grid names {name} twice: join its values with commas")
         grid.append((name, found))
     return grid
 
@@ -62,12 +62,12 @@ def plan(config: str, grid: Sequence[tuple[str, Sequence[str]]], seeds: int,
 
     Args:
       config: FILE[:ARGUMENT].
-      grid: result of `parse_grid`; values of ARGUMENT join words by '+', and are added to the
+      grid: result of `parse_grid`; values of ARGUMENT join words with '+', and are added to the
         config's own argument.
       changes: FIELD=VALUE of all runs.
 
     Raises:
-      UserError: a config of one of them is wrong; no seeds.
+      UserError: for an invalid config of one of them, or no seeds.
     """
     if seeds < 1:
         raise UserError(f"--seeds={seeds}: at least one")
@@ -91,14 +91,14 @@ def plan(config: str, grid: Sequence[tuple[str, Sequence[str]]], seeds: int,
 
 
 def progress(run: Planned, sweep: Path) -> int:
-    """The finished iterations of a run that are saved."""
+    """The number of finished iterations of a run that are saved."""
     folder = run.workdir(sweep) / "checkpoints"
     saved = [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
     return max(saved, default=0)
 
 
 def is_finished(run: Planned, sweep: Path) -> bool:
-    """Whether its last iteration is saved, and has its scores where it is to have some.
+    """Whether its last iteration is saved and, if it is to have scores, scored.
 
     The scores come after the checkpoint, and a run may be cut off in between.
     """
@@ -107,13 +107,13 @@ def is_finished(run: Planned, sweep: Path) -> bool:
 
 
 def remaining(runs: Sequence[Planned], sweep: Path) -> list[Planned]:
-    """The runs that are not finished, those that were cut off first."""
+    """The unfinished runs, first those that were cut off."""
     return sorted((run for run in runs if not is_finished(run, sweep)),
                   key=lambda run: not progress(run, sweep))
 
 
 def listing(runs: Sequence[Planned], sweep: Path) -> list[str]:
-    """A line a run: how far it is."""
+    """One line per run, with its state."""
     lines = []
     for run in runs:
         at = progress(run, sweep)

@@ -1,6 +1,6 @@
-"""How long a run will take where none like it has finished: by the records of this repository.
+"""Predicts how long a run takes if none like it has finished, from this repository's records.
 
-Another machine is faster or slower, and smaller networks use a device less: a first guess.
+Another machine is faster or slower, and smaller networks use a device less: it is a first guess.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _H100 = _RESULTS / "fashion_mnist_h100"
 class Record(NamedTuple):
     """Iterations that were timed.
 
-    backend: of JAX, 'cpu' or 'gpu'; kind: 'cnn' or 'resnet'; work: as of `work`; seconds: of one
-    iteration; start: seconds of a run that are no iterations: imports, compilation, scores; about:
+    backend: JAX's, 'cpu' or 'gpu'; kind: 'cnn' or 'resnet'; work: as in `work`; seconds: of one
+    iteration; start: seconds of a run outside iterations: imports, compilation, scores; about:
     machine, date and commit.
     """
 
@@ -44,13 +44,13 @@ class Record(NamedTuple):
 
 @functools.cache
 def records() -> tuple[Record, ...]:
-    """Those of the results: every method on two CPU cores, both networks with SN on one H100."""
+    """The records in the results: every method on two CPU cores, and SN's networks on an H100."""
     timed = json.loads(_METHODS.read_text())
-    place, _, argument = timed["config"].partition(":")  # as of a checkout
+    place, _, argument = timed["config"].partition(":")  # a path in a checkout
     config = load_config(f"{Path(place).stem}:{argument}", timed["changes"])
     about = (f"{timed['cores']} {timed['machine']} cores, {timed['date']}, commit "
              f"{timed['commit'][:7]}")
-    tiny = json.loads(_TINY.read_text())  # of whose runs nearly all is start
+    tiny = json.loads(_TINY.read_text())  # its runs consist nearly entirely of the start
     start = tiny["seconds"] * tiny["parallel"] / tiny["runs"]
     found = []
     for part in timed["parts"]:
@@ -73,8 +73,8 @@ def records() -> tuple[Record, ...]:
 def work(config: Any) -> float:
     """The size of an iteration: images that pass the networks x their area x widths squared.
 
-    An update of D takes about as long as one of G: D passes real and generated images, G only
-    forward.
+    An update of D takes about as long as one of G: D passes real and generated images, while G is
+    only run forward.
     """
     base = CNNS.get(config.model)
     widths = (base.width,) * 2 if base else (RESNETS[config.model].generator_width,
@@ -85,17 +85,17 @@ def work(config: Any) -> float:
 
 
 def record_for(config: Any, backend: str) -> Record | None:
-    """The record of the same kind of networks on such a device, of the same method if there is."""
+    """The record of the same kind of networks on such a device, of the same method if possible."""
     kind = "cnn" if config.model in CNNS else "resnet"
     alike = [record for record in records() if (record.backend, record.kind) == (backend, kind)]
     return min(alike, key=lambda record: record.method != config.method, default=None)
 
 
 def guess(runs: Iterable[tuple[str, Iterable[str], int]]) -> tuple[list[float | None], str]:
-    """(seconds that each run still takes, None where no record serves; which records).
+    """(seconds that each run still takes, None without a suitable record; the records used).
 
     Args:
-      runs: (config, changes, iterations that are left).
+      runs: (config, changes, remaining iterations).
     """
     backend = jax.default_backend()
     seconds: list[float | None] = []

@@ -24,9 +24,9 @@ from .tables import Cell
 PROGRESS = "progress.txt"
 FINISHED, RUNNING, CUT_OFF, FAILED, NEW = "✓", "▸", "…", "✗", "·"
 LEGEND = (f"{FINISHED} finished  {RUNNING} running  {CUT_OFF} cut off  {FAILED} failed  "
-          f"{NEW} not begun; a mark for each seed")
+          f"{NEW} not started; one mark per seed")
 UNKNOWN = "unknown until a run like it has finished"
-_EVERY = 5.0  # seconds between two looks at the folders
+_EVERY = 5.0  # seconds between looks at the folders
 
 
 def state(cell: Cell, sweep: Path, running: Collection[str] = (),
@@ -47,7 +47,7 @@ def state(cell: Cell, sweep: Path, running: Collection[str] = (),
 
 
 def grid(cells: Sequence[Cell], marks: Sequence[str]) -> list[str]:
-    """The lines of a table, a row for each row of the paper's and a column for each setting."""
+    """The lines of a table: a row for each row of the paper's, a column for each setting."""
     rows = list(dict.fromkeys(cell.variant for cell in cells))
     columns = list(dict.fromkeys(cell.setting for cell in cells))
     texts: dict[tuple[str, str], str] = {}
@@ -62,12 +62,12 @@ def grid(cells: Sequence[Cell], marks: Sequence[str]) -> list[str]:
 
 
 def predicted_seconds(cells: Sequence[Cell], sweep: Path) -> dict[str, float | None]:
-    """Seconds that the training of each unfinished run still takes: run's name -> seconds.
+    """{run's name: seconds that the training of an unfinished run still takes}.
 
-    The measure is the finished runs of the same row with as many updates of D an iteration (the
-    settings with the same n_dis do the same arithmetic): their median rate, and the shortest
-    compilation, since all of them are one program, which is kept. Loading and scores are not in
-    it. None where there is no such run.
+    The measure is the finished runs of the same row with as many updates of D per iteration
+    (settings with the same n_dis do the same arithmetic). It takes their median rate and the
+    shortest compilation, because they all share one program, which is cached. Loading and scores
+    are not included. None if there is no such run.
     """
     measured: dict[tuple[str, str], list[tuple[float, float]]] = {}
     finished = {cell.run.name for cell in cells if is_finished(cell.run, sweep)}
@@ -87,13 +87,13 @@ def predicted_seconds(cells: Sequence[Cell], sweep: Path) -> dict[str, float | N
 
 
 def summary(seconds: Mapping[str, float | None]) -> str:
-    """The predicted time of the runs that are left, in words."""
+    """The predicted time of the remaining runs, in words."""
     known = [value for value in seconds.values() if value is not None]
     unknown = len(seconds) - len(known)
     if not seconds:
         return "nothing is left to do"
     if not known:
-        return f"predicted time of the {unknown} runs that are left: {UNKNOWN}"
+        return f"predicted time of the {unknown} remaining runs: {UNKNOWN}"
     text = (f"predicted training time, one run after another: {duration(sum(known))} for "
             f"{len(known)} run{'s' * (len(known) > 1)}")
     return text + (f"; {unknown} more: {UNKNOWN}" if unknown else "")
@@ -109,9 +109,9 @@ def duration(seconds: float) -> str:
 
 
 def table_listing(cells: Sequence[Cell], sweep: Path) -> list[str]:
-    """A line a run: how far it is and how long it will take; then the sum.
+    """One line per run: how far it is and how long it will take; then the sum.
 
-    Where no run like it has finished here, the time is guessed by the records of this repository.
+    If no run like it has finished here, the time is a guess from this repository's records.
     """
     seconds = predicted_seconds(cells, sweep)
     unknown = [cell.run for cell in cells if seconds.get(cell.run.name, 0) is None]
@@ -134,7 +134,7 @@ def table_listing(cells: Sequence[Cell], sweep: Path) -> list[str]:
 
 
 def grid_summary(runs: Sequence[Planned], sweep: Path) -> list[str]:
-    """The predicted time of the runs of a grid that are left, by the records of this repository."""
+    """The predicted time of a grid's remaining runs, from this repository's records."""
     left = remaining(runs, sweep)
     guessed, source = guess((run.config, run.changes, run.iterations - progress(run, sweep))
                             for run in left)
@@ -143,18 +143,18 @@ def grid_summary(runs: Sequence[Planned], sweep: Path) -> list[str]:
 
 
 def by_records(source: str, guessed: Sequence[float | None]) -> list[str]:
-    """A line about where guesses are from; none where nothing was guessed."""
+    """A line about the source of guesses; none if nothing was guessed."""
     count = sum(seconds is not None for seconds in guessed)
-    return [f"{count} of them guessed from records of this repository ({source}), until runs like "
+    return [f"{count} of them guessed from this repository's records ({source}), until runs like "
             "them have finished here"] if count else []
 
 
 class Display:
-    """The progress table: in `progress.txt` of the sweep, and on the terminal, in one place.
+    """The progress table: in the sweep's `progress.txt`, and redrawn in place on the terminal.
 
     Args:
       title: the first line, which names the scale.
-      terminal: whether the table is redrawn in its place; else only events are written, and the
+      terminal: whether the table is redrawn in place; otherwise only events are written, and the
         table at the end.
     """
 
@@ -165,7 +165,7 @@ class Display:
         self._last, self._next, self._height = "", 0.0, 0
 
     def look(self, running: Collection[str], ended: Mapping[str, int]) -> None:
-        """Shows the states where they have changed; looks at the folders every few seconds."""
+        """Shows the states if they have changed; looks at the folders every few seconds."""
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + _EVERY
@@ -180,14 +180,14 @@ class Display:
                 sys.stdout.flush()
 
     def say(self, line: str) -> None:
-        """An event: a line where there is no terminal; either way the next look is at once."""
+        """Prints an event without a terminal; either way the next look is at once."""
         self._next = 0.0
         if not self._terminal:
             self._write(line + "\n")
             sys.stdout.flush()
 
     def finish(self, ended: Mapping[str, int] | None = None) -> None:
-        """The last state, on whatever the output is."""
+        """Shows the last state, whatever the output is."""
         self._next = 0.0
         self.look((), ended or {})
         if not self._terminal:
@@ -203,21 +203,21 @@ class Display:
 
 
 def _alike(cell: Cell) -> tuple[str, str]:
-    """Key that runs with the same arithmetic an iteration share."""
+    """The key that runs with the same arithmetic per iteration share."""
     known = SETTINGS.get(cell.setting)
     return cell.variant, str(known.n_dis) if known else cell.setting
 
 
 def _measured_once(workdir: Path) -> tuple[float, float] | None:
-    """`_measured`; a table asks every few seconds, and a finished run's file is a long one."""
+    """`_measured`, cached: a table asks every few seconds, and a finished run's file is long."""
     file = workdir / METRICS
     return _measured(workdir, file.stat().st_mtime_ns) if file.exists() else None
 
 
 @functools.cache
 def _measured(workdir: Path, changed: int) -> tuple[float, float] | None:
-    """Seconds an iteration and of the compilation, of a finished run; None if not measured."""
-    del changed  # of the key: a run that was made anew is measured anew
+    """Seconds per iteration and for compilation, of a finished run; None if not measured."""
+    del changed  # part of the cache key: a run that was made again is measured again
     rows = read_metrics(workdir)
     rates = [row["iterations_per_second"] for row in rows if row.get("iterations_per_second")]
     compiling = [row["compile_seconds"] for row in rows if "compile_seconds" in row]

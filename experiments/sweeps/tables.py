@@ -1,6 +1,6 @@
 """The runs of a table of the paper: method x setting x seed, at a named scale.
 
-A plan is a function of its words: the same words give the same runs with the same names, and more
+A plan depends only on its words: the same words give the same runs with the same names, and more
 seeds, methods or settings give those runs and further ones.
 """
 
@@ -19,11 +19,11 @@ from ..read_config import read_config
 from .plan import Planned
 
 SWEEP = "sweep.json"
-# In place of a table: every one.
+# In place of a table: all of them.
 ALL = "all"
-# The setting of rows that have the schedule of their config, as the residual networks.
+# The setting of rows that use their config's schedule, such as the residual networks.
 OWN = "own"
-# Of a run at a reduced scale, while it trains.
+# Number of scores during a run at a reduced scale.
 _SCORES = 5
 
 
@@ -32,8 +32,8 @@ class Scale(NamedTuple):
 
     width: base width of both networks (paper: 64 for the standard CNN).
     iterations: iterations of every run.
-    images: real and generated ones that the score at the end is computed of.
-    image_size: side of the images, in pixels, where the data set's is larger.
+    images: numbers of real and of generated images for the score at the end.
+    image_size: side of the images, in pixels, if the data set's is larger.
     """
 
     name: str
@@ -44,11 +44,11 @@ class Scale(NamedTuple):
 
     @property
     def reduced(self) -> bool:
-        """Whether anything is."""
+        """Whether anything is reduced."""
         return bool(self.width)
 
     def changes(self, image_size: int) -> dict[str, Any]:
-        """Fields of the config; `image_size` is the data set's.
+        """Changed fields of the config; `image_size` is the data set's.
 
         Ten checkpoints of a run are kept, for the figures over iterations.
         """
@@ -76,10 +76,10 @@ SCALES = {scale.name: scale for scale in (
 
 
 class Dataset(NamedTuple):
-    """Data that the runs train on.
+    """Data on which the runs train.
 
-    prefix: prefix of the config files that train on it; the others are CIFAR-10's with `changes`.
-    extractor, metrics: extractor and metrics of the score at the end.
+    prefix: prefix of the config files for this data; the others are CIFAR-10's with `changes`.
+    extractor, metrics: those of the score at the end.
     """
 
     prefix: str
@@ -101,11 +101,11 @@ DATASETS = {
 class Variant(NamedTuple):
     """A row of a table, without its setting.
 
-    name: name of its runs; words: words of the config file's argument.
+    name: name of its runs; words: words in the config file's argument.
     model: model of the config file, 'cnn' or 'resnet'.
     settings: keys of Table 1, or `OWN`.
-    paper_scale: whether it is left out at any other scale.
-    datasets: that it is run on, all where empty.
+    paper_scale: whether it is left out at all other scales.
+    datasets: those on which it is run; all if empty.
     """
 
     name: str
@@ -126,7 +126,7 @@ def _resnet(name: str, *words: str, **changes: Any) -> Variant:
 
 
 _TWICE = {"changes": (("iterations", 200_000),), "paper_scale": True, "datasets": ("stl10",)}
-# Figure 15 needs images that D is not trained on: digits has no test split.
+# Figure 15 needs images on which D is not trained, and digits has no test split.
 _HELD_OUT = {("digits",): (("split", "train[:1500]"),), ("fashion_mnist", "cifar10"): ()}
 # The residual networks of Gulrajani et al. (Appendix E).
 _GULRAJANI = {"iterations": 100_000, "generator_width": 128, "pool": "mean", "head_bias": "yes"}
@@ -157,7 +157,7 @@ TABLES: dict[str, tuple[Variant, ...]] = {
         _resnet("resnet,ac,sn_wgan_gp,1.5x", "sn_wgan_gp", "auxiliary", **_GULRAJANI,
                 discriminator_width=192),
     ),
-    # D's last layer, into and out of which the width is multiplied.
+    # The width into and out of D's last layer is multiplied.
     "figure4": tuple(
         Variant(f"{method},width={m:g}x", (method,), settings=("C",),
                 changes=(("last_layer_multiplier", m),))
@@ -170,7 +170,7 @@ TABLES: dict[str, tuple[Variant, ...]] = {
         Variant(method, (method,), settings=("A",), changes=split, datasets=datasets)
         for datasets, split in _HELD_OUT.items()
         for method in ("wgan_gp", "wn_wgan_gp", "sn_wgan_gp")),
-    # Class sheets and category morphing on data that a small machine has (Figures 7 and 12).
+    # Class sheets and category morphing on data that a small machine can handle (Figures 7 and 12).
     "conditional": tuple(
         Variant(f"sn,{words[-1]}", words, settings=("C",),
                 datasets=("digits", "fashion_mnist", "cifar10"))
@@ -201,9 +201,9 @@ class Cell(NamedTuple):
 
 
 class Request(NamedTuple):
-    """The words of a table's sweep; empty `methods` and `settings` for all that it has.
+    """The words of a table's sweep; empty `methods` and `settings` mean all.
 
-    changes: FIELD=VALUE of all runs, besides those of the scale.
+    changes: FIELD=VALUE for all runs, besides those of the scale.
     """
 
     table: str
@@ -231,28 +231,28 @@ def name_of(table: str) -> str:
 
 
 def folder_of(table: str) -> str:
-    """Key in `ALL`: 'table2', 'figure4'."""
+    """The table's key in `ALL`: 'table2', 'figure4'."""
     return f"table{table}" if table.isdigit() else table
 
 
 def tables_of(request: Request) -> list[str]:
-    """The tables that have a run of the request's data set at its scale."""
+    """The tables that have a run for the request's data set at its scale."""
     _check(request)
     return [table for table in TABLES if _rows(request._replace(table=table))
             and not _is_cifar_alone(table, request.dataset)]
 
 
 def plan_table(request: Request) -> list[Cell]:
-    """All runs, first the first seed of every row and setting, each config checked.
+    """All runs, beginning with the first seed of every row and setting, each config checked.
 
     Raises:
-      UserError: what the table, the data set or the scale does not have; a wrong field.
+      UserError: for what the table, the data set or the scale lacks, or an invalid field.
     """
     _choose("--table", request.table, TABLES)
     _check(request)
     if _is_cifar_alone(request.table, request.dataset):
-        raise UserError(f"the paper's {name_of(request.table)} is of CIFAR-10 alone: take "
-                        "--dataset=cifar10, or digits or fashion_mnist for a reduced one")
+        raise UserError(f"the paper's {name_of(request.table)} is for CIFAR-10 only: use "
+                        "--dataset=cifar10, or digits or fashion_mnist at a reduced scale")
     wanted = _wanted(request)
     configs = {(variant, setting): _config(request, variant, setting)
                for variant, setting in wanted}
@@ -261,10 +261,10 @@ def plan_table(request: Request) -> list[Cell]:
 
 
 def open_sweep(request: Request, sweep: Path) -> None:
-    """Writes what all runs of a sweep's folder have in common, `sweep.json`.
+    """Writes `sweep.json`: what all runs in a sweep's folder have in common.
 
     Raises:
-      UserError: the folder is the sweep of another table, data set, scale or --set.
+      UserError: if the folder belongs to another table, data set, scale or --set.
     """
     check_sweep(request, sweep)
     sweep.mkdir(parents=True, exist_ok=True)
@@ -272,7 +272,7 @@ def open_sweep(request: Request, sweep: Path) -> None:
 
 
 def check_sweep(request: Request, sweep: Path) -> None:
-    """UserError where a folder is another sweep's; changes nothing."""
+    """UserError if a folder belongs to another sweep; changes nothing."""
     file = sweep / SWEEP
     if not file.is_file():
         return
@@ -280,15 +280,15 @@ def check_sweep(request: Request, sweep: Path) -> None:
         there = json.loads(file.read_text())
         title = there["title"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} cannot be read ({error}): it is damaged; remove it, and give the "
-                        "command that the sweep was begun with") from error
+        raise UserError(f"{file} cannot be read ({error}): it is damaged; remove it, and repeat "
+                        "the sweep's command") from error
     if there != _identity(request):
         raise UserError(f"{sweep} is the folder of another sweep, {title}: choose another "
                         "--workdir")
 
 
 def _identity(request: Request) -> dict[str, Any]:
-    """Facts that may not differ between commands of one folder: not seeds, methods, settings."""
+    """Facts that may not differ between commands for one folder: not seeds, methods, settings."""
     return {"title": request.title(), "table": request.table, "dataset": request.dataset,
             "scale": SCALES[request.scale]._asdict(), "changes": sorted(request.changes)}
 
@@ -299,7 +299,7 @@ def _choose(flag: str, value: str, there: Sequence[str] | dict[str, Any]) -> Non
 
 
 def _check(request: Request) -> None:
-    """UserError for what no table has."""
+    """UserError for words that no table has."""
     _choose("--dataset", request.dataset, DATASETS)
     _choose("--scale", request.scale, SCALES)
     if request.seeds < 1:
@@ -321,7 +321,7 @@ def _wanted(request: Request) -> list[tuple[Variant, str]]:
     rows = _rows(request)
     where = f"{name_of(request.table)} on {request.dataset} at scale {request.scale}"
     if not rows:
-        raise UserError(f"{where} has no rows: they are residual networks, of --scale=paper alone")
+        raise UserError(f"{where} has no rows: they are residual networks, for --scale=paper only")
     methods = dict.fromkeys(row.words[0] for row in rows)
     settings = dict.fromkeys(setting for row in rows for setting in row.settings)
     for flag, values, there in (("--methods", request.methods, methods),
@@ -350,13 +350,13 @@ def _config(request: Request, row: Variant, setting: str) -> tuple[str, tuple[st
     for change in request.changes:
         name, separator, value = change.partition("=")
         if not separator or name == "seed":
-            raise UserError(f"--config.{change}: write --config.FIELD=VALUE, and no seed, which "
-                            "--seeds counts")
+            raise UserError(f"--config.{change}: write --config.FIELD=VALUE, without a seed, which "
+                            "--seeds sets")
         fields[name] = value
     changes = tuple(f"{name}={value}" for name, value in fields.items())
     if "evaluate_every" not in fields:
-        # The table's score is that of the last iteration, no better one is chosen. Those on the way
-        # are for curves, and are taken where that is cheap.
+        # The table's score is that of the last iteration, and no better one is chosen. Earlier
+        # scores are for curves, and are computed where that is cheap.
         cheap = scale.reduced and dataset.extractor == "classifier"
         iterations = read_config(text, changes, 1).iterations
         scores = _SCORES if cheap and iterations % _SCORES == 0 else 1

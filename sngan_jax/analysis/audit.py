@@ -29,17 +29,17 @@ from sngan_jax.base.errors import UserError
 
 UNITS = ("logits per unit of Euclidean distance of the input, whose pixels are in [-1, 1]; "
          "of D at evaluation, in float32")
-# The points with the largest gradients, from which the ascent starts.
+# The number of points with the largest gradients, from which the ascent starts.
 STARTS = 64
 
 
 def audit(discriminator: nn.Module, variables: Any, real: tuple[np.ndarray, Any],
           samples: tuple[np.ndarray, Any], *, ascent_steps: int = 100, seed: int = 0
           ) -> dict[str, Any]:
-    """Measures of docs/audit.md, as plain values for JSON.
+    """The measures of docs/audit.md, as plain values for JSON.
 
     Args:
-      discriminator: that computes in float32.
+      discriminator: a network that computes in float32.
       variables: its collections.
       real, samples: (images float32 (n, h, w, c) in [-1, 1], labels int32 (n,) or None for an
         unconditional D).
@@ -47,7 +47,7 @@ def audit(discriminator: nn.Module, variables: Any, real: tuple[np.ndarray, Any]
       seed: seed of the points between images.
 
     Raises:
-      UserError: for layers that cannot be looked at, and for weights, logits or gradients that are
+      UserError: for layers that cannot be inspected, and for weights, logits or gradients that are
         not finite.
     """
     x, y = real
@@ -80,7 +80,7 @@ def _measured(discriminator: nn.Module, variables: Any, real: tuple, samples: tu
     points = {"real": at(*real), "samples": at(*samples)}
     points["between"] = at(between(points["real"], points["samples"], seed), real[1])
     everywhere = _joined(points.values())
-    # A step in proportion to what the images' pixels differ by: 0.02 in each.
+    # A step in proportion to the images' size: 0.02 in each pixel value.
     rate = 0.02 * float(np.sqrt(real[0][0].size))
     best = np.argsort(-everywhere.lengths)[:STARTS]
     start = _map(lambda a: a[best], everywhere)
@@ -91,7 +91,7 @@ def _measured(discriminator: nn.Module, variables: Any, real: tuple, samples: tu
     found = [*norms.values(), ratio]
     if not np.isfinite(found).all():
         raise UserError("the discriminator's logits or gradients are not finite (NaN or infinity) "
-                        "at some images: it has diverged; take an earlier checkpoint")
+                        "at some images: it has diverged; use an earlier checkpoint")
     return {"gradient_norm": norms, "pair_ratio": ratio, "lower_bound": max(found),
             "protocol": {"real": len(real[0]), "samples": len(samples[0]),
                          "between": len(real[0]), "ascent_steps": ascent_steps,
@@ -104,5 +104,5 @@ def _joined(parts: Iterable[Points]) -> Points:
 
 
 def _map(function: Callable[..., np.ndarray], *points: Points) -> Points:
-    """A function of the same array of each; labels that are None stay None."""
+    """A function applied to the same array of each; labels that are None stay None."""
     return jax.tree.map(function, *points)

@@ -1,4 +1,4 @@
-"""The norm of a linear map that is given as a function, from above."""
+"""An upper bound on the norm of a linear map that is given as a function."""
 
 import math
 
@@ -10,26 +10,26 @@ from sngan_jax.spectral import Linear
 
 def lanczos_norm(normal: Linear, input_shape: tuple[int, ...], *, tolerance: float = 1e-4,
                  max_steps: int = 300) -> float:
-    """The largest singular value of A from x → AᵀAx, to be used as a bound.
+    """The largest singular value of A, from x → AᵀAx, for use as an upper bound.
 
-    A power iteration comes up to the norm from below, and slowly where values lie close, as those
-    of a convolution of a large image do. The Lanczos iteration (with full reorthogonalisation;
-    Golub, Van Loan, "Matrix Computations", §10.1) is far faster, and the residual of what it finds
-    is added, so that the result errs upwards. In theory it can miss the largest value altogether,
-    for a first vector that is orthogonal to it; a random one is not.
+    A power iteration approaches the norm from below, and slowly if singular values lie close
+    together, as those of a convolution of a large image do. The Lanczos iteration (with full
+    reorthogonalisation; Golub, Van Loan, "Matrix Computations", §10.1) is far faster. The residual
+    is added to its result, so that the error is upwards. In theory it can miss the largest value
+    altogether, if the first vector is orthogonal to it; a random vector is not.
 
     Args:
       normal: array of `input_shape` → array of `input_shape`; x → AᵀAx.
       input_shape: tuple of ints.
       tolerance: largest residual, relative to σ².
-      max_steps: products at most; the residual is then what it is.
+      max_steps: largest number of products; the residual may then exceed the tolerance.
 
     Returns:
-      a Python float, at least the value found.
+      a Python float, at least as large as the value found.
     """
     size = math.prod(input_shape)
     steps = min(size, max_steps)
-    basis = np.empty((steps, size), np.float32)  # of the system, memory is taken as it is filled
+    basis = np.empty((steps, size), np.float32)  # the system allocates its pages as they are filled
     start = np.random.default_rng(0).standard_normal(size)
     basis[0] = start / np.linalg.norm(start)
     diagonal: list[float] = []

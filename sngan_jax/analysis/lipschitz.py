@@ -1,11 +1,11 @@
-"""Bounds of a discriminator's Lipschitz constant from above, and measurements from below.
+"""Upper bounds on a discriminator's Lipschitz constant, and measurements from below.
 
-Everything is about D's logit as a function of its image, D(·, y) for every class y, in Euclidean
-norms: logits per unit of the input, whose pixels are in [-1, 1]. D is that of evaluation.
+Everything concerns D's logit as a function of its image, D(·, y) for every class y, in Euclidean
+norms: logits per unit of the input, whose pixels are in [-1, 1]. D is taken at evaluation.
 
-The upper bound multiplies the norms of what comes one after the other, and adds those of the two
-ways through a residual block. Each factor is exact; the product is not, for no input is stretched
-most by all layers at once.
+The upper bound multiplies the norms of consecutive layers, and adds those of the two branches of a
+residual block. Each factor is exact. The product is not, because no input is stretched most by all
+layers at once.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from sngan_jax.models.blocks import CONCAT_AFTER, CONCAT_FEATURES
 from sngan_jax.models.cnn import CNNDiscriminator
 from sngan_jax.models.resnet import ResNetDiscriminator
 
-# The mean over disjoint squares of 2x2: four equal pixels a keep a as one, from norm 2a to a.
+# The mean over disjoint 2x2 squares: four equal pixels a become one a, so norm 2a becomes a.
 _MEAN = 0.5
-# Pairs nearer than this say nothing: float32 cannot tell their logits.
+# Pairs nearer than this tell nothing: float32 cannot distinguish their logits.
 _NEAR = 1e-3
 
 
 class NoBoundError(ValueError):
-    """No bound can be given; the message says why, as a sentence without its capital and stop."""
+    """There is no bound; the message says why, as a clause without capital letter and full stop."""
 
 
 def upper_bound(discriminator: nn.Module, variables: Any, layers: dict[str, LinearLayer]) -> float:
-    """A bound of the Lipschitz constant of x -> D(x, y), whatever y: of operator norms.
+    """A bound on the Lipschitz constant of x -> D(x, y), for any y, from operator norms.
 
     Args:
       discriminator: a `CNNDiscriminator` or a `ResNetDiscriminator`.
@@ -44,8 +44,8 @@ def upper_bound(discriminator: nn.Module, variables: Any, layers: dict[str, Line
       layers: `spectra.linear_layers` of it.
 
     Raises:
-      NoBoundError: for other networks, layer norm, and layers in place of a convolution that are
-        several.
+      NoBoundError: for other networks, for layer norm, and for several layers in place of one
+        convolution.
     """
     return _product(discriminator, variables, layers, layer_operator_norm)
 
@@ -54,11 +54,11 @@ def reshaped_bound(discriminator: nn.Module, variables: Any, layers: dict[str, L
                    ) -> float:
     """`upper_bound` with the σ of the reshaped matrix in place of a convolution's norm.
 
-    The paper's argument (§2.1, eq. 7) with its σ. It is no bound: a convolution's norm is up to
-    the side of its window over its stride times as large (paper, footnote 3).
+    This is the paper's argument (§2.1, eq. 7) with its σ. It is not a bound: a convolution's norm
+    can be larger by a factor of up to the side of its window over its stride (paper, footnote 3).
 
     Raises:
-      NoBoundError: as `upper_bound`.
+      NoBoundError: as for `upper_bound`.
     """
     def sigma(layer: LinearLayer, pooled: bool = False) -> float:
         return float(layer_singular_values(layer)[0]) * (_MEAN if pooled else 1)
@@ -67,7 +67,7 @@ def reshaped_bound(discriminator: nn.Module, variables: Any, layers: dict[str, L
 
 
 class _Parts(NamedTuple):
-    """Norms of layers and of scales, which the rules below look up by a path in the network."""
+    """Norms of layers and of activation norms, looked up below by a path in the network."""
 
     layers: dict[str, LinearLayer]
     norm_of: Callable[..., float]
@@ -83,11 +83,11 @@ def _product(d: nn.Module, variables: Any, layers: dict[str, LinearLayer],
                               ResNetDiscriminator: (_resnet, _resnet_layers)}
     if type(d) not in rules:
         raise NoBoundError(f"{type(d).__name__} is none of {', '.join(r.__name__ for r in rules)}, "
-                           "and how its layers are joined is not known")
+                           "so it is not known how its layers are joined")
     rule, names = rules[type(d)]
     if strange := sorted(names(d) ^ set(layers)):
         raise NoBoundError(f"{type(d).__name__} has another structure at '{strange[0]}' than its "
-                           "own layers: one was replaced by a module that is no single layer")
+                           "own layers: one was replaced by a module that is not a single layer")
     return rule(d, _Parts(layers, norm_of, lambda path: _scale(d, variables, path)))
 
 
@@ -120,7 +120,7 @@ def _halves(d: ResNetDiscriminator, i: int) -> bool:
 
 
 def _channels(d: ResNetDiscriminator, i: int) -> int:
-    """Into block i > 0, counted from 0."""
+    """Channels into block i > 0, counted from 0."""
     concatenated = (d.num_classes and d.conditioning == "concat"
                     and i == min(CONCAT_AFTER, len(d.widths)))
     return d.widths[i - 1] + (CONCAT_FEATURES if concatenated else 0)
@@ -128,10 +128,10 @@ def _channels(d: ResNetDiscriminator, i: int) -> int:
 
 def _resnet(d: ResNetDiscriminator, parts: _Parts) -> float:
     geometry = parts.layers["block1/conv1"].geometry
-    assert geometry is not None  # of a convolution
+    assert geometry is not None  # a convolution has one
     height, width, _ = geometry[1]
     positions = height * width // 4 ** max(d.downsampling, 1)
-    # From (positions, c) to (c,), all positions with equal weights.
+    # From (positions, c) to (c,), with equal weights for all positions.
     bound = _head(d, parts) * {"sum": positions**0.5, "mean": positions**-0.5}[d.pool]
     for i in range(len(d.widths)):
         block, pooled = f"block{i + 1}", _halves(d, i)
@@ -141,7 +141,7 @@ def _resnet(d: ResNetDiscriminator, parts: _Parts) -> float:
             branch *= parts.scale(f"{block}/{name}")
         around = 1.0
         if (shortcut := f"{block}/shortcut") in parts.layers:
-            # A convolution of 1x1 and the mean act on different axes: their norms multiply.
+            # A 1x1 convolution and the mean act on different axes: their norms multiply.
             around = parts.norm(shortcut) * (_MEAN if pooled else 1)
         bound *= branch + around
     return bound
@@ -155,8 +155,8 @@ def _head_layers(d: nn.Module) -> set[str]:
 def _head(d: nn.Module, parts: _Parts) -> float:
     """max over y of ‖w + row y‖: the logit is <w, h> + b + <row y, h>.
 
-    A class row beside the features ('concat') is constant in x; of an auxiliary classifier's
-    outputs the logit is no function.
+    A class row beside the features ('concat') is constant in x; the logit does not depend on the
+    outputs of an auxiliary classifier.
     """
     w = parts.layers["head/dense"].weight[:, 0]
     if d.num_classes and d.conditioning == "projection":
@@ -165,17 +165,17 @@ def _head(d: nn.Module, parts: _Parts) -> float:
 
 
 def _scale(d: nn.Module, variables: Any, path: str) -> float:
-    """The Lipschitz constant of the norm of activations at a path, such as 'block2/norm1'."""
+    """The Lipschitz constant of the activation norm at a path, such as 'block2/norm1'."""
     if d.norm is None:
         return 1.0
     norm = d.norm()
     if isinstance(norm, LayerNorm):
         raise NoBoundError(
-            "layer norm divides an image's activations by their own deviation, which may be as "
-            f"small as it likes: only its ε bounds it, by 1/√ε = {norm.epsilon ** -0.5:,.0f} a "
-            "layer, and a product of those says nothing")
+            "layer norm divides an image's activations by their own deviation, which can be "
+            "arbitrarily small: only its ε bounds it, by 1/√ε = "
+            f"{norm.epsilon ** -0.5:,.0f} a layer, and a product of those says nothing")
     if not isinstance(norm, BatchNorm):
-        raise NoBoundError(f"the norm of activations {type(norm).__name__} has no rule here")
+        raise NoBoundError(f"there is no rule here for the activation norm {type(norm).__name__}")
     stats, own = variables["batch_stats"], variables["params"]
     for part in path.split("/"):
         stats, own = stats[part], own.get(part, {})
@@ -244,13 +244,13 @@ def ascend(discriminator: nn.Module, variables: Any, start: Points, steps: int, 
            ) -> tuple[float, float]:
     """Gradient ascent on ‖∇D‖ over x: the largest gradient norm, and the largest ratio of a pair.
 
-    The gradient of ‖∇D‖ is H u, with the Hessian H and u = ∇D/‖∇D‖. D is linear in pieces (ReLU)
-    and its H zero almost everywhere, so the difference of two gradients, at x ± rate·u, stands for
-    it. These two points are also the pair. All points stay inside [-1, 1].
+    The gradient of ‖∇D‖ is H u, with the Hessian H and u = ∇D/‖∇D‖. D is piecewise linear (ReLU)
+    and its H zero almost everywhere, so the difference of two gradients, at x ± rate·u, replaces H
+    u. These two points are also the pair. All points stay inside [-1, 1].
 
     Args:
-      start: point to start from.
-      steps: number of steps; with none the results are the start's largest norm, and 0.
+      start: points to start from.
+      steps: number of steps; with 0 the results are the largest norm at the start, and 0.
       rate: length of a step.
     """
     def unit(x: np.ndarray) -> np.ndarray:
@@ -274,7 +274,7 @@ def ascend(discriminator: nn.Module, variables: Any, start: Points, steps: int, 
 
 
 def pair_ratio(points: Points) -> float:
-    """The largest |D(x, y) - D(x', y)| / ‖x - x'‖₂ over all pairs, of one class where there are."""
+    """The largest |D(x, y) - D(x', y)| / ‖x - x'‖₂ over pairs, within a class if conditional."""
     x = points.x.reshape(len(points.x), -1).astype(np.float64)
     logits, largest = points.logits.astype(np.float64), 0.0
     for i in range(len(x) - 1):

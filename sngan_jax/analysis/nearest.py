@@ -1,4 +1,4 @@
-"""The training images that are nearest to samples: whether a generator copies."""
+"""The training images nearest to samples, which show whether a generator copies."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _CHUNK = 1024  # training images in memory as floats at a time
 
 
 def nearest(samples: np.ndarray, images: ImageSet | ImageStream, count: int) -> np.ndarray:
-    """The `count` images that are nearest to each sample, by Euclidean distance of the pixels.
+    """The `count` images nearest to each sample, by Euclidean distance of the pixels.
 
-    A copy is as near as noise; a picture that only looks alike may be far.
+    A copy is as near as noise allows; a picture that only looks alike may be far away.
 
     Args:
       samples: uint8 (n, h, w, c).
-      images: of the same shape each, uint8.
-      count: at most as many as there are images are found.
+      images: uint8, each of the same shape.
+      count: number of images to find, if there are as many.
 
     Returns:
       uint8 (n, k, h, w, c), the nearest first; k is `count`, or the number of images.

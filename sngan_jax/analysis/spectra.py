@@ -1,9 +1,9 @@
-"""The linear layers of a network as its forward pass uses them: W̄, and its singular values.
+"""The linear layers of a network in its forward pass: W̄, and its singular values.
 
-W̄ is what a layer multiplies its input with: the stored weight after the division by σ and the
-factor K, after weight normalisation, times a learnt γ, clipped; for a plain layer the stored weight
-itself. It is caught where the layer asks Linen for it, and checked against what the layer does, so
-that every method of `methods.py` and layers of your own are served by the same lines.
+W̄ is the matrix by which a layer multiplies its input: the stored weight after the division by σ
+and the factor K, after weight normalisation, times a learnt γ, clipped; in a plain layer, the
+stored weight itself. It is caught where the layer asks Linen for it, and checked against the
+layer's output, so the same lines serve every method of `methods.py` and your own layers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from sngan_jax.models.convolution import conv_general_dilated
 from sngan_jax.models.resample import as_convolution, average_pool, conv_pool, conv_pool_on_cpu
 from sngan_jax.spectral import matricize
 
-# Of a convolution, in place of lax's: the same function, or with a mean over squares after it.
+# Used by a convolution in place of lax's: the same function, or one followed by a mean over
+# squares.
 _POOLED = tuple(map(as_convolution, (conv_pool, conv_pool_on_cpu)))
 _PRODUCTS = (conv_general_dilated, *_POOLED)
 
@@ -35,12 +36,12 @@ _PRODUCTS = (conv_general_dilated, *_POOLED)
 class LinearLayer(NamedTuple):
     """One layer of a network, as it is in the forward pass.
 
-    kind: its Linen class, as 'Conv'.
+    kind: its Linen class, such as 'Conv'.
     weight: W̄, float64, a convolution's mask applied.
-    layout: which axes of it are outputs, see `spectral.matricize`.
+    layout: one letter for each axis of the weight, see `spectral.matricize`.
     geometry: for a convolution, (the plain Linen layer without bias, the shape of one input image);
-      else None.
-    pooled: whether the layer computes the mean over squares of 2x2 after it besides.
+      otherwise None.
+    pooled: whether the layer also takes the mean over 2x2 squares of its output.
     """
 
     kind: str
@@ -55,23 +56,23 @@ def linear_layers(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, 
 
     Args:
       module: an unbound Linen module, such as a discriminator.
-      variables: its collections; the forward pass is that of evaluation, which takes no power step.
-      *inputs: arrays or `jax.ShapeDtypeStruct`s that the module is called with; only their shapes
+      variables: its collections; the forward pass is that of evaluation, without a power step.
+      *inputs: arrays or `jax.ShapeDtypeStruct`s with which the module is called; only their shapes
         matter.
 
     Returns:
       {'block1/conv1': layer, …}, by the layers' paths.
 
     Raises:
-      UserError: for a layer that has a weight and is none of Linen's or does something else with
-        it, where layers are inside `nn.scan` or `nn.vmap`, and for weights that are not finite.
+      UserError: for a layer that has a weight but is not one of Linen's, or uses it in another way;
+        for layers inside `nn.scan` or `nn.vmap`; and for weights that are not finite.
     """
     known: dict[str, tuple] = {}
 
     def forward(variables: Any, *inputs: Any) -> Any:
         caught: dict[str, jax.Array] = {}
         wrong: dict[str, jax.Array] = {}
-        looking = [False]  # at one layer; the calls inside that are not layers of the network
+        looking = [False]  # inside one layer, where further calls are not layers of the network
 
         def intercept(call_next: Any, args: tuple, kwargs: dict, context: Any) -> Any:
             layer = context.module
@@ -101,7 +102,7 @@ def linear_layers(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, 
             known[name] = (_plain_class(layer).__name__, layout_of(layer, weight, call),
                            geometry_of(layer, call),
                            getattr(layer, "conv_general_dilated", None) in _POOLED)
-            # Linen lets a layer declare its parameters once, so the bare one goes on.
+            # Linen lets a layer declare its parameters only once, so the bare one continues.
             result = bare.apply(parameters, *args, **kwargs)
             looking[0] = False
             return result
@@ -116,16 +117,16 @@ def linear_layers(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, 
             caught, wrong = jax.jit(forward)(variables, *zeros)
     except jax.errors.UnexpectedTracerError as error:
         raise UserError(f"{type(module).__name__} has layers inside nn.scan, nn.vmap or nn.remat, "
-                        "which cannot be looked at one by one: write them out") from error
+                        "which cannot be inspected one by one: write them out") from error
     for name, weight in caught.items():
         if not jnp.isfinite(weight).all():
             raise UserError(f"the weight of {name} holds NaN or infinity: the network has "
-                            "diverged; take an earlier checkpoint")
+                            "diverged; use an earlier checkpoint")
     for name, difference in wrong.items():
         if not difference < 1e-3:
-            raise UserError(f"{name} does not multiply its input with the weight that Linen's "
+            raise UserError(f"{name} does not multiply its input by the weight that Linen's "
                             f"{known[name][0]} would (relative difference {difference:.2g}): "
-                            "only layers that change their weight in `param` are known")
+                            "only layers that change their weight in `param` are supported")
     return {name: LinearLayer(kind, np.asarray(caught[name]).astype(np.float64), *rest)
             for name, (kind, *rest) in known.items()}
 
@@ -133,7 +134,7 @@ def linear_layers(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, 
 def layer_spectra(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, np.ndarray]:
     """All singular values of every linear layer's W̄ as the paper's (outputs, rest) matrix.
 
-    Args and errors as `linear_layers`.
+    Arguments and errors are those of `linear_layers`.
 
     Returns:
       {'block1/conv1': float64 (n,) in descending order, …} in the order of the forward pass, n the
@@ -145,13 +146,13 @@ def layer_spectra(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, 
 
 def layer_singular_values(layer: LinearLayer) -> np.ndarray:
     """Singular values of the (outputs, rest) matrix (paper §2.1): float64 (n,), descending."""
-    weight: Any = layer.weight  # float64 stays so in NumPy alone
+    weight: Any = layer.weight  # only NumPy keeps it in float64
     values = np.linalg.svd(matricize(weight, layer.layout), compute_uv=False)
     return np.sort(values.reshape(-1))[::-1]
 
 
 def stable_rank(values: np.ndarray) -> float:
-    """‖W̄‖_F² / σ² of the singular values (n,) of a matrix: 1 to its rank; 0 for the zero matrix."""
+    """‖W̄‖_F² / σ² from a matrix's singular values (n,): from 1 to its rank; 0 if it is zero."""
     largest = values.max(initial=0)
     return float(np.sum((values / largest) ** 2)) if largest > 0 else 0.0
 
@@ -159,10 +160,10 @@ def stable_rank(values: np.ndarray) -> float:
 def layer_operator_norm(layer: LinearLayer, pooled: bool = False) -> float:
     """max ‖layer(x)‖₂ / ‖x‖₂ over the layer's inputs, without its bias.
 
-    Of a convolution at the size, stride and padding that it has in the network.
+    A convolution is taken at the size, stride and padding that it has in the network.
 
     Args:
-      pooled: whether the mean over squares of 2x2 follows, as one linear map.
+      pooled: whether a mean over 2x2 squares follows, as part of the linear map.
     """
     if layer.geometry is None:
         return float(layer_singular_values(layer)[0])
@@ -173,7 +174,7 @@ def layer_operator_norm(layer: LinearLayer, pooled: bool = False) -> float:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _normal(plain: nn.Module, pooled: bool, weight: jax.Array, x: jax.Array) -> jax.Array:
-    """AᵀA x of the convolution A, for one image x."""
+    """AᵀA x for the convolution A and one image x."""
     def linear(x: jax.Array) -> jax.Array:
         y: Any = plain.apply({"params": {"kernel": weight}}, x)
         return average_pool(y[None])[0] if pooled else y
@@ -184,7 +185,7 @@ def _normal(plain: nn.Module, pooled: bool, weight: jax.Array, x: jax.Array) -> 
 
 @contextlib.contextmanager
 def _caught(layer: nn.Module) -> Iterator[list[jax.Array]]:
-    """The weights that a layer asks Linen for while it lasts."""
+    """The weights that a layer asks Linen for inside the block."""
     weights: list[jax.Array] = []
     if isinstance(layer, nn.Embed):
         weights.append(layer.embedding)
@@ -235,7 +236,7 @@ def _parameters(layer: nn.Module, weight: jax.Array) -> dict[str, Any]:
 
 
 def _difference(a: jax.Array, b: jax.Array) -> jax.Array:
-    """The largest, relative to the largest value of `a`."""
+    """The largest difference, relative to the largest value of `a`."""
     if a.shape != b.shape:
         return jnp.float32(jnp.inf)
     tiny = jnp.finfo(jnp.float32).tiny
@@ -243,18 +244,18 @@ def _difference(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def _check_product(layer: nn.Module, name: str) -> None:
-    """Only those replacements of a layer's product that are known to be that product."""
+    """Allows only those replacements of a layer's product that are known to equal it."""
     for field in ("conv_general_dilated", "conv_general_dilated_cls", "dot_general",
                   "dot_general_cls"):
         given = getattr(layer, field, None)
         if given is not None and given not in _PRODUCTS:
-            raise UserError(f"{name} has a {field} of its own, and what that does with the weight "
-                            "is not known: leave the field out")
+            raise UserError(f"{name} has a {field} of its own, whose effect on the weight is not "
+                            "known: leave the field out")
 
 
 def _check_contains_no_weight(layer: nn.Module, name: str) -> None:
     own = layer.variables.get("params", {})
     if taken := [key for key in WEIGHTS if hasattr(own.get(key), "ndim")]:
-        raise UserError(f"{name} ({type(layer).__name__}) has a parameter '{taken[0]}' and is none "
-                        "of Linen's linear layers: make it a subclass of one, such as nn.Conv, or "
-                        "what it multiplies with is not known")
+        raise UserError(f"{name} ({type(layer).__name__}) has a parameter '{taken[0]}' but is not "
+                        "one of Linen's linear layers: make it a subclass of one, such as nn.Conv; "
+                        "otherwise its matrix is not known")

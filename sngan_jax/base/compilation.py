@@ -1,4 +1,4 @@
-"""Compilation of functions for the processor at hand."""
+"""Compilation of functions for the available processor."""
 
 from __future__ import annotations
 
@@ -9,30 +9,29 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
-# By platform.
-# XLA's CPU back end of jax 0.10 gives convolutions to a library that takes up to four times as long
-# on them and on their gradients, and reductions to the same library, which is thirty times faster
-# there than XLA's own code: the reductions only.
-# The TPU compiler divides an all-reduce of more than 128 MiB, as of the gradients of a large
-# generator: from 512 MiB only (docs/scaling.md).
+# By platform. XLA's CPU back end (jax 0.10) hands convolutions and reductions to a library. The
+# library takes up to four times as long on convolutions and their gradients, but is thirty times
+# faster than XLA's own code on reductions, so it gets the reductions only.
+# The TPU compiler splits an all-reduce of more than 128 MiB, such as the gradients of a large
+# generator; here only from 512 MiB (docs/scaling.md).
 OPTIONS: dict[str, dict[str, Any]] = {
     "cpu": {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"},
     "tpu": {"xla_jf_crs_combiner_threshold_in_bytes": 2**29}}
 
 
-# Of a program that runs once, as the networks' initialisation: not worth optimising.
+# For a program that runs once, such as the networks' initialisation: not worth optimising.
 OPTIONS_FOR_ONE_CALL: dict[str, dict[str, Any]] = {
     "cpu": {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}}
 
 
 @functools.cache
 def compiler_options(one_call: bool = False) -> dict[str, Any]:
-    """For `jax.jit(…, compiler_options=…)` or `.compile(…)`: what pays on the default backend.
+    """For `jax.jit(…, compiler_options=…)` or `.compile(…)`: options for the default backend.
 
-    Empty where there is nothing to choose, or where this XLA does not know the option.
+    Empty if there is nothing to choose, or if this XLA does not know the option.
 
     Args:
-      one_call: of a program that runs once.
+      one_call: whether the program runs only once.
     """
     options = (OPTIONS_FOR_ONE_CALL if one_call else OPTIONS).get(jax.default_backend(), {})
     if not options:
@@ -45,7 +44,7 @@ def compiler_options(one_call: bool = False) -> dict[str, Any]:
 
 
 def jit(function: Callable, **options: Any) -> Callable:
-    """`jax.jit(function, **options)` with `compiler_options`, which no import may look up."""
+    """`jax.jit(function, **options)` with `compiler_options`, looked up at the first call."""
     @functools.cache
     def compiled() -> Callable:
         return jax.jit(function, compiler_options=compiler_options(), **options)
@@ -58,21 +57,21 @@ def jit(function: Callable, **options: Any) -> Callable:
 
 
 class Lowerable(Protocol):
-    """A function of arrays that can be lowered without being called, as a jitted one."""
+    """A function of arrays that can be lowered without being called, such as a jitted one."""
 
     def __call__(self, *arguments: Any) -> Any:
         """Computes it."""
 
     def lower(self, *arguments: Any) -> Any:
-        """Lowers for these arguments, as `jax.stages.Wrapped.lower` does."""
+        """Lowers the function for these arguments, as `jax.stages.Wrapped.lower` does."""
 
 
 def compile_at_first_call(function: Lowerable) -> Lowerable:
     """A jitted or pmap-ed function that compiles once, with `compiler_options`.
 
-    All calls must have arguments of the shapes and places of the first. It still has `lower`.
-    With several processes `function` itself is returned: only it takes each process's own arrays
-    for a part of the whole.
+    All calls must have arguments with the shapes and placement of the first. The result still has
+    `lower`. With several processes, `function` itself is returned, because only it treats each
+    process's arrays as a part of the whole.
     """
     if jax.process_count() > 1:
         return function
@@ -85,6 +84,6 @@ def compile_at_first_call(function: Lowerable) -> Lowerable:
             compiled = function.lower(*arguments).compile(compiler_options=compiler_options())
         return compiled(*arguments)
 
-    lowerable: Any = call  # a function may have attributes, which its type does not tell
+    lowerable: Any = call  # a function may have attributes that its type does not declare
     lowerable.lower = function.lower
     return lowerable

@@ -4,8 +4,9 @@
 class UserError(ValueError):
     """Bad input of any kind; the message names the value, what was expected and how to fix it.
 
-    The programs in `experiments/` print it without a traceback and exit with its `status`. What
-    stands in the message of others, as the name of a file, cannot steer a terminal: `printable`.
+    The programs in `experiments/` print it without a traceback and exit with its `status`. Text
+    from
+    outside in the message, such as the name of a file, cannot steer a terminal: see `printable`.
     """
 
     status = 2
@@ -15,12 +16,12 @@ class UserError(ValueError):
 
 
 def printable(text: str) -> str:
-    """A text with its control, format and surrogate characters as escapes (`\\x1b`, `\\n`)."""
+    """The text with control, format and surrogate characters as escapes (`\\x1b`, `\\n`)."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def one_line(error: BaseException) -> str:
-    """Text of another library's error, fit to stand inside a sentence."""
+    """The text of another library's error, fit to stand inside a sentence."""
     return " ".join(str(error).split())[:300] or type(error).__name__

@@ -1,10 +1,10 @@
-"""What is installed with the extras of the package, and a sentence where one is missing."""
+"""Which packages come with which extra, and the error for one that is missing."""
 
 from __future__ import annotations
 
 import importlib.util
 
-# Module -> extra of setup.cfg that brings it. What is not here comes with the package itself.
+# {module: the extra of setup.cfg that brings it}; other modules come with the package itself.
 EXTRAS = {
     "PIL": "train", "absl": "train", "array_record": "train", "importlib_resources": "train",
     "jinja2": "train", "markupsafe": "train", "matplotlib": "train", "ml_collections": "train",
@@ -15,14 +15,14 @@ EXTRAS = {
 
 
 class MissingExtra(ModuleNotFoundError):
-    """A module that an extra brings is not installed; the message says which."""
+    """A module that comes with an extra is not installed; the message says which extra."""
 
 
 def need(package: str, *modules: str) -> None:
-    """Looks for the modules that a package of this library imports.
+    """Checks that the modules are installed that a package of this library imports.
 
     Raises:
-      MissingExtra: the first of them that is not installed.
+      MissingExtra: for the first one that is not installed.
     """
     for module in modules:
         if importlib.util.find_spec(module) is None:
@@ -30,7 +30,7 @@ def need(package: str, *modules: str) -> None:
 
 
 def missing(error: ModuleNotFoundError) -> str | None:
-    """The sentence about a module that is not there; None where no extra brings it."""
+    """The sentence about a module that was not found; None if no extra brings it."""
     if isinstance(error, MissingExtra):
         return str(error)
     module = (error.name or "").partition(".")[0]

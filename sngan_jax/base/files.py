@@ -1,4 +1,4 @@
-"""Files: whether they are there, and written whole or not at all, whatever happens meanwhile."""
+"""Files: whether they exist, and writing them whole or not at all, whatever happens meanwhile."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sngan_jax.base.errors import UserError
 
-_ABANDONED = 3600.0  # seconds after which nobody writes on
+_ABANDONED = 3600.0  # seconds after which a temporary file has no writer
 
 
 class WriteError(UserError):
@@ -21,14 +21,14 @@ class WriteError(UserError):
 
 
 def is_file(path: Path) -> bool:
-    """Whether a regular file is there; False for a name that no file can have."""
+    """Whether a regular file exists at a path; False for a name that no file can have."""
     with contextlib.suppress(OSError, ValueError):
         return path.is_file()
     return False
 
 
 def is_dir(path: Path) -> bool:
-    """Whether a folder is there; False for a name that no folder can have."""
+    """Whether a folder exists at a path; False for a name that no folder can have."""
     with contextlib.suppress(OSError, ValueError):
         return path.is_dir()
     return False
@@ -38,14 +38,14 @@ def is_dir(path: Path) -> bool:
 def replacing(file: Path) -> Iterator[Path]:
     """The path of a temporary file, which takes the place of `file` when the block succeeds.
 
-    The content is on the disk before the name is, and a failure leaves the old file alone and no
-    temporary one behind.
+    The content reaches the disk before the name does. A failure leaves the old file as it was, and
+    no temporary one behind.
 
     Raises:
-      OSError: it cannot be written.
+      OSError: if it cannot be written.
     """
     temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    for left in leftovers(file.parent, file.name):  # by processes that were killed
+    for left in leftovers(file.parent, file.name):  # from processes that were killed
         with contextlib.suppress(OSError):
             if time.time() - left.stat().st_mtime > _ABANDONED:
                 left.unlink()
@@ -64,19 +64,19 @@ def replacing(file: Path) -> Iterator[Path]:
 
 
 def leftovers(folder: Path, name: str = "") -> list[Path]:
-    """The temporary files of `replacing` in a folder; of one name, or of all."""
+    """The temporary files of `replacing` in a folder: those of one name, or all."""
     return [path for path in folder.glob(f"{glob.escape(name) or '*'}.*.tmp")
             if path.name.removesuffix(".tmp").rpartition(".")[2].isdecimal()]
 
 
 def write_text(file: Path, text: str) -> None:
-    """Writes a text file whole or not at all; OSError where it cannot."""
+    """Writes a text file whole or not at all; OSError if that fails."""
     with replacing(file) as temporary:
         temporary.write_text(text)
 
 
 def sync_folder(folder: Path) -> None:
-    """Sees that the names in a folder outlive a loss of power, where the file system can."""
+    """Makes the names in a folder survive a loss of power, if the file system can."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -87,7 +87,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def naming(file: Path) -> Iterator[None]:
-    """Adds the name of the file to an OSError of the block."""
+    """Adds the name of the file to an OSError that leaves the block."""
     try:
         yield
     except OSError as error:

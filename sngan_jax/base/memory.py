@@ -1,4 +1,4 @@
-"""Sizes that a config or a file asks for, compared with what there is before they are made."""
+"""Sizes that a config or a file asks for, compared with the available memory in advance."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ def host_memory() -> int:
     """Bytes of this machine's memory, or of the part that its container may use."""
     found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     for limit in map(Path, _LIMITS):
-        with contextlib.suppress(OSError, ValueError):  # there is none, or it is "max"
+        with contextlib.suppress(OSError, ValueError):  # no such file, or it says "max"
             found.append(int(limit.read_text()))
     return min(found)
 
 
 def check_memory(needed: int, what: str, cure: str, error: Callable[[str], UserError] = UserError,
                  *, there: int | None = None) -> None:
-    """Raises a sentence where an allocation could not succeed.
+    """Raises an error if an allocation cannot succeed.
 
     Args:
       needed: bytes.
-      what: what they are for, a plural.
+      what: what the bytes are for, in the plural.
       cure: what to change, as an imperative.
       error: the class of the exception.
-      there: bytes that there are; None for this machine's memory.
+      there: available bytes; None for this machine's memory.
 
     Raises:
       UserError: or `error`.
@@ -41,5 +41,5 @@ def check_memory(needed: int, what: str, cure: str, error: Callable[[str], UserE
 
 
 def gibibytes(count: int) -> str:
-    """A number of bytes in words."""
+    """A number of bytes in GiB, as text."""
     return f"{count / 2**30:,.1f} GiB"

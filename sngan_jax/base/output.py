@@ -1,4 +1,4 @@
-"""What a program says: nobody has to take it, and what others wrote cannot steer a terminal."""
+"""Output of programs: it may go nowhere, and text from outside cannot steer a terminal."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 
 from sngan_jax.base.errors import printable
 
-# All but tabs, ends of lines, colours, and the step upwards of tqdm.
+# All control characters but tabs, line ends, colours and tqdm's step upwards.
 _STEERS = re.compile("\x1b(?!\\[A|\\[[\\d;]*m)|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f"
                      "\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class Steady:
-    """A text stream that drops what cannot be written, and otherwise is the one that it wraps.
+    """A text stream that drops what cannot be written; otherwise it is the stream that it wraps.
 
     Args:
-      stream: None for one that takes nothing.
+      stream: the stream to wrap, or None to drop everything.
     """
 
     def __init__(self, stream: Any):
@@ -30,7 +30,7 @@ class Steady:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Writes, with what would steer a terminal escaped; returns the length in any case."""
+        """Writes with terminal controls escaped; returns the length in any case."""
         safe = _STEERS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
         with _dropping(self._stream):
             try:
@@ -40,23 +40,23 @@ class Steady:
         return len(text)
 
     def writelines(self, lines: Any) -> None:
-        """`write`, of each."""
+        """Calls `write` for each line."""
         for line in lines:
             self.write(line)
 
     def flush(self) -> None:
-        """Hands to the system what it takes."""
+        """Passes on as much of the buffer as the system takes."""
         with _dropping(self._stream):
             self._stream.flush()
 
 
 @contextlib.contextmanager
 def _dropping(stream: Any) -> Iterator[None]:
-    """Leaves the block where nobody takes the output: a closed pipe, a full disk, no stream."""
+    """Leaves the block if nobody takes the output: a closed pipe, a full disk, no stream."""
     try:
         yield
     except BrokenPipeError:
-        # It stays closed, and what is left in the buffer would be tried again at the end.
+        # Otherwise the rest of the buffer would be tried again at exit.
         with contextlib.suppress(OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
@@ -72,7 +72,7 @@ def _dropping(stream: Any) -> Iterator[None]:
 
 
 def make_steady() -> None:
-    """Makes standard output and error of this process `Steady`, for good."""
+    """Makes this process's standard output and error `Steady`, for good."""
     for name in ("stdout", "stderr"):
         if not isinstance(getattr(sys, name), Steady):
             setattr(sys, name, Steady(getattr(sys, name)))
@@ -80,7 +80,7 @@ def make_steady() -> None:
 
 @contextlib.contextmanager
 def steady() -> Iterator[None]:
-    """While entered, nothing that is printed can end the work."""
+    """While entered, no failure to print can end the work."""
     with contextlib.redirect_stdout(Steady(sys.stdout)), \
             contextlib.redirect_stderr(Steady(sys.stderr)):
         yield

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def commit() -> str | None:
-    """The commit of the source tree, with +changes where it has been changed; None if unknown."""
+    """The commit of the source tree, with +changes if it was modified; None if unknown."""
     folder = Path(__file__).parent
     try:
         def git(*arguments: str) -> str:

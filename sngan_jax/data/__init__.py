@@ -1,4 +1,4 @@
-"""Data: `load` a set by its spec (sources.py), then sample it on the device (pipeline.py)."""
+"""Data: `load` reads a set by its spec (sources.py); pipeline.py samples it on the device."""
 
 from sngan_jax.base.extras import need
 

@@ -1,4 +1,4 @@
-"""What the classes of a data set are called."""
+"""The names of a data set's classes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from sngan_jax.data.prepared import prepared_folder
 
 
 def class_names(spec: str, num_classes: int, data_dir: str | None = None) -> tuple[str, ...]:
-    """The names of the classes in order; () where they have none but their numbers.
+    """The names of the classes in order; () if they have only numbers.
 
-    Of `folder:` the names of the sub-folders, of `tfds:` those of the label.
+    For `folder:` they are the names of the sub-folders, for `tfds:` those of the label.
+
 
     Args:
-      spec, data_dir: as of `data.load`.
-      num_classes: how many the set has.
+      spec, data_dir: as for `data.load`.
+      num_classes: the number of classes in the set.
     """
     kind, _, place = spec.partition(":")
     names: list[str] = []
@@ -31,19 +32,19 @@ def class_names(spec: str, num_classes: int, data_dir: str | None = None) -> tup
                        if len(lines) == num_classes]
             names = fitting[0] if len(fitting) == 1 else []
     except (OSError, DataError):
-        pass  # the set has gone since
+        pass  # the set no longer exists
     return tuple(names) if len(names) == num_classes else ()
 
 
 def class_number(text: str, names: tuple[str, ...], num_classes: int, flag: str) -> int:
-    """The class that a person means by a name or a number; a name that is one comes first.
+    """The class that a name or a number stands for; if both fit, the name wins.
 
     Args:
-      names: of the classes, or ().
-      flag: of the program, for the sentence.
+      names: the names of the classes, or ().
+      flag: the program's flag, for the error.
 
     Raises:
-      UserError: there is no such class.
+      UserError: if there is no such class.
     """
     word = text.strip()
     if word in names:

@@ -1,4 +1,4 @@
-"""Arrays of images to one size and one number of channels, bit for bit as Pillow does it."""
+"""Brings arrays of images to one size and number of channels, bit for bit as Pillow does."""
 
 import math
 from collections.abc import Callable
@@ -10,44 +10,44 @@ from sngan_jax.base.memory import check_memory
 from sngan_jax.data.image_set import CROPPED, DataError, Reading
 
 _FRACTION_BITS = 22  # Pillow's resampling coefficients are integers with 22 fractional bits
-_CHUNK_BYTES = 2**24  # so that a large set never exists as floats or wide integers
+_CHUNK_BYTES = 2**24  # so that a large set is never held as floats or wide integers
 
-# How an image gets the proportions that are asked for: its middle part, all of it between bars of
-# the colour behind transparency, or all of it with other proportions.
+# How an image gets the requested proportions: its centre only; all of it between bars of the
+# background colour; or all of it, stretched.
 FITS = ("crop", "pad", "squeeze")
-# What is behind transparent parts. 'drop' takes the stored colours as they are, as `Image.convert`
-# of Pillow does, and with it the usual programs for FID; bars are black then.
+# The background of transparent parts. 'drop' uses the stored colours as they are, like Pillow's
+# `Image.convert` and so the usual programs for FID; bars are then black.
 ALPHAS = {"white": 255, "black": 0, "drop": 0}
 
 Size = int | tuple[int, int] | None
 
 
 def check_images(count: int, shape: tuple[int, ...], where: str) -> None:
-    """DataError where this machine's memory cannot hold so many images of this shape, a byte a
+    """DataError if this machine's memory cannot hold `count` images of this shape, one byte per
     value.
     """
     check_memory(count * math.prod(shape), f"{count:,} images of {shape[0]} x {shape[1]} ({where})",
-                 "take a smaller image_size, or a part of the set, as train[:10%]", DataError)
+                 "use a smaller image_size, or a part of the set, such as train[:10%]", DataError)
 
 
 def fit(images: np.ndarray, image_size: Size, channels: int | None, where: str,
         reading: Reading = CROPPED) -> np.ndarray:
-    """Crops (or as `reading` says), converts and resizes a whole set.
+    """Crops (or fits as `reading` says), converts and resizes a whole set.
 
     Args:
       images: uint8 (n, height, width) or (n, height, width, c) with c = 1 (grey), 2 (grey and
         alpha), 3 (RGB) or 4 (RGBA).
-      image_size: of the result: a side, or (height, width). None keeps the size that they have.
+      image_size: size of the result: a side, or (height, width). None keeps the present size.
       channels: 1, 3, or None to keep grey grey and everything else RGB.
-      where: the name of the images in the sentences.
-      reading: how they get their proportions, and what is behind transparent parts.
+      where: the name of the images, for errors.
+      reading: how images get their proportions, and the background of transparent parts.
 
     Returns:
       uint8 (n, height, width, channels). Grey becomes RGB by repetition, RGB becomes grey by the
-      ITU-R 601 luma. Of the input itself, not a copy, where it fits already.
+      ITU-R 601 luma. If the input fits already, the result is the input itself, not a copy.
 
     Raises:
-      DataError: the shape or dtype is another.
+      DataError: if the shape or the dtype does not fit.
     """
     if images.dtype != np.uint8:
         raise DataError(f"{where} are {images.dtype}: images must be uint8 with values 0 to 255"
@@ -89,9 +89,9 @@ def fit(images: np.ndarray, image_size: Size, channels: int | None, where: str,
 
 def fit_one(image: np.ndarray, image_size: Size, channels: int, reading: Reading = CROPPED
             ) -> np.ndarray:
-    """One uint8 image (height, width, 1 to 4) to (height, width, channels), as `fit`.
+    """Brings one uint8 image (height, width, 1 to 4) to (height, width, channels), as `fit` does.
 
-    For images that differ in size, where Pillow is faster than a matrix of coefficients for each.
+    For images of different sizes, where Pillow is faster than a matrix of coefficients for each.
     """
     new = pair(image_size)
     if new is None:
@@ -100,8 +100,8 @@ def fit_one(image: np.ndarray, image_size: Size, channels: int, reading: Reading
     image, inner = placed(image, new, reading.fit)
     image = convert_channels(image, min(channels, kept), reading.alpha)
     if image.shape[:2] != inner:
-        # Width first in every version of Pillow: since 13.0 one call begins with the other axis for
-        # some proportions, and rounds differently.
+        # Width first in every version of Pillow: since 13.0, a single call starts with the other
+        # axis for some proportions, and rounds differently.
         picture = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
         for size in ((inner[1], picture.height), inner[::-1]):
             picture = picture.resize(size, Image.Resampling.BILINEAR)
@@ -116,34 +116,34 @@ def fit_one(image: np.ndarray, image_size: Size, channels: int, reading: Reading
 
 
 def pair(image_size: Size) -> tuple[int, int] | None:
-    """(height, width) of a side or of a pair."""
+    """(height, width) from a side or a pair."""
     return (image_size, image_size) if isinstance(image_size, int) else image_size
 
 
 def check_size(image: np.ndarray, shape: tuple[int, ...], name: str) -> None:
-    """DataError where an image (h, w, c) is not as high and wide as the first one of its set.
+    """DataError if an image (h, w, c) differs in height or width from the first one of its set.
 
-    shape: of that first one.
+    shape: the shape of that first image.
     """
     if image.shape[:2] != shape[:2]:
         raise DataError(
             f"images of mixed sizes: {name} is {image.shape[0]} x {image.shape[1]} (height x "
-            f"width), and those before are {shape[0]} x {shape[1]}; give an image_size, to which "
+            f"width), and those before it are {shape[0]} x {shape[1]}; give an image_size to which "
             "all are brought"
         )
 
 
 def placed(images: np.ndarray, size: tuple[int, int], how: str
            ) -> tuple[np.ndarray, tuple[int, int]]:
-    """The part of (..., height, width, channels) images that is resized, and the size it gets.
+    """The part of (..., height, width, channels) images that is resized, and its size afterwards.
 
     Args:
-      images: an array; the part is a view.
+      images: an array; the part is a view of it.
       size: height and width of the result.
       how: one of FITS.
 
     Returns:
-      the part, and the height and width in the result that it fills, all but for 'pad'.
+      the part, and the height and width that it fills in the result: all of it except for 'pad'.
     """
     height, width = images.shape[-3:-1]
     if how == "crop":
@@ -156,9 +156,9 @@ def placed(images: np.ndarray, size: tuple[int, int], how: str
 
 
 def crop_of(size: tuple[int, int], proportions: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of the largest rectangle within a size that has other proportions.
+    """Height and width of the largest rectangle of the given proportions within a size.
 
-    Rounded to whole pixels, of which there is at least one.
+    Rounded to whole pixels, at least one.
     """
     (height, width), (high, wide) = size, proportions
     if width * high > height * wide:
@@ -167,10 +167,10 @@ def crop_of(size: tuple[int, int], proportions: tuple[int, int]) -> tuple[int, i
 
 
 def convert_channels(images: np.ndarray, channels: int, alpha: str = "white") -> np.ndarray:
-    """uint8 images (…, 1 to 4), to (…, 1 or 3): a key of ALPHAS behind them, luma, repetition."""
+    """Converts uint8 images (…, 1 to 4) to (…, 1 or 3): background (`alpha`), luma, repetition."""
     if images.shape[-1] == channels:
         return images
-    if images.size > _CHUNK_BYTES and len(images) > 1:  # the sums are of four bytes a number
+    if images.size > _CHUNK_BYTES and len(images) > 1:  # sums take four bytes per number
         out = np.empty((*images.shape[:-1], channels), np.uint8)
         step = max(1, len(images) * _CHUNK_BYTES // images.size)
         for i in range(0, len(images), step):
@@ -193,11 +193,11 @@ def convert_channels(images: np.ndarray, channels: int, alpha: str = "white") ->
 
 
 def pillow_coefficients(size: int, new_size: int) -> np.ndarray:
-    """The 1-D bilinear resampling of Pillow as a matrix.
+    """Pillow's 1-D bilinear resampling as a matrix.
 
     Returns:
-      float64 (new_size, size) of integers: the weights times 2**22. The identity when the sizes
-      are equal.
+      float64 (new_size, size) of integers: the weights times 2**22. It is the identity if the sizes
+        are equal.
     """
     weights = resampling(size, new_size, triangle, 1)
     return np.floor(weights * 2**_FRACTION_BITS + 0.5)
@@ -205,18 +205,18 @@ def pillow_coefficients(size: int, new_size: int) -> np.ndarray:
 
 def resampling(size: int, new_size: int, kernel: Callable[[np.ndarray], np.ndarray], radius: float
                ) -> np.ndarray:
-    """The 1-D resampling of Pillow with a filter, as a matrix.
+    """Pillow's 1-D resampling with a filter, as a matrix.
 
-    The filter is widened by the scale when shrinking (which is the antialiasing) and normalised at
-    the borders (Pillow, src/libImaging/Resample.c, precompute_coeffs).
+    When shrinking, the filter is widened by the scale (which is the antialiasing); it is normalised
+    at the borders (Pillow, src/libImaging/Resample.c, precompute_coeffs).
 
     Args:
-      size: in pixels; new_size: the same of the result.
+      size, new_size: in pixels, before and after.
       kernel: distances in pixels of the coarser grid -> weights.
-      radius: distance from which on the kernel is zero.
+      radius: distance beyond which the kernel is zero.
 
     Returns:
-      float64 (new_size, size), each row with the sum 1.
+      float64 (new_size, size); each row sums to 1.
     """
     scale = size / new_size
     width = max(scale, 1.0)
@@ -231,12 +231,12 @@ def resampling(size: int, new_size: int, kernel: Callable[[np.ndarray], np.ndarr
 
 
 def triangle(x: np.ndarray) -> np.ndarray:
-    """The bilinear filter, of radius 1."""
+    """The bilinear filter, with radius 1."""
     return np.maximum(1 - np.abs(x), 0)
 
 
 def _resize(images: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.ndarray:
-    """uint8 (n, h, w, c) to (n, s, t, c) by matrices (s, h) and (t, w) of `pillow_coefficients`."""
+    """uint8 (n, h, w, c) to (n, s, t, c) by `pillow_coefficients`, matrices (s, h) and (t, w)."""
     n, height, width, channels = images.shape
     if (len(down), len(across)) == (height, width):
         return images
@@ -256,7 +256,7 @@ def _fixed_point(sums: np.ndarray) -> np.ndarray:
 
 
 def _uint8_hint(images: np.ndarray) -> str:
-    """How to save numbers of another type as uint8, where their range tells it."""
+    """How to save numbers of another type as uint8, if their range tells it."""
     if images.dtype.kind not in "iuf" or not images.size:
         return ""
     low, high = images.min(), images.max()
@@ -267,5 +267,5 @@ def _uint8_hint(images: np.ndarray) -> str:
     if low >= 0 and high <= 255:
         return ": these lie in [0, 255], so save images.round().astype(np.uint8)"
     if images.dtype.kind in "iu" and low >= 0 and high <= 65535:
-        return ": these are of 16 bits, so save (images / 257).round().astype(np.uint8)"
+        return ": these have 16 bits, so save (images / 257).round().astype(np.uint8)"
     return f": these lie in [{low:g}, {high:g}]"

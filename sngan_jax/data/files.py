@@ -1,4 +1,4 @@
-"""Data sets that are arrays in files: NumPy's .npz and MNIST's IDX."""
+"""Data sets stored as arrays in files: NumPy's .npz and MNIST's IDX."""
 
 import gzip
 import math
@@ -13,28 +13,31 @@ from sngan_jax.base.files import is_dir, is_file
 from sngan_jax.data.archive import array_names, read_arrays, read_single, refuse_bomb
 from sngan_jax.data.image_set import DataError, checked_labels
 
-# Deflate expands by 1032 at most: a header that promises more is wrong, and nothing is allocated.
+# Deflate expands by 1032 at most: a header that promises more is wrong, and no memory is
+# allocated.
 _MAX_DEFLATE_RATIO = 1032
-# By which images are found in an .npz, where no key is given.
+# Keys by which images are found in an .npz if none is given.
 IMAGE_KEYS = ("images", "arr_0", "x_train", "x_test")
 
 
 def read_npz(file: str, split: str) -> tuple[np.ndarray, np.ndarray | None, int]:
-    """Reads images and, if there, labels, from NumPy's .npz or .npy.
+    """Reads images, and labels if there are any, from NumPy's .npz or .npy.
 
-    The arrays are `images` and `labels`; or, as Keras names them, `x_train`, `y_train`, …; or, as
-    `np.savez` does without names, `arr_0` and `arr_1`. Others are named: FILE#IMAGES, with
-    `labels` if the file has it, FILE#IMAGES,LABELS or, for none, FILE#IMAGES,.
+    The arrays are `images` and `labels`; or, as in Keras, `x_train`, `y_train`, …; or, as
+    `np.savez` names them by default, `arr_0` and `arr_1`. Other names are given after the file:
+    FILE#IMAGES (with `labels` if the file has it), FILE#IMAGES,LABELS or, for no labels,
+    FILE#IMAGES,.
 
     Args:
       file: path of an .npz file, compressed or not, or of an .npy; pickled objects are refused.
       split: 'train'; also 'test' for a file with `x_test`.
 
     Returns:
-      images (any dtype and shape: `fit` checks them), labels int32 (n,) or None, num_classes.
+      images (any dtype and shape; `fit` checks them), labels int32 (n,) or None, num_classes.
 
     Raises:
-      DataError: no such file, not an .npz, corrupt, no suitable arrays, or labels that do not fit.
+      DataError: for a missing or corrupt file, one that is not an .npz, no suitable arrays, or
+        labels that do not fit.
     """
     name, wanted = keys_in_name(file)
     path = Path(name).expanduser()
@@ -45,7 +48,7 @@ def read_npz(file: str, split: str) -> tuple[np.ndarray, np.ndarray | None, int]
             _only_train(file, split)
             if wanted:
                 raise DataError(f"npz:{file}: an .npy holds a single array without a name: leave "
-                                "#… out")
+                                "out #…")
             return read_single(path), None, 0
         with zipfile.ZipFile(path) as archive:
             there = array_names(archive)
@@ -56,7 +59,7 @@ def read_npz(file: str, split: str) -> tuple[np.ndarray, np.ndarray | None, int]
     except DataError:
         raise
     except Exception as error:  # zipfile and NumPy raise almost anything on a damaged file
-        raise DataError(f"npz:{name} is no readable {path.suffix or '.npz'} file: "
+        raise DataError(f"npz:{name} is not a readable {path.suffix or '.npz'} file: "
                         f"{one_line(error)}") from error
     if labels is None or images.size == 0 or images.ndim == 0:
         return images, None, 0
@@ -64,7 +67,7 @@ def read_npz(file: str, split: str) -> tuple[np.ndarray, np.ndarray | None, int]
 
 
 def keys_in_name(file: str) -> tuple[str, str]:
-    """FILE and KEYS of FILE#KEYS; all of it and '' where a file has that name, or there is no #."""
+    """FILE and KEYS of FILE#KEYS; the whole name and '' if such a file exists or there is no #."""
     name, mark, keys = file.rpartition("#")
     if not mark or is_file(Path(file).expanduser()):
         return file, ""
@@ -73,14 +76,14 @@ def keys_in_name(file: str) -> tuple[str, str]:
 
 def _chosen_keys(wanted: str, there: list[str], file: str, split: str
                  ) -> tuple[str, str | None]:
-    """The keys of IMAGES or IMAGES,LABELS; DataError for one that the file has not."""
+    """The keys in IMAGES or IMAGES,LABELS; DataError for one that is not in the file."""
     _only_train(file, split)
     images, comma, labels = wanted.partition(",")
     if not comma and images != "labels" and "labels" in there:
         labels = "labels"
     for key in filter(None, (images or "''", labels)):
         if key not in there:
-            raise DataError(f"npz:{file}: the file has no array {key} but {sorted(there)}")
+            raise DataError(f"npz:{file} has no array {key}; its arrays are {sorted(there)}")
     return images, labels or None
 
 
@@ -90,7 +93,7 @@ def _only_train(file: str, split: str) -> None:
 
 
 def _npz_keys(found: list[str], file: str, split: str) -> tuple[str, str | None]:
-    """The keys of the images and of the labels (None where there are none)."""
+    """The keys of the images and of the labels (None without labels)."""
     keras = sorted(key for key in found if key.startswith("x_"))
     for images, labels in (("images", "labels"), ("arr_0", "arr_1")):
         if images in found and not keras:
@@ -98,16 +101,16 @@ def _npz_keys(found: list[str], file: str, split: str) -> tuple[str, str | None]
                 raise DataError(f"npz:{file} has no split '{split}': '{images}' is all 'train'")
             return images, labels if labels in found else None
     if "images" in found:
-        raise DataError(f"npz:{file} has both 'images' and {keras}: keep one or the other, or "
-                        f"choose, as npz:{file}#images")
+        raise DataError(f"npz:{file} has both 'images' and {keras}: keep one of the two, or "
+                        f"choose, as in npz:{file}#images")
     if f"x_{split}" in keras:
         return f"x_{split}", f"y_{split}" if f"y_{split}" in found else None
     if keras:
         splits = ", ".join(f"'{key[2:]}'" for key in keras)
         raise DataError(f"npz:{file} has no split '{split}': there are {splits}")
     raise DataError(
-        f"npz:{file} has no array 'images' but {sorted(found)}: save it by "
-        "np.savez(file, images=..., labels=...), or name the array, as "
+        f"npz:{file} has no array 'images'; its arrays are {sorted(found)}: save it with "
+        "np.savez(file, images=..., labels=...), or name the array, as in "
         f"npz:{file}#{min(found, default='KEY')}"
     )
 
@@ -115,8 +118,8 @@ def _npz_keys(found: list[str], file: str, split: str) -> tuple[str, str | None]
 def read_idx(folder: str, split: str) -> tuple[np.ndarray, np.ndarray | None, int]:
     """Reads MNIST's files, such as train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz.
 
-    Each may be plain or gzipped (plain goes first), and `.idx3` may stand for `-idx3`. The labels
-    may be missing. Format: http://yann.lecun.com/exdb/mnist.
+    Each may be plain or gzipped (plain is preferred), with `.idx3` or `-idx3`. The labels may be
+    missing. Format: http://yann.lecun.com/exdb/mnist.
 
     Args:
       folder: the folder that holds the files.
@@ -126,7 +129,7 @@ def read_idx(folder: str, split: str) -> tuple[np.ndarray, np.ndarray | None, in
       images uint8 (n, height, width), labels int32 (n,) or None, num_classes.
 
     Raises:
-      DataError: no such folder, file or split; a corrupt file; numbers that do not agree.
+      DataError: for a missing folder, file or split, a corrupt file, or counts that do not agree.
     """
     prefix = {"train": "train", "test": "t10k"}.get(split)
     if prefix is None:
@@ -162,14 +165,14 @@ def _read_idx_file(path: Path, ndim: int) -> np.ndarray:
             header = file.read(4 + 4 * ndim)
             if header[:4] != bytes([0, 0, 8, ndim]) or len(header) < 4 + 4 * ndim:
                 raise DataError(
-                    f"{path} is no IDX file of {ndim}-dimensional uint8 data: it begins with "
+                    f"{path} is not an IDX file of {ndim}-dimensional uint8 data: it begins with "
                     f"'{header[:4].hex(' ')}' instead of '00 00 08 {ndim:02x}' and {ndim} sizes"
                 )
             shape = tuple(int(size) for size in np.frombuffer(header[4:], ">u4"))
             size = math.prod(shape)
             most = path.stat().st_size * (_MAX_DEFLATE_RATIO if zipped else 1)
             refuse_bomb(size if size <= most else 0, path.stat().st_size, "it")
-            # One byte more than promised, to notice a file that is too long.
+            # One byte more than promised, to detect a file that is too long.
             content = file.read(size + 1) if size <= most else b""
     except DataError:
         raise

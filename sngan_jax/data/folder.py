@@ -35,15 +35,15 @@ from sngan_jax.data.pictures import (
 from sngan_jax.data.split import parse_split, rows_of
 
 _SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
-_HARDLY = 0.05  # a share of a picture, below which it is named
+_HARDLY = 0.05  # a crop that keeps less than this share of a picture is reported
 
 
 class Listing(NamedTuple):
     """The pictures of a folder, in sorted order.
 
     labels: int32 (n,), or None for a flat folder.
-    kinds: of each file, by its content; None where only its name is a picture's.
-    left_out: how many other files there are, by what they are.
+    kinds: the kind of each file by its content; None if only its name is a picture's.
+    left_out: number of other files, by kind.
     """
 
     files: list[Path]
@@ -54,8 +54,8 @@ class Listing(NamedTuple):
 
 
 class ReadFolder(NamedTuple):
-    """images uint8 (n, height, width, channels); labels and num_classes as of `Listing`; about and
-    cautions as of `image_set.ImageSet`."""
+    """images: uint8 (n, height, width, channels); labels and num_classes as in `Listing`; about and
+    cautions as in `image_set.ImageSet`."""
 
     images: np.ndarray
     labels: np.ndarray | None
@@ -68,29 +68,29 @@ def read_folder(folder: str, split: str, image_size: Size, channels: int | None,
                 reading: Reading = CROPPED, skip_bad: bool = False) -> ReadFolder:
     """Reads every picture below a folder, in sorted order.
 
-    A file is a picture by its content, of one of `pictures.KINDS`. With sub-folders that hold
-    pictures, each is a class, numbered in sorted order, whatever lies deeper belongs to it; with
-    none, the set is unlabelled. Names that begin with a dot are skipped, and so are other kinds of
-    files.
+    A file is a picture if its content is of one of `pictures.KINDS`. If sub-folders hold pictures,
+    each is a class, numbered in sorted order, and everything below it belongs to it. Without such
+    sub-folders the set is unlabelled. Names that begin with a dot are skipped, and so are other
+    kinds of files.
 
     Args:
       folder: the path.
-      split: 'train', which is everything, or a part of it, as 'train[:1000]'.
-      image_size: a side in pixels, or (height, width), that each image gets; None keeps the size
-        that they have, which must be one.
+      split: 'train', which is everything, or a part of it, such as 'train[:1000]'.
+      image_size: a side in pixels, or (height, width), to which each image is brought; None keeps
+        the present size, which must then be the same for all.
       channels: 1, 3, or None for 1 if all the files are grey and 3 otherwise.
       reading: how a picture becomes an image.
-      skip_bad: put the next image in the order of the files in the place of a damaged one.
+      skip_bad: replace a damaged image by the next one in the order of the files.
 
     Raises:
-      DataError: no such folder, no images, mixed sizes where no size is given, images both beside
-        and in class folders, a class without images, sub-folders that are splits, or an image that
-        cannot be read (the first is named).
+      DataError: for no such folder, no images, mixed sizes without an image_size, images both
+        beside and in class folders, a class without images, sub-folders that are splits, or an
+        image that cannot be read (the first is named).
     """
     listing = list_folder(folder, split)
     files, labels = listing.files, listing.labels
-    # Threads, because Pillow releases the GIL while it decodes. Its warnings are about odd metadata
-    # and about decompression bombs, which `pictures` refuses.
+    # Threads, because Pillow releases the GIL while it decodes. Pillow warns about odd metadata and
+    # about decompression bombs, which `pictures` refuses.
     with ThreadPoolExecutor(os.cpu_count()) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         rows, name = range(len(files)), f"folder:{folder}"
@@ -119,7 +119,7 @@ def read_folder(folder: str, split: str, image_size: Size, channels: int | None,
         if not skip_bad:
             refuse_bad(bad, name)
         for i, why in bad.items():
-            say(f"warning: {why}; another stands in its place")
+            say(f"warning: {why}; another image takes its place")
             other = next_good(i, bad, len(files), name)
             images[i] = images[other]
             if labels is not None:
@@ -129,10 +129,11 @@ def read_folder(folder: str, split: str, image_size: Size, channels: int | None,
 
 
 def list_folder(folder: str, split: str) -> Listing:
-    """The pictures of a folder; only the first bytes of files are read.
+    """The pictures of a folder; only the first bytes of the files are read.
 
     Raises:
-      DataError: no such folder or split, no images, an empty class, images beside class folders.
+      DataError: for no such folder or split, no images, an empty class, or images beside class
+        folders.
     """
     if parse_split(split)[0] != "train":
         raise DataError(
@@ -159,7 +160,7 @@ def list_folder(folder: str, split: str) -> Listing:
             f"images (such as {labelled[0]}): move all into class folders, or all out of them"
         )
     if not flat and not labelled:
-        raise DataError(f"folder:{folder} holds no image, nor do its sub-folders"
+        raise DataError(f"folder:{folder} holds no images, nor do its sub-folders"
                         + (f", but {_counted(left_out)}" if left_out else ""))
     if flat:
         deep, numbers = {"": flat}, None
@@ -181,19 +182,19 @@ def list_folder(folder: str, split: str) -> Listing:
 
 
 def _refuse_loops(root: Path, names: list[str]) -> None:
-    """DataError where links make one folder two classes, or the whole a part of itself."""
+    """DataError if links make one folder two classes, or the whole folder a part of itself."""
     real = {name: (root / name).resolve() for name in names}
     for name, folder in real.items():
         for other, there in [("the folder itself", root.resolve()),
                              *((k, v) for k, v in real.items() if k != name)]:
             if there == folder or folder in there.parents:
                 raise DataError(f"folder:{root}: the class folder {name} leads to {folder}, which "
-                                f"is or holds {other}: its images would be there twice; remove the "
+                                f"is or holds {other}: its images would appear twice; remove the "
                                 "link")
 
 
 def common_size(files: list[Path], reading: Reading = CROPPED) -> tuple[int, int]:
-    """Height and width of all the files, by their headers; MixedSizes where they differ."""
+    """Height and width of all the files, by their headers; MixedSizes if they differ."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         sizes = pool.map(lambda file: size_of(file, plain=reading.plain), files)
         first = next(sizes)
@@ -202,23 +203,23 @@ def common_size(files: list[Path], reading: Reading = CROPPED) -> tuple[int, int
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise MixedSizes(
                     f"images of mixed sizes: {files[0]} is {first[0]} x {first[1]} (height x "
-                    f"width) and {file} is {size[0]} x {size[1]}; give an image_size, to which "
+                    f"width) and {file} is {size[0]} x {size[1]}; give an image_size to which "
                     "all are brought"
                 )
     return first
 
 
 class MixedSizes(DataError):
-    """Pictures that differ in size where no size is given that they are brought to."""
+    """Pictures differ in size, and no size is given to which they are brought."""
 
 
 def described(listing: Listing, sizes: dict[int, tuple[int, int]], image_size: Size,
               reading: Reading) -> tuple[str, tuple[str, ...]]:
-    """What was found in a folder, for a person: a sentence, and cautions.
+    """A description of a folder's content for people: a sentence, and cautions.
 
     Args:
-      sizes: height and width of the pictures by their row in the listing, of all or of some.
-      image_size: that they are brought to, or None.
+      sizes: height and width of all pictures or of some, by their row in the listing.
+      image_size: the size to which they are brought, or None.
     """
     count = len(listing.files)
     kinds = Counter(kind for kind in listing.kinds if kind)
@@ -239,7 +240,7 @@ def described(listing: Listing, sizes: dict[int, tuple[int, int]], image_size: S
             parts.append(f"{small:,} {'are' if small > 1 else 'is'} enlarged{some}")
         named = {row: (listing.files[row], *sizes[row]) for row in sizes}
         cautions += _extremes([named[row] for row in sizes if min(sizes[row]) == 1],
-                              "one row of pixels is no picture: remove it")
+                              "one row of pixels is not a picture: remove it")
         cautions += _extremes(
             [named[row] for row in sizes if min(sizes[row]) > 1 and shares[row] < _HARDLY],
             f"--config.fit={reading.fit} leaves little of it: cut it into several, or remove it")
@@ -247,7 +248,7 @@ def described(listing: Listing, sizes: dict[int, tuple[int, int]], image_size: S
 
 
 def share_of(size: tuple[int, int], proportions: tuple[int, int]) -> float:
-    """The share of a (height, width) that its largest part of other proportions has."""
+    """The share of a (height, width) that its largest part of the given proportions covers."""
     (height, width), (high, wide) = size, proportions
     return min(height * wide, width * high) / max(height * wide, width * high)
 
@@ -293,10 +294,10 @@ def _below(folder: Path, left_out: Counter[str]) -> list[Path]:
 
 def _pictures(files: Iterable[Path], pool: ThreadPoolExecutor, left_out: Counter[str]
               ) -> dict[Path, str | None]:
-    """Those that are pictures, or are named like one, with their kinds; others are counted."""
+    """The files that are pictures, or are named like one, with their kinds; counts the others."""
     def one(path: Path) -> tuple[bool, str | None]:
         kind, claims = kind_of(path), path.suffix.lower() in SUFFIXES
-        # Two letters may begin a text: without a picture's name, Pillow must agree.
+        # A text may begin with the same two letters: without a picture's name, Pillow must agree.
         return (claims or bool(kind and is_picture(path))), kind
 
     files = list(files)

@@ -1,4 +1,4 @@
-"""A set of equally large uint8 images with optional class labels, which every source returns."""
+"""A set of uint8 images of one size with optional class labels, which every source returns."""
 
 import dataclasses
 import hashlib
@@ -11,22 +11,22 @@ from sngan_jax.base.errors import UserError
 
 
 class DataError(UserError):
-    """Data that cannot be used, in one sentence: what was found, what is needed, the cure."""
+    """Data that cannot be used; one sentence says what was found, what is needed and the cure."""
 
 
 _ENDING = "; repair it or remove it"
 
 
 def bad_image(what: str, why: str) -> DataError:
-    """The sentence about one damaged image."""
+    """The error for one damaged image."""
     return DataError(f"cannot read {what}: {why}{_ENDING}")
 
 
 def attempted(function: Callable[[int], object], rows: Iterable[int], map_: Callable = map
               ) -> dict[int, str]:
-    """The rows for which a function raises DataError, each with its sentence.
+    """The rows for which a function raises DataError, each with its message.
 
-    map_: how to call a function on each, such as a thread pool's `map`.
+    map_: a function that maps another over rows, such as a thread pool's `map`.
     """
     def attempt(row: int) -> tuple[int, str]:
         try:
@@ -39,30 +39,30 @@ def attempted(function: Callable[[int], object], rows: Iterable[int], map_: Call
 
 
 def refuse_bad(bad: Mapping[int, str], name: str) -> None:
-    """DataError that names all damaged images of a set, if any; `bad` is of `attempted`."""
+    """DataError that names all damaged images of a set, if any; `bad` comes from `attempted`."""
     sentences = [bad[row].removesuffix(_ENDING) for row in sorted(bad)]
     if len(sentences) == 1:
         raise DataError(sentences[0] + _ENDING)
     if sentences:
         raise DataError(f"{len(bad):,} images of {name} are damaged: {'; '.join(sentences)}; "
-                        "repair them or remove them, or put others in their places by "
+                        "repair or remove them, or replace them by others with "
                         "--config.on_bad_image=skip")
 
 
 def next_good(row: int, bad: Collection[int], count: int, name: str) -> int:
-    """The first row from `row` on, around the end of `count`, that is not in `bad`; DataError."""
+    """The first row not in `bad`, from `row` on and round the end of `count`; or DataError."""
     for step in range(count):
         if (row + step) % count not in bad:
             return (row + step) % count
-    raise DataError(f"not one of the {count:,} images of {name} can be read: take another data set")
+    raise DataError(f"none of the {count:,} images of {name} can be read: use another data set")
 
 
 class Reading(NamedTuple):
-    """How a picture becomes an image of its set; it moves pixels, and so every score.
+    """How a picture becomes an image of its set; this moves pixels, and so every score.
 
-    fit: how it gets the proportions that are asked for, a key of `crop.FITS`.
-    alpha: what is behind its transparent parts, a key of `crop.ALPHAS`.
-    plain: whether a file is decoded as other programs for FID do (`pictures.decode_file`).
+    fit: how it gets the requested proportions, a key of `crop.FITS`.
+    alpha: the background of its transparent parts, a key of `crop.ALPHAS`.
+    plain: whether a file is decoded as in other programs for FID (`pictures.decode_file`).
     """
 
     fit: str = "crop"
@@ -82,9 +82,9 @@ class ImageSet:
       labels: int32 (n,) with values 0..num_classes - 1, or None for an unlabelled set.
       num_classes: the number of classes, 0 for an unlabelled set.
       name: the spec that the set was loaded from, such as 'digits' or 'tfds:cifar10'.
-      reading: how its pictures became its images.
-      about: a sentence on what was found on disk, '' where there is nothing to say.
-      cautions: sentences that its user should know of.
+      reading: how the pictures became images.
+      about: a sentence on what was found on disk, '' if there is nothing to say.
+      cautions: sentences that the user should read.
     """
 
     images: np.ndarray
@@ -117,7 +117,7 @@ class Named(Sized, Protocol):
 
     @property
     def name(self) -> str:
-        """The spec that it was opened from."""
+        """The spec from which it was opened."""
 
 
 def check_batch(image_set: Named, batch_size: int) -> None:
@@ -125,7 +125,7 @@ def check_batch(image_set: Named, batch_size: int) -> None:
     if len(image_set) < batch_size:
         raise DataError(
             f"data set '{image_set.name}' has {len(image_set)} images, fewer than the batch of "
-            f"{batch_size}: take a smaller batch or a larger data set"
+            f"{batch_size}: use a smaller batch or a larger data set"
         )
 
 
@@ -134,11 +134,11 @@ def checked_labels(labels: np.ndarray, count: int, where: str) -> tuple[np.ndarr
 
     Args:
       labels: integers of shape (count,) or (count, 1), not negative.
-      count: the number of images that they belong to.
-      where: name of the labels in error sentences, such as "'labels' of x.npz".
+      count: the number of images to which they belong.
+      where: name of the labels in errors, such as "'labels' of x.npz".
 
     Raises:
-      DataError: the labels are of another type, shape, number or range.
+      DataError: if the labels have a wrong type, shape, number or range.
     """
     if labels.shape not in ((count,), (count, 1)):
         raise DataError(
@@ -157,7 +157,7 @@ def checked_labels(labels: np.ndarray, count: int, where: str) -> tuple[np.ndarr
 
 
 def missing_classes(labels: np.ndarray, num_classes: int) -> str:
-    """A sentence that names the classes without an image; '' where every class has one.
+    """A sentence that names the classes without images; '' if every class has one.
 
     labels: integers (n,) from 0 to num_classes - 1.
     """
@@ -165,7 +165,7 @@ def missing_classes(labels: np.ndarray, num_classes: int) -> str:
     if not len(missing):
         return ""
     names = ", ".join(map(str, missing[:8])) + (", …" if len(missing) > 8 else "")
-    return (f"{len(missing):,} of the {num_classes:,} classes have no image ({names}), and a "
+    return (f"{len(missing):,} of the {num_classes:,} classes have no image ({names}), but a "
             "conditional model has a row for each: number the classes without gaps")
 
 

@@ -1,4 +1,4 @@
-"""One picture in a file: what kind it is by its content, whether it is safe to open, its pixels."""
+"""One picture file: its kind by content, whether it is safe to open, and its pixels."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from sngan_jax.base.errors import one_line
 from sngan_jax.base.files import is_file
 from sngan_jax.data.image_set import DataError, bad_image
 
-# What a file of each kind begins with. Only these decoders of Pillow run: some others would call an
-# external program (Ghostscript for EPS), and a few know their files by the name alone.
+# The first bytes of each kind of file. Only these decoders of Pillow run: some others would call an
+# external program (Ghostscript for EPS), and a few recognise their files by name only.
 _BEGINNINGS = {
     "PNG": (b"\x89PNG\r\n\x1a\n",), "JPEG": (b"\xff\xd8\xff",), "GIF": (b"GIF87a", b"GIF89a"),
     "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "BMP": (b"BM",),
@@ -23,19 +23,19 @@ _BEGINNINGS = {
     "PPM": tuple(b"P%d%c" % (i, end) for i in range(1, 7) for end in b" \t\r\n#"),
 }
 KINDS = (*_BEGINNINGS, "WEBP", "AVIF")
-# Files of these names claim to be pictures: where they are none, that is an error.
+# Files with these suffixes claim to be pictures; if they are not, that is an error.
 SUFFIXES = {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".tif", ".tiff", ".bmp",
             ".jp2", ".j2k", ".jpx", ".pbm", ".pgm", ".ppm", ".pnm", ".webp", ".avif"}
-# So many pixels are only believed of a file that has a share of them: of a photograph a byte holds
-# ten at most, of a drawing perhaps fifty.
+# Very large images are believed only if the file has a matching size: a byte holds at most ten
+# pixels of a photograph, and perhaps fifty of a drawing.
 _MODEST, _MOST_PIXELS = 1 << 23, 100
-_ORIENTATION = 0x0112  # EXIF; 5 to 8 are turned by 90 degrees
+_ORIENTATION = 0x0112  # EXIF; 5 to 8 are rotated by 90 degrees
 _GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
 def kind_of(path: Path) -> str | None:
-    """One of KINDS by the file's first bytes; None for another kind, and what cannot be opened."""
-    if not is_file(path):  # to open a pipe would wait for ever
+    """One of KINDS by the file's first bytes; None for other kinds and unreadable files."""
+    if not is_file(path):  # opening a pipe would wait for ever
         return None
     try:
         with path.open("rb") as file:
@@ -59,7 +59,7 @@ def is_picture(path: Path) -> bool:
 
 
 def check_header(path: Path) -> None:
-    """DataError where a file does not begin as a picture."""
+    """DataError if a file does not begin like a picture."""
     with _opened(path):
         pass
 
@@ -67,36 +67,36 @@ def check_header(path: Path) -> None:
 def decode_file(path: Path, *, plain: bool = False) -> np.ndarray:
     """The file as uint8 (height, width, channels): 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA.
 
-    The first frame, turned as its EXIF orientation says.
+    The first frame, rotated as its EXIF orientation says.
 
     Args:
-      plain: exactly as `Image.convert("RGB")` of Pillow, and with it other programs for FID: not
-        turned, transparent parts in their stored colours, 16 bits as Pillow cuts them.
+      plain: exactly as Pillow's `Image.convert("RGB")`, and so as other programs for FID: not
+        rotated, transparent parts in their stored colours, 16 bits reduced as Pillow does.
 
     Raises:
-      DataError: it is damaged, no picture, too large, or of numbers whose range is unknown.
+      DataError: if it is damaged, not a picture, too large, or of numbers with unknown range.
     """
     with _opened(path) as image:
         return _pixels(image, plain=plain, turn=not plain)
 
 
 def check_bytes(content: bytes) -> None:
-    """Looks at the header of a file's content.
+    """Checks the header of a file's content.
 
     Raises:
-      DataError: it is too large.
-      Exception: almost any other, where it is no picture.
+      DataError: if it is too large.
+      Exception: almost any other, if it is not a picture.
     """
     with Image.open(io.BytesIO(content), formats=_formats()) as image:
         _refuse_bomb(image, len(content))
 
 
 def decode_bytes(content: bytes) -> np.ndarray:
-    """The content of a file as `decode_file` gives it, but not turned.
+    """The content of a file as `decode_file` returns it, but not rotated.
 
     Raises:
-      DataError: it is too large, or of numbers whose range is unknown.
-      Exception: almost any other, where it is damaged or no picture.
+      DataError: if it is too large, or of numbers with unknown range.
+      Exception: almost any other, if it is damaged or not a picture.
     """
     with Image.open(io.BytesIO(content), formats=_formats()) as image:
         _refuse_bomb(image, len(content))
@@ -104,15 +104,15 @@ def decode_bytes(content: bytes) -> np.ndarray:
 
 
 def is_grey(path: Path) -> bool:
-    """Whether the file, by its header, holds no colour; DataError where it cannot be read."""
+    """Whether the file's header says that it has no colour; DataError if it cannot be read."""
     with _opened(path) as image:
         return image.mode in _GREY_MODES
 
 
 def size_of(path: Path, *, plain: bool = False) -> tuple[int, int]:
-    """Height and width of what `decode_file` returns, by the header; DataError as there."""
+    """Height and width of what `decode_file` returns, from the header; DataError as there."""
     with _opened(path) as image:
-        # Pillow itself turns a TIFF.
+        # Pillow itself rotates a TIFF.
         turned = (not plain and image.format != "TIFF"
                   and image.getexif().get(_ORIENTATION, 1) >= 5)
         return (image.width, image.height) if turned else (image.height, image.width)
@@ -128,8 +128,8 @@ def _pixels(image: Image.Image, *, plain: bool = False, turn: bool) -> np.ndarra
     if image.mode.startswith("I"):  # 16-bit grey
         wide = np.asarray(image).astype(np.int64)
         if wide.min() < 0 or wide.max() > 65535:
-            raise DataError(f"its numbers reach from {wide.min():,} to {wide.max():,}, and a "
-                            "picture has 8 or 16 bits: save it with so many")
+            raise DataError(f"its numbers range from {wide.min():,} to {wide.max():,}, but a "
+                            "picture has 8 or 16 bits: save it as one of these")
         return np.minimum((wide + 128) // 257, 255).astype(np.uint8)[..., None]
     if image.mode == "F":
         raise DataError("it holds floating-point numbers, whose range is unknown: save it with 8 "
@@ -144,16 +144,16 @@ def _pixels(image: Image.Image, *, plain: bool = False, turn: bool) -> np.ndarra
 
 
 def _as_array(image: Image.Image, mode: str) -> np.ndarray:
-    # Pillow copies an image that it converts to its own mode: gigabytes of a very large one.
+    # Pillow copies an image when it converts it to the same mode: gigabytes for a very large one.
     return np.asarray(image if image.mode == mode else image.convert(mode))
 
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """The open image; whatever goes wrong while it is used becomes a DataError with its name."""
+    """The open image; any error while it is used becomes a DataError with the file's name."""
     try:
-        if not is_file(path):  # to open a pipe would wait for ever
-            raise ValueError("it is no regular file")
+        if not is_file(path):  # opening a pipe would wait for ever
+            raise ValueError("it is not a regular file")
         size = path.stat().st_size
         if not size:
             raise ValueError("it is empty")
@@ -162,7 +162,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         with Image.open(path, formats=_formats()) as image:
             _refuse_bomb(image, size)
             yield image
-    except Exception as error:  # on corrupt files Pillow raises almost anything
+    except Exception as error:  # Pillow raises almost anything on corrupt files
         raise bad_image(f"the image {path}", one_line(error)) from error
 
 
@@ -180,6 +180,6 @@ def _refuse_bomb(image: Image.Image, size: int) -> None:
 
 
 def _formats() -> list[str]:
-    """Those of KINDS that this Pillow was built with."""
+    """The members of KINDS that this Pillow was built with."""
     Image.init()
     return [kind for kind in KINDS if kind in Image.OPEN]

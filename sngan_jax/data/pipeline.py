@@ -1,11 +1,11 @@
 """The order of the examples and their scaling, as pure functions for use inside a compiled step.
 
-A data set that fits lives on the device as uint8. Which of its images an iteration sees is a
-function of (key, batch number) alone, so nothing about the input needs saving, and any number of
-devices draws the same global batch.
+A data set that fits lives on the device as uint8. The images that an iteration sees are a function
+of (key, batch number) alone, so nothing about the input needs saving, and any number of devices
+draws the same global batch.
 
-Keys must be of a threefry implementation (JAX's default): under `vmap`, RBG keys do not give each
-example randomness of its own.
+Keys must come from a threefry implementation (JAX's default): under `vmap`, RBG keys do not give
+each example its own randomness.
 """
 
 import jax
@@ -17,15 +17,15 @@ _ROUNDS = 8
 def epoch_permutation(
     key: jax.Array, epoch: jax.Array | int, position: jax.Array, n: int
 ) -> jax.Array:
-    """The place in the data set of each position of an epoch: a random bijection on [0, n).
+    """The index in the data set of each position of an epoch: a random bijection on [0, n).
 
-    Stateless, at constant cost per position, where shuffling all n would cost a sort per epoch: a
-    Feistel network on the smallest power of two that is not below n, applied again to whatever
-    falls outside [0, n) until nothing does (cycle walking; Black & Rogaway 2002, "Ciphers with
-    arbitrary finite domains").
+    It is stateless, at constant cost per position, where shuffling all n would cost a sort per
+    epoch. The bijection is a Feistel network on the smallest power of two that is not below n,
+    applied again to every value outside [0, n) until there is none (cycle walking; Black & Rogaway
+    2002, "Ciphers with arbitrary finite domains").
 
     Args:
-      key: a key; may be traced.
+      key: a PRNG key; may be traced.
       epoch: integers 0 <= epoch < 2**32 that broadcast with `position`; may be traced.
       position: integers in [0, n), of any shape; may be traced.
       n: number of images, 1 <= n < 2**31, static.
@@ -34,12 +34,13 @@ def epoch_permutation(
       int32, the broadcast shape of epoch and position, values in [0, n).
 
     Raises:
-      ValueError: n is out of range.
+      ValueError: if n is out of range.
     """
     if not 1 <= n < 2**31:
         raise ValueError(f"n is {n}: a data set has at least 1 and fewer than 2**31 images")
     epoch, position = jnp.broadcast_arrays(jnp.asarray(epoch, jnp.uint32), jnp.asarray(position))
-    # Threefry once for the key, a hash for each epoch: threefry for each would compile for long.
+    # Threefry once for the key, then a hash for each epoch: threefry for each takes long to
+    # compile.
     words = jax.random.bits(key, (2, _ROUNDS), jnp.uint32)
     round_keys = _mix(_mix(epoch[..., None] ^ words[0]) ^ words[1])
     bits = max((n - 1).bit_length(), 8)  # narrower networks are visibly not uniform
@@ -49,8 +50,9 @@ def epoch_permutation(
         place = jnp.where(outside, _feistel(place, round_keys, bits), place)
         return place, place >= n
 
-    # The sum and the comparison change nothing, but inside shard_map they give the loop's start the
-    # type of its result: varying over whatever mesh axes key, epoch and position vary over.
+    # The sum and the comparison change nothing. Inside shard_map they give the loop's initial value
+    # the type of its result, which varies over whatever mesh axes key, epoch and position vary
+    # over.
     start = position.astype(jnp.uint32) + 0 * round_keys[..., 0]
     place, _ = jax.lax.while_loop(lambda carry: jnp.any(carry[1]), walk, (start, start == start))
     return place.astype(jnp.int32)
@@ -65,25 +67,25 @@ def batch_indices(
     start: jax.Array | int = 0,
     count: int | None = None,
 ) -> jax.Array:
-    """The images of a batch, or of one device's share of it.
+    """The images of a batch, or one device's share of it.
 
-    The stream of examples is the concatenation of all epochs; each epoch is a fresh permutation in
-    which every image occurs once, and batches run across the borders. Exact for every batch number:
-    no product is formed that could overflow.
+    The stream of examples is the concatenation of all epochs. Each epoch is a fresh permutation in
+    which every image occurs once, and batches run across the borders. This is exact for every batch
+    number, because no product is formed that could overflow.
 
     Args:
-      key: the key of the data order, the same in the whole run.
+      key: key of the data order, the same in the whole run.
       batch_number: int32 scalar, 0 <= batch_number < 2**31; may be traced.
       batch_size: images in the global batch, static.
       n: images in the data set, static.
-      start: first entry wanted, such as `lax.axis_index(...) * count`; may be traced.
-      count: number of entries wanted, static; None for all from 0.
+      start: first entry to return, such as `lax.axis_index(...) * count`; may be traced.
+      count: number of entries to return, static; None for all from 0.
 
     Returns:
       int32 (count,), values in [0, n): `batch_indices(...)[start : start + count]`.
 
     Raises:
-      ValueError: batch_size or n is out of range.
+      ValueError: if batch_size or n is out of range.
     """
     if not 1 <= batch_size < 2**31:
         raise ValueError(f"batch_size is {batch_size}: it must be positive and below 2**31")
@@ -98,8 +100,9 @@ def batch_indices(
 def example_keys(key: jax.Array, start: jax.Array | int, count: int) -> jax.Array:
     """Keys for the entries start .. start + count - 1 of a global batch, an array of `count` keys.
 
-    Give the position in the *global* batch, so that the randomness belongs to the example and not
-    to the device that works on it: `example_keys(key, axis_index * count, count)`.
+    Pass the position in the *global* batch, so that the randomness belongs to the example and not
+    to
+    the device that works on it: `example_keys(key, axis_index * count, count)`.
     """
     positions = jnp.asarray(start, jnp.uint32) + jnp.arange(count, dtype=jnp.uint32)
     return jax.vmap(lambda position: jax.random.fold_in(key, position))(positions)
@@ -134,11 +137,12 @@ def scale(images: jax.Array) -> jax.Array:
 def to_uint8(images: jax.Array) -> jax.Array:
     """floor(128 (x + 1)), clipped to 0..255: the exact inverse of `dequantize` and of `scale`.
 
-    The authors save samples by trunc(127.5 x + 127.5) instead, which does not quite undo their own
+    The authors save samples by trunc(127.5 x + 127.5) instead, which does not quite invert their
+    own
     scaling: bright images come out darker by up to one level.
 
     Args:
-      images: floats of any shape, nominally in [-1, 1]; others are clipped.
+      images: floats of any shape, nominally in [-1, 1]; values outside are clipped.
 
     Returns:
       uint8 of the same shape.
@@ -154,7 +158,7 @@ def _feistel(x: jax.Array, round_keys: jax.Array, bits: int) -> jax.Array:
         high_bits = bits - low_bits
         high, low = x >> low_bits, x & (2**low_bits - 1)
         high ^= _mix(low ^ round_keys[..., i]) >> (32 - high_bits)
-        # Swapping the halves swaps their widths too, where `bits` is odd.
+        # Swapping the halves swaps their widths too, if `bits` is odd.
         x = (low << high_bits) | high
         low_bits = high_bits
     return x
@@ -168,7 +172,7 @@ def _mix(x: jax.Array) -> jax.Array:
 
 
 def _times_divmod(a: jax.Array, factor: int, n: int) -> tuple[jax.Array, jax.Array]:
-    """divmod(a * factor, n) for a uint32 `a`, without the product: by doubling and adding.
+    """divmod(a * factor, n) for a uint32 `a`, without the product, by doubling and adding.
 
     The quotient is modulo 2**32; n and the factor are below 2**31.
     """

@@ -1,4 +1,4 @@
-"""Data sets that TensorFlow Datasets has prepared on disk, read without TensorFlow if possible."""
+"""Data sets that TensorFlow Datasets prepared on disk, read without TensorFlow if possible."""
 
 import contextlib
 import importlib.util
@@ -28,15 +28,15 @@ def read_tfds(
 ) -> tuple[np.ndarray, np.ndarray | None, int]:
     """Reads one split of a prepared data set: ArrayRecord directly, TFRecord through TensorFlow.
 
-    The folder is opened as it lies there: no builder's code runs, nothing is downloaded, prepared
-    or asked for over the network.
+    The folder is read as it is: no builder's code runs, and nothing is downloaded, prepared or
+    looked up over the network.
 
     Args:
       spec: 'name', 'name/config', 'name:1.0.0' or 'name/config:1.0.0'; without a version the
-        newest one on disk.
+        newest one on disk is used.
       split: any that TFDS understands: 'train', 'test[:50%]', 'train+test'.
-      image_size: a side in pixels, or (height, width), that each image gets; None keeps the size
-        that they have, which must be one.
+      image_size: a side in pixels, or (height, width), to which each image is brought; None keeps
+        the present size, which must then be the same for all.
       channels: 1, 3, or None for 1 if the set is declared grey and 3 otherwise.
       data_dir: the folder of prepared data sets; None for TFDS's own (TFDS_DATA_DIR, or
         ~/tensorflow_datasets).
@@ -46,13 +46,13 @@ def read_tfds(
       images uint8 (n, height, width, channels), labels int32 (n,) or None (no class label
       feature, or -1 throughout, as in stl10's 'unlabelled'), num_classes.
 
-    Raises:
-      DataError: not prepared (the command that does it is given), ambiguous configuration, unknown
-        split, TFRecord without TensorFlow, no image feature, damaged files.
+    DataError: for a set that is not prepared (the message has the command), an ambiguous
+      configuration, an unknown split, TFRecord without TensorFlow, no image feature, or damaged
+      files.
     """
     folder = prepared_folder(spec, data_dir)
     _check_features(folder)
-    import tensorflow_datasets as tfds  # slow to import, and needed here only
+    import tensorflow_datasets as tfds  # slow to import, and needed only here
 
     where = f"tfds:{spec}, split '{split}', in {folder}"
     try:
@@ -81,7 +81,7 @@ def read_tfds(
             raise DataError(f"{where}: holds {i + 1} examples instead of {count}: prepare it again")
     except DataError:
         raise
-    except Exception as error:  # damaged files surface as anything in the readers below
+    except Exception as error:  # damaged files raise almost anything in the readers below
         raise DataError(f"{where}: cannot be read: {one_line(error)}") from error
     if (labels == -1).all():
         return images, None, 0
@@ -90,15 +90,15 @@ def read_tfds(
 
 
 class NoRandomAccess(DataError):
-    """A set that can only be read from its beginning to its end."""
+    """A set that can only be read from beginning to end."""
 
 
 class PreparedImages:
-    """Random access to the images of one split, undecoded until they are asked for.
+    """Random access to the images of one split, decoded only on request.
 
     Attributes:
       channels: 1 if the set is declared grey, else 3.
-      num_classes: number of classes of its label, 0 without one.
+      num_classes: number of classes in its label, 0 without one.
       one_size: whether all its images are declared to have one size.
       identity: bytes that differ between data sets, versions and splits.
     """
@@ -134,10 +134,10 @@ class PreparedImages:
         return len(self._source)
 
     def raw(self, row: int) -> dict:
-        """An example whose image may be undecoded; not for several threads at once.
+        """An example whose image may be undecoded; not for use by several threads at once.
 
         Raises:
-          DataError: it cannot be read.
+          DataError: if it cannot be read.
         """
         try:
             return self._source[row]
@@ -145,50 +145,51 @@ class PreparedImages:
             raise self._damaged(row, error) from error
 
     def check(self, raw: dict, row: int) -> None:
-        """DataError where the header of an image, as of `raw`, is no picture's."""
+        """DataError if the header of an image, as in `raw`, is not a picture's."""
         image = raw[self._image]
         try:
             if isinstance(image, bytes):
                 check_bytes(image)
-        except Exception as error:  # as of `decode`
+        except Exception as error:  # as in `decode`
             raise self._damaged(row, error) from error
 
     def _damaged(self, row: int, error: Exception) -> DataError:
         return bad_image(f"the image of example {row} of {self._where}", one_line(error))
 
     def decode(self, raw: dict, row: int) -> tuple[np.ndarray, int]:
-        """uint8 (height, width, channels) and the class, -1 where there is none.
+        """uint8 (height, width, channels) and the class, -1 without one.
 
         Raises:
-          DataError: its image is damaged.
+          DataError: if its image is damaged.
         """
         try:
             image = _decoded(raw[self._image])
-        except Exception as error:  # a damaged PNG or JPEG surfaces as almost anything
+        except Exception as error:  # a damaged PNG or JPEG raises almost anything
             raise self._damaged(row, error) from error
         return image, int(raw[self._label]) if self._label else -1
 
 
 def _undecoded(tfds: ModuleType, info: Any, image_key: str) -> dict[str, Any] | None:
-    """The decoders that leave pictures as they lie in the file: TFDS's own takes a palette's
-    numbers for grey."""
+    """Decoders that leave pictures as they are in the file: TFDS's own reads the numbers of a
+    palette as grey."""
     is_file = isinstance(info.features[image_key], tfds.features.Image)
     return {image_key: tfds.decode.SkipDecoding()} if is_file else None
 
 
 def _decoded(image: np.ndarray | bytes) -> np.ndarray:
-    """uint8 (height, width, channels) of a picture's file or of an array; any Exception."""
+    """uint8 (height, width, channels) from a picture's file or from an array; any Exception."""
     image = decode_bytes(image) if isinstance(image, bytes) else image
     return image[..., None] if image.ndim == 2 else image
 
 
 def _described(tfds: ModuleType, info: Any, split: str, where: str
                ) -> tuple[str, str | None, int]:
-    """Keys of image and label, and the number of channels; DataError for a missing split."""
+    """The keys of image and label, and the number of channels; DataError for a missing split."""
     image_key, label_key = _feature_keys(tfds, info, where)
     channels = 1 if info.features[image_key].shape[2:] in ((), (1,), (2,)) else 3
     if split.isidentifier() and split not in info.splits:
-        raise DataError(f"{where}: there is no such split but {', '.join(sorted(info.splits))}")
+        raise DataError(f"{where}: there is no such split; the splits are "
+                        f"{', '.join(sorted(info.splits))}")
     if not info.splits[split].num_examples:
         raise DataError(f"{where}: this split is empty")
     return image_key, label_key, channels
@@ -198,11 +199,11 @@ def prepared_folder(spec: str, data_dir: str | None) -> Path:
     """The folder <data_dir>/<name>[/<config>]/<version> of a prepared set.
 
     Raises:
-      DataError: it is not prepared, or several of its configurations are.
+      DataError: if it is not prepared, or several of its configurations are.
     """
     match = _NAME.fullmatch(spec)
     if match is None:
-        raise DataError(f"tfds:{spec} is no name of a data set: write tfds:name[/config][:1.0.0]")
+        raise DataError(f"tfds:{spec} does not name a data set: write tfds:name[/config][:1.0.0]")
     name, config, version = match["name"], match["config"], match["version"]
     default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     top = Path(data_dir or default).expanduser() / name
@@ -229,12 +230,12 @@ def prepared_folder(spec: str, data_dir: str | None) -> Path:
         )
     raise DataError(
         f"tfds:{spec} is not prepared (looked in {parent}), and nothing is downloaded silently: "
-        f"prepare it once by {_command(spec, data_dir)}"
+        f"prepare it once with: {_command(spec, data_dir)}"
     )
 
 
 def _command(spec: str, data_dir: str | None) -> str:
-    """The shell command that prepares a stock data set, and what must be placed by hand before."""
+    """The shell command that prepares a stock data set, and the files to place by hand before."""
     name = re.split("[/:]", spec)[0]
     if name in ("cifar10", "cifar100"):
         place = f" --data-dir={data_dir}" if data_dir else ""
@@ -244,13 +245,13 @@ def _command(spec: str, data_dir: str | None) -> str:
     return (
         'pip install "sngan_jax[tf]" && python -c "import tensorflow_datasets as tfds; '
         f"tfds.builder('{spec}', {place}file_format='array_record').download_and_prepare()\""
-        + ("; ILSVRC2012_img_train.tar must lie in TFDS's downloads/manual before (register at "
+        + ("; ILSVRC2012_img_train.tar must be in TFDS's downloads/manual first (register at "
            "image-net.org)" if name == "imagenet2012" else "")
     )
 
 
 def _versions(folder: Path) -> list[str]:
-    """The prepared versions in a folder, the newest last."""
+    """The prepared versions in a folder, newest last."""
     if not folder.is_dir():
         return []
     names = [p.parent.name for p in folder.glob("*/dataset_info.json")]
@@ -259,7 +260,7 @@ def _versions(folder: Path) -> list[str]:
 
 
 def _default_config(top: Path) -> str | None:
-    """Default configuration that TFDS noted when it prepared the set."""
+    """The default configuration that TFDS noted when it prepared the set."""
     try:
         return json.loads((top / ".config" / "metadata.json").read_text())["default_config_name"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -267,7 +268,7 @@ def _default_config(top: Path) -> str | None:
 
 
 def _check_features(folder: Path) -> None:
-    """Refuses features.json files that name modules other than TFDS's, which TFDS would import."""
+    """Refuses features.json files that name modules outside TFDS, which TFDS would import."""
     try:
         tree = json.loads((folder / "features.json").read_text())
     except (OSError, ValueError) as error:
@@ -290,7 +291,7 @@ def _check_features(folder: Path) -> None:
 def _feature_keys(tfds: ModuleType, info: Any, where: str) -> tuple[str, str | None]:
     """The key of the image feature and of the class label (None if there is none)."""
     if not isinstance(info.features, tfds.features.FeaturesDict):
-        raise DataError(f"{where}: its features are no dictionary with an image")
+        raise DataError(f"{where}: its features are not a dictionary with an image")
     images = [key for key, feature in info.features.items() if _is_image(tfds, feature)]
     labels = [
         key
@@ -301,13 +302,14 @@ def _feature_keys(tfds: ModuleType, info: Any, where: str) -> tuple[str, str | N
     image_key = _choose(images, [*supervised, "image"], f"{where}: image features")
     if image_key is None:
         raise DataError(
-            f"{where}: it has no uint8 image feature but {', '.join(sorted(info.features))}"
+            f"{where}: it has no uint8 image feature; its features are "
+            f"{', '.join(sorted(info.features))}"
         )
     return image_key, _choose(labels, [*supervised, "label"], f"{where}: class labels")
 
 
 def _is_image(tfds: ModuleType, feature: Any) -> bool:
-    """Whether a feature is an Image, or a uint8 Tensor of an image's shape."""
+    """Whether a feature is an Image, or a uint8 Tensor with an image's shape."""
     if isinstance(feature, tfds.features.LabeledImage) or feature.np_dtype != np.uint8:
         return False
     if isinstance(feature, tfds.features.Image):
@@ -353,7 +355,7 @@ def _tf_examples(
     import tensorflow as tf
 
     with contextlib.suppress(RuntimeError):  # TensorFlow is in use already
-        tf.config.set_visible_devices([], "GPU")  # or else it takes all of JAX's memory
+        tf.config.set_visible_devices([], "GPU")  # otherwise it takes all of JAX's memory
     dataset = builder.as_dataset(
         split=split,
         read_config=tfds.ReadConfig(interleave_cycle_length=1),  # the order of the files

@@ -54,25 +54,25 @@ def load(
 
     Args:
       spec: 'digits', 'tfds:<name>', 'npz:<file>', 'idx:<folder>' or 'folder:<folder>'.
-      image_size: side of the images in pixels, or (height, width); None keeps the size that they
-        have.
-      channels: 1 (grey) or 3 (RGB) to convert to; None keeps what the source has.
-      split: 'train', or 'test' where the source has one, or a part of it, as 'train[:5000]' or
+      image_size: side of the images in pixels, or (height, width); None keeps the present size.
+      channels: 1 (grey) or 3 (RGB) to convert to; None keeps those of the source.
+      split: 'train', or 'test' if the source has one, or a part of it, such as 'train[:5000]' or
         'train[90%:]'; for `tfds:` anything that TFDS understands, such as 'unlabelled'.
       data_dir: for `tfds:`, the folder of prepared data sets; None for TFDS's own default.
-      reading: another way than the crop, another colour than white behind transparent parts.
-      skip_bad: of `folder:`, put the next image in the place of a damaged one.
+      reading: replaces the crop by another fit, or the white background by another.
+      skip_bad: for `folder:`, replace a damaged image by the next one.
 
     Returns:
-      An ImageSet of uint8 (n, height, width, channels), in the order of the source.
+      an ImageSet of uint8 (n, height, width, channels), in the order of the source.
 
     Raises:
-      DataError: unknown spec, split, size or channels; missing, unreadable or unsuitable data.
+      DataError: for an unknown spec, split, size or channels; missing, unreadable or unsuitable
+        data.
     """
     check_reading(image_size, channels, reading)
     if skip_bad and not spec.startswith("folder:"):
         raise DataError(f"config.on_bad_image is 'skip', but {spec!r} is read whole: damaged "
-                        "images are skipped of folder:<folder>, and of tfds:<name> with "
+                        "images are skipped only in folder:<folder>, and in tfds:<name> with "
                         "--config.stream=true")
     about, cautions = "", tuple[str, ...]()
     match spec.partition(":"):
@@ -97,7 +97,7 @@ def load(
 
 
 def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments with which a run's images are loaded, but for the split and the channels."""
+    """The arguments with which a run's images are loaded, except the split and the channels."""
     height = config["image_size"]
     return {"image_size": (height, config["image_width"] or height),
             "data_dir": config["data_dir"] or None,
@@ -105,7 +105,7 @@ def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_reading(image_size: Size, channels: int | None, reading: Reading) -> None:
-    """DataError for a size, channels, fit or alpha that there is not."""
+    """DataError for a size, channels, fit or alpha that does not exist."""
     size = pair(image_size)
     if size is not None and min(size) < 1:
         raise DataError(f"image_size is {image_size}: it must be at least 1")
@@ -120,7 +120,7 @@ def _part(split: str, images: np.ndarray, labels: np.ndarray | None, num_classes
           ) -> tuple[np.ndarray, np.ndarray | None, int]:
     """The rows that a split such as 'train[:100]' names."""
     if images.ndim == 0 or not len(images):
-        return images, labels, num_classes  # `fit` says what is wrong
+        return images, labels, num_classes  # `fit` reports what is wrong
     rows = rows_of(split, len(images))
     return images[rows], None if labels is None else labels[rows], num_classes
 
@@ -131,14 +131,14 @@ def _read_digits(split: str, image_size: Size) -> tuple[np.ndarray, np.ndarray, 
         raise DataError(f"digits has no split '{split}': all its 1,797 images are in 'train'")
     # The file of scikit-learn's `load_digits`, without the second or two that its import takes.
     scikit_learn = importlib.util.find_spec("sklearn")
-    assert scikit_learn is not None and scikit_learn.submodule_search_locations  # it is required
+    assert scikit_learn is not None and scikit_learn.submodule_search_locations  # a requirement
     folder = Path(scikit_learn.submodule_search_locations[0])
     with gzip.open(folder / "datasets" / "data" / "digits.csv.gz", "rt") as file:
         rows = np.loadtxt(file, delimiter=",", dtype=np.uint16)
     # 0..16 to 0..255, rounded; the last column is the digit.
     images = ((rows[:, :-1].reshape(-1, 8, 8) * 255 + 8) // 16).astype(np.uint8)
-    # Enlarged by repeating pixels where that is possible: means over blocks give the 8x8 image
-    # back, which they do not after an interpolation.
+    # Enlarged by repeating pixels if possible: means over blocks then give the 8x8 image back,
+    # which they would not after an interpolation.
     height, width = pair(image_size) or (8, 8)
     k = height // 8 if height == width and height % 8 == 0 else 1
     check_images(len(images), (8 * k, 8 * k), "the digits")
@@ -147,13 +147,13 @@ def _read_digits(split: str, image_size: Size) -> tuple[np.ndarray, np.ndarray, 
 
 
 def unknown_spec(spec: str) -> str:
-    """The sentence about a spec of none of the kinds of sources, with what may be meant."""
+    """The error for a spec of no known kind, with a guess at what was meant."""
     if spec and is_dir(Path(spec).expanduser()):
         return f"'{spec}' is a folder: write folder:{spec}"
     if is_file(Path(spec).expanduser()):
-        return f"'{spec}' is a file: write npz:{spec}, if it is one of NumPy's"
+        return f"'{spec}' is a file: write npz:{spec}, if it is a NumPy file"
     if "/" in spec and ":" not in spec:
-        return f"there is no folder and no file '{spec}'"
+        return f"there is no folder or file '{spec}'"
     kind = spec.partition(":")[0]
     names = [name.partition(":")[0] for name in _SPECS]
     close = difflib.get_close_matches(kind.lower(), names, n=1)

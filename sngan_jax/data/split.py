@@ -10,25 +10,25 @@ _PATTERN = re.compile(r"(?P<name>\w+)(\[(?P<low>-?\d+%?)?:(?P<high>-?\d+%?)?\])?
 
 
 def parse_split(split: str) -> tuple[str, str | None, str | None]:
-    """Name of a split and the bounds as written, None for those left open.
+    """The name of a split and its bounds as written, None for those left open.
 
     Raises:
-      DataError: another form.
+      DataError: for any other form.
     """
     match = _PATTERN.fullmatch(split)
     if match is None:
-        raise DataError(f"the split {split!r} is not understood: write a name, as train, or a part "
-                        "of it, as train[:5000], train[5000:10000] or train[50%:]")
+        raise DataError(f"the split {split!r} is not understood: write a name, such as train, or a "
+                        "part of it, such as train[:5000], train[5000:10000] or train[50%:]")
     return match["name"], match["low"], match["high"]
 
 
 def rows_of(split: str, n: int) -> slice:
-    """Which of the `n` images of the named split are meant; at least one.
+    """The rows of the named split's `n` images that are meant; at least one.
 
-    Bounds count from the end where they are negative, as in Python; percentages are rounded.
+    Negative bounds count from the end, as in Python; percentages are rounded.
 
     Raises:
-      DataError: another form, a bound that is not there, or a part without an image.
+      DataError: for any other form, a bound out of range, or a part without an image.
     """
     name, low, high = parse_split(split)
     start, stop = (_bound(text, n, default) for text, default in ((low, 0), (high, n)))

@@ -1,7 +1,7 @@
-"""Images read from disk while a run trains, for data sets larger than memory.
+"""Images read from disk during training, for data sets larger than memory.
 
-The order is that of a set in memory, a function of (key, batch number), so that there is no
-iterator to save: a run that is resumed asks for the batches from its iteration on.
+The order is that of a set in memory, a function of (key, batch number), so there is no iterator to
+save: a resumed run asks for the batches from its iteration on.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from sngan_jax.data.pipeline import batch_indices
 from sngan_jax.data.prepared import PreparedImages
 from sngan_jax.data.sources import check_reading, unknown_spec
 
-# uint8 (h, w, c) and a class, -1 where there is none.
+# uint8 (h, w, c) and a class, -1 without one.
 Example = tuple[np.ndarray, int]
-_SIZES_OF = 1000  # pictures at most, whose sizes are looked up before a run
+_SIZES_OF = 1000  # largest number of pictures whose sizes are looked up before a run
 
 _SCAN_SECONDS, _SCAN_ROWS = 60.0, 1024
 
@@ -49,12 +49,12 @@ class ImageStream:
     """A set of images on disk.
 
     Attributes:
-      name: the spec that it was opened from.
-      shape: height, width and channels of the images that it gives; the first two are 0 where each
-        image has a size of its own, and `read_each` is the way to read them.
+      name: the spec from which it was opened.
+      shape: height, width and channels of the images that it returns. The first two are 0 if images
+        have different sizes; `read_each` is then the way to read them.
       num_classes: 0 for an unlabelled set.
-      bad: the damaged images that were found, row -> what is wrong, where they are skipped.
-      reading, about, cautions: as of `ImageSet`.
+      bad: the damaged images found, {row: what is wrong}, if they are skipped.
+      reading, about, cautions: as in `ImageSet`.
     """
 
     def __init__(self, name: str, count: int, shape: tuple[int, int, int], num_classes: int,
@@ -77,15 +77,16 @@ class ImageStream:
     def fingerprint(self) -> str:
         """16 hex digits of the set's description on disk."""
         size = repr((self._count, *self.shape)).encode()
-        # Nothing for the default, so that older runs still know their data.
+        # Empty for the default, so that older runs still recognise their data.
         size += repr(self.reading).encode() if self.reading != CROPPED else b""
         return hashlib.sha256(self._identity + size).hexdigest()[:16]
 
     def scan(self, seconds: float = _SCAN_SECONDS) -> None:
-        """Looks at the headers of the images, in order, for so long, and says how far it came.
+        """Checks the headers of the images, in order, for a limited time, and reports how far it
+        got.
 
         Raises:
-          DataError: names all damaged ones that it found, unless they are skipped.
+          DataError: names all damaged images that it found, unless they are skipped.
         """
         begun, done = time.monotonic(), 0
         bad: dict[int, str] = {}
@@ -95,7 +96,7 @@ class ImageStream:
                 bad |= attempted(self._check_one, rows, pool.map)
                 done = rows.stop
         say(f"note: the headers of {done:,} of the {self._count:,} images of {self.name} were "
-            f"looked at: {len(bad):,} are damaged")
+            f"checked: {len(bad):,} are damaged")
         if not self._skip:
             refuse_bad(bad, self.name)
         for row, why in sorted(bad.items()):
@@ -107,22 +108,22 @@ class ImageStream:
 
         Args:
           rows: integers (n,) in [0, len(self)).
-          map_: function that calls another on each, such as a thread pool's `map`.
+          map_: a function that maps another over rows, such as a thread pool's `map`.
 
         Raises:
-          DataError: where an image cannot be read and is not skipped, has another size than the
-            first one, or has no class in a set with classes.
+          DataError: if an image cannot be read and is not skipped, if its size differs from the
+            first one's, or if it has no class in a set with classes.
         """
         return self.read_counting(rows, map_)[:2]
 
     def read_counting(self, rows: np.ndarray, map_: Callable = map
                       ) -> tuple[np.ndarray, np.ndarray | None, int]:
-        """As `read`, and in how many of the places the next image stands for a damaged one.
+        """As `read`, with the number of places where the next image replaces a damaged one.
 
         The next one in the order of the set is a function of the row alone, whatever else is read.
 
         Raises:
-          DataError: as `read`.
+          DataError: as for `read`.
         """
         images = np.empty((len(rows), *self.shape), np.uint8)
         labels = np.empty(len(rows), np.int32)
@@ -134,7 +135,7 @@ class ImageStream:
 
     def read_each(self, rows: np.ndarray, map_: Callable = map
                   ) -> tuple[list[np.ndarray], np.ndarray | None]:
-        """As `read`, but a list of images (h, w, c), each of its own size."""
+        """As `read`, but returns a list of images (h, w, c), each in its own size."""
         _, images, labels = zip(*map_(self._read_good, map(int, rows)), strict=True)
         return list(images), self._checked(np.array(labels, np.int32), rows)
 
@@ -143,12 +144,12 @@ class ImageStream:
             return None
         if labels.min() < 0:
             row = int(rows[int(np.argmin(labels))])
-            raise DataError(f"{self.name}: image {row} has no class, and others have: take a "
+            raise DataError(f"{self.name}: image {row} has no class, but others have one: use a "
                             "split whose images all have one")
         return labels
 
     def _read_good(self, row: int) -> tuple[int, np.ndarray, int]:
-        """The row that is read, its image and class."""
+        """The row that is read, its image and its class."""
         while True:
             row = next_good(row, self.bad, self._count, self.name)
             try:
@@ -164,35 +165,35 @@ class ImageStream:
     def _note(self, row: int, why: str) -> None:
         if row not in self.bad:
             self.bad[row] = why
-            say(f"warning: {why}; the next image stands in its place")
+            say(f"warning: {why}; the next image takes its place")
 
 
 def open_stream(spec: str, *, image_size: Size, channels: int | None = None,
                 split: str = "train", data_dir: str | None = None, reading: Reading = CROPPED,
                 exact: bool = False, skip_bad: bool = False, own_sizes: bool = False
                 ) -> ImageStream:
-    """Opens a data set for reading image by image; arguments as of `sources.load`.
+    """Opens a data set for reading image by image; arguments as for `sources.load`.
 
     Args:
       spec: 'tfds:<name>', prepared as ArrayRecord, or 'folder:<folder>'.
       channels: None reads as `sources.load` does for tfds, and RGB for a folder.
-      exact: whether the fingerprint is of the content of a folder's files, which are all read for
-        it, and not of their names and sizes only.
-      skip_bad: put the next image in the place of a damaged one.
-      own_sizes: whether images may differ in size where no image_size is given.
+      exact: whether the fingerprint covers the content of a folder's files, all of which are then
+        read, and not only their names and sizes.
+      skip_bad: replace a damaged image by the next one.
+      own_sizes: whether images may differ in size if no image_size is given.
 
     Returns:
-      an ImageStream of the pixels and labels of `sources.load`, in its order.
+      an ImageStream with the pixels and labels of `sources.load`, in its order.
 
     Raises:
-      DataError: as `sources.load`, and for sources that are read into memory only.
+      DataError: as for `sources.load`, and for sources that can only be read into memory.
     """
     kind, _, place = spec.partition(":")
     check_reading(image_size, channels, reading)
     if kind == "tfds" and place:
         source = PreparedImages(place, split, data_dir)
         depth = channels or source.channels
-        lock = threading.Lock()  # the readers of the records are not made for several threads
+        lock = threading.Lock()  # the readers of the records are not thread-safe
 
         def read_tfds(row: int) -> Example:
             with lock:
@@ -206,7 +207,7 @@ def open_stream(spec: str, *, image_size: Size, channels: int | None = None,
             source.check(raw, row)
 
         bad: dict[int, str] = {}
-        while True:  # what the first good one is like, all are
+        while True:  # all images are like the first good one
             row = next_good(0, bad, len(source), spec)
             try:
                 image, label = read_tfds(row)
@@ -261,7 +262,7 @@ def open_stream(spec: str, *, image_size: Size, channels: int | None = None,
 
 
 def _size_if_readable(reading: Reading, file: Path) -> tuple[int, int] | None:
-    with contextlib.suppress(DataError):  # it is said when the picture's turn comes
+    with contextlib.suppress(DataError):  # reported when the picture's turn comes
         return size_of(file, plain=reading.plain)
     return None
 
@@ -277,23 +278,23 @@ def _content(file: Path) -> bytes:
 def batches(stream: ImageStream, key: jax.Array, *, first_iteration: int, n_dis: int,
             batch_size: int, start: int, count: int, threads: int | None = None, ahead: int = 2
             ) -> Generator[tuple[np.ndarray, np.ndarray | None, int], None, None]:
-    """The real images of one iteration after the other, read ahead by threads.
+    """The real images of one iteration after another, read ahead by threads.
 
     Close the generator to end its threads.
 
     Args:
       key: PRNG key of the data order.
-      first_iteration: number of iterations that are done.
+      first_iteration: number of finished iterations.
       batch_size: images of a global batch; this process reads entries start … start + count - 1.
-      threads: that decode; None: one a core.
-      ahead: number of iterations that are read before they are asked for.
+      threads: number of threads that decode; None: one per core.
+      ahead: number of iterations that are read before they are needed.
 
     Yields:
-      images uint8 (n_dis, count, h, w, c); labels int32 (n_dis, count), or None; in how many of
-      the places another image stands for a damaged one.
+      images uint8 (n_dis, count, h, w, c); labels int32 (n_dis, count), or None; the number of
+        places where another image replaces a damaged one.
 
     Raises:
-      DataError: where an image cannot be read.
+      DataError: if an image cannot be read.
     """
     cpu = jax.local_devices(backend="cpu")[0]
     with jax.default_device(cpu):

@@ -14,7 +14,7 @@ from sngan_jax.data.archive import array_names, read_arrays
 
 
 def write_npz(file: Path, arrays: dict[str, Any]) -> None:
-    """Writes arrays by name, whole or not at all; makes the folder where it is missing."""
+    """Writes arrays by name, whole or not at all; makes the folder if it is missing."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with replacing(file) as temporary, temporary.open("wb") as out:
         np.savez(out, **arrays)
@@ -24,8 +24,8 @@ def read_npz(file: Path) -> dict[str, np.ndarray]:
     """All arrays of a file by name, in their own shapes; nothing in it is executed.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: it is damaged or of another kind.
+      FileNotFoundError: if there is no such file.
+      ValueError: if it is damaged or of another kind.
     """
     if not is_file(file):
         raise FileNotFoundError(str(file))

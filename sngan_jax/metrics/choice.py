@@ -1,4 +1,4 @@
-"""The extractor that is asked for by name."""
+"""Makes an extractor from its name."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from sngan_jax.metrics.classifier import cached_classifier, classifier_extractor
 from sngan_jax.metrics.extractor import Extractor, inception_extractor
 from sngan_jax.metrics.inception_weights import load_weights
 
-_MOST_BYTES = 2**30  # of a streamed set that a classifier is trained on
+_MOST_BYTES = 2**30  # the most that a classifier is trained on from a streamed set
 
 
 def make_extractor(kind: str, images: ImageSet | ImageStream | None = None, *,
                    resize: str = "tf1", batch_size: int | None = None) -> Extractor:
-    """Inception with the weights of the cache, or the classifier of a set's labels.
+    """Inception with the weights in the cache, or the classifier of a set's labels.
 
     Args:
       kind: 'inception' or 'classifier'.
-      images: that the classifier is trained on, unless the cache has it; of a set that is streamed,
-        as many at random as fit into a GiB.
+      images: the images on which the classifier is trained, unless the cache has it; from a
+        streamed set, a random selection that fits into a GiB.
       resize: method that enlarges images to Inception's input, one of `resize.RESIZES`.
-      batch_size: images at a time on each device; None for a good one.
+      batch_size: images at a time on each device; None for a good default.
 
     Raises:
-      UserError: no weights; no set, or no labels.
+      UserError: if there are no weights, no set, or no labels.
     """
     options = {"batch_size": batch_size} if batch_size else {}
     if kind == "inception":
         return inception_extractor(load_weights(), resize, **options)
     if images is None:
-        raise UserError(f"the extractor {kind} needs a labelled set of images to be trained on: "
-                        "give one, or take the extractor inception")
+        raise UserError(f"the extractor {kind} needs a labelled set of images to train on: "
+                        "give one, or use the extractor inception")
     if isinstance(images, ImageStream):
         images = _in_memory(images)
     return classifier_extractor(cached_classifier(images, cache_folder()), **options)

@@ -1,8 +1,8 @@
-"""A small classifier of a data set's own classes, as an extractor where Inception knows nothing.
+"""A small classifier of a data set's own classes, as an extractor where Inception is no use.
 
 Its scores have names of their own: Fréchet classifier distance (fcd), classifier score (cs), kernel
-classifier distance (kcd). They are comparable between runs on one data set only, by one classifier
-(its checksum is in each record), and never with an FID or an IS.
+classifier distance (kcd). They are comparable only between runs on one data set, with one
+classifier (its checksum is in each record), and never with an FID or an IS.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from sngan_jax.metrics.extractor import Extractor
 
 FEATURES = 128
 STEPS, BATCH, RATE, HELD_OUT = 1500, 128, 2e-3, 0.1
-_RECIPE = f"cnn-1:{STEPS}:{BATCH}:{RATE}:{HELD_OUT}"  # part of the cache's key
+_RECIPE = f"cnn-1:{STEPS}:{BATCH}:{RATE}:{HELD_OUT}"  # part of the cache key
 
 
 class Classifier(nn.Module):
@@ -52,8 +52,8 @@ class Classifier(nn.Module):
 
 
 class Trained(NamedTuple):
-    """params: of Classifier(num_classes); accuracy: on the held-out tenth; of what shape, and
-    a checksum of the params."""
+    """params: of Classifier(num_classes); accuracy: on the held-out tenth; shape: of the training
+    images; checksum: of the params."""
 
     params: Any
     num_classes: int
@@ -63,10 +63,10 @@ class Trained(NamedTuple):
 
 
 def classifier_extractor(trained: Trained, batch_size: int = 256) -> Extractor:
-    """The extractor of fcd, cs, kcd, prdc, intra_fcd and classes.
+    """The extractor for fcd, cs, kcd, prdc, intra_fcd and classes.
 
     Raises:
-      UserError: when it is given images of another shape than those it was trained on.
+      UserError: when it gets images of another shape than those on which it was trained.
     """
     network = Classifier(trained.num_classes)
 
@@ -74,9 +74,9 @@ def classifier_extractor(trained: Trained, batch_size: int = 256) -> Extractor:
 
     def function(params: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:
         if images.shape[1:] != trained.shape:
-            raise UserError(f"the classifier was trained on images of {_words(trained.shape)}, and "
-                            f"these are of {_words(images.shape[1:])}: bring them to its size, or "
-                            "train one of theirs")
+            raise UserError(f"the classifier was trained on images of {_words(trained.shape)}, but "
+                            f"these are {_words(images.shape[1:])}: resize them to match, or "
+                            "train a classifier on images like them")
         return apply({"params": params}, images)
 
     return Extractor(f"classifier ({trained.accuracy:.1%} of held-out images right)",
@@ -85,21 +85,21 @@ def classifier_extractor(trained: Trained, batch_size: int = 256) -> Extractor:
 
 
 def cached_classifier(images: ImageSet, folder: Path) -> Trained:
-    """The classifier of a labelled set: read from a cache, or else trained and written there.
+    """The classifier of a labelled set, read from a cache, or else trained and written there.
 
     Args:
-      images: which are its training data; the file's name is a function of their content.
-      folder: the cache's folder.
+      images: its training data; the name of the file is a function of their content.
+      folder: the folder of the cache.
 
     Raises:
-      UserError: no labels, fewer than two classes or ten images, or a damaged file.
+      UserError: for no labels, fewer than two classes or ten images, or a damaged file.
     """
     if images.labels is None or images.num_classes < 2:
-        raise UserError(f"a classifier needs the labels of at least two classes, and {images.name} "
-                        "has none: take a labelled set, or the extractor inception")
+        raise UserError(f"a classifier needs the labels of at least two classes, but {images.name} "
+                        "has none: use a labelled set, or the extractor inception")
     if len(images) < 10:
-        raise UserError(f"a classifier needs at least 10 images, and {images.name} has "
-                        f"{len(images)}: take a larger set")
+        raise UserError(f"a classifier needs at least 10 images, but {images.name} has "
+                        f"{len(images)}: use a larger set")
     key = hashlib.sha256(f"{_RECIPE}:{images.fingerprint()}".encode()).hexdigest()[:20]
     file = folder / f"classifier-{key}.npz"
     if file.is_file():
@@ -117,7 +117,7 @@ def cached_classifier(images: ImageSet, folder: Path) -> Trained:
 
 
 def load_classifier(file: Path) -> Trained:
-    """Reads what `cached_classifier` wrote; UserError where it is damaged."""
+    """Reads a file written by `cached_classifier`; UserError if it is damaged."""
     try:
         arrays = read_npz(file)
         about = json.loads(str(arrays.pop("about")))
@@ -130,13 +130,13 @@ def load_classifier(file: Path) -> Trained:
         return Trained(params, num_classes, shape, about["accuracy"], _checksum(params))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"the classifier {file} cannot be read ({error}): it is damaged; remove "
-                        "it, and it is trained again") from error
+                        "it to train it again") from error
 
 
 def train_classifier(images: ImageSet) -> Trained:
-    """Trains by Adam for a fixed number of steps, and measures the accuracy on a tenth held out."""
+    """Trains with Adam for a fixed number of steps, and measures accuracy on a held-out tenth."""
     labels = images.labels
-    assert labels is not None  # `cached_classifier` has looked
+    assert labels is not None  # checked by `cached_classifier`
     network = Classifier(images.num_classes)
     rng = np.random.default_rng(0)
     order = rng.permutation(len(images))
@@ -147,7 +147,7 @@ def train_classifier(images: ImageSet) -> Trained:
     state = params, optimizer.init(params)
     step = partial(_step, network, optimizer)
     with tqdm(range(STEPS), desc=f"classifier of {images.name}", unit="step", dynamic_ncols=True,
-              mininterval=1, disable=None) as bar:  # none where there is no terminal
+              mininterval=1, disable=None) as bar:  # no bar without a terminal
         for _ in bar:
             batch = rng.choice(rows, BATCH)
             state = step(state, images.images[batch], labels[batch])

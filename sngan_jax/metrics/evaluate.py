@@ -1,4 +1,4 @@
-"""Scores as records: counts, split, extractor, resize, statistics, seeds and commit beside each."""
+"""Scores as records, with counts, split, extractor, resize, statistics, seeds and commit."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ _READ_AT_ONCE = 128
 class Side(NamedTuple):
     """One of the two sets of a score.
 
-    collected: its moments (and features, logits); labels: int (n,), of the images that the
-    features are of, or None; about: what a record says of it.
+    collected: its moments (and features, logits); labels: int (n,), of the images whose features
+    were taken, or None; about: its description in a record.
     """
 
     collected: Collected
@@ -50,15 +50,15 @@ def open_images(spec: str, *, split: str = "train", image_size: Size = None,
                 channels: int | None = None, data_dir: str | None = None,
                 reading: Reading = CROPPED, own_sizes: bool = False, skip_bad: bool = False
                 ) -> ImageSet | ImageStream:
-    """A set of images to be scored: read batch by batch where its source can.
+    """A set of images to score, read batch by batch if its source allows it.
 
     Args:
-      spec, split, channels, data_dir, reading, skip_bad: as of `data.load`.
-      image_size: None for the images' own size, which must be one but for `own_sizes`.
+      spec, split, channels, data_dir, reading, skip_bad: as for `data.load`.
+      image_size: None for the images' own size, which must be the same for all unless `own_sizes`.
       own_sizes: whether files may differ in size.
 
     Raises:
-      DataError: as `data.load`.
+      DataError: as for `data.load`.
     """
     options: dict[str, Any] = {"image_size": image_size, "channels": channels, "split": split,
                "data_dir": data_dir, "reading": reading}
@@ -71,13 +71,13 @@ def open_images(spec: str, *, split: str = "train", image_size: Size = None,
 
 
 def count_of(spec: str, split: str) -> int | None:
-    """How many images a folder has; None of another source, which would have to be read."""
+    """The number of images in a folder; None for other sources, which would have to be read."""
     kind, _, place = spec.partition(":")
     return len(list_folder(place, split).files) if kind == "folder" else None
 
 
 def of_statistics(file: Path, extractor: Extractor) -> Side:
-    """The side of a `.npz` with `mu` and `sigma`; UserError where it does not suit."""
+    """The side given by a `.npz` with `mu` and `sigma`; UserError if it does not suit."""
     found, about = load_statistics(file, extractor)
     told = ("images", "split", "fingerprint", "size", "fit", "alpha")
     needed = ("extractor", "resize", "images", "split", "alpha")
@@ -90,27 +90,27 @@ def of_statistics(file: Path, extractor: Extractor) -> Side:
 def of_images(images: ImageSet | ImageStream, split: str, num: int, metrics: Sequence[str],
               extractor: Extractor, *, num_logits: int = 0, seed: int = 0,
               cache: Path | None = None, protocol: str = FREE, name: str = "images") -> Side:
-    """The side of a set of images: `num` of them, in an order that is a function of the seed.
+    """The side given by a set of images: `num` of them, in an order that depends on the seed.
 
     Args:
-      split: that they were opened with, for the record.
-      num: number of images that give features; 0 for all.
-      metrics: which decide whether all features are kept.
-      num_logits: number of images that give logits, where that is more.
-      cache: a folder where statistics are looked up, and written after they were computed, if
-        `metrics` need no more than them.
-      protocol: whose numbers these are, for the sentence.
+      split: the split with which they were opened, for the record.
+      num: number of images whose features are used; 0 for all.
+      metrics: names of scores, which decide whether all features are kept.
+      num_logits: number of images whose logits are used, if larger.
+      cache: a folder where statistics are looked up, and saved after they are computed, if
+        `metrics` need nothing else.
+      protocol: the protocol that sets these numbers, for errors.
       name: label of the progress bar.
 
     Raises:
-      UserError: fewer images than asked for; an image that cannot be read.
+      UserError: for fewer images than asked for, or an image that cannot be read.
     """
     num = num or len(images)
     total = max(num, num_logits)
     if total > len(images):
-        free = "" if protocol == FREE else " take another split, or --protocol=free with numbers"
-        raise UserError(f"the protocol {protocol} needs {total:,} images, and {images.name}, split "
-                        f"{split!r}, has {len(images):,}:{free or ' take fewer'}")
+        free = "" if protocol == FREE else " choose another split, or --protocol=free with numbers"
+        raise UserError(f"the protocol {protocol} needs {total:,} images, but {images.name}, split "
+                        f"{split!r}, has {len(images):,}:{free or ' choose fewer'}")
     fingerprint = images.fingerprint()
     size = images.images.shape[1:3] if isinstance(images, ImageSet) else images.shape[:2]
     about = {"images": images.name, "split": split, "n": num, "fingerprint": fingerprint,
@@ -141,23 +141,23 @@ def of_samples(generator: nn.Module, state: GeneratorState, config: Any, protoco
                metrics: Sequence[str], extractor: Extractor, *, ema: bool | None = None,
                bn_mode: str | None = None, seed: int = 0, iteration: int = 0,
                replaced: int = 0) -> Side:
-    """The side of a generator's samples, classes in turn.
+    """The side given by a generator's samples, with the classes in turn.
 
     Args:
       state: the generator's state, replicated or not.
       config: the run's config.
       protocol: the protocol; its number of samples must not be 0.
-      ema, bn_mode: as of `sampling.sample_batches`.
+      ema, bn_mode: as for `sampling.sample_batches`.
       seed: seed of the latents.
       iteration: the state's iteration, for the record.
-      replaced: in how many places of its training another image stood for a damaged one.
+      replaced: number of places in its training where another image replaced a damaged one.
 
     Raises:
-      UserError: images that are not finite; no moving average where it is asked for.
+      UserError: for images that are not finite, or a missing moving average.
     """
     total = protocol.fakes_for(metrics)
     if total < 1:
-        raise UserError("a generator has no number of images of its own: choose num_fake")
+        raise UserError("a generator can make any number of images: choose num_fake")
     num = min(total, protocol.num_fake)
     check_features(extractor, total, keeps_features(metrics), "samples")
     labels = even_labels(total, generator.num_classes)
@@ -178,7 +178,7 @@ def score(metrics: Sequence[str], real: Side | None, fake: Side, extractor: Extr
     """The record of the scores of `fake` against `real`.
 
     Raises:
-      UserError: as `scores.check_metrics` and `scores.compute`.
+      UserError: as for `scores.check_metrics` and `scores.compute`.
     """
     both = real is not None and real.labels is not None and fake.labels is not None
     only = [side for side in (real, fake) if side is not None and side.collected.features is None]
@@ -208,10 +208,10 @@ def score(metrics: Sequence[str], real: Side | None, fake: Side, extractor: Extr
 
 
 def export(file: Path, collected: Collected, about: dict[str, Any], extractor: Extractor) -> None:
-    """Writes the moments as a statistics file that says what they are of.
+    """Writes the moments to a statistics file, with a description of their source.
 
     Raises:
-      UserError: it cannot be written.
+      UserError: if it cannot be written.
     """
     about = {**about, "extractor": extractor.name, "checksum": extractor.checksum,
              "resize": extractor.resize}
@@ -223,11 +223,11 @@ def export(file: Path, collected: Collected, about: dict[str, Any], extractor: E
 
 
 def append_record(file: Path, record: dict[str, Any]) -> None:
-    """Adds a line to a file of records; UserError where it cannot be written."""
+    """Adds a line to a file of records; UserError if it cannot be written."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("ab+") as out:
-            # After a line that was cut off, a new one begins.
+            # After a line that was cut off, start a new one.
             cut = out.tell() and (out.seek(-1, os.SEEK_END), out.read())[1] != b"\n"
             out.write(b"\n" * bool(cut) + json.dumps(record).encode() + b"\n")
     except OSError as error:
@@ -236,7 +236,7 @@ def append_record(file: Path, record: dict[str, Any]) -> None:
 
 
 def score_table(records: Sequence[dict[str, Any]]) -> str:
-    """Records as a table for a person, one line each, with the protocol of each."""
+    """Records as a table for people, one line each, with the protocol of each."""
     rows = [_row(record) for record in records]
     names = list(dict.fromkeys(name for row in rows for name in row))
     lines = [names, *([row.get(name, "") for name in names] for row in rows)]
@@ -269,7 +269,7 @@ def _row(record: dict[str, Any]) -> dict[str, str]:
 
 
 def chosen_rows(n: int, count: int, seed: int = 0) -> np.ndarray:
-    """`count` of n images, (count,), in the order in which they are looked at."""
+    """`count` of n images, (count,), in the order in which they are used."""
     return np.random.default_rng(seed).permutation(n)[:count]
 
 
@@ -279,10 +279,10 @@ def pixels(images: ImageSet | ImageStream, rows: np.ndarray, labels: list[np.nda
 
     Args:
       labels: a list to which their labels (k,), if any, are added.
-      prepare: of `Extractor`, for images that each have a size of their own.
+      prepare: from `Extractor`, for images in different sizes.
 
     Raises:
-      UserError: images of several sizes, and no `prepare`.
+      UserError: for images of several sizes without `prepare`.
     """
     with ThreadPoolExecutor(os.cpu_count(), "decode") as decoders:
         for start in range(0, len(rows), _READ_AT_ONCE):
@@ -292,8 +292,9 @@ def pixels(images: ImageSet | ImageStream, rows: np.ndarray, labels: list[np.nda
                 y = None if images.labels is None else images.labels[part]
             elif not all(images.shape):
                 if prepare is None:
-                    raise UserError(f"the images of {images.name} differ in size: bring them to "
-                                    "one by --image-size")
+                    raise UserError(
+                        f"the images of {images.name} differ in size: bring them to one size with "
+                        "--image-size")
                 each, y = images.read_each(part, decoders.map)
                 pixels = np.stack(list(decoders.map(prepare, each)))
             else:

@@ -26,7 +26,7 @@ SAY_EVERY = 30.0  # seconds, where no terminal shows a bar
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Extractor:
-    """A network that scores are computed with.
+    """A network from whose outputs scores are computed.
 
     Attributes:
       name: name in a score's record, such as 'inception-2015-12-05'.
@@ -38,9 +38,9 @@ class Extractor:
       function: (params, uint8 (n, h, w, c)) -> float32 features (n, dimensions) and logits
         (n, num_classes), or None.
       batch_size: images at a time on each device.
-      family: 'inception' or 'classifier', which its scores are named after.
-      prepare: on the host, an image uint8 (h, w, c) of any size -> its float32 input, which
-        `function` takes too; None where all images must have one size.
+      family: 'inception' or 'classifier', after which its scores are named.
+      prepare: turns an image uint8 (h, w, c) of any size, on the host, into the network's float32
+        input, which `function` takes too; None if all images must have one size.
     """
 
     name: str
@@ -57,11 +57,11 @@ class Extractor:
     def extract(self, batches: Iterable[np.ndarray]) -> Iterator[Extracted]:
         """Features of images that come in arrays of any length, all of one size.
 
-        Several processes, which must all be given the same images, share the work.
+        Several processes, which must all get the same images, share the work.
 
         Raises:
-          UserError: arrays that are not uint8 (n, h, w, 1 or 3) or of `prepare`, or of several
-            sizes.
+          UserError: for arrays that are not uint8 (n, h, w, 1 or 3) or from `prepare`, or differ in
+            size.
         """
         devices = jax.local_devices()
         params = replicate(self.params, devices)
@@ -79,7 +79,7 @@ class Extractor:
                             None if logits is None else gathered(logits)[:n])
 
     def compile(self, params: Any, images: Any) -> Callable:
-        """`function` for arguments of these shapes and places."""
+        """`function`, compiled for arguments with these shapes and placements."""
         return jax.jit(self.function, compiler_options=compiler_options()
                        ).lower(params, images).compile()
 
@@ -92,7 +92,7 @@ class Extracted(NamedTuple):
 
 
 class Collected(NamedTuple):
-    """Features of one set of images: their moments and, where asked for, every vector.
+    """Features of one set of images: their moments and, if requested, every vector.
 
     features: float32 (n, dimensions), or None.
     logits: float32 (m, classes), of the first m images, or None.
@@ -112,7 +112,7 @@ def inception_extractor(weights: Weights, resize: str = "tf1", batch_size: int =
       batch_size: images at a time on each device.
 
     Raises:
-      UserError: a resize that there is not.
+      UserError: for an unknown resize.
     """
     if resize not in RESIZES:
         raise UserError(f"the resize is {resize!r}, expected one of {', '.join(RESIZES)}")
@@ -130,23 +130,24 @@ def inception_extractor(weights: Weights, resize: str = "tf1", batch_size: int =
 
 
 def check_features(extractor: Extractor, count: int, keep: bool, name: str) -> None:
-    """UserError where this machine's memory cannot hold what `collect` keeps of `count` images."""
+    """UserError if this machine's memory cannot hold what `collect` keeps for `count` images."""
     check_memory(4 * count * (2 * extractor.dimensions * keep + extractor.num_classes),
-                 f"the features of {count:,} {name}", "take fewer of them")
+                 f"the features of {count:,} {name}", "use fewer of them")
 
 
 def collect(extractor: Extractor, batches: Iterable[np.ndarray], *, keep: bool = False,
             limit: int | None = None, total: int | None = None, name: str = "images") -> Collected:
-    """One pass over images: moments, logits, and all features where `keep` is true.
+    """One pass over images: moments, logits, and all features if `keep` is true.
 
     Args:
       batches: uint8 (n, h, w, c), any n.
-      limit: how many of the images the moments and features are of; the logits are of all.
+      limit: number of images that the moments and features cover; the logits cover all.
       total: number of images that will come, for the progress bar.
-      name: what the progress bar and the sentences call the images.
+      name: name of the images in the progress bar and in errors.
 
     Raises:
-      UserError: fewer than two images; images of several sizes; features that are not finite.
+      UserError: for fewer than two images, images of several sizes, or features that are not
+        finite.
     """
     if total is not None:
         check_features(extractor, total, keep, name)
@@ -154,7 +155,7 @@ def collect(extractor: Extractor, batches: Iterable[np.ndarray], *, keep: bool =
     features, logits = [], []
     seen, due = 0, time.monotonic() + SAY_EVERY
     with tqdm(total=total, unit="img", desc=name, dynamic_ncols=True, mininterval=1,
-              disable=None) as bar:  # none where there is no terminal
+              disable=None) as bar:  # no bar without a terminal
         for batch in extractor.extract(batches):
             if not np.isfinite(batch.features).all():
                 raise UserError(f"the features of {name} are not all finite: the images, or the "
@@ -178,9 +179,9 @@ def collect(extractor: Extractor, batches: Iterable[np.ndarray], *, keep: bool =
 
 def _regrouped(batches: Iterable[np.ndarray], size: int, prepared: bool = False
                ) -> Iterator[np.ndarray]:
-    """The same images in arrays of `size`, the last one shorter; holds fewer than two of them.
+    """The same images in arrays of `size`, the last one shorter; buffers fewer than two arrays.
 
-    prepared: whether they may be float32, of `Extractor.prepare`.
+    prepared: whether they may be float32, from `Extractor.prepare`.
     """
     waiting, count, shape = [], 0, None
     for batch in batches:

@@ -27,7 +27,7 @@ def moments(features: np.ndarray) -> Moments:
 
 
 class RunningMoments:
-    """Moments of features that come in batches; holds O(d²) numbers whatever their number.
+    """Moments of features that come in batches; holds O(d²) numbers however many there are.
 
     Batches are merged about their own means (Chan, Golub & LeVeque 1979), so that a mean far from
     zero costs no digits.
@@ -39,7 +39,7 @@ class RunningMoments:
         self._squares = np.zeros((dimensions, dimensions))  # about the mean
 
     def add(self, features: np.ndarray) -> None:
-        """Takes a batch (n, d) of any n, also 0."""
+        """Takes a batch (n, d) of any n, including 0."""
         features = np.asarray(features, np.float64)
         n = len(features)
         if not n:
@@ -62,11 +62,11 @@ class RunningMoments:
 def frechet_distance(a: Moments, b: Moments) -> float:
     """‖m_a - m_b‖² + tr(C_a + C_b - 2 (C_a C_b)^½) (paper eq. 24; Dowson & Landau 1982).
 
-    The trace of the root is that of (C_a^½ C_b C_a^½)^½, a symmetric product, by `eigh`: real, and
-    stable where a covariance is singular.
+    The trace of the root equals that of (C_a^½ C_b C_a^½)^½, a symmetric product, taken by `eigh`:
+    it is real, and stable if a covariance is singular.
 
     Raises:
-      ValueError: moments of different dimensions.
+      ValueError: for moments of different dimensions.
     """
     if a.mean.shape != b.mean.shape:
         raise ValueError(f"the features have {a.mean.size} and {b.mean.size} dimensions: compare "
@@ -76,4 +76,4 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     product = np.linalg.eigvalsh(root @ b.covariance @ root)
     trace = np.trace(a.covariance) + np.trace(b.covariance)
     distance = np.sum((a.mean - b.mean) ** 2) + trace - 2 * np.sqrt(np.maximum(product, 0)).sum()
-    return max(float(distance), 0.0)  # rounding can take it below
+    return max(float(distance), 0.0)  # rounding can make it negative

@@ -1,8 +1,8 @@
 """The Inception v3 network of every published FID and IS: TensorFlow's `inception-2015-12-05`.
 
-Not torchvision's: averages at the border count only what is there, the last block has a max pool,
-and the head is 1008 wide. Batch normalisation is folded into the convolutions, for it is fixed.
-Names are those of the TensorFlow graph.
+It is not torchvision's: averages at the border count only the pixels inside, the last block has a
+max pool, and the head is 1008 wide. Batch normalisation is folded into the convolutions, because it
+is fixed. Names are those of the TensorFlow graph.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def chain(x: jax.Array, prefix: str, *layers: tuple[int, Sequence[int]],
           last: dict[str, Any] | None = None) -> jax.Array:
     """Convolutions of x (n, h, w, c) one after another, called prefix, prefix_1, ….
 
-    layers: width and window of each; last: options of the last.
+    layers: width and window of each; last: options of the last one.
     """
     for i, (features, kernel) in enumerate(layers):
         options = last if last and i == len(layers) - 1 else {}
@@ -38,7 +38,7 @@ def chain(x: jax.Array, prefix: str, *layers: tuple[int, Sequence[int]],
 
 
 def average_pool(x: jax.Array) -> jax.Array:
-    """3x3, stride 1, of x (n, h, w, c); at the border the mean of what is there."""
+    """3x3 average with stride 1 of x (n, h, w, c); at the border, over the pixels inside."""
     return nn.avg_pool(x, (3, 3), (1, 1), "SAME", count_include_pad=False)
 
 
@@ -49,7 +49,7 @@ _1, _3, _5, _1x7, _7x1 = (1, 1), (3, 3), (5, 5), (1, 7), (7, 1)
 
 
 class BlockA(nn.Module):
-    """(n, 35, 35, c) to (n, 35, 35, c'); `pool` features after the pool."""
+    """(n, 35, 35, c) to (n, 35, 35, c'), with `pool` features after the pool."""
 
     pool: int
 
@@ -73,7 +73,7 @@ class BlockB(nn.Module):
 
 
 class BlockC(nn.Module):
-    """(n, 17, 17, c) to (n, 17, 17, c'); `width` features between the 7x7 factors."""
+    """(n, 17, 17, c) to (n, 17, 17, c'), with `width` features between the 7x7 factors."""
 
     width: int
 
@@ -128,7 +128,7 @@ class Stem(nn.Module):
         return _max_pool(Conv(192, _3, padding="VALID", name="conv_4")(x))
 
 
-# Name in the TensorFlow graph -> block.
+# {name in the TensorFlow graph: block}.
 BLOCKS: dict[str, nn.Module] = {
     "mixed": BlockA(32), "mixed_1": BlockA(64), "mixed_2": BlockA(64), "mixed_3": BlockB(),
     "mixed_4": BlockC(128), "mixed_5": BlockC(160), "mixed_6": BlockC(160),
@@ -137,11 +137,11 @@ BLOCKS: dict[str, nn.Module] = {
 
 
 class InceptionV3(nn.Module):
-    """float32 (n, 299, 299, 3) in about [-1, 1] to features (n, 2048), and logits with a head.
+    """float32 (n, 299, 299, 3) in about [-1, 1] to features (n, 2048), and logits if it has a head.
 
     Attributes:
-      head: whether the 1008-way head is there; its logits leave out the bias, as the Inception
-        Score of Salimans et al. does.
+      head: whether it has the 1008-way head. Its logits leave out the bias, as in the Inception
+        Score of Salimans et al.
     """
 
     head: bool = False

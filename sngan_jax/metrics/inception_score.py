@@ -1,4 +1,4 @@
-"""The Inception Score (Salimans et al. 2016; paper eq. 23), of any classifier's logits."""
+"""The Inception Score (Salimans et al. 2016; paper eq. 23), from any classifier's logits."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class Score(NamedTuple):
 
 
 def inception_score(logits: np.ndarray, splits: int = 10) -> Score:
-    """exp E_x KL(p(y|x) ‖ p(y)), of each of `splits` runs of consecutive images.
+    """exp E_x KL(p(y|x) ‖ p(y)) of `splits` parts, each a run of consecutive images.
 
     Args:
-      logits: (n, classes), n >= splits. For the field's number: of the Inception network, without
-        the last layer's bias, as in the code of Salimans et al.
-      splits: parts; the paper's 10 of 5,000.
+      logits: (n, classes), n >= splits. The field's number needs those of the Inception network
+        without the last layer's bias, as in the code of Salimans et al.
+      splits: number of parts; the paper has 10 of 5,000.
 
     Raises:
-      ValueError: fewer images than splits, or another shape.
+      ValueError: for fewer images than splits, or another shape.
     """
     logits = np.asarray(logits, np.float64)
     if logits.ndim != 2 or splits < 1 or len(logits) < splits:

@@ -1,4 +1,4 @@
-"""Weights of the Inception network: found, checked, converted without PyTorch, kept as one `.npz`.
+"""Weights of the Inception network: found, checked, converted without PyTorch, kept as `.npz`.
 
 | form                          | what it holds                       | names in it            |
 |-------------------------------|-------------------------------------|------------------------|
@@ -28,7 +28,7 @@ from sngan_jax.metrics.torch_reader import read_torch
 FILE = "inception-2015-12-05.npz"
 _EPSILON = 1e-3  # of batch normalisation, in the TensorFlow graph
 
-# pytorch-fid's names of the blocks and of the convolutions in them, in the order of ours.
+# pytorch-fid's names for the blocks and for their convolutions, in our order.
 _STEM = {"conv": "Conv2d_1a_3x3", "conv_1": "Conv2d_2a_3x3", "conv_2": "Conv2d_2b_3x3",
          "conv_3": "Conv2d_3b_1x1", "conv_4": "Conv2d_4a_3x3"}
 _BLOCKS = {"mixed": "5b", "mixed_1": "5c", "mixed_2": "5d", "mixed_3": "6a", "mixed_4": "6b",
@@ -62,14 +62,14 @@ class Weights(NamedTuple):
 
 
 def load_weights(file: Path | None = None) -> Weights:
-    """Reads our `.npz`, that of the cache where no file is given.
+    """Reads our `.npz`; without a file, the one in the cache.
 
     Raises:
-      UserError: missing, damaged, or of another network.
+      UserError: if it is missing, damaged, or of another network.
     """
     file = file or cache_folder() / FILE
     if not file.is_file():
-        raise UserError(f"there are no Inception weights at {file}: get them once by sngan "
+        raise UserError(f"there are no Inception weights at {file}: get them once with sngan "
                         "get-inception")
     try:
         flat = {tuple(name.split("/")): array for name, array in read_npz(file).items()}
@@ -80,7 +80,7 @@ def load_weights(file: Path | None = None) -> Weights:
 
 
 def checked(flat: dict[tuple[str, ...], np.ndarray], where: str) -> Weights:
-    """Weights of exactly the network's names and shapes; UserError for any others."""
+    """Weights with exactly the network's names and shapes; UserError for any others."""
     head = ("head", "kernel") in flat
     expected = {name: leaf.shape for name, leaf in flatten_dict(_shapes(head)).items()}
     for name in sorted(expected.keys() | flat.keys()):
@@ -104,7 +104,7 @@ def convert(file: Path) -> Weights:
     """Weights from any of the forms in the table above.
 
     Raises:
-      UserError: missing, damaged or of another network.
+      UserError: if it is missing, damaged or of another network.
     """
     if file.suffix == ".npz":
         return load_weights(file)
@@ -113,8 +113,9 @@ def convert(file: Path) -> Weights:
     try:
         flat = dict(form(tensors))
     except (KeyError, ValueError) as error:
-        raise UserError(f"{file} holds the weights of another network (of a layer there is no or "
-                        f"another {error}): it must be made from inception-2015-12-05") from error
+        raise UserError(f"{file} holds the weights of another network (a layer has no {error}, or "
+                        "one of another shape): it must be made from inception-2015-12-05"
+                        ) from error
     return checked(flat, str(file))
 
 
@@ -132,7 +133,7 @@ def _fold(kernel: np.ndarray, beta: np.ndarray, mean: np.ndarray, variance: np.n
 
 
 def from_pytorch_fid(tensors: Tensors) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
-    """Our names and arrays: kernels (h, w, in, out), biases (out,); KeyError: one is missing."""
+    """Our names and arrays: kernels (h, w, in, out), biases (out,); KeyError if one is missing."""
     names = {("stem", ours): theirs for ours, theirs in _STEM.items()}
     for block, theirs in _BLOCKS.items():
         kind = _KINDS.get(theirs) or _KINDS[theirs[0]]
@@ -146,7 +147,7 @@ def from_pytorch_fid(tensors: Tensors) -> Iterator[tuple[tuple[str, ...], np.nda
 
 
 def from_torchscript(tensors: Tensors) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
-    """Our names and arrays, kernels (h, w, in, out), of as many convolutions as there are."""
+    """Our names and arrays, kernels (h, w, in, out), for all convolutions in the file."""
     stem = "net." if any(name.startswith("net.") for name in tensors) else ""
     layers = f"{stem}layers."
     for name in sorted({name.rpartition(".")[0] for name in tensors
@@ -161,6 +162,6 @@ def from_torchscript(tensors: Tensors) -> Iterator[tuple[tuple[str, ...], np.nda
 
 
 def _shapes(head: bool) -> dict:
-    """The network's parameters as shapes."""
+    """The shapes of the network's parameters."""
     x = np.zeros((1, SIDE, SIDE, 3), np.float32)
     return jax.eval_shape(InceptionV3(head).init, jax.random.key(0), x)["params"]

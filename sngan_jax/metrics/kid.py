@@ -10,14 +10,14 @@ _CHUNK = 2048  # rows of a kernel matrix held at once
 
 
 def mmd2(x: np.ndarray, y: np.ndarray) -> float:
-    """The unbiased estimate of the squared maximum mean discrepancy, of all pairs, in float64.
+    """The unbiased estimate of the squared maximum mean discrepancy, over all pairs, in float64.
 
     Args:
       x: (n, d), n >= 2.
       y: (m, d), m >= 2.
 
     Raises:
-      ValueError: other shapes.
+      ValueError: for other shapes.
     """
     _check(x, y)
     n, m = len(x), len(y)
@@ -32,11 +32,11 @@ def kernel_distance(x: np.ndarray, y: np.ndarray, *, subsets: int = 100, subset_
     Args:
       x: (n, d).
       y: (m, d).
-      subset_size: drawn from each without replacement, as far as they go (`drawn`).
+      subset_size: images drawn from each set without replacement, if there are enough (`drawn`).
       seed: seed of the draws.
 
     Raises:
-      ValueError: as `mmd2`.
+      ValueError: as for `mmd2`.
     """
     _check(x, y)
     size = drawn(len(x), len(y), subset_size)
@@ -47,16 +47,16 @@ def kernel_distance(x: np.ndarray, y: np.ndarray, *, subsets: int = 100, subset_
 
 
 def drawn(n: int, m: int, subset_size: int) -> int:
-    """How many of n and of m features a subset has: `subset_size`, or as many as both have.
+    """The size of a subset of n and of m features: `subset_size`, or as many as both have.
 
-    Half of them where that would be all of both, so that there is a deviation.
+    If that would be all of both, it is half of them, so that there is a deviation.
     """
     size = min(subset_size, n, m)
     return max(size // 2, 2) if size == n == m else size
 
 
 def _kernel_sum(x: np.ndarray, y: np.ndarray, same: bool) -> float:
-    """Over all pairs, or over those of two different vectors of one set."""
+    """Sum over all pairs, or over the pairs of two different vectors in one set."""
     y = np.asarray(y, np.float64)
     total = 0.0
     for start in range(0, len(x), _CHUNK):

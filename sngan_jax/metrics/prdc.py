@@ -19,19 +19,19 @@ class PRDC(NamedTuple):
 
 
 def prdc(real: np.ndarray, fake: np.ndarray, k: int = 5) -> PRDC:
-    """The four scores, of balls that reach to the k-th nearest neighbour in their own set.
+    """The four scores, from balls that reach to the k-th nearest neighbour in their own set.
 
-    precision: share of fakes inside some real ball; recall: of reals inside some fake ball;
+    precision: share of fakes inside some real ball; recall: share of reals inside some fake ball;
     density: number of real balls around a fake, over k; coverage: share of real balls that hold a
-    fake. A ball holds its border neither here nor in the authors' code.
+    fake. The border is not part of a ball, as in the authors' code.
 
     Args:
       real: (n, d), n > k.
       fake: (m, d), m > k.
-      k: 5, as Naeem et al.
+      k: number of neighbours; 5 in Naeem et al.
 
     Raises:
-      ValueError: too few vectors, or sets of different dimensions.
+      ValueError: for too few vectors, or sets of different dimensions.
     """
     if (real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1] or k < 1
             or min(len(real), len(fake)) <= k):
@@ -53,11 +53,11 @@ def prdc(real: np.ndarray, fake: np.ndarray, k: int = 5) -> PRDC:
 
 
 def _radii(x: np.ndarray, k: int) -> np.ndarray:
-    """Squared distance of each vector to its k-th nearest neighbour (n,)."""
+    """Squared distance from each vector to its k-th nearest neighbour, (n,)."""
     radii = []
     for start in range(0, len(x), _CHUNK):
         distances = _squared_distances(x[start:start + _CHUNK], x)
-        # Of rounding; a vector is its own nearest neighbour, and not counted.
+        # Not 0, because of rounding. A vector is its own nearest neighbour, and does not count.
         distances[np.arange(len(distances)), start + np.arange(len(distances))] = -1
         radii.append(np.partition(distances, k, axis=1)[:, k])
     return np.concatenate(radii)

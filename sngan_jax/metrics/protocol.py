@@ -1,6 +1,6 @@
-"""Protocols: how many images of which split a score is computed of. The numbers move the score.
+"""Protocols: how many images of which split a score is computed from. The numbers move the score.
 
-Conventions: what other programs do with each image.
+Conventions: how other programs treat each image.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ class Protocol:
 
     Attributes:
       name: name of the protocol in a record.
-      split: split of the real images; None for the one that the run was trained on.
-      num_real: 0 for all of the split.
-      num_fake: number of fake images of every score but the Inception Score; 0 for all of them.
-      num_score: number of fake images of the Inception Score.
-      splits: parts of these that the Inception Score is the mean over.
-      kid_subsets: that KID is the mean over.
-      kid_subset_size: images in each, or fewer where there are fewer (`kid.drawn`).
+      split: split of the real images; None for the one on which the run was trained.
+      num_real: number of real images; 0 for the whole split.
+      num_fake: number of fake images for every score but the Inception Score; 0 for all of them.
+      num_score: number of fake images for the Inception Score.
+      splits: number of parts over which the Inception Score is averaged.
+      kid_subsets: number of subsets over which KID is averaged.
+      kid_subset_size: images in each subset, or fewer if there are fewer (`kid.drawn`).
       convention: a key of CONVENTIONS, or ''.
     """
 
@@ -45,15 +45,15 @@ class Protocol:
         return 0 if 0 in wanted else max(wanted)
 
 
-# 'paper': Appendix B.1; which real images are meant is not stated there: its figures are met with
-# the test split (docs/metrics.md). '50k': the field's later convention.
+# 'paper': Appendix B.1, which does not say which real images are meant; its figures are reproduced
+# with the test split (docs/metrics.md). '50k': the field's later convention.
 PROTOCOLS = {"paper": Protocol("paper", "test", 10_000, 5_000, 50_000),
              "50k": Protocol("50k", None, 0, 50_000, 50_000)}
 FREE = "free"
 
 
 class Convention(NamedTuple):
-    """What another program does with an image before Inception sees it.
+    """The treatment of an image by another program before Inception sees it.
 
     resize: one of `resize.RESIZES`; reading: how a picture becomes an image.
     """
@@ -62,7 +62,7 @@ class Convention(NamedTuple):
     reading: Reading
 
 
-# All three open a file by Pillow, `convert("RGB")`, and resize the whole of it to 299 x 299,
+# All three open a file with Pillow, `convert("RGB")`, and resize the whole image to 299 x 299,
 # whatever its proportions (pytorch-fid 0.3.0, torch-fidelity 0.4.0, clean-fid 0.1.35).
 _OPENED = Reading("squeeze", "drop", plain=True)
 CONVENTIONS = {"pytorch-fid": Convention("half_pixel", _OPENED),
@@ -72,10 +72,10 @@ CONVENTIONS = {"pytorch-fid": Convention("half_pixel", _OPENED),
 
 def protocol_of(name: str, num_real: int | None = None, num_fake: int | None = None,
                 splits: int | None = None, *, default_fake: int = 0) -> Protocol:
-    """A protocol by name; 'free' has numbers of one's own, and no other takes any.
+    """A protocol by name; 'free' takes your own numbers, and the others take none.
 
     Raises:
-      UserError: an unknown name, numbers beside a named protocol, or numbers that cannot be.
+      UserError: for an unknown name, numbers with a named protocol, or impossible numbers.
     """
     numbers = {"num_real": num_real, "num_fake": num_fake, "splits": splits}
     given = {k: v for k, v in numbers.items() if v is not None}
@@ -88,8 +88,8 @@ def protocol_of(name: str, num_real: int | None = None, num_fake: int | None = N
         return Protocol(FREE, None, num_real or 0, fakes, fakes, splits or 10)
     if name not in PROTOCOLS:
         raise UserError(f"there is no protocol {name!r}: there are {', '.join(PROTOCOLS)} and "
-                        f"{FREE}, of one's own numbers")
+                        f"{FREE}, with your own numbers")
     if given:
-        raise UserError(f"the protocol {name} says how many images there are: "
+        raise UserError(f"the protocol {name} fixes the numbers of images: "
                         f"{', '.join(given)} can be chosen with the protocol {FREE} only")
     return PROTOCOLS[name]

@@ -1,7 +1,7 @@
 """Statistics of features as a `.npz` with `mu` and `sigma`, as FID programs exchange them.
 
-Ours also says what it was made from. A file of another program says nothing: it is taken at its
-word, and the record of the score says 'unknown' for what it does not hold.
+Ours also says what it was made from. A file from another program does not: it is taken at its word,
+and the record of the score says 'unknown' for what is missing.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from sngan_jax.metrics.frechet import Moments
 
 
 def save_statistics(file: Path, of: Moments, about: dict[str, Any]) -> None:
-    """Writes mu (d,), sigma (d, d), n and what they are of, whole or not at all.
+    """Writes mu (d,), sigma (d, d), n and a description, whole or not at all.
 
     Args:
-      file: whose name ends in .npz.
+      file: its name ends in .npz.
       of: the moments.
-      about: plain values; 'extractor', 'checksum' and 'resize' are compared by `load_statistics`.
+      about: plain values; `load_statistics` compares 'extractor', 'checksum' and 'resize'.
     """
     write_npz(file, {"mu": of.mean, "sigma": of.covariance, "n": of.n,
                      "about": json.dumps(about)})
 
 
 def load_statistics(file: Path, extractor: Extractor) -> tuple[Moments, dict[str, Any]]:
-    """The moments in a file, and what it says of them; n is 0 where it does not say.
+    """The moments in a file, and its description; n is 0 if the file does not say.
 
     Raises:
-      UserError: missing, damaged, without mu and sigma, or of another extractor or resize.
+      UserError: if it is missing, damaged, without mu and sigma, or of another extractor or resize.
     """
     try:
         arrays = read_npz(file)
@@ -52,7 +52,7 @@ def load_statistics(file: Path, extractor: Extractor) -> tuple[Moments, dict[str
         n = int(arrays.get("n", 0))
         about = json.loads(str(arrays.get("about", "{}")))
         if not isinstance(about, dict) or n < 0:
-            raise ValueError("it does not say what it is of")
+            raise ValueError("it does not say what it was made from")
     except FileNotFoundError:
         raise UserError(f"there is no statistics file {file}") from None
     except UserError:
@@ -67,17 +67,17 @@ def load_statistics(file: Path, extractor: Extractor) -> tuple[Moments, dict[str
     if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
         raise UserError(f"{file} holds values that are not finite: make or fetch it again")
     if not _is_covariance(covariance):
-        raise UserError(f"the 'sigma' of {file} is no covariance, which is symmetric and has no "
+        raise UserError(f"the 'sigma' of {file} is not a covariance, which is symmetric and has no "
                         "negative eigenvalue: make or fetch it again")
     for key, ours in _identity(extractor).items():
         if about.get(key, ours) != ours:
-            raise UserError(f"{file} was made with the {key} {about[key]!r}, and this is "
+            raise UserError(f"{file} was made with the {key} {about[key]!r}, but this is "
                             f"{ours!r}: scores of the two cannot be compared; make it again")
     return Moments(mean, covariance, n), about
 
 
 def _is_covariance(matrix: np.ndarray) -> bool:
-    """Whether a real matrix is symmetric and positive semidefinite, but for rounding in float32."""
+    """Whether a real matrix is symmetric and positive semidefinite, up to rounding in float32."""
     largest = np.abs(np.diag(matrix)).max()
     if np.abs(matrix - matrix.T).max() > 1e-4 * largest:
         return False
@@ -89,9 +89,9 @@ def _is_covariance(matrix: np.ndarray) -> bool:
 
 
 def is_statistics(file: str | Path) -> bool:
-    """Whether a file is an .npz with `mu` and no images; False for a damaged or missing one.
+    """Whether a file is an .npz with `mu` and without images; False for a damaged or missing file.
 
-    Of one that holds images besides, FILE#mu is the statistics.
+    If it also holds images, FILE#mu means the statistics.
     """
     name, keys = keys_in_name(str(file))
     try:
@@ -110,7 +110,7 @@ def without_key(file: str) -> str:
 
 
 def cache_name(extractor: Extractor, fingerprint: str, split: str, n: int) -> str:
-    """A file name that is a function of all that the statistics depend on."""
+    """A file name that is a function of everything on which the statistics depend."""
     key = json.dumps([*_identity(extractor).values(), fingerprint, split, n])
     return f"statistics-{hashlib.sha256(key.encode()).hexdigest()[:20]}.npz"
 

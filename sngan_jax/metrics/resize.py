@@ -14,10 +14,10 @@ import numpy as np
 
 from sngan_jax.data.crop import resampling
 
-# 'tf1': ResizeBilinear of TensorFlow 1 (corner of a pixel on corner of a pixel), as in the original
-# graph, torch-fidelity and NVIDIA's metrics, then (x - 128)/128. 'half_pixel': centre on centre, as
-# pytorch-fid, then x/127.5 - 1. Neither smooths before it makes an image smaller. 'bicubic':
-# Pillow's, which does, of float32, cut to 0..255, as clean-fid, then as 'tf1'.
+# 'tf1': ResizeBilinear of TensorFlow 1 (aligned at pixel corners), as in the original graph,
+# torch-fidelity and NVIDIA's metrics, then (x - 128)/128. 'half_pixel': aligned at pixel centres,
+# as in pytorch-fid, then x/127.5 - 1. Neither smooths before shrinking. 'bicubic': Pillow's, which
+# does smooth, in float32, clipped to 0..255, as in clean-fid; then as 'tf1'.
 RESIZES = ("tf1", "half_pixel", "bicubic")
 
 
@@ -25,7 +25,7 @@ def resize_matrix(size: int, out: int, kind: str) -> np.ndarray:
     """float32 (out, size): interpolation along one axis as a matrix.
 
     Raises:
-      ValueError: a kind that is not of RESIZES.
+      ValueError: for a kind that is not in RESIZES.
     """
     if kind == "bicubic":
         return resampling(size, out, _bicubic, 2).astype(np.float32)
@@ -57,9 +57,9 @@ def inception_input(images: jax.Array, kind: str = "tf1", side: int = 299) -> ja
 
 
 def input_of_one(image: np.ndarray, kind: str, side: int = 299) -> np.ndarray:
-    """`inception_input` of one image (h, w, 1 or 3), by NumPy: float32 (side, side, 3).
+    """`inception_input` of one image (h, w, 1 or 3), in NumPy: float32 (side, side, 3).
 
-    For images that each have a size of their own, of which a device would compile each.
+    For images of many sizes, each of which a device would have to compile.
     """
     height, width = image.shape[:2]
     x = image.astype(np.float32)
@@ -75,7 +75,7 @@ def _normalised(x: Any, kind: str) -> Any:
 
 
 def _bicubic(x: np.ndarray) -> np.ndarray:
-    """Keys' cubic filter with a = -1/2, of radius 2."""
+    """Keys' cubic filter with a = -1/2 and radius 2."""
     x = np.abs(x)
     near, far = (1.5 * x - 2.5) * x**2 + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
     return np.where(x < 1, near, np.where(x < 2, far, 0))

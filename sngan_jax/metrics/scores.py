@@ -1,4 +1,4 @@
-"""All scores of two sets of images from one pass over the features of each."""
+"""All scores of two sets of images, from one pass over the features of each."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from sngan_jax.metrics.prdc import prdc
 
 T = TypeVar("T")
 
-# Scores by extractor. Those of a classifier have names of their own: they are no FID and no IS.
+# Scores by extractor. A classifier's scores have names of their own: they are not an FID or an IS.
 METRICS = {"inception": ("fid", "is", "kid", "prdc", "intra_fid", "fid_halves"),
            "classifier": ("fcd", "cs", "kcd", "prdc", "intra_fcd", "fcd_halves", "classes")}
-# Those that need every feature vector, and those that look at the generated images' logits alone.
+# Scores that need every feature vector, and scores that use only the generated images' logits.
 NEED_FEATURES = {"kid", "kcd", "prdc", "intra_fid", "intra_fcd", "fid_halves", "fcd_halves"}
 NEED_LOGITS = {"is", "cs", "classes"}
-# Where less is better; used to choose the best of several checkpoints.
+# Scores where less is better; used to choose the best of several checkpoints.
 LESS_IS_BETTER = {"fid": True, "kid": True, "intra_fid": True, "fcd": True, "kcd": True,
                   "intra_fcd": True, "is": False, "cs": False}
-# What is computed where nothing is named. Of few images a Fréchet distance is mostly bias: KID,
-# which has none, and precision and recall go first, and the distance between two halves of the real
-# images says how large that bias is.
+# The default scores. With few images a Fréchet distance is mostly bias. KID, which has none, and
+# precision and recall then come first, and the distance between two halves of the real images shows
+# how large that bias is.
 _USUAL = {"inception": ("fid",), "classifier": ("fcd", "cs", "classes")}
 _OF_FEW = {"inception": ("kid", "prdc", "fid", "fid_halves"),
            "classifier": ("kcd", "prdc", "fcd", "fcd_halves", "cs", "classes")}
@@ -35,27 +35,27 @@ FEW = 10_000
 
 
 def default_metrics(family: str, num_real: int | None) -> list[str]:
-    """The scores that this many real images allow; None: an unknown number, or enough."""
+    """The scores that make sense for this many real images; None: an unknown number, or enough."""
     few = num_real is not None and num_real < FEW
     return list((_OF_FEW if few else _USUAL)[family])
 
 
 
 def keeps_features(metrics: Iterable[str]) -> bool:
-    """Whether every feature vector must be kept, and not the moments only."""
+    """Whether every feature vector must be kept, and not only the moments."""
     return not NEED_FEATURES.isdisjoint(metrics)
 
 
 def needs_reference(metrics: Iterable[str]) -> bool:
-    """Whether a second set is compared with, and not the first one looked at alone."""
+    """Whether a score compares two sets, rather than describing the first one alone."""
     return not NEED_LOGITS.issuperset(metrics)
 
 
 def check_names(metrics: Sequence[str], family: str) -> None:
-    """UserError for a score that there is not with an extractor of this family."""
+    """UserError for a score that does not exist with an extractor of this family."""
     there = METRICS[family]
     if not metrics:
-        raise UserError(f"no metric is named: take some of {', '.join(there)}")
+        raise UserError(f"no metric is named: choose from {', '.join(there)}")
     for name in metrics:
         if name not in there:
             raise UserError(f"there is no metric {name!r} with the extractor {family}: its metrics "
@@ -64,11 +64,11 @@ def check_names(metrics: Sequence[str], family: str) -> None:
 
 def check_metrics(metrics: Sequence[str], extractor: Extractor, *, labels: bool,
                   statistics_only: bool = False) -> None:
-    """UserError for a score that cannot be computed; before any image is looked at.
+    """UserError for a score that cannot be computed, before any image is read.
 
     Args:
       labels: whether both sets have class labels.
-      statistics_only: whether of one of them there is no more than mean and covariance.
+      statistics_only: whether one of them has no more than a mean and a covariance.
     """
     check_names(metrics, extractor.family)
     if "is" in metrics and not extractor.num_classes:
@@ -78,18 +78,18 @@ def check_metrics(metrics: Sequence[str], extractor: Extractor, *, labels: bool,
                         "out")
     for name in ("intra_fid", "intra_fcd"):
         if name in metrics and not labels:
-            raise UserError(f"{name} is a distance for each class, and one of the two sets has no "
+            raise UserError(f"{name} is a distance for each class, but one of the two sets has no "
                             "labels: use a conditional run and a labelled set, or leave it out")
     if statistics_only and keeps_features(metrics):
         raise UserError(f"{', '.join(m for m in metrics if m in NEED_FEATURES)} cannot be "
-                        "computed from a statistics file, which holds a mean and a covariance "
-                        "only: give the images, or leave it out")
+                        "computed from a statistics file, which holds only a mean and a "
+                        "covariance: give the images, or leave it out")
 
 
 class Sides(NamedTuple):
     """Inputs of a score: the arguments of `compute`.
 
-    real_labels: int (n,); fake_labels: int (m,); each None where there are none.
+    real_labels: int (n,); fake_labels: int (m,); either is None if there are none.
     """
 
     real: Collected | None
@@ -110,16 +110,18 @@ def compute(metrics: Sequence[str], real: Collected | None, fake: Collected, *,
 
     Args:
       metrics: checked by `check_metrics`.
-      real: with features where `keeps_features(metrics)`; None unless `needs_reference(metrics)`.
-      fake: the same; with logits for 'is', 'cs' and 'classes'.
+      real: with features if `keeps_features(metrics)`; may be None unless
+        `needs_reference(metrics)`.
+      fake: likewise; with logits for 'is', 'cs' and 'classes'.
       real_labels: int (n,), for 'intra_fid'.
-      fake_labels: int (m,), the same; for 'classes', how often the classifier agrees.
+      fake_labels: int (m,), for 'intra_fid'; also for 'classes', to count the classifier's
+        agreement.
       splits: number of splits of the Inception Score.
       seed: seed of KID's subsets, and of the halves.
-      kid_subsets, kid_subset_size: as of `kid.kernel_distance`.
+      kid_subsets, kid_subset_size: as for `kid.kernel_distance`.
 
     Raises:
-      UserError: a class with fewer than two images; fewer images than splits or neighbours.
+      UserError: for a class with fewer than two images, or fewer images than splits or neighbours.
     """
     sides = Sides(real, fake, real_labels, fake_labels, splits, seed, kid_subsets,
                   kid_subset_size)
@@ -133,7 +135,7 @@ def compute(metrics: Sequence[str], real: Collected | None, fake: Collected, *,
 
 
 def _there(value: T | None) -> T:
-    """Result of `check_metrics`."""
+    """A value that `check_metrics` has guaranteed."""
     assert value is not None
     return value
 
@@ -143,7 +145,7 @@ def classes(logits: np.ndarray, labels: np.ndarray | None) -> dict[str, Any]:
 
     Args:
       logits: (n, classes).
-      labels: int (m,), the classes that the first m images were asked for; or None.
+      labels: int (m,), the classes requested for the first m images; or None.
     """
     drawn = logits.argmax(1)
     result: dict[str, Any] = {
@@ -155,7 +157,7 @@ def classes(logits: np.ndarray, labels: np.ndarray | None) -> dict[str, Any]:
 
 def intra_fid(real: np.ndarray, real_labels: np.ndarray, fake: np.ndarray,
               fake_labels: np.ndarray) -> dict[int, float]:
-    """Fréchet distance of each class that is among the reals (Miyato & Koyama 2018).
+    """The Fréchet distance of each class among the reals (Miyato & Koyama 2018).
 
     Args:
       real: features (n, d).
@@ -164,14 +166,14 @@ def intra_fid(real: np.ndarray, real_labels: np.ndarray, fake: np.ndarray,
       fake_labels: int (m,).
 
     Raises:
-      UserError: a class of the reals with fewer than two images in either set.
+      UserError: for a class of the reals with fewer than two images in either set.
     """
     distances = {}
     for label in np.unique(real_labels):
         a, b = real[real_labels == label], fake[fake_labels == label]
         if min(len(a), len(b)) < 2:
-            raise UserError(f"class {label} has {len(a)} real and {len(b)} generated images, and "
-                            "intra_fid needs at least 2 of each: take more images")
+            raise UserError(f"class {label} has {len(a)} real and {len(b)} generated images, but "
+                            "intra_fid needs at least 2 of each: use more images")
         distances[int(label)] = frechet_distance(moments(a), moments(b))
     return distances
 
@@ -219,10 +221,10 @@ def _classes(name: str, sides: Sides) -> dict[str, Any]:
     return classes(_there(sides.fake.logits), sides.fake_labels)
 
 
-# Name -> function of the name and both sides -> entries of the record. ValueError: too few images.
+# {name: function of the name and both sides -> entries of the record}. ValueError: too few images.
 COMPUTED: dict[str, Callable[[str, Sides], dict[str, Any]]] = {
     "fid": _fid, "is": _inception_score, "kid": _kid, "prdc": _prdc, "intra_fid": _intra_fid,
     "fid_halves": _halves, "fcd_halves": _halves,
-    # The same of a classifier's features, which make other numbers of them.
+    # The same with a classifier's features, which give other numbers.
     "fcd": _fid, "cs": _inception_score, "kcd": _kid, "intra_fcd": _intra_fid, "classes": _classes,
 }

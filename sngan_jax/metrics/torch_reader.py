@@ -1,7 +1,8 @@
 """Reads tensors from a PyTorch file (.pth, .pt, TorchScript) without PyTorch.
 
 Such a file is a zip of raw storages and a pickle. The pickle is read with a whitelist of a few
-names that build nothing but arrays, dictionaries and plain objects: a hostile file cannot run code.
+names that build nothing but arrays, dictionaries and plain objects, so a hostile file cannot run
+code.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class _Fixed:
     """An object that a pickle cannot change once it is made."""
 
     def __setstate__(self, _: Any) -> None:
-        raise pickle.UnpicklingError("it changes what is no object of its own")
+        raise pickle.UnpicklingError("it changes an object that is not its own")
 
 
 class _Type(_Fixed):
@@ -50,7 +51,7 @@ class _Type(_Fixed):
 
 
 class _Storage(_Fixed):
-    """The values of a storage, (n,): no tensor, which nothing may take for one."""
+    """The values of a storage, (n,); not an array, so that nothing can take it for a tensor."""
 
     def __init__(self, values: np.ndarray):
         self.values = values
@@ -58,7 +59,7 @@ class _Storage(_Fixed):
 
 def _tensor(values: np.ndarray, offset: int, size: tuple[int, ...], stride: tuple[int, ...]
             ) -> np.ndarray:
-    """A copy of a part of a storage's values (n,), which lies within them."""
+    """A copy of a part of a storage's values (n,), which must lie within them."""
     last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
     if 0 not in size and last >= len(values):
         raise ValueError("a tensor reaches beyond its storage")
@@ -70,10 +71,10 @@ def _tensor(values: np.ndarray, offset: int, size: tuple[int, ...], stride: tupl
 
 
 def _numbers(values: Any) -> tuple[int, ...]:
-    """Sizes, strides or places as plain whole numbers that an array may have."""
+    """Sizes, strides or offsets as plain whole numbers that an array may have."""
     if not isinstance(values, tuple | list) or not all(
             type(n) is int and 0 <= n < 2**62 for n in values):
-        raise ValueError("a tensor's place, size or stride is no whole number")
+        raise ValueError("a tensor's offset, size or stride is not a whole number")
     return tuple(values)
 
 
@@ -81,12 +82,12 @@ class _Unpickler(pickle.Unpickler):
     def __init__(self, archive: zipfile.ZipFile, root: str, file: Path):
         content = _member(archive, f"{root}/data.pkl", file)
         for code, argument, _ in pickletools.genops(content):
-            # The unpickler would make room for all places up to the one that is named.
+            # The unpickler would allocate all memo slots up to the one that is named.
             if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and (argument or 0) > len(content):
                 raise pickle.UnpicklingError("it numbers more objects than it can hold")
         super().__init__(io.BytesIO(content))
         self._archive, self._root, self._file = archive, root, file
-        self._node = type("Node", (_Node,), {})  # of this file alone, should it change the class
+        self._node = type("Node", (_Node,), {})  # for this file alone, in case it changes the class
         self._storages: dict[str, _Storage] = {}
         self._left = _MOST_COPIES * file.stat().st_size
 
@@ -103,7 +104,7 @@ class _Unpickler(pickle.Unpickler):
             return _Type(name)
         if module == "__torch__" or module.startswith("__torch__."):
             return self._node  # a class that the file itself describes; not executed
-        raise pickle.UnpicklingError(f"it names {module}.{name}, which a file of weights does not")
+        raise pickle.UnpicklingError(f"it names {module}.{name}, which no file of weights does")
 
     def persistent_load(self, pid: Any) -> _Storage:
         kind, type_, key, _, count = pid
@@ -117,7 +118,7 @@ class _Unpickler(pickle.Unpickler):
 
     def _rebuild(self, storage: Any, offset: int, size: Any, stride: Any, *_: Any) -> np.ndarray:
         if type(storage) is not _Storage:
-            raise ValueError("a tensor lies in what is no storage")
+            raise ValueError("a tensor refers to something that is not a storage")
         (offset,), size, stride = _numbers([offset]), _numbers(size), _numbers(stride)
         # A stride of zero, or one storage for many tensors, could ask for any amount of memory.
         self._left -= math.prod(size) * storage.values.itemsize
@@ -127,7 +128,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _member(archive: zipfile.ZipFile, name: str, file: Path) -> bytes:
-    """A member's content; PyTorch stores all it writes, so that nothing can inflate."""
+    """A member's content; PyTorch stores members uncompressed, so none may inflate."""
     member = archive.getinfo(name)
     if member.file_size > file.stat().st_size:
         raise ValueError(f"{name} would be larger than the file")
@@ -135,10 +136,10 @@ def _member(archive: zipfile.ZipFile, name: str, file: Path) -> bytes:
 
 
 def read_torch(file: Path) -> dict[str, np.ndarray]:
-    """All tensors, in their own shapes, by their dotted names, as 'net.layers.conv.weight'.
+    """All tensors, in their own shapes, by their dotted names, such as 'net.layers.conv.weight'.
 
     Raises:
-      UserError: missing, damaged, of another format, or naming anything but tensors.
+      UserError: if it is missing, damaged, of another format, or names anything but tensors.
     """
     if not is_file(file):
         raise UserError(f"there is no file {file}")
@@ -155,7 +156,7 @@ def read_torch(file: Path) -> dict[str, np.ndarray]:
 
 
 def _leaves(node: Any, name: str, seen: set[int]) -> Iterator[tuple[str, np.ndarray]]:
-    """The tensors of a graph, by name. What it holds in several places is named by the first."""
+    """The tensors of a graph, by name. An object held in several places takes the first name."""
     if isinstance(node, np.ndarray):
         yield name, node
     elif isinstance(node, _Node | dict) and id(node) not in seen:

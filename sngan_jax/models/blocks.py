@@ -24,21 +24,21 @@ from sngan_jax.models.resample import (
     upsample_conv_dilated,
 )
 
-# What a discriminator returns: logits, or with an auxiliary classifier (logits, class logits).
+# What a discriminator returns: logits, or (logits, class logits) with an auxiliary classifier.
 Logits = jax.Array | tuple[jax.Array, jax.Array]
 
-# How a discriminator takes its labels: the inner product with a row of a table (Miyato & Koyama
-# 2018), a row beside the features after the third block (paper Table 6c), or not at all, and it
-# says the class of an image besides (Odena et al. 2017; paper Table 8).
+# How a discriminator uses labels: by the inner product with a row of a table (Miyato & Koyama
+# 2018); by a row beside the features after the third block (paper Table 6c); or not as an input:
+# it then predicts the class of an image as well (Odena et al. 2017; paper Table 8).
 CONDITIONINGS = ("projection", "concat", "auxiliary")
 CONCAT_AFTER = 3
 CONCAT_FEATURES = 128
 
 
-# How up-sampling and pooling are computed beside a convolution; the same function, to rounding:
-# 'none' as the paper writes it; 'pointwise' with 1x1 convolutions on the smaller side; 'all' with
-# the 3x3 ones fused besides (`resample.upsample_conv`, `resample.conv_pool`); 'dilated' as 'all',
-# with `resample.upsample_conv_dilated`.
+# How up-sampling and pooling next to a convolution are computed. The function is the same, up to
+# rounding: 'none' as in the paper; 'pointwise' with 1x1 convolutions on the smaller side; 'all'
+# also fuses the 3x3 ones (`resample.upsample_conv`, `resample.conv_pool`); 'dilated' is 'all' with
+# `resample.upsample_conv_dilated`.
 FUSIONS = ("none", "pointwise", "all", "dilated")
 _UPSAMPLING_CONVOLUTIONS = {"all": upsample_conv, "dilated": upsample_conv_dilated}
 
@@ -49,7 +49,7 @@ def glorot_uniform(gain: float = 1.0) -> nn.initializers.Initializer:
 
 
 class ConvTranspose(nn.Module):
-    """Transposed convolution, stride s, that multiplies height and width by s.
+    """Transposed convolution with stride s, which multiplies height and width by s.
 
     The same function of the same parameters as `nn.ConvTranspose(features, (k, k), (s, s),
     padding="SAME")`, computed as s² ordinary convolutions (`convolution.conv_transpose` says why).
@@ -81,9 +81,9 @@ class ConvTranspose(nn.Module):
 class GeneratorBlock(nn.Module):
     """Residual block of the generator (paper Fig. 8 left; sngan_projection gen_models/resblocks).
 
-    norm - ReLU - [x2] - conv3x3 - norm - ReLU - conv3x3, hidden width = width out; the shortcut is
-    [x2] - conv1x1 where the shape changes, else the identity. No activation after the sum.
-    `fusion`: one of FUSIONS.
+    norm - ReLU - [x2] - conv3x3 - norm - ReLU - conv3x3; the hidden width is that of the output.
+    The shortcut is [x2] - conv1x1 if the shape changes, else the identity. No activation follows
+    the sum. `fusion`: one of FUSIONS.
     """
 
     features: int
@@ -115,10 +115,10 @@ class GeneratorBlock(nn.Module):
 class DiscriminatorBlock(nn.Module):
     """Residual block of the discriminator (paper Fig. 8 right; dis_models/resblocks `Block`).
 
-    ReLU - conv3x3 - ReLU - conv3x3 - [mean 2x2], hidden width = width in; the shortcut is
-    conv1x1 - [mean 2x2] where the shape changes, else the identity. `fusion`: one of FUSIONS;
-    `on_cpu`: see `fast_gradients`. `shortcut_relu`: the shortcut starts with a ReLU too, as in
-    mimicry, where the first ReLU works in place.
+    ReLU - conv3x3 - ReLU - conv3x3 - [mean 2x2]; the hidden width is that of the input. The
+    shortcut is conv1x1 - [mean 2x2] if the shape changes, else the identity. `fusion`: one of
+    FUSIONS. `on_cpu`: see `fast_gradients`. `shortcut_relu`: the shortcut starts with a ReLU too,
+    as in mimicry, where the first ReLU works in place.
     """
 
     features: int
@@ -150,7 +150,7 @@ class FirstDiscriminatorBlock(nn.Module):
 
     (n, h, w, c) -> (n, h/2, w/2, width).
 
-    conv3x3 - ReLU - conv3x3 - mean 2x2, with no activation on the image; shortcut mean 2x2 -
+    conv3x3 - ReLU - conv3x3 - mean 2x2, with no activation on the image; the shortcut is mean 2x2 -
     conv1x1, in this order.
     """
 
@@ -174,9 +174,9 @@ class FirstDiscriminatorBlock(nn.Module):
 class Head(nn.Module):
     """The last layer of a discriminator: features (n, c) -> logits (n,), or a pair.
 
-    A dense layer. With `num_classes`, by `conditioning`: 'projection' adds <embed(y), h> (Miyato &
-    Koyama 2018, eq. 3); 'auxiliary' ignores y and returns (logits (n,), class logits (n, classes));
-    'concat' has its labels elsewhere (`concat_classes`).
+    A dense layer. With `num_classes`, `conditioning` decides what is added. 'projection' adds
+    <embed(y), h> (Miyato & Koyama 2018, eq. 3). 'auxiliary' ignores y and returns (logits (n,),
+    class logits (n, classes)). 'concat' adds nothing here: its labels come in at `concat_classes`.
     """
 
     dense: Layer
@@ -205,9 +205,9 @@ class Head(nn.Module):
 
 def concat_classes(x: jax.Array, y: jax.Array, embed: Layer, num_classes: int,
                    dtype: Any) -> jax.Array:
-    """Each image's class row beside the features at every position: (n, h, w, c + 128).
+    """Each image's class row, concatenated to the features at every position: (n, h, w, c + 128).
 
-    Paper Table 6c; the width of the row is that of the official code at its one size.
+    Paper Table 6c. The width of the row is the one that the official code has at its only size.
     """
     row = embed(num_classes, CONCAT_FEATURES, embedding_init=glorot_uniform(), dtype=dtype,
                 name="embed")(y)
@@ -216,7 +216,7 @@ def concat_classes(x: jax.Array, y: jax.Array, embed: Layer, num_classes: int,
 
 
 def check_labels(num_classes: int, y: jax.Array | None, name: str) -> None:
-    """ValueError where a conditional model gets no labels y (n,), or an unconditional one some."""
+    """ValueError if a conditional model gets no labels y (n,), or an unconditional one does."""
     if num_classes and y is None:
         raise ValueError(f"{name} with num_classes={num_classes} is class-conditional and needs "
                          "labels: call it with y, integers of shape (n,)")
@@ -231,7 +231,7 @@ def check_discriminator(num_classes: int, y: jax.Array | None, conditioning: str
     if conditioning not in CONDITIONINGS:
         raise ValueError(f"{name} has no conditioning {conditioning!r}: use one of "
                          + ", ".join(CONDITIONINGS))
-    if conditioning != "auxiliary":  # which says the class and is not told it
+    if conditioning != "auxiliary":  # which predicts the class and takes no label
         check_labels(num_classes, y, name)
 
 
@@ -239,7 +239,7 @@ def bottom_size(height: int, width: int, factor: int, name: str) -> tuple[int, i
     """Height and width of the smallest feature map of an image.
 
     Raises:
-      ValueError: `factor` does not divide both.
+      ValueError: if `factor` does not divide both.
     """
     for side in (height, width):
         if side < factor or side % factor:
@@ -251,7 +251,7 @@ def bottom_size(height: int, width: int, factor: int, name: str) -> tuple[int, i
 def fast_gradients(conv: Layer, on_cpu: bool) -> dict[str, Any]:
     """The field that gives a Linen convolution, or a subclass, the gradients of `convolution`.
 
-    Empty for a layer of one's own that has no such field, and for other machines than CPUs.
+    Empty for a custom layer without that field, and for machines other than CPUs.
     """
     layer = conv.func if isinstance(conv, functools.partial) else conv
     linen = isinstance(layer, type) and issubclass(layer, nn.Conv)
@@ -265,7 +265,7 @@ def _normalised(norm: Norm, name: str, x: jax.Array, y: jax.Array | None = None)
 def _conv3(conv: Layer, dtype: Any) -> Layer:
     def layer(features: int, name: str, fused: Callable | None = None,
               fields: dict[str, Any] | None = None) -> nn.Module:
-        # Only where it is needed: a layer of one's own may lack the field.
+        # Only where it is needed: a custom layer may lack the field.
         options = {"conv_general_dilated": as_convolution(fused)} if fused else fields or {}
         return conv(features, (3, 3), kernel_init=glorot_uniform(2**0.5), dtype=dtype, name=name,
                     **options)
@@ -274,7 +274,7 @@ def _conv3(conv: Layer, dtype: Any) -> Layer:
 
 def _conv3_pool(conv3: Layer, features: int, pool: bool, fusion: str, on_cpu: bool
                 ) -> Callable:
-    """The second convolution of a discriminator's block, and the mean after it if there is one."""
+    """The second convolution of a discriminator's block, with the mean pooling after it if any."""
     if pool and fusion in _UPSAMPLING_CONVOLUTIONS:
         return conv3(features, name="conv2", fused=conv_pool_on_cpu if on_cpu else conv_pool)
     layer = conv3(features, name="conv2")

@@ -18,31 +18,31 @@ from sngan_jax.models.blocks import FUSIONS, ConvTranspose
 from sngan_jax.models.cnn import CNNS, CNNDiscriminator, CNNGenerator
 from sngan_jax.models.resnet import RESNETS, ResNetDiscriminator, ResNetGenerator
 
-# A view: a network of your own that joins one of the tables is a model too.
+# Extensible: your own network, added to one of the tables, is a model too.
 MODELS: Mapping[str, Any] = ChainMap(RESNETS, CNNS)
-# Whether the discriminator's last dense layer has a bias; 'paper': as the model is published.
+# Whether the discriminator's last dense layer has a bias; 'paper': as the model was published.
 HEAD_BIASES = ("paper", "yes", "no")
 
 
-# Over which images batch norm takes its statistics: of all devices, or of each device alone, as the
-# official ImageNet runs on four GPUs.
+# The images over which batch norm takes its statistics: those of all devices, or of each device
+# alone, as in the official ImageNet runs on four GPUs.
 BN_SYNCS = ("all", "device")
-# The forms of `convolution.py`, lax's own, or what is faster on the device. The first have no
-# forward mode.
+# The convolutions of `convolution.py`, lax's own, or whichever is faster on the device. The first
+# have no forward mode.
 CONVOLUTIONS = ("auto", "cpu", "lax")
-# The layers of the generator: Linen's, or with spectral normalisation (Zhang et al. 2019, SAGAN).
+# The layers of the generator: Linen's, or spectrally normalised (Zhang et al. 2019, SAGAN).
 GENERATOR_LAYERS = ("", "sn")
-# 'auto': what pays on the device.
+# 'auto': the fastest on the device.
 FUSION_CHOICES = ("auto", *FUSIONS)
-# Of the TPUs, the compiler's own estimate of an iteration falls with the fusions on v2 and v3 only,
-# and most with the dilated form: the newer ones lose more to memory traffic than they win in
+# On TPUs, the compiler's own estimate of an iteration falls with the fusions on v2 and v3 only, and
+# most with the dilated form. The newer ones lose more to memory traffic than they gain in
 # arithmetic (docs/performance.md).
 _OLD_TPU = re.compile(r"TPU v[23]", re.IGNORECASE)
 _PLAIN_TPU = re.compile(r"TPU (v4|v5|v6|7)", re.IGNORECASE)
 
 
 def fusion_of(config: Any, device_kind: str) -> str:
-    """One of FUSIONS: the config's, or for 'auto' what pays on a kind of device."""
+    """One of FUSIONS: the config's, or for 'auto' the fastest on a kind of device."""
     if config.fusion != "auto":
         return config.fusion
     if _OLD_TPU.match(device_kind):
@@ -51,7 +51,7 @@ def fusion_of(config: Any, device_kind: str) -> str:
 
 
 def size_factor(model: str) -> int:
-    """The number that height and width must be multiples of for the named model."""
+    """The number of which height and width must be multiples for the named model."""
     if model in CNNS:
         return 8
     shape = RESNETS[model]
@@ -63,8 +63,8 @@ def build_models(config: Any, *, channels: int, num_classes: int, axis_name: str
     """The generator and the discriminator of a config.
 
     Args:
-      config: the fields under "Networks" and the method's, see experiments/configs/paper.py.
-      channels: number of the images' channels.
+      config: the fields under "Networks" and those of the method, see experiments/configs/paper.py.
+      channels: number of channels of the images.
       num_classes: 0 for unconditional networks.
       axis_name: name of the pmap over which batch norm averages its statistics, or None.
       device_kind: `jax.Device.device_kind` of the device that 'auto' chooses for, in
@@ -100,7 +100,7 @@ def build_models(config: Any, *, channels: int, num_classes: int, axis_name: str
     def widths(multiples: tuple[int, ...], paper_width: int) -> tuple[int, ...]:
         base = config.discriminator_width or paper_width
         *first, before, last = (m * base for m in multiples)
-        # Figure 4: what goes into the last layer, and what comes out of it.
+        # Figure 4: the widths before and after the last layer.
         scale = config.last_layer_multiplier
         return (*first, max(round(before * scale), 1), max(round(last * scale), 1))
 

@@ -1,4 +1,4 @@
-"""The standard CNN of the paper (Table 3), and as the authors' published code has it."""
+"""The standard CNN, as in the paper (Table 3) and as in the authors' published code."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from sngan_jax.models.blocks import (
     fast_gradients,
 )
 
-# Not stated in the paper; chainer-gan-lib's, as of DCGAN.
+# Not stated in the paper; from chainer-gan-lib, which follows DCGAN.
 _INIT = nn.initializers.normal(0.02)
 
 
 class CNNShape(NamedTuple):
     """Differences between the standard CNN in the paper and in its published code.
 
-    discriminator: width of each of its seven layers, in multiples of the base width.
+    discriminator: widths of its seven layers, in multiples of the base width.
     slope: negative slope of the leaky ReLU.
-    norm_units: whether the generator normalises each unit after its dense layer for itself.
+    norm_units: whether the norm after the generator's dense layer treats each unit separately.
     """
 
     discriminator: tuple[int, ...]
@@ -54,20 +54,20 @@ class CNNGenerator(nn.Module):
     """z (n, d) -> images (n, image_size, image_width, channels) in [-1, 1] (paper Table 3).
 
     dense to (s/8)x(s/8)x8w - [norm - ReLU] - 4x4 stride-2 transposed convolutions to 4w, 2w, w,
-    each with norm - ReLU - conv3x3 - tanh. The paper has w = 64. Its table lists no norm after the
-    dense layer; every public implementation has one, and so has this.
+    each followed by norm - ReLU - conv3x3 - tanh. The paper has w = 64. Its table lists no norm
+    after the dense layer; every public implementation has one, and so does this one.
 
     Attributes:
-      image_size, image_width: multiples of 8; the width 0 for squares.
+      image_size, image_width: multiples of 8; width 0 means square.
       width: w.
-      num_classes: 0, or the number of classes that `norm` is conditional on.
+      num_classes: the number of classes that `norm` is conditional on, or 0.
       norm: called as `norm(name=…)(x, y)`; None for no normalisation.
       norm_units: normalise each unit, not each channel, after the dense layer (chainer-gan-lib).
       dtype: dtype of the computation; parameters are float32.
-      on_cpu: whether convolutions take the forms that are fast on a CPU; the same function.
+      on_cpu: whether to use convolutions that are fast on a CPU; they compute the same function.
 
     Raises:
-      ValueError: where 8 does not divide both sides, or labels and num_classes disagree.
+      ValueError: if 8 does not divide both sides, or labels and num_classes disagree.
     """
 
     image_size: int = 32
@@ -108,19 +108,20 @@ class CNNGenerator(nn.Module):
 class CNNDiscriminator(nn.Module):
     """Images (n, h, w, c) -> logits (n,), float32 (paper Table 3).
 
-    3x3 and 4x4 stride-2 convolutions in turn, three times, and one more 3x3, each with leaky ReLU;
-    flattened, no pooling; dense to one. With `num_classes`, a projection on the flattened features,
-    or as `conditioning` says; 'auxiliary' returns (logits, class logits (n, classes)).
+    3x3 and 4x4 stride-2 convolutions in turn, three times, then one more 3x3, each with leaky ReLU.
+    The features are flattened, not pooled; a dense layer gives one value. With `num_classes`, a
+    projection on the flattened features, or as `conditioning` says; 'auxiliary' returns (logits,
+    class logits (n, classes)).
 
     Attributes:
-      widths: channels of the seven layers; by default the paper's.
+      widths: channels of the seven layers; the default is the paper's.
       slope: negative slope of the leaky ReLU.
-      norm: activation norm, on all layers but the first, as in DCGAN.
+      norm: activation norm on all layers but the first, as in DCGAN.
       head_bias: whether the last dense layer has a bias.
-      on_cpu: the same choice as in `CNNGenerator`; it leaves forward mode out.
+      on_cpu: as in `CNNGenerator`; rules out forward mode.
 
     Raises:
-      ValueError: where 8 does not divide both sides, or labels and num_classes disagree.
+      ValueError: if 8 does not divide both sides, or labels and num_classes disagree.
     """
 
     widths: tuple[int, ...] = (64, 64, 128, 128, 256, 256, 512)
@@ -143,7 +144,7 @@ class CNNDiscriminator(nn.Module):
             k, stride = (4, 2) if i % 2 else (3, 1)
             # A block is a pair of layers.
             if self.num_classes and self.conditioning == "concat" and i == 2 * CONCAT_AFTER:
-                assert y is not None  # `check_discriminator` has looked
+                assert y is not None  # checked by `check_discriminator`
                 x = concat_classes(x, y, self.embed, self.num_classes, self.dtype)
             x = self.conv(width, (k, k), (stride, stride), padding=1, kernel_init=_INIT,
                           dtype=self.dtype, name=f"conv{i}",

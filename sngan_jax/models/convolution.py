@@ -1,9 +1,10 @@
-"""Convolutions (NHWC, HWIO) in the forms that are fast on a CPU, and a transposed one for all.
+"""Convolutions (NHWC, HWIO) in forms that are fast on a CPU, and a transposed one for all devices.
 
-XLA's CPU back end is slow on three of them that its others do well: the gradient of a strided
-convolution with respect to its input, which it multiplies out with zeros between the pixels; both
-gradients of a transposed one; and one from or to very few channels. What is written here is the
-same sum in another order. `models.build` takes it for networks on a CPU; all others have lax's.
+XLA's CPU back end is slow on three kinds of convolution that its other back ends do well. One is
+the gradient of a strided convolution with respect to its input, where it multiplies out the zeros
+between the pixels. The others are both gradients of a transposed convolution, and convolutions from
+or to very few channels. The functions here compute the same sums in another order. `models.build`
+uses them for networks on a CPU; other devices get lax's.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from jax import lax
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-# Channels, in or out, for which one matrix product over all taps is worth it.
+# Up to this many channels, in or out, one matrix product over all taps pays.
 _FEW = 4
 
 
@@ -27,14 +28,14 @@ def convolve(x: jax.Array, kernel: jax.Array, padding: Padding,
              strides: tuple[int, int] = (1, 1)) -> jax.Array:
     """`lax.conv_general_dilated` of an image batch, with gradients that are fast on a CPU.
 
-    Differentiable to any order in reverse mode; where it has a stride, not in forward mode
-    (`jax.jvp`, `jax.hessian`). `native` is, and `config.convolutions="lax"` takes that.
+    Differentiable to any order in reverse mode; with a stride, not in forward mode (`jax.jvp`,
+    `jax.hessian`). `native` allows forward mode; `config.convolutions="lax"` selects it.
 
     Args:
       x: (n, h, w, in).
       kernel: (kh, kw, in, out), in the dtype of `x`.
       padding: above and below, left and right.
-      strides: strides along rows and columns.
+      strides: along rows and columns.
 
     Returns:
       (n, h', w', out).
@@ -46,7 +47,7 @@ def convolve(x: jax.Array, kernel: jax.Array, padding: Padding,
         if channels <= _FEW < features and kh * kw > 1:
             return _by_patches(x, kernel, padding)
         return native(x, kernel, padding, strides)
-    # The phases of a gradient make up the input where the strides divide it.
+    # The phases of a gradient tile the input if the strides divide it.
     out = [(size + sum(pads) - k) // s + 1
            for size, pads, k, s in zip(x.shape[1:3], padding, (kh, kw), strides, strict=True)]
     whole = all(size == s * o for size, s, o in zip(x.shape[1:3], strides, out, strict=True))
@@ -59,9 +60,10 @@ def conv_general_dilated(x: jax.Array, kernel: jax.Array, strides: Sequence[int]
                          lhs_dilation: Any = None, rhs_dilation: Any = None,
                          dimension_numbers: Any = None, feature_group_count: int = 1,
                          precision: Any = None) -> jax.Array:
-    """`convolve` as the `conv_general_dilated` of a Linen convolution; all else is left to lax.
+    """`convolve` as the `conv_general_dilated` of a Linen convolution; other cases go to lax.
 
-    Args and result as of `lax.conv_general_dilated`: x (n, h, w, in), kernel (kh, kw, in, out).
+    Arguments and result as for `lax.conv_general_dilated`: x (n, h, w, in), kernel (kh, kw, in,
+    out).
     """
     strides = tuple(strides)
     dilations = (*(lhs_dilation or ()), *(rhs_dilation or ()))
@@ -79,7 +81,8 @@ def conv_general_dilated(x: jax.Array, kernel: jax.Array, strides: Sequence[int]
 def conv_transpose(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     """`lax.conv_transpose(x, kernel, (stride, stride), "SAME")` as stride² small convolutions.
 
-    The same arithmetic with no zero ever multiplied, on every backend. Differentiable to any order.
+    The same arithmetic, and no zero is ever multiplied, on any backend. Differentiable to any
+    order.
 
     Args:
       x: (n, h, w, in).
@@ -90,24 +93,24 @@ def conv_transpose(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
       (n, stride·h, stride·w, out) in the dtype of `x`.
 
     Raises:
-      ValueError: a kernel that is not square, or smaller than the stride.
+      ValueError: for a kernel that is not square, or smaller than the stride.
     """
     k = kernel.shape[0]
     if kernel.shape[1] != k or k < stride:
         raise ValueError(f"conv_transpose needs a square kernel at least as large as its stride "
                          f"{stride}; got a kernel of {kernel.shape[0]}x{kernel.shape[1]}")
-    padding = -(-(k + stride - 2) // 2)  # "SAME" of lax pads k + stride - 2 in all
+    padding = -(-(k + stride - 2) // 2)  # lax's "SAME" pads by k + stride - 2 in total
     return phases(x, kernel, stride, (padding, padding))
 
 
 def phases(x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int]) -> jax.Array:
-    """A convolution of `x` with stride - 1 zeros between its pixels, with no zero multiplied.
+    """A convolution of `x` with stride - 1 zeros between its pixels, multiplying none of the zeros.
 
     Each of the stride² phases of the output is a convolution of `x` with every stride-th tap of
     the kernel; the phases are then interleaved.
 
     Args:
-      padding: padding of the dilated image, above and to the left.
+      padding: of the dilated image, above and to the left.
 
     Returns:
       (n, stride·h, stride·w, out).
@@ -129,7 +132,7 @@ def phases(x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int
 
 def native(x: jax.Array, kernel: jax.Array, padding: Sequence[tuple[int, int]],
            strides: tuple[int, int] = (1, 1)) -> jax.Array:
-    """lax's own; arguments and result as of `convolve`."""
+    """lax's own convolution; arguments and result as for `convolve`."""
     return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=_DIMENSIONS)
 
 

@@ -1,6 +1,6 @@
-"""Changing the size of images (NHWC), alone or as part of a convolution.
+"""Resizing of images (NHWC), alone or as part of a convolution.
 
-As the residual blocks of the paper's Tables 4 to 6 do it (reference: sngan_projection); the fused
+As in the residual blocks of the paper's Tables 4 to 6 (reference: sngan_projection). The fused
 forms are the same functions, by linearity.
 """
 
@@ -26,7 +26,7 @@ def upsample_nearest(x: jax.Array, factor: int = 2) -> jax.Array:
 
 
 def upsample_bilinear(x: jax.Array, factor: int = 2) -> jax.Array:
-    """Bilinear, half-pixel centres (no aligned corners): shapes as `upsample_nearest`."""
+    """Bilinear up-sampling with half-pixel centres (no aligned corners); shapes as above."""
     n, h, w, c = x.shape
     return jax.image.resize(x, (n, factor * h, factor * w, c), "bilinear", antialias=False)
 
@@ -37,7 +37,7 @@ UPSAMPLING = {"nearest": upsample_nearest, "bilinear": upsample_bilinear}
 def average_pool(x: jax.Array, factor: int = 2) -> jax.Array:
     """Mean of disjoint factor×factor squares: (n, h, w, c) -> (n, h/factor, w/factor, c).
 
-    Raises ValueError where the factor does not divide the height and the width.
+    Raises ValueError if the factor does not divide the height and the width.
     """
     check_divides(x, factor)
     n, h, w, c = x.shape
@@ -45,7 +45,7 @@ def average_pool(x: jax.Array, factor: int = 2) -> jax.Array:
 
 
 def check_divides(x: jax.Array, factor: int) -> None:
-    """ValueError where the factor does not divide the height and the width of (n, h, w, c)."""
+    """ValueError if the factor does not divide the height and the width of (n, h, w, c)."""
     _, h, w, _ = x.shape
     if h % factor or w % factor:
         raise ValueError(f"average_pool by {factor} needs a height and width that it divides; "
@@ -53,11 +53,11 @@ def check_divides(x: jax.Array, factor: int) -> None:
 
 
 def upsample_conv(x: jax.Array, kernel: jax.Array, factor: int = 2) -> jax.Array:
-    """`upsample_nearest`, then a convolution of stride 1 with padding "SAME", as one.
+    """`upsample_nearest`, then a convolution of stride 1 with padding "SAME", as one operation.
 
-    Every pixel of an output phase sees equal pixels under several taps: their weights are added
-    first. For a 3x3 kernel and factor 2 that is four 2x2 convolutions of the small image, 16
-    products in place of 36.
+    At each phase of the output, several taps see equal pixels, so their weights are added first.
+    For a 3x3 kernel and factor 2 this gives four 2x2 convolutions of the small image: 16 products
+    in place of 36.
 
     Args:
       x: (n, h, w, in).
@@ -70,12 +70,12 @@ def upsample_conv(x: jax.Array, kernel: jax.Array, factor: int = 2) -> jax.Array
 
 
 def upsample_conv_dilated(x: jax.Array, kernel: jax.Array, factor: int = 2) -> jax.Array:
-    """`upsample_conv`, of the same shapes, as one convolution of the image with zeros in between.
+    """`upsample_conv`, with the same shapes, as one convolution of the image dilated with zeros.
 
     A TPU skips the zeros and has no phases to interleave; a CPU multiplies them out.
     """
     def dilated(x: jax.Array, kernel: jax.Array, factor: int, before: tuple[int, int]) -> jax.Array:
-        # Of factor·size outputs; the dilated image ends with a pixel.
+        # For an output of factor·size; the dilated image ends with a pixel.
         padding = [(pad, k + factor - 2 - pad)
                    for k, pad in zip(kernel.shape[:2], before, strict=True)]
         return lax.conv_general_dilated(x, kernel, (1, 1), padding, lhs_dilation=(factor, factor),
@@ -87,14 +87,14 @@ def upsample_conv_dilated(x: jax.Array, kernel: jax.Array, factor: int = 2) -> j
 def _upsample_conv(x: jax.Array, kernel: jax.Array, factor: int, convolution: Callable
                    ) -> jax.Array:
     kh, kw = kernel.shape[:2]
-    if kh == kw == 1:  # a function of single pixels: before they are repeated
+    if kh == kw == 1:  # a function of single pixels, so it goes before the repetition
         return upsample_nearest(native(x, kernel, _NONE), factor)
     padding = ((kh - 1) // 2 + factor - 1, (kw - 1) // 2 + factor - 1)
     return convolution(x, _box(kernel, factor), factor, padding)
 
 
 def conv_pool(x: jax.Array, kernel: jax.Array, factor: int = 2) -> jax.Array:
-    """A convolution of stride 1 with padding "SAME", then `average_pool`, as one of that stride.
+    """A stride-1 convolution with padding "SAME", then `average_pool`, as one strided convolution.
 
     For a 3x3 kernel and factor 2 it is one 4x4 convolution of stride 2: 16 products in place of
     36.
@@ -116,7 +116,7 @@ def conv_pool_on_cpu(x: jax.Array, kernel: jax.Array, factor: int = 2) -> jax.Ar
 
 def _conv_pool(x: jax.Array, kernel: jax.Array, factor: int, convolution: Callable) -> jax.Array:
     kh, kw = kernel.shape[:2]
-    if kh == kw == 1:  # it and the mean commute
+    if kh == kw == 1:  # the convolution and the mean commute
         return native(average_pool(x, factor), kernel, _NONE)
     check_divides(x, factor)
     padding = ((kh - 1) // 2, kh // 2), ((kw - 1) // 2, kw // 2)
@@ -124,9 +124,9 @@ def _conv_pool(x: jax.Array, kernel: jax.Array, factor: int, convolution: Callab
 
 
 def as_convolution(fused: Callable[[jax.Array, jax.Array], jax.Array]) -> Callable:
-    """One of the four functions above as the `conv_general_dilated` of a Linen convolution.
+    """One of the four functions above, as the `conv_general_dilated` of a Linen convolution.
 
-    So the layer stays what it is, its parameters, its normalisation and its bias included:
+    So the layer keeps its parameters, its normalisation and its bias:
     `SNConv(features, (3, 3), conv_general_dilated=as_convolution(conv_pool))`.
     """
     return _CONVOLUTIONS[fused]

@@ -1,4 +1,4 @@
-"""The residual networks of the paper (Tables 4-6) and its official code, as data and two modules.
+"""The residual networks of the paper (Tables 4-6) and its official code: tables and two modules.
 
 Reference for block order, widths and initialisers: pfnet-research/sngan_projection.
 """
@@ -31,10 +31,10 @@ from sngan_jax.models.blocks import (
 
 
 class ResNetShape(NamedTuple):
-    """Widths of a pair of networks, in multiples of a base width each.
+    """Widths of a pair of networks, each in multiples of a base width.
 
-    generator: the dense layer's, then one per block; every block doubles the size.
-    discriminator: one per block; the first `downsampling` of them halve the size.
+    generator: widths of the dense layer and of each block; every block doubles the size.
+    discriminator: widths of the blocks; the first `downsampling` of them halve the size.
     head_bias: whether the discriminator's last dense layer has a bias.
     """
 
@@ -68,19 +68,19 @@ class ResNetGenerator(nn.Module):
     dense - up-sampling residual blocks - batch norm - ReLU - conv3x3 - tanh.
 
     Attributes:
-      image_size, image_width: multiples of 2 to the number of blocks; the width 0 for squares.
+      image_size, image_width: multiples of 2 to the number of blocks; width 0 means square.
       widths: channels after the dense layer and after each block.
-      num_classes: 0, or the number of classes that `norm` is conditional on.
+      num_classes: the number of classes that `norm` is conditional on, or 0.
       norm: activation norm of the blocks, called as `norm(name=…)(x, y)`; None for none.
-      last_norm: before the last convolution; unconditional in the official code.
+      last_norm: norm before the last convolution; unconditional in the official code.
       dtype: dtype of the computation; parameters are float32.
       upsampling: a key of `resample.UPSAMPLING`.
-      fusion: one of `blocks.FUSIONS`; the same function with each.
-      on_cpu: whether convolutions take the forms that are fast on a CPU; the same function, without
-        forward mode.
+      fusion: one of `blocks.FUSIONS`; all compute the same function.
+      on_cpu: whether to use convolutions that are fast on a CPU; the same function, without forward
+        mode.
 
     Raises:
-      ValueError: where the image size does not fit, or labels and num_classes disagree.
+      ValueError: if the image size does not fit, or labels and num_classes disagree.
     """
 
     image_size: int = 32
@@ -125,20 +125,21 @@ class ResNetDiscriminator(nn.Module):
 
     Attributes:
       widths: channels after each block.
-      downsampling: number of blocks, from the first, that halve the size; 2 to its power divides h
-        and w.
+      downsampling: how many blocks, from the first, halve the size; 2 to this power divides h and
+        w.
       num_classes: 0 for an unconditional network.
-      conditioning: how a conditional one uses the label; see `blocks.CONDITIONINGS`.
-      pool: over the positions, a key of POOLS: 'sum' is the paper's, 'mean' Gulrajani et al.'s.
+      conditioning: how a conditional network uses the label; see `blocks.CONDITIONINGS`.
+      pool: pooling over the positions, a key of POOLS: 'sum' as in the paper, 'mean' as in
+        Gulrajani et al.
       head_bias: whether the last dense layer has a bias.
-      shortcut_relu: whether the shortcuts after the first block's start with a ReLU (mimicry's).
+      shortcut_relu: whether the shortcuts start with a ReLU, except in the first block (mimicry).
       norm: activation norm; None in the paper's residual networks.
-      fusion: one of `blocks.FUSIONS`; the same function with each.
-      on_cpu: whether convolutions take the forms that are fast on a CPU; the same function, without
-        forward mode.
+      fusion: one of `blocks.FUSIONS`; all compute the same function.
+      on_cpu: whether to use convolutions that are fast on a CPU; the same function, without forward
+        mode.
 
     Raises:
-      ValueError: where the image size does not fit, or labels and num_classes disagree.
+      ValueError: if the image size does not fit, or labels and num_classes disagree.
     """
 
     widths: tuple[int, ...] = (128, 128, 128, 128)
@@ -172,7 +173,7 @@ class ResNetDiscriminator(nn.Module):
             x = block(x)
             if (self.num_classes and self.conditioning == "concat"
                     and i + 1 == min(CONCAT_AFTER, len(self.widths))):
-                assert y is not None  # `check_discriminator` has looked
+                assert y is not None  # checked by `check_discriminator`
                 x = concat_classes(x, y, self.embed, self.num_classes, self.dtype)
         h = POOLS[self.pool](nn.relu(x), axis=(1, 2))
         head = Head(self.dense, self.embed, self.num_classes, use_bias=self.head_bias,

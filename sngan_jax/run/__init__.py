@@ -1,4 +1,4 @@
-"""A run of a config, from start to end, and what it leaves in its folder."""
+"""A run of a config, from start to end, and the files in its folder."""
 
 from sngan_jax.base.extras import need
 

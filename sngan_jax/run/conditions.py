@@ -1,4 +1,4 @@
-"""What the numbers of a run depend on besides its config: JAX and its settings, devices."""
+"""Conditions that a run's numbers depend on besides its config: JAX, its settings, the devices."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import sngan_jax
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.provenance import commit
 
-# Settings that change every number, and the variable that sets each.
+# Settings that change every number, with the variable that sets each.
 _SETTINGS = {"jax_enable_x64": "JAX_ENABLE_X64",
              "jax_default_prng_impl": "JAX_DEFAULT_PRNG_IMPL",
              "jax_threefry_partitionable": "JAX_THREEFRY_PARTITIONABLE",
@@ -25,7 +25,7 @@ _SETTINGS = {"jax_enable_x64": "JAX_ENABLE_X64",
 
 
 def conditions() -> dict[str, Any]:
-    """Those of this process, plain values, for the meta of a checkpoint."""
+    """The conditions of this process, as plain values, for the meta of a checkpoint."""
     devices = jax.devices()
     return {**{name: getattr(jax.config, name) for name in _SETTINGS}, "jax": jax.__version__,
             "devices": f"{len(devices)} x {devices[0].device_kind}"}
@@ -49,22 +49,22 @@ def environment() -> dict[str, Any]:
 
 
 def changed(then: Mapping[str, Any], where: str) -> Iterator[str]:
-    """Sentences about a run that goes on under another JAX or device, whose numbers may differ.
+    """Sentences about a run that continues under another JAX or device, so its numbers may differ.
 
     Args:
-      then: `conditions` of its checkpoint; what an older one does not say is not compared.
-      where: the checkpoint, in the sentences.
+      then: `conditions` from its checkpoint; those missing in an older one are not compared.
+      where: name of the checkpoint in the sentences.
 
     Raises:
-      UserError: a setting that changes every number is another.
+      UserError: if a setting that changes every number differs.
     """
     now = conditions()
     for name, variable in _SETTINGS.items():
         if then.get(name, now[name]) != now[name]:
-            raise UserError(f"{where} was made with {name} = {then[name]!r}, and it is "
+            raise UserError(f"{where} was made with {name} = {then[name]!r}, but it is "
                             f"{now[name]!r} here: set {variable}={then[name]}, or choose another "
                             "--workdir")
     for name, words in (("jax", "jax"), ("devices", "the devices")):
         if then.get(name, now[name]) != now[name]:
-            yield (f"{where} was made with {words} {then[name]}, and this is {now[name]}: numbers "
+            yield (f"{where} was made with {words} {then[name]}, but this is {now[name]}: numbers "
                    "may differ in the last bits from here on")

@@ -1,8 +1,9 @@
 """The fields of a training config: default (the paper's), accepted values, meaning.
 
-A field is entered here and nowhere else: the configs in `experiments/configs` start from these
+A field is entered here and nowhere else. The configs in `experiments/configs` start from these
 defaults (§4, Appendix B), `validate` checks against these rules, an older run's config is completed
-from them, and docs/configs.md is generated. docs/paper.md lists what the paper leaves open.
+from them, and docs/configs.md is generated from them. docs/paper.md lists what the paper leaves
+open.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from sngan_jax.step.sampling import BN_MODES
 
 
 class Rule(NamedTuple):
-    """Whether a value of the right type is accepted; and what is, in words (or what gives them)."""
+    """The test that a value of the right type must pass, and its words (or a function for them)."""
 
     accepts: Callable[[Any], bool]
     words: str | Callable[[], str]
@@ -44,7 +45,7 @@ class Field(NamedTuple):
 
     default: its type is the field's type.
     comment: the meaning, for docs/configs.md.
-    later: whether there are runs from before the field; what they did is the default.
+    later: whether some runs are older than the field; the default is what they did.
     """
 
     default: Any
@@ -54,7 +55,7 @@ class Field(NamedTuple):
 
 
 def _one_of(names: Iterable[str], or_empty: str = "") -> Rule:
-    # Looked up late: a person's own method may join the table.
+    # Looked up late, because your own method may be added to the table.
     return Rule(lambda v: v in names or (bool(or_empty) and not v),
                 lambda: or_empty + "one of " + ", ".join(names))
 
@@ -73,7 +74,7 @@ def _is_augment(text: str) -> bool:
 
 _TEXT = Rule(lambda v: True, "text")
 _SWITCH = Rule(lambda v: True, "true or false")
-# Counts are int32 on the device; a size beyond the other bound could only be a slip.
+# Counts are int32 on the device; a size beyond the other bound can only be a slip.
 _COUNT = Rule(lambda v: 1 <= v < 2**31, "a whole number of at least 1, below 2**31")
 _COUNT_OR_NONE = Rule(lambda v: 0 <= v < 2**31, "a whole number of at least 0, below 2**31")
 _SIZE = Rule(lambda v: 1 <= v <= 2**16, "a whole number from 1 to 65536")
@@ -93,45 +94,45 @@ SECTIONS: dict[str, dict[str, Field]] = {
             Rule(bool, "digits, tfds:<name>, npz:<file>, idx:<folder> or folder:<folder>"),
             "where the images come from"),
         "split": Field(
-            "train", Rule(bool, "the name of a split, as train"),
+            "train", Rule(bool, "the name of a split, such as train"),
             "split of the data set, or a part of it: train[:90%]"),
         "data_dir": Field("", _TEXT, "folder of prepared TFDS data sets; empty: TFDS's default"),
         "stream": Field(
             False, _SWITCH, "read from disk while training, for sets larger than memory"),
         "on_bad_image": Field(
             "stop", _one_of(("stop", "skip")),
-            "on a damaged image: stop, saved first, or put the next one in its place", later=True),
-        "image_size": Field(32, _SIZE, "height of the images, in pixels, and their width"),
-        "image_width": Field(0, _SIZE_OR_NONE, "width, where it is another; 0: image_size",
+            "on a damaged image: stop, after saving, or use the next one instead", later=True),
+        "image_size": Field(32, _SIZE, "height and width of the images, in pixels"),
+        "image_width": Field(0, _SIZE_OR_NONE, "width, if different; 0: image_size",
                              later=True),
         "fit": Field(
-            "crop", _one_of(FITS), "how a picture gets the images' proportions: its middle part, "
-            "all of it between bars, all of it squeezed", later=True),
+            "crop", _one_of(FITS), "how a picture gets the images' proportions: cropped to its "
+            "centre, padded with bars, or stretched", later=True),
         "alpha": Field(
-            "white", _one_of(ALPHAS), "what is behind transparent parts; drop: the stored colours "
+            "white", _one_of(ALPHAS), "background of transparent parts; drop: the stored colours "
             "as they are, and black bars", later=True),
         "channels": Field(
-            0, Rule(lambda v: v in (0, 1, 3), "0 (as the data), 1 (grey) or 3 (RGB)"),
+            0, Rule(lambda v: v in (0, 1, 3), "0 (as in the data), 1 (grey) or 3 (RGB)"),
             "colour channels of the images"),
         "dequantize": Field(
-            True, _SWITCH, "x/128 - 1 + U(0, 1/128); else the middle, (x + 1/2)/128 - 1"),
+            True, _SWITCH, "x/128 - 1 + U(0, 1/128); else the mean, (x + 1/2)/128 - 1"),
         "flip": Field(False, _SWITCH, "mirror real images at random"),
         "augment": Field(
             "", Rule(_is_augment, lambda: "auto, or empty (none), or with commas some of "
              + ", ".join(AUGMENTATIONS)),
-            "what is done at random to the images that D sees, real and generated; auto: all of it "
-            f"for at most {FEW_IMAGES:,} images", later=True)},
+            "random changes to the images that D sees, real and generated; auto: all of them "
+            f"for sets of at most {FEW_IMAGES:,} images", later=True)},
     "Networks": {
         "model": Field(
             "cnn", _one_of(MODELS), "the pair of networks; sndcgan is the authors' published code"),
         "conditional": Field(
             False, _SWITCH, "use the labels: conditional batch norm in G, `conditioning` in D"),
-        "conditioning": Field("projection", _one_of(CONDITIONINGS), "how D takes the labels"),
+        "conditioning": Field("projection", _one_of(CONDITIONINGS), "how D uses the labels"),
         "generator_width": Field(0, _SIZE_OR_NONE, "base width in channels; 0: the paper's"),
         "discriminator_width": Field(0, _SIZE_OR_NONE, "base width in channels; 0: the paper's"),
         "generator_layers": Field(
             "", Rule(lambda v: v in GENERATOR_LAYERS, "empty (Linen's own) or sn"),
-            "sn: G's weights, too, are divided by their σ, as in SAGAN and later; not the class "
+            "sn: G's weights are also divided by their σ, as in SAGAN and later, except the class "
             "tables of its batch norms", later=True),
         "last_layer_multiplier": Field(
             1.0, _POSITIVE, "scales the width into and out of D's last layer (Figure 4)"),
@@ -140,8 +141,8 @@ SECTIONS: dict[str, dict[str, Field]] = {
             "bias of D's last dense layer; paper: as published for the model"),
         "pool": Field("sum", _one_of(POOLS), "pooling over positions, in D of a resnet"),
         "shortcut_relu": Field(
-            False, _SWITCH, "a ReLU before the shortcuts of D of a resnet, but for the first: not "
-            "the paper's, but mimicry's", later=True),
+            False, _SWITCH, "a ReLU before the shortcuts of D of a resnet, except the first: as in "
+            "mimicry, not as in the paper", later=True),
         "upsampling": Field(
             "nearest", _one_of(UPSAMPLING), "how G of a resnet enlarges its images"),
         "fusion": Field(
@@ -155,13 +156,13 @@ SECTIONS: dict[str, dict[str, Field]] = {
         "bn_decay": Field(0.9, _DECAY, "decay of batch norm's running statistics"),
         "bn_epsilon": Field(2e-5, _POSITIVE, "ε of batch norm, added to the variance"),
         "bn_evaluation": Field(
-            "running", _one_of(BN_MODES), "batch norm's statistics when G is sampled"),
+            "running", _one_of(BN_MODES), "batch norm's statistics when samples are drawn from G"),
         "dtype": Field(
             "float32", _one_of(("float32", "bfloat16")),
             "precision of the computation; parameters and σ are always float32"),
         "bn_sync": Field(
             "all", _one_of(BN_SYNCS),
-            "batch norm's statistics: over all devices' images, or each device's", later=True)},
+            "batch norm's statistics: over all devices' images, or per device", later=True)},
     "What constrains D": {
         "method": Field(
             "sn", _one_of(METHODS), "what constrains D: a row of Table 2 or 7 (docs/paper.md)"),
@@ -196,11 +197,11 @@ SECTIONS: dict[str, dict[str, Field]] = {
             64, _COUNT, "D's real images, and as many fakes (not stated for the CNN)"),
         "generator_batch_size": Field(64, _COUNT, "images of G's own update"),
         "accumulate": Field(
-            1, _COUNT, "parts of each batch, one after the other in the memory of one; batch norm "
-            "sees a part at a time", later=True),
+            1, _COUNT, "parts of each batch, computed one by one in the memory of one; batch norm "
+            "sees one part at a time", later=True),
         "discriminator_batches": Field(
             "apart", _one_of(("apart", "together")),
-            "whether D sees real and fake images in two passes or in one"),
+            "whether D sees real and fake images in two forward passes or in one"),
         "learning_rate": Field(2e-4, _POSITIVE, "Adam's α, before the decay of lr_decay_start"),
         "beta1": Field(0.5, _DECAY, "Adam's β₁"),
         "beta2": Field(0.999, _DECAY, "Adam's β₂"),
@@ -210,7 +211,7 @@ SECTIONS: dict[str, dict[str, Field]] = {
             "the learning rate is constant up to here, then falls linearly to zero"),
         "ema_decay": Field(
             0.0, _DECAY,
-            "decay of a moving average of G, used for samples; 0: none, as the paper")},
+            "decay of a moving average of G, used for samples; 0: none, as in the paper")},
     # docs/metrics.md
     "Scores while training": {
         "evaluate_every": Field(
@@ -227,16 +228,16 @@ SECTIONS: dict[str, dict[str, Field]] = {
         "num_samples": Field(100, _COUNT, "images in a grid"),
         "checkpoint_every": Field(5000, _COUNT, "iterations between two checkpoints"),
         "keep_checkpoints": Field(
-            2, _COUNT, "how many of the newest to keep, besides the best by the first score"),
+            2, _COUNT, "number of newest checkpoints to keep, besides the best by the first score"),
         "keep_every": Field(
             0, _COUNT_OR_NONE,
-            "also keep every checkpoint at a multiple of so many iterations; 0: none", later=True),
+            "also keep the checkpoints at multiples of this many iterations; 0: none", later=True),
         "checkpoint_minutes": Field(
             0.0, _COEFFICIENT,
-            "also write a checkpoint after so many minutes; 0: never", later=True),
+            "also write a checkpoint every so many minutes; 0: never", later=True),
         "on_nan": Field(
             "stop", _one_of(("stop", "rollback")),
-            "on NaN or infinity: stop, or go back to the last checkpoint with other data",
+            "on NaN or infinity: stop, or return to the last checkpoint and use other data",
             later=True),
         "on_nan_rollbacks": Field(
             3, _COUNT, "number of rollbacks before the run stops", later=True)},
@@ -251,5 +252,5 @@ def defaults() -> dict[str, Any]:
 
 
 def completed(config: dict[str, Any]) -> dict[str, Any]:
-    """An older run's config with the fields that were added since."""
+    """An older run's config, with the fields that were added since."""
     return {**{name: field.default for name, field in FIELDS.items() if field.later}, **config}

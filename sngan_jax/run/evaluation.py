@@ -1,4 +1,4 @@
-"""Scores of a run while it trains."""
+"""Scores of a run during training."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def make_evaluation(config: Any, workdir: Path, generator: nn.Module,
     """A function of (generator's state, iteration, number of replaced images) that scores, records
     and returns the record.
 
-    The real images are the run's own, `config.evaluate_images` of them or all where there are
-    fewer; their features are taken here, once, before the training.
+    The real images are the run's own: `config.evaluate_images` of them, or all if there are fewer.
+    Their features are computed here, once, before training.
 
     Args:
-      first_iteration: iteration that the run resumes from; later records are dropped.
+      first_iteration: iteration from which the run resumes; later records are dropped.
 
     Returns:
-      None where `config.evaluate_every` is 0.
+      None if `config.evaluate_every` is 0.
 
     Raises:
-      UserError: no weights, no labels, or a score that cannot be computed of this run.
+      UserError: for missing weights or labels, or a score that cannot be computed for this run.
     """
     if not config.evaluate_every:
         return None
@@ -54,7 +54,7 @@ def make_evaluation(config: Any, workdir: Path, generator: nn.Module,
                            config.evaluate_images)
     check_features(extractor, protocol.fakes_for(metrics), keeps_features(metrics),
                    "samples (config.evaluate_images)")
-    # Several processes share the work, so none may find it done.
+    # Several processes share the work, so none may skip it as done.
     cache = cache_folder() if jax.process_count() == 1 else None
     real = of_images(images, config.split, protocol.num_real, metrics, extractor,
                      cache=cache, name="real images")
@@ -71,19 +71,19 @@ def make_evaluation(config: Any, workdir: Path, generator: nn.Module,
 
 
 def read_scores(workdir: Path) -> list[dict[str, Any]]:
-    """The records of a run, those of `sngan evaluate` among them."""
+    """The records of a run, including those of `sngan evaluate`."""
     return read_lines(workdir / SCORES, _is_record)
 
 
 def _is_record(record: Any) -> bool:
-    """Whether a value has what is asked of a record; may raise KeyError or TypeError for no."""
+    """Whether a value has the fields of a record; may raise KeyError or TypeError if not."""
     fake = record["fake"]
     return (isinstance(record["scores"], dict) and isinstance(fake, dict)
             and isinstance(fake["iteration"] if record.get("while_training") else 0, int))
 
 
 def recorded(workdir: Path, metric: str) -> dict[int, float]:
-    """The finite scores that a run noted while it trained: iteration -> value of a metric."""
+    """The finite scores recorded during training: {iteration: value of a metric}."""
     return {record["fake"]["iteration"]: record["scores"][metric]
             for record in read_scores(workdir)
             if record.get("while_training") and isinstance(record["scores"].get(metric), float)
@@ -91,20 +91,20 @@ def recorded(workdir: Path, metric: str) -> dict[int, float]:
 
 
 def is_recorded(workdir: Path, iteration: int) -> bool:
-    """Whether a run has noted its scores of an iteration."""
+    """Whether a run has recorded its scores of an iteration."""
     return any(record.get("while_training") and record["fake"]["iteration"] == iteration
                for record in read_scores(workdir))
 
 
 def best_of(scores: dict[int, float], metric: str, among: Iterable[int]) -> int | None:
-    """The iteration with the best score; None where none of `among` has one."""
+    """The iteration with the best score; None if none of `among` has one."""
     sign = 1 if LESS_IS_BETTER.get(metric, True) else -1
     return min((i for i in among if i in scores), key=lambda i: (sign * scores[i], i),
                default=None)
 
 
 def _drop_later(workdir: Path, iteration: int) -> None:
-    """Takes out what a run that was cut off had recorded of iterations that are done again."""
+    """Removes records of iterations after `iteration`, which a resumed run repeats."""
     if not (workdir / SCORES).is_file():
         return
     kept = [json.dumps(record) + "\n" for record in read_scores(workdir)

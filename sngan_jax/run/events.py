@@ -1,4 +1,4 @@
-"""TensorBoard events, written at once by the thread that asks for it.
+"""TensorBoard events, written at once by the calling thread.
 
 tensorboardX's SummaryWriter has a thread of its own, which a full disk ends silently, and keeps two
 minutes of events in memory, which a killed run loses.
@@ -26,15 +26,15 @@ def _hidden(package: str) -> Iterator[None]:
     if package in sys.modules:
         yield
         return
-    sys.modules[package] = None  # type: ignore[assignment]  # as the Python reference has it
+    sys.modules[package] = None  # type: ignore[assignment]  # as in the Python reference
     try:
         yield
     finally:
         del sys.modules[package]
 
 
-# tensorboardX imports PyTorch wherever it is installed, for tensors that we never give it: two
-# seconds and more before the first iteration.
+# tensorboardX imports PyTorch wherever it is installed, for tensors that we never pass to it: two
+# seconds or more before the first iteration.
 with _hidden("torch"):
     from tensorboardX import summary
     from tensorboardX.event_file_writer import EventsWriter
@@ -44,30 +44,30 @@ _COUNT = itertools.count()
 
 
 class Events:
-    """An event file of its own for every start of a run.
+    """A separate event file for every start of a run.
 
     Args:
-      folder: made where missing.
-      first: steps from here on in older files are void.
+      folder: made if missing.
+      first: steps from here on are void in older files.
 
     Raises:
-      OSError: by every method, where it cannot be written.
+      OSError: from every method, if it cannot write.
     """
 
     def __init__(self, folder: Path, first: int):
         self._folder = folder
         folder.mkdir(exist_ok=True)
-        # Its name has seconds only: two starts within one must not share a file.
+        # The file's name has whole seconds: two starts within one must not share a file.
         self._writer = EventsWriter(str(folder / "events"), f".{os.getpid()}.{next(_COUNT)}")
         self._write(session_log=SessionLog(status=SessionLog.START), step=first)
 
     def scalars(self, values: dict[str, float], step: int) -> None:
-        """Several numbers of one step."""
+        """Writes several numbers of one step."""
         for name, value in values.items():
             self._write(summary=summary.scalar(name, value), step=step)
 
     def images(self, name: str, images: np.ndarray, step: int) -> None:
-        """A grid of uint8 (n, h, w, c)."""
+        """Writes a grid of uint8 (n, h, w, c)."""
         self._write(summary=summary.image(name, images, dataformats="NHWC"), step=step)
 
     def flush(self) -> None:
@@ -76,7 +76,7 @@ class Events:
             self._writer.flush()
 
     def close(self) -> None:
-        """Flushes and ends the file."""
+        """Flushes and closes the file."""
         self._writer.close()
 
     def _write(self, **content: Any) -> None:

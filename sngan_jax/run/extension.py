@@ -1,4 +1,4 @@
-"""A run that is made longer or shorter: where that changes nothing of what is trained already."""
+"""Making a run longer or shorter, if that does not change what is already trained."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import Any
 
 
 def may_continue(old: Mapping[str, Any], new: Mapping[str, Any], iteration: int) -> bool:
-    """Whether a run of config `new` would be at `iteration` what the run of `old` is there.
+    """Whether a run of config `new` would be in the same state at `iteration` as the run of `old`.
 
-    It is where they differ in their length only, and neither's learning rate has begun to fall.
+    So it is if the configs differ only in length and neither's learning rate has begun to fall.
     """
     return _only_longer(old, new) and iteration <= new["iterations"] and (
         iteration - 1 <= min(_falls_from(old), _falls_from(new)))
 
 
 def why_not(old: Mapping[str, Any], new: Mapping[str, Any], iteration: int) -> str:
-    """The reason, as an addition to a sentence; empty where the configs differ in more."""
+    """The reason, to be appended to a sentence; empty if the configs differ in more."""
     if not _only_longer(old, new):
         return ""
     if iteration > new["iterations"]:
         return f"; its checkpoint is of iteration {iteration:,}"
     first = min(_falls_from(old), _falls_from(new))
-    return (f"; its checkpoint is of iteration {iteration:,}, and the learning rate falls from "
-            f"iteration {first:,.0f} on in one of them (config.lr_decay_start is "
+    return (f"; its checkpoint is of iteration {iteration:,}, and in one of the two the "
+            f"learning rate falls from iteration {first:,.0f} on (config.lr_decay_start is "
             f"{new['lr_decay_start']:g})")
 
 
@@ -32,5 +32,5 @@ def _only_longer(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 
 
 def _falls_from(config: Mapping[str, Any]) -> float:
-    """The last iteration with the whole learning rate (`step.recipe.linear_decay`)."""
+    """The last iteration with the full learning rate (`step.recipe.linear_decay`)."""
     return config["lr_decay_start"] * config["iterations"]

@@ -1,4 +1,4 @@
-"""The real images of a run on its devices: the whole set at once, or those of a call at a time."""
+"""The real images of a run on its devices: the whole set at once, or one call's at a time."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ Batches = tuple[jax.Array, jax.Array | None, int]
 def feed(images: ImageSet | ImageStream, devices: list[jax.Device], key: jax.Array, *,
          first_iteration: int, n_dis: int, batch_size: int,
          iterations_per_call: int = 1) -> Iterator[Callable[[], Batches]]:
-    """A function that returns images and labels (or None) of one call after the other.
+    """A function that returns the images and labels (or None) of one call after another.
 
-    Their shapes are those of `recipe.Inputs`. The third value is the number of images in the whole
-    batches that others stand for, because they are damaged.
+    Their shapes are those of `recipe.Inputs`. The third value counts the images in the whole
+    batches that replace damaged ones.
 
     Args:
-      images: a set in memory goes to every device, once. A stream is read in the same order, while
-        the devices work; each process reads what its own devices need.
-      key: the step's, of which the order is a function.
-      first_iteration: the number of iterations that are done.
+      images: a set in memory is copied to every device, once. A stream is read in the same order
+        while the devices work; each process reads what its own devices need.
+      key: the step's key, on which the order depends.
+      first_iteration: number of finished iterations.
     """
     if isinstance(images, ImageSet):
-        rows = images.images.reshape(len(images), -1)  # `Inputs` says why
+        rows = images.images.reshape(len(images), -1)  # see `Inputs`
         data = replicate((rows, images.labels), devices)
         yield lambda: (*data, 0)
         return
@@ -49,7 +49,7 @@ def feed(images: ImageSet | ImageStream, devices: list[jax.Device], key: jax.Arr
                                            strict=True)
             return sent(pixels), None if labels[0] is None else sent(labels), sum(replaced)
 
-        # Sent one call ahead, so that the transfer is done when its turn comes.
+        # Sent one call ahead, so that the transfer is done when the call starts.
         waiting = [place()]
 
         def one() -> Batches:

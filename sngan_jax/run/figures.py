@@ -16,12 +16,12 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 
 
 def image_grid(images: np.ndarray, columns: int | None = None, *, gap: int = 2) -> np.ndarray:
-    """One picture of many.
+    """One picture made of many.
 
     Args:
       images: uint8 (n, h, w, 1 or 3).
-      columns: pictures a row; None for a near square.
-      gap: white pixels between them.
+      columns: pictures per row; None for a nearly square grid.
+      gap: white pixels between pictures.
 
     Returns:
       uint8 (height, width, 1 or 3).
@@ -37,17 +37,18 @@ def image_grid(images: np.ndarray, columns: int | None = None, *, gap: int = 2) 
 
 
 def by_class(images: np.ndarray, num_classes: int) -> tuple[np.ndarray, int]:
-    """Images of the classes in turn, and the columns of a near square in which each keeps a place.
+    """Images of the classes in turn, and the columns of a near square where each class has its
+    place.
 
-    Few classes have several columns each; many take several rows, the last of which is filled up
-    with white.
+    A few classes have several columns each. Many classes take several rows, and the last of these
+    is filled up with white.
 
     Args:
       images: uint8 (n, h, w, c), of the classes 0, 1, …, num_classes - 1, 0, 1, ….
       num_classes: at least 1.
 
     Returns:
-      the images, perhaps with white ones among them, and the number of columns, for `image_grid`.
+      the images, possibly with white ones among them, and the number of columns, for `image_grid`.
     """
     side = max(round(math.sqrt(len(images))), 1)
     if num_classes <= 2 * side:
@@ -74,17 +75,17 @@ def save_grid(file: Path, images: np.ndarray, columns: int | None = None) -> Non
         _picture(grid).save(temporary, "PNG")
 
 
-# Of a walk that moves, by the name of the format: what Pillow is told besides.
+# For a moving walk, by the name of the format: additional arguments for Pillow.
 MOVING: dict[str, dict[str, Any]] = {"gif": {}, "webp": {"lossless": True, "method": 4}}
 
 
 def save_walks(file: Path, walks: np.ndarray, kind: str, milliseconds: int = 80) -> None:
-    """Writes walks side by side as one moving picture, forth and back without an end.
+    """Writes walks side by side as one moving picture that runs back and forth endlessly.
 
     Args:
       walks: uint8 (walks, steps, h, w, 1 or 3).
       kind: a key of MOVING; GIF has 256 colours, WebP all.
-      milliseconds: that a step is shown.
+      milliseconds: how long a step is shown.
     """
     order = [*range(walks.shape[1]), *range(walks.shape[1] - 2, 0, -1)]
     frames = [_picture(image_grid(_enlarged(walks[:, step]))) for step in order]
@@ -105,7 +106,7 @@ def _picture(pixels: np.ndarray) -> Image.Image:
 def save_curves(file: Path, iterations: list[int], curves: dict[str, list[float]],
                 ylabel: str) -> None:
     """Draws named curves over the iterations into a PNG."""
-    from matplotlib.figure import Figure  # slow to import, and only here
+    from matplotlib.figure import Figure  # slow to import, and needed only here
 
     # Fixed margins: a layout engine draws the figure twice. Many curves leave no place for a legend
     # between them.

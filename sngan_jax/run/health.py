@@ -1,4 +1,4 @@
-"""Health of a run by its numbers: NaN and infinity end it, a collapse is a warning."""
+"""The numerical health of a run: NaN and infinity end it, a collapse gives a warning."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sngan_jax.base.output import say
 from sngan_jax.step.checks import names_of_checks, state_checks, update_checks
 from sngan_jax.step.state import TrainState
 
-# Rows with D's loss at zero before it is said; hinge reaches it when D has won.
+# Log rows with D's loss at zero before the warning; the hinge loss reaches zero when D has won.
 _LONG = 5
 _ZERO = 1e-6
 
@@ -27,10 +27,10 @@ class Diverged(UserError):
 
 
 class Watch:
-    """Looks at what the step reports, and warns of a collapse once for each kind.
+    """Checks what the step reports, and warns once of each kind of collapse.
 
     Args:
-      state: the run's, or its shapes, for the names of its leaves.
+      state: the run's state, or its shapes, for the names of its leaves.
     """
 
     def __init__(self, state: TrainState):
@@ -40,11 +40,11 @@ class Watch:
         self._warned: set[str] = set()
 
     def note(self, metrics: dict[str, Any]) -> None:
-        """Takes the report of a call out of its metrics; nothing waits for it."""
+        """Takes the report out of a call's metrics; nothing waits for it."""
         self._pending.append((metrics.pop("health"), sorted(metrics)))
 
     def check(self) -> None:
-        """Diverged where a report since the last check says so."""
+        """Raises Diverged if a report since the last check says so."""
         pending, self._pending = self._pending, []
         for report, names in zip(jax.device_get([report for report, _ in pending]),
                                  (names for _, names in pending), strict=True):
@@ -53,7 +53,7 @@ class Watch:
                                f"{self._where(report['flags'], names)}")
 
     def _where(self, flags: np.ndarray, metrics: list[str]) -> str:
-        """Places of the first values that are not finite."""
+        """The places of the first values that are not finite."""
         g, d = self._state.generator, self._state.discriminator
         own = {name: 0 for name in metrics if name.startswith("g_")}
         others = {name: 0 for name in metrics if name not in own and name != "learning_rate"}
@@ -61,7 +61,7 @@ class Watch:
         names = [*names_of_checks(state_checks(g, d)), *mine,
                  *names_of_checks(update_checks("discriminator", others, d.params))]
         raised = [name for name, flag in zip(names, flags, strict=True) if flag]
-        for kind in ("parameter", "spectral", "batch statistic"):  # of both, before any effect
+        for kind in ("parameter", "spectral", "batch statistic"):  # of both players, before effects
             if found := [name for name in raised if name.startswith(kind)]:
                 return _first(found)
         found = [name for name in raised if name in mine] or raised  # G's update comes first
@@ -72,7 +72,7 @@ class Watch:
         return words
 
     def row(self, values: dict[str, float], sigmas: dict[str, float]) -> None:
-        """Warns where the numbers of a logged iteration show a collapse."""
+        """Warns if the numbers of a logged iteration show a collapse."""
         self._zero_rows = self._zero_rows + 1 if abs(values["d_loss"]) < _ZERO else 0
         if self._zero_rows >= _LONG:
             self._warn("D's loss", f"D's loss has been zero in the last {_LONG} lines of the log: "
@@ -83,7 +83,7 @@ class Watch:
                 self._warn("σ", f"σ of {name} is {sigma:.1e}: a weight of D has become zero")
 
     def images(self, images: np.ndarray) -> None:
-        """Warns where all samples (uint8 (n, h, w, c)) are the same."""
+        """Warns if all samples (uint8 (n, h, w, c)) are the same."""
         if len(images) > 1 and int(np.ptp(images, axis=0).max()) <= 1:
             self._warn("G", "all samples of G are the same image: it has collapsed")
 
@@ -94,6 +94,6 @@ class Watch:
 
 
 def _first(names: list[str]) -> str:
-    """'x is not finite', of the first, and how many more there are."""
+    """'x is not finite' for the first name, and how many more there are."""
     others = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
     return f"{names[0]}{others} is not finite"

@@ -1,4 +1,4 @@
-"""Log of a run: metrics, TensorBoard events, sample grids and curves."""
+"""The log of a run: metrics, TensorBoard events, sample grids and curves."""
 
 from __future__ import annotations
 
@@ -49,32 +49,32 @@ class Log:
 
     @property
     def rows(self) -> int:
-        """How many rows there are, with one that is kept."""
+        """The number of rows, including one that is kept for later."""
         return len(self._file.rows) + (self._kept is not None)
 
     def keep(self, iteration: int, metrics: dict[str, jax.Array], state: TrainState,
              replaced: int = 0) -> None:
-        """Notes the metrics (scalars) of an iteration on the device; nothing waits for them.
+        """Keeps the metrics (scalars) of an iteration on the device; nothing waits for them.
 
-        replaced: how many damaged images others have stood for so far.
+        replaced: number of damaged images replaced by others so far.
         """
         if replaced:
             self._extra = {**self._extra, "replaced_images": replaced}
         self._kept = iteration, metrics, self._sigmas(state.discriminator)
 
     def compiled(self, iteration: int) -> None:
-        """The first call of the step has been started, so that its program is compiled."""
+        """Notes that the first call of the step has started, so its program is compiled."""
         now = time.perf_counter()
         self._compile_seconds = now - self._marker[1]
         self._marker = (iteration, now)
 
     def write(self, bar: Progress | None) -> None:
-        """Fetches what was kept, if anything, and writes it everywhere.
+        """Fetches the metrics that were kept, if any, and writes them everywhere.
 
         Raises:
-          Diverged: before a line with numbers that are not finite would be written.
+          Diverged: before it would write a line with numbers that are not finite.
         """
-        with self._lock:  # a signal's thread may save in the main one's place
+        with self._lock:  # a signal's thread may save in place of the main one
             self._write(bar)
 
     def _write(self, bar: Progress | None) -> None:
@@ -104,21 +104,21 @@ class Log:
         self._marker = (iteration, time.perf_counter())
 
     def flush(self, bar: Progress | None) -> None:
-        """`write`, and everything is on the disk afterwards; Diverged as of now."""
+        """Calls `write` and makes sure everything is on the disk; raises Diverged like it."""
         self._watch.check()
         self.write(bar)
         self._file.sync()
         self._events.flush()
 
     def has_samples(self, iteration: int) -> bool:
-        """Whether there is a sample grid of an iteration."""
+        """Whether an iteration has a sample grid."""
         return self._sample_file(iteration).exists()
 
     def _sample_file(self, iteration: int) -> Path:
         return self._workdir / "samples" / f"{iteration:07d}.png"
 
     def samples_of(self, generator: GeneratorState, iteration: int) -> None:
-        """A grid of the same latents each time, and the curves so far."""
+        """Writes a grid from the same latents each time, and the curves so far."""
         try:
             images = sample_images(self._generator, generator, self._fixed_key, self._labels,
                                    self._config)
@@ -139,7 +139,7 @@ class Log:
         self._marker = (iteration, time.perf_counter())
 
     def curves(self) -> None:
-        """Losses and σ over the iterations."""
+        """Draws losses and σ over the iterations."""
         rows = self._file.rows
         if not rows:
             return
@@ -158,6 +158,6 @@ class Log:
                         "σ of each weight of D, before normalisation")
 
     def close(self) -> None:
-        """Ends the file of events; what was not flushed may be lost where there is no room."""
+        """Closes the event file; without room on the disk, unflushed events may be lost."""
         with contextlib.suppress(OSError):
             self._events.close()

@@ -53,25 +53,25 @@ from sngan_jax.step.state import TrainState, abstract_state, count_parameters, i
 
 def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = False,
           own_process: bool = False) -> bool:
-    """Trains, or goes on with the training, in `workdir`.
+    """Trains, or continues training, in `workdir`.
 
-    Several processes (`distributed.joined`) call this alike; the first one alone reads and writes
+    Several processes (`distributed.joined`) make the same call; only the first one reads and writes
     the workdir.
 
     Args:
       config: an `ml_collections.ConfigDict` with the fields of `config.FIELDS`.
-      workdir: created where missing; a run of the same config there is resumed.
-      accept_changes: resume even where the config differs.
-      own_process: whether a signal may end this process where Python cannot be interrupted.
+      workdir: created if missing; if it holds a run of the same config, that run is resumed.
+      accept_changes: resume even if the config differs.
+      own_process: whether a signal may end this process when Python cannot be interrupted.
 
     Returns:
-      True when all iterations are done; False where SIGINT or SIGTERM ended it early, with
-      everything saved.
+      True when all iterations are done; False if SIGINT or SIGTERM ended it early, with everything
+        saved.
 
     Raises:
-      UserError: bad config, data or workdir, in one sentence, before any long work.
-      WriteError: a file of the run cannot be written; what was saved before is untouched.
-      Diverged: NaN or infinity, and config.on_nan does not (or no longer) say to go back.
+      UserError: for a bad config, data or workdir, in one sentence, before any long work.
+      WriteError: if a file of the run cannot be written; what was saved before is untouched.
+      Diverged: for NaN or infinity, if config.on_nan does not (or no longer) say to roll back.
     """
     devices = all_devices()
     validate(config, len(devices))
@@ -88,7 +88,7 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
         try:
             with interruption.abandoning():
                 interruption.set_fallback(lambda: None)  # nothing to save yet
-                # All is checked, and read, before anything on the disk is changed.
+                # Everything is checked and read before anything on the disk is changed.
                 plain = config.to_dict()
                 check_workdir(workdir, plain, accept_changes=accept_changes)
                 check_apart(config, workdir)
@@ -113,8 +113,8 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
                 if not there:
                     still_ours = held.enter_context(locked(workdir))
                     if is_run(workdir):
-                        raise UserError(f"another run has begun in {workdir} meanwhile, and ended: "
-                                        "give the same command again")
+                        raise UserError(f"another run has started and ended in {workdir} "
+                                        "meanwhile: give the same command again")
                 open_workdir(workdir, plain)
             if images.about:
                 print(f"{printable(images.name)}: {printable(images.about)}")
@@ -139,13 +139,13 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
                         rollbacks = error.rollbacks + 1
                         if config.on_nan != "rollback" or rollbacks > config.on_nan_rollbacks:
                             raise
-                        say(f"warning: {error}: going back to {error.last_good}, and on with "
-                            f"other data, for the {rollbacks}. time of at most "
-                            f"{config.on_nan_rollbacks}")
+                        say(f"warning: {error}: going back to {error.last_good} and continuing "
+                            f"with other data (rollback {rollbacks} of at most "
+                            f"{config.on_nan_rollbacks})")
                     saved = resumable(config, workdir, checkpoints, shapes, images, accept_changes)
         except Stopped:
-            print(f"stopped by {interruption.name} before anything was trained; the same "
-                  "command goes on")
+            print(f"stopped by {interruption.name} before anything was trained; give the same "
+                  "command to start again")
             return False
 
 
@@ -153,13 +153,13 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
            images: ImageSet | ImageStream, devices: list[jax.Device], checkpoints: Checkpoints,
            interruption: Interruption, saved: Saved | None, rollbacks: int | None,
            source: RestoredRun | None) -> bool:
-    """Trains from a checkpoint to the end, or to a signal.
+    """Trains from a checkpoint to the end, or until a signal.
 
     Args:
-      shapes: the state's, `jax.ShapeDtypeStruct`s.
-      saved: what the first process goes on from; None for a new run.
+      shapes: shapes of the state, `jax.ShapeDtypeStruct`s.
+      saved: the checkpoint from which the first process continues; None for a new run.
       rollbacks: number of returns to a checkpoint because of NaN; None: as the checkpoint says.
-      source: the run whose weights a new one starts from, or None.
+      source: the run from whose weights a new one starts, or None.
 
     Raises:
       Diverged: with `rollbacks` and, in words, `last_good`.
@@ -176,7 +176,7 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
             if source is not None:
                 state, said = started_from(state, source, recipe, classes)
                 print("\n".join(said))
-        else:  # the first process's is on its way
+        else:  # the first process sends its own
             state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
         if rollbacks is None:
             rollbacks = saved.meta.get("rollbacks", 0) if saved else 0
@@ -189,10 +189,10 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
             "num_classes": images.num_classes, "identity": identity_of(config),
             "rollbacks": rollbacks, "config": config.to_dict(), "conditions": conditions(),
             "class_names": list(classes)}
-        if config.init_from and not first:  # so that a resumed run needs the source no more
+        if config.init_from and not first:  # so that a resumed run no longer needs the source
             checkpoints.save(state, meta)
             checkpoints.wait()
-        # Where a run was stopped between a checkpoint and its scores: they are made up for.
+        # If a run was stopped between a checkpoint and its scores, the scores are computed now.
         scores_missing = bool(distributed.from_first(first > 0 and _is_due(
             first, config.evaluate_every, config) and not is_recorded(workdir, first)))
         if first >= config.iterations and not scores_missing:
@@ -204,12 +204,12 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
         log = Log(workdir, first, config, networks, meta["num_classes"], watch, rollbacks)
         if saved and log.rows < saved.meta.get("rows", 0):
             say(f"warning: {METRICS} has {log.rows:,} rows of the {saved.meta['rows']:,} that it "
-                f"had at iteration {first:,}: the others are gone, and stay missing")
+                f"had at iteration {first:,}: the others are lost")
         evaluate = make_evaluation(config, workdir, networks.generator, images, first)
         metric = names_of(config.evaluate_metrics)[0] if evaluate else ""
 
         def score(state: TrainState, iteration: int) -> None:
-            assert evaluate is not None  # scores are due only where it is there
+            assert evaluate is not None  # scores are due only if it exists
             log.scores(evaluate(state.generator, iteration, replaced), iteration)
             checkpoints.best = best_of(recorded(workdir, metric), metric, checkpoints.kept())
 
@@ -223,23 +223,23 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
             # A copy, so that the first iteration need not wait for the picture.
             grid = jax.device_get(state.generator.replace(opt_state=None))
 
-    # The order of the data after a return from NaN is another one, and a function of the count.
+    # After a rollback, the data comes in another order, which depends on the count.
     key = jax.random.key(config.seed + 1)
     key = jax.random.fold_in(key, rollbacks) if rollbacks else key
     stream = feed(images, devices, key, first_iteration=first, n_dis=config.n_dis,
                   batch_size=config.batch_size, iterations_per_call=per_call)
     state, inputs = replicate((state, inputs_of(config, key)), devices)
     inputs = inputs._replace(position=positions(devices))
-    # Virtual devices of one CPU can wait for each other for ever when steps pile up; elsewhere two
-    # calls keep a device at work, and a signal waits for no more.
-    # Among several processes pmap itself sends the key, 8 bytes, in each call.
+    # Virtual devices of one CPU can wait for each other for ever when steps pile up. Elsewhere two
+    # calls keep a device busy, and a signal waits for no more than that.
+    # With several processes pmap itself sends the key, 8 bytes, in each call.
     guard = "disallow" if jax.process_count() == 1 else "allow"
     in_flight: deque = deque(maxlen=1 if len(devices) > 1 and devices[0].platform == "cpu" else 2)
     begin = last_save = time.monotonic()
     iteration = first
 
     def about() -> dict[str, Any]:
-        """What is saved beside the state of now; all its rows are in the file, or kept."""
+        """The meta saved with the current state; all its rows are in the file, or kept."""
         return {**meta, "replaced_images": replaced, "rows": log.rows}
 
     try:
@@ -248,7 +248,7 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
             while iteration < config.iterations and interruption.signal is None:
                 *batch, count = next_batches()
                 inputs = inputs._replace(**dict(zip(("images", "labels"), batch, strict=True)))
-                # What this call began with is on the disk, or nothing was trained yet.
+                # The state before this call is on the disk, or nothing was trained yet.
                 interruption.set_fallback((lambda: None) if iteration == first else None)
                 with jax.transfer_guard(guard):
                     state, metrics = step(state, inputs)
@@ -256,7 +256,7 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
                     log.compiled(first + per_call)
                 iteration += per_call
                 replaced += count
-                log.write(bar)  # what was kept before, while the devices work on this call
+                log.write(bar)  # metrics kept before, while the devices work on this call
                 watch.note(metrics)
                 in_flight.append(metrics)
                 jax.block_until_ready(in_flight[0] if len(in_flight) == in_flight.maxlen else ())
@@ -288,23 +288,23 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
             log.flush(bar)
             if grid is not None and iteration > first:
                 log.samples_of(grid, first)
-        interruption.set_fallback(None)  # the main thread has come back, and saves by itself
+        interruption.set_fallback(None)  # the main thread is back, and saves by itself
         if iteration > first:
             checkpoints.save(state, about())
         checkpoints.wait()
     except DataError as error:  # an image of a stream
         if iteration > first:
             _save_now(checkpoints, log, state, about())
-        raise DataError(f"{error}; the run stands at iteration {iteration:,}, with everything "
-                        "saved; --config.on_bad_image=skip --accept-config-changes goes on without "
-                        "it") from error
+        raise DataError(f"{error}; the run stopped at iteration {iteration:,}, with everything "
+                        "saved; to continue without it, add --config.on_bad_image=skip "
+                        "--accept-config-changes") from error
     except (Diverged, NotFiniteState) as error:
         raise _diverged(error, checkpoints, rollbacks) from error
     finally:
         log.close()
     if iteration < config.iterations:
-        print(f"stopped by {interruption.name} at iteration {iteration:,}, saved; the same "
-              "command goes on from there")
+        print(f"stopped by {interruption.name} at iteration {iteration:,}, saved; give the "
+              "same command to continue from there")
         return False
     if distributed.is_first():
         print(finished(workdir, config, time.monotonic() - begin))
@@ -312,7 +312,7 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
 
 
 def _is_due(iteration: int, every: int, config: Any) -> bool:
-    """Whether something is done after this iteration: every so many (0: never), and at the end."""
+    """Whether a periodic action is due: every so many iterations (0: never), and at the end."""
     return bool(every) and (iteration % every == 0 or iteration == config.iterations)
 
 
@@ -324,13 +324,13 @@ def _save_now(checkpoints: Checkpoints, log: Log, state: TrainState, meta: dict[
 
 
 def _diverged(error: Exception, checkpoints: Checkpoints, rollbacks: int) -> Diverged:
-    """The whole sentence about numbers that went wrong."""
+    """The complete error about numbers that went wrong."""
     with contextlib.suppress(NotFiniteState):
         checkpoints.wait()
     saved = checkpoints.all()
     last_good = (f"the checkpoint of iteration {saved[-1]:,}" if saved else "the start")
     whole = Diverged(f"{error}; the last good state is {last_good} in {checkpoints.folder}; lower "
-                     "config.learning_rate, or let --config.on_nan=rollback go back and on with "
-                     "other data")
+                     "config.learning_rate, or let --config.on_nan=rollback go back and continue "
+                     "with other data")
     whole.last_good, whole.rollbacks = last_good, rollbacks
     return whole

@@ -1,4 +1,4 @@
-"""What a run looks at before it changes anything: its data, its checkpoint, and room for both."""
+"""Checks before a run changes anything: its data, its checkpoint, and memory for both."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def check_apart(config: Any, workdir: Path) -> None:
 
 
 def load_data(config: Any) -> ImageSet | ImageStream:
-    """The data set of a config; UserError where it does not suit the config."""
+    """The data set of a config; UserError if it does not suit the config."""
     images = (open_stream if config.stream else load)(
         config.dataset, channels=config.channels or None, split=config.split,
         **options_of(config), skip_bad=config.on_bad_image == "skip")
@@ -56,17 +56,17 @@ def load_data(config: Any) -> ImageSet | ImageStream:
 
 
 def names_of_classes(config: Any, images: ImageSet | ImageStream) -> tuple[str, ...]:
-    """The names of a data set's classes, as of `data.class_names`."""
+    """The names of a data set's classes, as in `data.class_names`."""
     return class_names(config.dataset, images.num_classes, config.data_dir or None)
 
 
 def resumable(config: Any, workdir: Path, stored: StoredCheckpoints, shapes: TrainState,
               images: ImageSet | ImageStream, accept_changes: bool) -> Saved | None:
-    """The checkpoint that a run goes on from; None for a new run. Changes nothing.
+    """The checkpoint from which a run continues; None for a new run. Changes nothing.
 
     Raises:
-      UserError: it is of another model, config or data set, was made with other settings of JAX, or
-        stands where no call of the step ends; all are damaged.
+      UserError: if it is of another model, config or data set, was made with other settings of JAX,
+        or is at an iteration where no call of the step ends; or if all are damaged.
     """
     saved = stored.newest(lambda meta: shapes, identity_of(config))
     if saved is None:
@@ -84,11 +84,11 @@ def resumable(config: Any, workdir: Path, stored: StoredCheckpoints, shapes: Tra
                  if "config" in saved.meta else ["the checkpoint does not say which"])
         if found and not accept_changes:
             raise UserError(f"{workdir} has lost its {CONFIG}, and {where} is of another config "
-                            f"({'; '.join(found)}): bring the file back, or pass "
-                            "--accept-config-changes to go on with this one")
+                            f"({'; '.join(found)}): restore the file, or pass "
+                            "--accept-config-changes to continue with this one")
         say(f"warning: {workdir} has lost its {CONFIG}: it is written again")
     if saved.iteration % config.iterations_per_call:
-        raise UserError(f"{workdir} stands at iteration {saved.iteration:,}, which is no multiple "
+        raise UserError(f"{workdir} is at iteration {saved.iteration:,}, which is not a multiple "
                         f"of config.iterations_per_call = {config.iterations_per_call}: choose one "
                         "that divides it")
     return saved
@@ -96,20 +96,20 @@ def resumable(config: Any, workdir: Path, stored: StoredCheckpoints, shapes: Tra
 
 def check_room(config: Any, recipe: Recipe, shapes: TrainState, images: ImageSet | ImageStream,
                devices: list[jax.Device]) -> None:
-    """Estimates from below what a run holds at once, on this host and on each device.
+    """Estimates from below the memory that a run needs, on this host and on each device.
 
     Raises:
-      UserError: it is more than there is.
+      UserError: if the estimate exceeds the available memory.
     """
     check_size(shapes)
     image = math.prod(recipe.image_shape)
-    # What is drawn is a grid of small images enlarged, and its picture.
+    # What is drawn: a grid of enlarged small images, and the picture made of it.
     enlarged = image * max(1, -(-48 // config.image_size)) ** 2
     check_memory(2 * config.num_samples * enlarged,
                  f"the sample grids of config.num_samples = {config.num_samples:,}",
                  "choose fewer")
     state = state_bytes(shapes)
-    # The two batches of G's and D's updates as float32, and their first derivatives.
+    # The two batches of G's and D's updates in float32, and their first derivatives.
     batch = 8 * image * max(config.generator_batch_size, 2 * config.batch_size)
     data = images.images.nbytes if isinstance(images, ImageSet) else (
         3 * config.iterations_per_call * config.n_dis * config.batch_size * image)
@@ -129,8 +129,8 @@ def check_room(config: Any, recipe: Recipe, shapes: TrainState, images: ImageSet
 def activation_bytes(recipe: Recipe) -> int:
     """Bytes that an update keeps for its backward pass: the inputs of all layers, and no more.
 
-    A layer's input is a factor of its weight's gradient. Of the two updates, the one that keeps
-    more, of all devices together.
+    A layer's input is a factor of its weight's gradient. The number is that of the update that
+    keeps more, for all devices together.
     """
     y = jnp.zeros((1,), jnp.int32) if recipe.generator.num_classes else None
     g = _inputs_of_layers(recipe.generator, jnp.zeros((1, recipe.latent_size)), y)

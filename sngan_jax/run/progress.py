@@ -1,4 +1,4 @@
-"""How far a run is: a bar in a terminal, a line each `log_every` iterations anywhere else."""
+"""The progress of a run: a bar in a terminal, a line every `log_every` iterations elsewhere."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tqdm import tqdm
 
 
 class Progress(contextlib.AbstractContextManager):
-    """Shows the iterations of a run, and how long the rest takes; compilation is told apart.
+    """Shows the iterations of a run and the time left; compilation is shown separately.
 
     Args:
       total: iterations of the whole run.
-      first: those that are done already.
-      shown: whether anything is; False in all processes but the first.
-      stream: where to, standard error where None.
+      first: number of iterations already done.
+      shown: whether to show anything; False in all processes but the first.
+      stream: where to write; None for standard error.
     """
 
     def __init__(self, total: int, first: int, *, shown: bool = True,
@@ -37,7 +37,7 @@ class Progress(contextlib.AbstractContextManager):
             self._say(f"compiling; {first:,} of {total:,} iterations are done")
 
     def update(self, count: int) -> None:
-        """So many more iterations have been started; the first of them after the compilation."""
+        """Counts iterations that have started; the first of them come after the compilation."""
         self._done += count
         now = time.perf_counter()
         if not self._compiled:
@@ -46,7 +46,7 @@ class Progress(contextlib.AbstractContextManager):
             if self._bar is None:
                 self._say(f"compiled in {seconds}")
             else:
-                # The bar's clock begins here, so that the time left is that of the iterations.
+                # The bar's clock starts here, so that the time left is that of the iterations.
                 self._bar.unpause()
                 self._bar.initial += count
                 self._bar.set_description(f"training (compiled in {seconds})", refresh=False)
@@ -54,11 +54,11 @@ class Progress(contextlib.AbstractContextManager):
             self._bar.update(count)
 
     def row(self, iteration: int, values: dict[str, float], rate: float, images: float) -> None:
-        """Shows the numbers of an iteration that is logged.
+        """Shows the numbers of a logged iteration.
 
         Args:
           values: `d_loss` and `g_loss` among them.
-          rate, images: iterations and images a second, since the last row; 0 if unknown.
+          rate, images: iterations and images per second since the last row; 0 if unknown.
         """
         losses = f"D {values['d_loss']:.3f}, G {values['g_loss']:.3f}"
         speed = f"{images:,.0f} img/s, " if images else ""
@@ -88,9 +88,9 @@ def duration(seconds: float) -> str:
 
 
 def finished(workdir: str | os.PathLike, config: Any, seconds: float | None) -> str:
-    """What a finished run has made, where, and what to do next.
+    """A summary of a finished run: what it made, where, and what to do next.
 
-    seconds: that its iterations took in this process; None where all were done before.
+    seconds: time that its iterations took in this process; None if all were done before.
     """
     folder = Path(workdir)
     last = f"{config.iterations:07d}.png"

@@ -1,4 +1,4 @@
-"""A run that starts from the weights of another: `config.init_from`."""
+"""Starting a run from the weights of another: `config.init_from`."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from sngan_jax.step.setup import normalized_weights
 from sngan_jax.step.state import TrainState
 
 Place = tuple[str, ...]
-# Of weights that came without their vectors, from random ones.
+# Power steps for weights that came without their vectors, from random ones.
 _POWER_STEPS = 20
-_NAMED = 6  # arrays that a sentence names
+_NAMED = 6  # number of arrays that a sentence names
 
 
 class Taken(NamedTuple):
-    """Of one network: its collections, and what became of each array.
+    """What one network takes: its collections, and the fate of each array.
 
     collections: 'params', 'batch_stats' and 'spectral'.
-    number: how many parameter arrays were taken.
+    number: number of parameter arrays that were taken.
     anew: sentences on the parameters that were not taken.
     """
 
@@ -40,7 +40,7 @@ def open_source(text: str) -> RestoredRun:
     """The run that `config.init_from` names, as `<workdir>` or `<workdir>@<iteration>`.
 
     Raises:
-      UserError: there is no such run or checkpoint.
+      UserError: if there is no such run or checkpoint.
     """
     place, _, iteration = text.rpartition("@")
     chosen = bool(place) and iteration.isdecimal()
@@ -53,11 +53,11 @@ def open_source(text: str) -> RestoredRun:
 
 def check_source(source: RestoredRun, recipe: Recipe, shapes: TrainState,
                  class_names: tuple[str, ...]) -> None:
-    """UserError where nothing of a source fits the networks of a recipe.
+    """UserError if nothing in a source fits the networks of a recipe.
 
     Args:
-      shapes: of the recipe's state.
-      class_names, and further arguments: as of `started_from`.
+      shapes: shapes of the recipe's state.
+      class_names, and further arguments: as for `started_from`.
     """
     for ours, theirs in ((recipe.generator, source.generator),
                          (recipe.discriminator, source.discriminator)):
@@ -65,26 +65,26 @@ def check_source(source: RestoredRun, recipe: Recipe, shapes: TrainState,
             raise UserError(
                 f"config.init_from is a run of the model {source.config.model}, whose networks "
                 f"({type(theirs).__name__}) have other blocks than this config's "
-                f"({type(ours).__name__}): take a source of this model, or leave init_from empty")
+                f"({type(ours).__name__}): use a source with this model, or leave init_from empty")
     if not any(taken.number for taken in _both(shapes, source, class_names)):
         raise UserError(
-            f"nothing of config.init_from (the model {source.config.model} at "
-            f"{source.config.image_size} pixels) has the shape that this config's networks have: "
-            "take the widths and the model of the source, or leave init_from empty")
+            f"nothing in config.init_from (the model {source.config.model} at "
+            f"{source.config.image_size} pixels) has a shape that this config's networks have: "
+            "use the widths and the model of the source, or leave init_from empty")
 
 
 def started_from(state: TrainState, source: RestoredRun, recipe: Recipe,
                  class_names: tuple[str, ...]) -> tuple[TrainState, list[str]]:
     """A new run's state with the weights of another, and sentences on what was taken.
 
-    Taken are parameters, batch statistics and spectral vectors that have the same place and shape
-    in both. G's blocks are counted from the image, so that those of another size meet. The
-    optimizers and the moving average start anew. Where the classes are others, so do their tables.
+    Parameters, batch statistics and spectral vectors are taken if they have the same place and
+    shape in both. G's blocks are counted from the image, so that those for the same size match. The
+    optimizers and the moving average start anew. If the classes differ, so do their tables.
 
     Args:
       state: freshly initialised, of `recipe`.
-      class_names: of this run's classes; () where they have none, and are taken for the source's
-        if they are as many.
+      class_names: names of this run's classes; if () because they have none, they count as the
+        source's if there are as many.
     """
     said = [f"starting from iteration {source.iteration:,} of a run on {source.config.dataset}:"]
     players: list[Any] = []
@@ -111,7 +111,7 @@ def started_from(state: TrainState, source: RestoredRun, recipe: Recipe,
 
 def _both(state: TrainState, source: RestoredRun, class_names: tuple[str, ...]
           ) -> Iterator[Taken]:
-    """What G and D take; `state` may be of shapes."""
+    """What G and D take; `state` may consist of shapes."""
     others = bool(class_names and source.class_names and class_names != source.class_names)
     g, d = source.state.generator, source.state.discriminator
     yield _taken(state.generator, g, others, moved=_blocks(state.generator.params)
@@ -120,11 +120,11 @@ def _both(state: TrainState, source: RestoredRun, class_names: tuple[str, ...]
 
 
 def _taken(new: Any, old: Any, other_classes: bool, moved: int) -> Taken:
-    """Of one network.
+    """What one network takes.
 
     Args:
       new, old: states of the same player.
-      moved: what is added to the numbers of the old network's blocks.
+      moved: number added to the indices of the old network's blocks.
     """
     there = {_place(path, moved): leaf for path, leaf in flatten_dict(old.params).items()}
     params, anew, kept = {}, [], set()

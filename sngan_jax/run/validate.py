@@ -1,4 +1,4 @@
-"""The whole config is checked before anything is built: one sentence for each thing wrong."""
+"""Checks the whole config before anything is built: one sentence for each error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sngan_jax.models.build import size_factor
 from sngan_jax.models.cnn import CNNS
 from sngan_jax.run.config import FIELDS, Field
 
-# What the fields are called elsewhere.
+# The names of fields in other programs.
 SYNONYMS = {
     "lr": "learning_rate", "rate": "learning_rate",
     "g_lr": "learning_rate", "d_lr": "learning_rate", "epochs": "iterations", "steps": "iterations",
@@ -30,11 +30,11 @@ SYNONYMS = {
 
 
 def validate(config: Any, device_count: int) -> None:
-    """Raises UserError with the first thing that is wrong with a config.
+    """Raises UserError for the first error in a config.
 
     Args:
       config: an `ml_collections.ConfigDict`, or any mapping with attribute access.
-      device_count: number of devices that a global batch is divided among.
+      device_count: number of devices among which a global batch is divided.
     """
     check_fields(config)
     for name, field in FIELDS.items():
@@ -53,22 +53,22 @@ def validate(config: Any, device_count: int) -> None:
                             f"cannot share equally: use a multiple of {device_count}")
         if config[name] % (parts := device_count * config.accumulate):
             on = "" if device_count == 1 else f" on each of the {device_count} devices"
-            raise UserError(f"config.{name} is {config[name]}, which cannot be taken in "
+            raise UserError(f"config.{name} is {config[name]}, which cannot be split into "
                             f"config.accumulate = {config.accumulate} equal parts{on}: use a "
                             f"multiple of {parts}")
     for name in ("iterations", "log_every", "sample_every", "checkpoint_every", "evaluate_every",
                  "keep_every"):
         if config[name] % config.iterations_per_call:
-            raise UserError(f"config.iterations_per_call is {config.iterations_per_call}, and "
-                            f"config.{name} ({config[name]}) is no multiple of it: nothing can be "
-                            "done between the iterations of a call; choose one that divides it")
+            raise UserError(f"config.iterations_per_call is {config.iterations_per_call}, but "
+                            f"config.{name} ({config[name]}) is not a multiple of it: nothing can "
+                            "be done between the iterations of a call; choose one that divides it")
     if config.evaluate_every:
         check_names(names_of(config.evaluate_metrics), config.evaluate_extractor)
     _check_effects(config)
 
 
 def check_fields(config: Any) -> None:
-    """UserError for the first name that is no field, or value that its field does not take."""
+    """UserError for the first name that is not a field, or value that its field does not accept."""
     for name in config:
         if name not in FIELDS:
             raise UserError(unknown_field(name))
@@ -82,13 +82,13 @@ def check_fields(config: Any) -> None:
 
 
 def in_words(field: Field) -> str:
-    """Rule for the values of a field."""
+    """The rule for a field's values, in words."""
     words = field.rule.words
     return words if isinstance(words, str) else words()
 
 
 def names_of(text: str) -> list[str]:
-    """Names with commas between them as a list."""
+    """A list of the names in a text, separated by commas."""
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
@@ -99,7 +99,7 @@ def _check_effects(config: Any) -> None:
             default = FIELDS[name].default
             if config[name] != default:
                 raise UserError(f"config.{name} is {config[name]!r}, but the model {config.model} "
-                                f"has no such layer: leave it {default!r}, or take a resnet")
+                                f"has no such layer: leave it {default!r}, or use a resnet")
     if config.conditioning != "projection" and not config.conditional:
         raise UserError(f"config.conditioning is {config.conditioning!r}, but config.conditional "
                         "is false: add --config.conditional=true")
@@ -118,15 +118,15 @@ def config_warnings(config: Any) -> Iterator[str]:
                    "authors, sngan_projection issue 15): use the hinge loss, or the method "
                    "sn_wgan_gp, whose scale is learnt")
         else:
-            yield (f"config.method={config.method} does not bound the discriminator, and the "
-                   "Wasserstein loss has no minimum then: use wgan_gp or weight_clipping")
+            yield (f"config.method={config.method} does not bound the discriminator, so the "
+                   "Wasserstein loss has no minimum: use wgan_gp or weight_clipping")
     if method.activation_norm == "batch" and penalised:
-        yield ("batch norm in the discriminator makes each logit depend on the whole batch, and "
-               "the gradient penalty takes it for a function of one image: use "
+        yield ("batch norm in the discriminator makes each logit depend on the whole batch, but "
+               "the gradient penalty assumes that it depends on one image: use "
                "--config.discriminator_norm=layer")
     if METHODS[config.method].loss == "wasserstein" != method.loss:
         yield (f"config.loss={method.loss} replaces the Wasserstein loss of {config.method}: "
-               "--config.loss= takes the method's own")
+               "set --config.loss= for the method's own")
     if config.generator_layers:
         read.add("power_steps")
     for name in ("lipschitz", "power_steps"):
@@ -136,16 +136,16 @@ def config_warnings(config: Any) -> Iterator[str]:
 
 
 def unknown_field(name: str) -> str:
-    """The sentence about a field that does not exist."""
+    """The error for a field that does not exist."""
     near = likely_field(name)
     return f"config.{name} is not a field of a training config" + (
         f", did you mean {near}?" if near else ": sngan train --help lists them")
 
 
 def likely_field(name: str, cutoff: float = 0.6) -> str | None:
-    """The field that a name stands for; None where it stands for none.
+    """The field that a name probably means; None if there is none.
 
-    cutoff: how like it must be, from 0 to 1.
+    cutoff: how similar it must be, from 0 to 1.
     """
     if name in FIELDS:
         return name

@@ -1,4 +1,4 @@
-"""Differentiable augmentation: what D sees of real and of generated images, in both updates.
+"""Differentiable augmentation of the real and the generated images that D sees in both updates.
 
 Zhao, Liu, Lin, Zhu, Han, "Differentiable augmentation for data-efficient GAN training", NeurIPS
 2020, with the ranges of their published code. Each augmentation is a pure function of (key, image
@@ -12,10 +12,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-# Of a size: how far an image moves at most, and the side of the square that is cut out.
+# Relative to the image size: how far an image moves at most, and the side of the cutout.
 _REACH, _CUT = 1 / 8, 1 / 2
-# `auto` augments sets of at most so many images: a fifth of CIFAR-10, where it took BigGAN's FID
-# from 21.6 to 14.0 (Zhao et al.); of all 50,000 the gain was a tenth, and large sets can lose.
+# `auto` augments sets of up to this many images, a fifth of CIFAR-10. At that size augmentation
+# took BigGAN's FID from 21.6 to 14.0 (Zhao et al.); with all 50,000 images the gain was a tenth,
+# and large sets can lose.
 FEW_IMAGES = 10_000
 AUTO = "auto"
 
@@ -34,7 +35,7 @@ def color(key: jax.Array, image: jax.Array) -> jax.Array:
 
 
 def translation(key: jax.Array, image: jax.Array) -> jax.Array:
-    """Moves an image (h, w, c) by up to an eighth of each side; zeros come in, mid-grey."""
+    """Moves an image (h, w, c) by up to an eighth of each side; zeros (mid-grey) fill the gap."""
     reach = [_part(size, _REACH) for size in image.shape[:2]]
     shift = jax.random.randint(key, (2,), -jnp.array(reach), jnp.array(reach) + 1)
     for axis in (0, 1):
@@ -43,9 +44,9 @@ def translation(key: jax.Array, image: jax.Array) -> jax.Array:
 
 
 def cutout(key: jax.Array, image: jax.Array) -> jax.Array:
-    """A rectangle of half of each side of an image (h, w, c) becomes zero, mid-grey.
+    """Zeroes (mid-grey) a rectangle of half of each side of an image (h, w, c).
 
-    Its middle is any pixel, so that a part of it may lie outside.
+    Its centre is any pixel, so a part of it may lie outside the image.
     """
     sides = [_part(size, _CUT) for size in image.shape[:2]]
     ends = jnp.array([size + 1 - side % 2
@@ -65,8 +66,8 @@ def augment(images: jax.Array, keys: jax.Array, names: tuple[str, ...]) -> jax.A
     """Images (n, h, w, c) after the named augmentations, in their order.
 
     Args:
-      keys: n keys, one for each image, so that what happens to it depends on no other image.
-      names: of AUGMENTATIONS. What one draws does not depend on which others there are.
+      keys: n keys, one for each image, so that its changes do not depend on other images.
+      names: keys of AUGMENTATIONS. The draws of one do not depend on which others are named.
     """
     def one(key: jax.Array, image: jax.Array) -> jax.Array:
         for name in names:
@@ -78,10 +79,10 @@ def augment(images: jax.Array, keys: jax.Array, names: tuple[str, ...]) -> jax.A
 
 
 def augmentations(text: str) -> tuple[str, ...]:
-    """The names in `config.augment`, with commas between them; of 'auto' all.
+    """The names in `config.augment`, separated by commas; all of them for 'auto'.
 
     Raises:
-      ValueError: a name that there is not, or one twice.
+      ValueError: for an unknown name, or one given twice.
     """
     if text == AUTO:
         return tuple(AUGMENTATIONS)
@@ -93,7 +94,7 @@ def augmentations(text: str) -> tuple[str, ...]:
 
 
 def chosen(text: str, images: int) -> str:
-    """`config.augment` for a set of so many images: 'auto' becomes all augmentations or none."""
+    """`config.augment` for a set of `images` images: 'auto' becomes all augmentations or none."""
     if text != AUTO:
         return text
     return ",".join(AUGMENTATIONS) if images <= FEW_IMAGES else ""
@@ -104,10 +105,10 @@ def _part(size: int, share: float) -> int:
 
 
 def _moved(image: jax.Array, by: jax.Array, reach: int, axis: int) -> jax.Array:
-    """`jnp.roll` by a traced distance in [-reach, reach], and zeros where it came round.
+    """`jnp.roll` by a traced distance in [-reach, reach], with zeros where it wrapped around.
 
-    Rolled by fixed powers of two, each of which is done or not: the gradient is the same again,
-    where that of a roll by a traced distance would be a scatter.
+    Rolled by fixed powers of two, each of which is applied or not. The gradient then has the same
+    form; that of a roll by a traced distance would be a scatter.
     """
     size, forward = image.shape[axis], by + reach
     image = jnp.roll(image, -reach, axis)

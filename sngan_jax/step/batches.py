@@ -22,7 +22,7 @@ class Batch(NamedTuple):
 
 
 def own_keys(key: jax.Array, global_batch: int, inputs: Inputs, recipe: Recipe) -> jax.Array:
-    """One key for each of this device's examples of a global batch."""
+    """One key for each of this device's examples in a global batch."""
     count = global_batch // recipe.device_count
     return example_keys(key, inputs.position * count, count)
 
@@ -41,11 +41,11 @@ def fake_batch(variables: Variables, key: jax.Array, global_batch: int, inputs: 
 
 def real_batch(i: jax.Array | int, key: jax.Array, now: Now, inputs: Inputs, recipe: Recipe
                ) -> Batch:
-    """This device's part of a global batch of real images; labels where the run is conditional.
+    """This device's part of a global batch of real images; labels if the run is conditional.
 
     Args:
-      i: the number of the update of D in the iteration.
-      key: the source of dequantisation, flips and augmentation.
+      i: index of D's update in the iteration.
+      key: PRNG key for dequantisation, flips and augmentation.
     """
     keys = own_keys(key, recipe.batch_size, inputs, recipe)
     count = len(keys)
@@ -63,20 +63,20 @@ def real_batch(i: jax.Array | int, key: jax.Array, now: Now, inputs: Inputs, rec
     x = _augmented(x, keys, recipe)
     if not recipe.conditional:
         return Batch(x, None)
-    assert inputs.labels is not None  # `preparation.load_data` has looked
+    assert inputs.labels is not None  # checked by `preparation.load_data`
     labels = jnp.take(inputs.labels, rows, axis=0)
     return Batch(x, _part(labels, count, inputs, recipe))
 
 
 def _part(batch: jax.Array, count: int, inputs: Inputs, recipe: Recipe) -> jax.Array:
-    """The `count` rows of a device's batch (n, …) that a part of it has (`parts.mean_of_parts`)."""
+    """The `count` rows of a device's batch (n, …) in one part of it (`parts.mean_of_parts`)."""
     if count == len(batch):
         return batch
     return jax.lax.dynamic_slice_in_dim(batch, inputs.position % recipe.accumulate * count, count)
 
 
 def _augmented(x: jax.Array, keys: jax.Array, recipe: Recipe) -> jax.Array:
-    """The images (n, h, w, c) as D sees them; keys: of the n examples."""
+    """The images (n, h, w, c) as D sees them; keys: one for each of the n examples."""
     if not recipe.augment:
         return x
     return augment(x, jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys), recipe.augment)

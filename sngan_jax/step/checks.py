@@ -1,9 +1,9 @@
-"""Numbers that are not finite, found on the device in the iteration in which they appear.
+"""Checks for numbers that are not finite, on the device, in the iteration where they appear.
 
-Once an iteration the step checks what it starts from: parameters, spectral vectors and batch
-statistics. In every update it checks what is computed anyway: losses, and each gradient's sum of
-squares. One boolean a leaf leaves the device, of the first iteration of a call in which one was
-raised.
+Once an iteration the step checks its starting point: parameters, spectral vectors and batch
+statistics. In every update it checks values that are computed anyway: losses, and each gradient's
+sum of squares. The device returns one boolean per leaf, for the first iteration of a call in which
+one was raised.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Checks = dict[str, Any]  # kind of number -> tree
 
 
 def named_leaves(tree: Any) -> dict[str, Any]:
-    """The leaves of a tree by path, as 'generator/params/dense/kernel'."""
+    """The leaves of a tree by path, such as 'generator/params/dense/kernel'."""
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf
             for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
 
@@ -33,7 +33,7 @@ def state_checks(g: Any, d: Any) -> Checks:
 def update_checks(player: str, metrics: dict[str, Any], gradients: Any) -> Checks:
     """Checks of an update of 'generator' or 'discriminator', cause before effect.
 
-    gradients: their sums of squares (`sums_of_squares`) are finite where they are.
+    gradients: judged by their sums of squares (`sums_of_squares`), finite exactly where they are.
     """
     return {"metric": _values(metrics), f"gradient of {player}": gradients}
 
@@ -43,19 +43,19 @@ def _values(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def names_of_checks(checks: Checks) -> list[str]:
-    """One a leaf, as 'gradient of generator/block1/conv1/kernel'."""
+    """One name per leaf, such as 'gradient of generator/block1/conv1/kernel'."""
     return [f"{kind}{' ' if kind == 'metric' else '/'}{path}" for kind, tree in checks.items()
             for path in named_leaves(tree)]
 
 
 def flags_of_checks(checks: Checks) -> jax.Array:
-    """bool (leaves,): whether a leaf has a value that is not finite."""
+    """bool (leaves,): whether each leaf has a value that is not finite."""
     return jnp.stack([~jnp.isfinite(leaf).all() for tree in checks.values()
                       for leaf in named_leaves(tree).values()])
 
 
 def sums_of_squares(gradients: Any) -> Any:
-    """A float32 scalar for each leaf; the gradients' norm is the root of their sum."""
+    """The sum of squares of each leaf, a float32 scalar; the root of their sum is the norm."""
     return jax.tree.map(lambda x: jnp.sum(jnp.square(x.astype(jnp.promote_types(
         x.dtype, jnp.float32)))), gradients)
 
@@ -66,7 +66,7 @@ def gradient_norm(squares: Any) -> jax.Array:
 
 
 def first_raised(flags: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The first row of bool (rows, leaves) with a flag, and its index; -1 where there is none."""
+    """The first row of bool (rows, leaves) with a flag, and its index; -1 if there is none."""
     raised = flags.any(1)
     first = jnp.argmax(raised)
     return flags[first], jnp.where(raised.any(), first, -1).astype(jnp.int32)

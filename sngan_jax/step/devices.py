@@ -1,7 +1,7 @@
-"""The devices of a run: where arrays live, and how what each has computed is averaged.
+"""The devices of a run: where arrays live, and how the devices' results are averaged.
 
-`devices` are always all those of the run, of every process, in one order (`all_devices`); each
-process places arrays on its own only.
+`devices` are always all devices of the run, in every process, in one order (`all_devices`). Each
+process places arrays on its own devices only.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ AXIS = "batch"
 
 def mean_over_devices(metrics: Any, gradients: Any, collections: tuple[Collections, ...],
                       recipe: Recipe) -> tuple[Any, Any, tuple[Collections, ...]]:
-    """Means over the devices of a pmap, in one all-reduce; outside pmap, what was given.
+    """Means over the devices of a pmap, in one all-reduce; outside pmap, the arguments unchanged.
 
-    The power iteration's vectors are equal on all devices by themselves, and so are batch norm's
-    running statistics unless `recipe.average_statistics`.
+    The vectors of the power iteration are equal on all devices without averaging, and so are batch
+    norm's running statistics unless `recipe.average_statistics` is set.
     """
     if recipe.axis_name is None:
         return metrics, gradients, collections
     averaged = [c["batch_stats"] for c in collections] if recipe.average_statistics else []
-    # XLA makes one all-reduce of a tree.
+    # XLA turns a tree into one all-reduce.
     metrics, gradients, averaged = lax.pmean((metrics, gradients, averaged), recipe.axis_name)
     if averaged:
         collections = tuple({**c, "batch_stats": mean}
@@ -40,33 +40,33 @@ def mean_over_devices(metrics: Any, gradients: Any, collections: tuple[Collectio
 
 
 def all_devices() -> list[jax.Device]:
-    """Devices of all processes, each process's together, so that it needs one part of a batch."""
+    """Devices of all processes, grouped by process: each one needs one part of a batch."""
     return sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
 
 
 def own_places(devices: list[jax.Device]) -> list[int]:
-    """The places in `devices` of this process's own."""
+    """The positions in `devices` of this process's own."""
     return [i for i, device in enumerate(devices)
             if device.process_index == jax.process_index()]
 
 
 def replicate(tree: Any, devices: list[jax.Device]) -> Any:
-    """Places a tree on each own device, as the pmap-ed step gives it back: it compiles once."""
+    """Copies a tree to each own device, placed as the pmap-ed step returns it: it compiles once."""
     return jax.device_put(tree, NamedSharding(_own_mesh(devices), PartitionSpec()))
 
 
 def spread(array: np.ndarray, devices: list[jax.Device]) -> jax.Array:
-    """Divides the rows (n, …), n a multiple of the own devices, among them in order."""
+    """Divides the rows (n, …) among the own devices, in order; n is a multiple of their number."""
     return jax.device_put(array, NamedSharding(_own_mesh(devices), PartitionSpec(AXIS)))
 
 
 def positions(devices: list[jax.Device]) -> jax.Array:
-    """The place of each own device among all: int32 (own devices,), one element on each."""
+    """The position of each own device among all: int32 (own devices,), one element on each."""
     return spread(np.array(own_places(devices), np.int32), devices)
 
 
 def memory_of(device: jax.Device) -> int | None:
-    """Bytes of memory that an own device gives to arrays; None where it does not say."""
+    """Bytes of memory that an own device gives to arrays; None if it does not say."""
     try:
         return (device.memory_stats() or {}).get("bytes_limit")
     except jax.errors.JaxRuntimeError:
@@ -74,12 +74,12 @@ def memory_of(device: jax.Device) -> int | None:
 
 
 def own_part(rows: np.ndarray) -> np.ndarray:
-    """This process's part of rows (n, …) that all have, n a multiple of the processes."""
+    """This process's part of rows (n, …) that all hold; n is a multiple of the processes."""
     return np.split(rows, jax.process_count())[jax.process_index()]
 
 
 def gathered(part: jax.Array) -> np.ndarray:
-    """The rows of all processes' parts (n, …), in order, in each of them."""
+    """The rows of all processes' parts (n, …), in order, in every process."""
     rows = np.asarray(part)
     if jax.process_count() == 1:
         return rows

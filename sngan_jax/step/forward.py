@@ -1,4 +1,4 @@
-"""Forward passes of both networks in training mode: the collections that they update come back."""
+"""Forward passes of both networks in training mode, which return the updated collections."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Variables = dict[str, Any]  # 'params' and the collections
 def generate(generator: nn.Module, variables: Variables, z: jax.Array, y: jax.Array | None, *,
              power_step: bool = True, specs: Mapping[Any, Spec] | None = None
              ) -> tuple[jax.Array, Collections]:
-    """Images (n, h, w, c) of latents z (n, d) and labels y, and the collections afterwards.
+    """Images (n, h, w, c) for latents z (n, d) and labels y, and the collections afterwards.
 
-    specs: G's normalised weights, as `Recipe` has them.
+    specs: G's normalised weights, as in `Recipe`.
     """
     return _training(generator, variables, z, y, power_step, specs)
 
@@ -36,7 +36,7 @@ def discriminate(discriminator: nn.Module, variables: Variables, x: jax.Array,
       x: images (n, h, w, c).
       y: labels, or None.
       power_step: whether `'spectral'` is updated.
-      specs: D's normalised weights, as `Recipe` has them.
+      specs: D's normalised weights, as in `Recipe`.
     """
     output, collections = _training(discriminator, variables, x, y, power_step, specs)
     logits, classes = output if isinstance(output, tuple) else (output, None)

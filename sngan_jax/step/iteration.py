@@ -1,13 +1,13 @@
 """One iteration of training: a generator update, then n_dis discriminator updates.
 
-In the order, and with the batches, of the official code (sngan_projection `updater.py`): the
-generator first, with fresh latents; then every discriminator update with new real images and
-fresh fakes, D(real) and D(fake) in separate forward passes, each of which takes a power step. The
+The order and the batches are those of the official code (sngan_projection `updater.py`). The
+generator comes first, with fresh latents. Every discriminator update then gets new real images and
+fresh fakes; D(real) and D(fake) are separate forward passes, and each takes a power step. The
 generator's update takes one too.
 
 All randomness is a function of (key, iteration, the example's position in the *global* batch), so
-that a run does not depend on how many devices share it. Each function runs on one device of a pmap
-(`Recipe.axis_name`) or outside it.
+that a run does not depend on the number of devices. Each function runs on one device of a pmap
+(`Recipe.axis_name`) or outside pmap.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Metrics = dict[str, Any]  # name -> float32 scalar, and bool `flags`
 
 def train_iteration(state: TrainState, inputs: Inputs, recipe: Recipe
                     ) -> tuple[TrainState, Metrics]:
-    """An update of G and n_dis of D; the metrics have `flags` in place of `health`."""
+    """One update of G and n_dis of D; the metrics have `flags` in place of `health`."""
     at = now(state.iteration, inputs, recipe)
     flags = flags_of_checks(state_checks(state.generator, state.discriminator))
     state = state.replace(generator=_packed(pack, state.generator, recipe.generator_specs),
@@ -72,7 +72,7 @@ def train_iteration(state: TrainState, inputs: Inputs, recipe: Recipe
 
 def update_generator(state: TrainState, at: Now, inputs: Inputs, recipe: Recipe
                      ) -> tuple[TrainState, Metrics]:
-    """G descends its loss by a step of Adam; D keeps the power step of the forward pass."""
+    """G takes a step of Adam on its loss; D keeps the power step of the forward pass."""
     g, d = state.generator, state.discriminator
     if recipe.accumulate > 1:
         g = g.replace(**stepped(g.params, g.collections, recipe.generator_specs))
@@ -117,11 +117,11 @@ def generator_loss(params: Any, state: TrainState, at: Now, inputs: Inputs, reci
 def update_discriminator(carry: tuple[DiscriminatorState, Collections], i: jax.Array, *,
                          g_params: Any, at: Now, inputs: Inputs, recipe: Recipe
                          ) -> tuple[tuple[DiscriminatorState, Collections], Metrics]:
-    """D descends its loss by a step of Adam, for the i-th time in an iteration.
+    """D takes its i-th step of Adam in an iteration.
 
     Args:
-      carry: D, and G's collections, whose running statistics its fakes update.
-      g_params: G's, which stand still meanwhile.
+      carry: D, and G's collections, whose running statistics the fakes update.
+      g_params: G's parameters, which do not change meanwhile.
     """
     d, g_collections = carry
     real_key, fake_key, penalty_key = jax.random.split(
@@ -159,12 +159,12 @@ def update_discriminator(carry: tuple[DiscriminatorState, Collections], i: jax.A
 def discriminator_loss(params: Any, collections: Collections, real: Batch, fake: Batch,
                        keys: jax.Array, recipe: Recipe, between: Any = None
                        ) -> tuple[jax.Array, tuple[Metrics, Collections]]:
-    """The loss of D with `params`, its method's penalty included; metrics and D's collections.
+    """The loss of D with `params`, including its method's penalty; metrics and D's collections.
 
     Args:
       keys: n keys, one for each pair of a real and a fake image, for the penalty.
-      between: D's spectral vectors for the pass of the fakes, where they were stepped before; None
-        for those that the pass of the real images leaves.
+      between: D's spectral vectors for the forward pass on the fakes, if they were stepped before;
+        None to use those that the pass on the real images leaves.
     """
     variables = {"params": params, **collections}
     real_logits, fake_logits, classes, collections = _logits_of_both(variables, real, fake, recipe,
@@ -205,7 +205,7 @@ def _logits_of_both(variables: Variables, real: Batch, fake: Batch, recipe: Reci
 
 
 def _packed(change: Callable, player: Any, specs: Specs | None) -> Any:
-    """A player with its vectors as few arrays, or as they are stored (`network.pack`, `unpack`)."""
+    """A player with its vectors in a few arrays, or as stored (`network.pack`, `unpack`)."""
     if specs is None:
         return player
     return player.replace(spectral=change(player.params, player.spectral, specs))

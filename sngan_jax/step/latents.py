@@ -1,4 +1,4 @@
-"""Inputs of a generator: latents drawn at random, and walks between latents and classes."""
+"""Inputs of a generator: random latents, and walks between latents and between classes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-# z ~ N(0, I), the paper's; or uniform in [-1, 1], as chainer-gan-lib's DCGAN.
+# z ~ N(0, I) as in the paper; or uniform in [-1, 1], as in chainer-gan-lib's DCGAN.
 LATENTS: dict[str, Callable[..., jax.Array]] = {
     "normal": jax.random.normal,
     "uniform": functools.partial(jax.random.uniform, minval=-1.0)}
@@ -27,7 +27,7 @@ def sample_latents(keys: jax.Array, size: int, latent: str = "normal",
     Args:
       latent: a key of LATENTS.
       truncation: only values of at most this size are drawn (the truncation trick: Brock et al.
-        2019, "BigGAN"): samples look better and differ less. None: all.
+        2019, "BigGAN"); samples look better and vary less. None: no limit.
     """
     if truncation is not None:
         return jax.vmap(lambda key: _TRUNCATED[latent](key, -truncation, truncation, (size,)))(keys)
@@ -35,28 +35,28 @@ def sample_latents(keys: jax.Array, size: int, latent: str = "normal",
 
 
 def sample_labels(keys: jax.Array, num_classes: int) -> jax.Array | None:
-    """One class for each key, all alike probable: int32 (n,); None where there are no classes."""
+    """One class for each key, uniformly: int32 (n,); None if there are no classes."""
     if not num_classes:
         return None
     return jax.vmap(lambda key: jax.random.randint(key, (), 0, num_classes))(keys)
 
 
 def linear(a: jax.Array, b: jax.Array, steps: int) -> jax.Array:
-    """Straight lines: (1 - t)·a + t·b at equal distances of t, both ends among them.
+    """Straight lines: (1 - t)·a + t·b for equally spaced t, including both ends.
 
-    Their middle is shorter than a normal latent is, by √2 on average, where a generator was not
-    trained; `spherical` keeps the length. The paper does not say how its latents are interpolated,
-    and its official code interpolates classes alone (`class_walk`).
+    The midpoint of two normal latents is shorter than the ends, by √2 on average: a length for
+    which the generator was not trained. `spherical` keeps the length. The paper does not say how
+    its latents are interpolated, and its official code interpolates classes only (`class_walk`).
 
     Args:
       a, b: float (n, d), the ends of n walks.
-      steps: latents of a walk, 2 or more.
+      steps: number of latents in a walk, 2 or more.
 
     Returns:
       float (n, steps, d).
 
     Raises:
-      ValueError: fewer than two steps, or ends of different shapes.
+      ValueError: for fewer than two steps, or ends of different shapes.
     """
     t = _fractions(steps)[:, None]
     _check_ends(a, b)
@@ -66,26 +66,26 @@ def linear(a: jax.Array, b: jax.Array, steps: int) -> jax.Array:
 def spherical(a: jax.Array, b: jax.Array, steps: int) -> jax.Array:
     """Great arcs: sin((1 - t)Ω)/sin Ω · a + sin(tΩ)/sin Ω · b, Ω the angle between a and b.
 
-    For normal latents, whose lengths concentrate (Shoemake 1985; White, "Sampling Generative
-    Networks", 2016). Ends of different lengths are mixed as they are. Where the ends are parallel
-    or opposite there is no one arc, and the walk is `linear`.
+    Meant for normal latents, whose lengths concentrate (Shoemake 1985; White, "Sampling Generative
+    Networks", 2016). Ends of different lengths are mixed as they are. If the ends are parallel or
+    opposite, the arc is not unique, and the walk is `linear`.
 
     Args:
       a, b: float (n, d).
-      steps: 2 or more.
+      steps: number of latents in a walk, 2 or more.
 
     Returns:
       float (n, steps, d).
 
     Raises:
-      ValueError: as `linear`.
+      ValueError: as for `linear`.
     """
     line, t = linear(a, b, steps), _fractions(steps)[:, None]
     lengths = [jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (a, b)]
     cosine = jnp.sum(a * b, axis=-1, keepdims=True) / jnp.maximum(lengths[0] * lengths[1], 1e-30)
     angle = jnp.arccos(jnp.clip(cosine, -1, 1))[:, None]
     sine = jnp.sin(angle)
-    # A sine below 1e-3 is not told by a float32 cosine; a vector of length zero has no angle.
+    # A float32 cosine cannot resolve a sine below 1e-3; a vector of length zero has no angle.
     flat = (sine < 1e-3) | (lengths[0] * lengths[1] == 0)[:, None]
     safe = jnp.where(flat, 1, sine)
     arc = (jnp.sin((1 - t) * angle) * a[:, None] + jnp.sin(t * angle) * b[:, None]) / safe
@@ -96,14 +96,14 @@ WALKS = {"linear": linear, "spherical": spherical}
 
 
 def class_walk(first: int, last: int, num_classes: int, steps: int) -> jax.Array:
-    """Weights of the classes from one class alone to another alone: float32 (steps, num_classes).
+    """Class weights that go from one class alone to another: float32 (steps, num_classes).
 
-    As labels of a conditional generator they mix the two rows of every conditional batch norm's
-    scales and shifts, in equal steps: the category morphing of Miyato & Koyama 2018, with the same
-    latent throughout (sngan_projection `gen_interpolated_images.py`).
+    Used as labels of a conditional generator, they mix the two rows of scales and shifts in every
+    conditional batch norm, in equal steps: the category morphing of Miyato & Koyama 2018, with the
+    same latent throughout (sngan_projection `gen_interpolated_images.py`).
 
     Raises:
-      ValueError: a class that is not there, or fewer than two steps.
+      ValueError: for a class that does not exist, or fewer than two steps.
     """
     for label in (first, last):
         if not 0 <= label < num_classes:

@@ -1,4 +1,4 @@
-"""An update whose batch is taken in parts, one after the other, in the memory of one part."""
+"""An update that takes its batch in parts, one after another, in the memory of one part."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Part = Callable[[Inputs, Recipe], Found]
 
 
 def mean_of_parts(part: Part, inputs: Inputs, recipe: Recipe) -> Found:
-    """Means of the metrics, gradients and batch statistics of the parts of this device's batch.
+    """Means of the metrics, gradients and batch statistics over the parts of this device's batch.
 
-    A part is what one of `accumulate` times as many devices would work on: the same images,
-    latents and noise. It takes no power step (`stepped`): 'spectral' is the same in all.
+    A part is the share that a device would have if there were `accumulate` times as many: the same
+    images, latents and noise. It takes no power step (`stepped`), so 'spectral' is the same in all.
 
     Args:
-      part: one part, of the inputs and the recipe that it is called with; the whole batch where
+      part: computes one part, from the inputs and the recipe that it is given; the whole batch if
         `recipe.accumulate` is 1.
     """
     times = recipe.accumulate
@@ -46,11 +46,11 @@ def stepped(params: Any, collections: Collections, specs: Specs | None) -> Colle
     """A network's collections after the power steps of one forward pass in training.
 
     Raises:
-      ValueError: spectral vectors of weights that `specs` does not name.
+      ValueError: for spectral vectors of weights that `specs` does not name.
     """
     if specs is None:
         if collections["spectral"]:
-            raise ValueError("accumulate needs the specs of every normalised weight, and this "
+            raise ValueError("accumulate needs the specs of every normalised weight, but this "
                              "network has vectors and no specs: give its Recipe sngan_jax.specs(…)")
         return collections
     steps = max(spec.n_steps for spec in specs.values())
@@ -58,7 +58,7 @@ def stepped(params: Any, collections: Collections, specs: Specs | None) -> Colle
 
 
 def _combined(operation: Callable, total: Found, found: Found) -> Found:
-    """The operation on every leaf but the spectral vectors, which are those of `found`."""
+    """The operation on every leaf but the spectral vectors, which come from `found`."""
     sums = jax.tree.map(operation, total[:2], found[:2])
     collections = tuple({**new, "batch_stats": jax.tree.map(
         operation, old["batch_stats"], new["batch_stats"])}

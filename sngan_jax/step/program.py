@@ -23,8 +23,8 @@ def make_train_step(recipe: Recipe, devices: list[jax.Device]) -> Lowerable:
 
     Returns:
       (state, inputs) -> (state, metrics). The state and the inputs are replicated over the devices
-      (`devices.replicate`), but for streamed images and labels and for the position, which have a
-      leading axis of devices (`devices.spread`, `devices.positions`).
+        (`devices.replicate`), except streamed images and labels, and the position: these have a
+        leading axis of devices (`devices.spread`, `devices.positions`).
     """
     platform = devices[0].platform
     recipe = recipe._replace(axis_name=AXIS, device_count=len(devices), platform=platform)
@@ -36,21 +36,21 @@ def make_train_step(recipe: Recipe, devices: list[jax.Device]) -> Lowerable:
 
 
 def pmapped(call: Callable, stream: bool, devices: list[jax.Device]) -> Lowerable:
-    """A function of (state, inputs) over `devices`; `stream` as of `Recipe`."""
+    """A function of (state, inputs) over `devices`; `stream` as in `Recipe`."""
     each = 0 if stream else None
     return jax.pmap(call, axis_name=AXIS, out_axes=None, devices=devices, donate_argnums=(0,),
                     in_axes=(None, Inputs(each, each, None, None, None, None, 0)))
 
 
 def train_call(state: TrainState, inputs: Inputs, recipe: Recipe) -> tuple[TrainState, Metrics]:
-    """`Recipe.iterations_per_call` iterations.
+    """Runs `Recipe.iterations_per_call` iterations.
 
     Returns:
-      The state, and metrics, float32 scalars of the last iteration: losses, the means of D on
-      real and fake images of the last discriminator update, the norms `g_gradient` and
-      `d_gradient`, the learning rate, and `penalty`, `d_class` and `g_class` where they exist.
-      `health` has the `iteration` of the call in which a number first was not finite (0: none) and
-      the `flags` of `step.checks`.
+      The state, and metrics: float32 scalars from the last iteration. They are the losses, the
+        means of D on real and fake images in the last discriminator update, the norms `g_gradient`
+        and `d_gradient`, the learning rate, and `penalty`, `d_class` and `g_class` if they exist.
+        `health` holds the first `iteration` of the call with a number that was not finite (0:
+        none), and the `flags` of `step.checks`.
     """
     def iteration(state: TrainState, i: jax.Array) -> tuple[TrainState, Metrics]:
         images, labels = inputs.images, inputs.labels

@@ -13,8 +13,8 @@ from sngan_jax.losses import Loss
 from sngan_jax.network import Specs
 from sngan_jax.regularizers import Constraint, Regularizer
 
-# In which forward passes of D a power step is taken: of the generator's update, of the real and of
-# the fake images of each discriminator update. The first is the paper's code.
+# The forward passes of D in which a power step is taken: that of the generator's update, and those
+# on the real and the fake images in each discriminator update. The first is the official code's.
 SIGMA_UPDATES = {"call": (True, True, True), "update": (False, True, False),
                  "iteration": (True, False, False)}
 
@@ -26,25 +26,25 @@ class Recipe(NamedTuple):
     image_shape: (height, width, channels).
     decay: iteration (int32) -> factor of the learning rate.
     regularizer, constraint: see `regularizers`; None for none.
-    class_weights: weights of the auxiliary classifier in D's and in G's loss; used where D has one.
-    ema_decay: 0 for no moving average.
+    class_weights: weights of the auxiliary classifier in D's and in G's loss, if D has one.
+    ema_decay: decay of the moving average; 0 for none.
     latent: a key of LATENTS.
     flip: mirror real images at random.
-    augment: names of `augment.AUGMENTATIONS`, of real and generated images.
-    sigma_updates: a key of SIGMA_UPDATES; a normalised G takes a step where it is called with
-      gradients, and in D's updates where D's pass of fakes does.
-    power_steps: whether forward passes take the steps that are due.
-    accumulate: parts of each device's batch, which are taken one after the other.
-    together: D sees real and fake images in one batch, in one forward pass.
-    stream: the images are the batches of a call, and not the whole set.
+    augment: names from `augment.AUGMENTATIONS`, applied to real and generated images.
+    sigma_updates: a key of SIGMA_UPDATES. A normalised G takes a step when it is called with
+      gradients, and in D's updates if D's pass on the fakes takes one.
+    power_steps: whether forward passes take the power steps that are due.
+    accumulate: number of parts in which each device's batch is taken, one after another.
+    together: D sees real and fake images as one batch, in one forward pass.
+    stream: the images are the batches of one call, not the whole set.
     iterations_per_call: iterations without a return to Python.
     average_statistics: average batch norm's running statistics over the devices, for networks
       whose batch norm is per device.
     axis_name, device_count: the pmap that shares each batch; None and 1 outside pmap.
-    platform: the devices', as "tpu": decides how updates are repeated.
-    specs, generator_specs: of the normalised weights of D and of G (`network.specs`), where W̄ of
-      all of them is computed at once before a forward pass: few launches, for a GPU, and what
-      `accumulate` needs. None where each layer computes its own: less traffic, for a CPU and a TPU.
+    platform: the devices' platform, such as "tpu", which decides how updates are repeated.
+    specs, generator_specs: the normalised weights of D and of G (`network.specs`), if W̄ of all of
+      them is computed at once before a forward pass: few launches, for a GPU; `accumulate` needs
+      it. None if each layer computes its own: less traffic, for a CPU and a TPU.
     """
 
     generator: nn.Module
@@ -82,16 +82,16 @@ class Recipe(NamedTuple):
 class Inputs(NamedTuple):
     """The arrays that an iteration reads besides its state.
 
-    Runs that differ in these alone, as the settings of Table 1 with the same n_dis, share one
+    Runs that differ only in these, such as the settings of Table 1 with the same n_dis, share one
     compilation.
 
-    images, labels: uint8 and int32 (or None): the whole set, (n, h, w, c) or rows (n, h·w·c), and
-      (n,); or, streamed, what this device needs in one call, (iterations, n_dis, batch, h, w, c)
-      and (iterations, n_dis, batch). A TPU takes rows as they lie; of images it would first copy
-      the whole set to another layout, in each call.
-    key: typed PRNG key, the source of all randomness of a run.
+    images, labels: uint8, and int32 or None. The whole set: (n, h, w, c) or rows (n, h·w·c), and
+      (n,). Streamed, they are what this device needs in one call: (iterations, n_dis, batch, h, w,
+      c) and (iterations, n_dis, batch). A TPU reads rows as they lie; with images it would first
+      copy the whole set to another layout, in each call.
+    key: typed PRNG key, the source of all randomness in a run.
     learning_rate, beta1, beta2: Adam's constants, float32 scalars.
-    position: int32 scalar, the device's place among `Recipe.device_count`.
+    position: int32 scalar, the device's index among `Recipe.device_count`.
     """
 
     images: Any
@@ -104,12 +104,12 @@ class Inputs(NamedTuple):
 
 
 class Now(NamedTuple):
-    """Values that the updates of one iteration share: computed once, outside the loop over them.
+    """Values that the updates of one iteration share, computed once, outside the loop over them.
 
-    number: int32 scalar, the iterations that are done.
+    number: int32 scalar, the number of finished iterations.
     learning_rate: Adam's α in this iteration.
-    data_key, noise_key: the sources of the data's order (the run's) and of this iteration's
-      latents, labels and noise.
+    data_key, noise_key: keys for the data's order (one per run), and for this iteration's latents,
+      labels and noise.
     """
 
     number: jax.Array
@@ -126,7 +126,7 @@ def now(number: jax.Array, inputs: Inputs, recipe: Recipe) -> Now:
 
 
 def linear_decay(iterations: int, start: float) -> Callable[[jax.Array], jax.Array]:
-    """Iteration, an int32 scalar -> 1 up to the fraction `start` of the run, then linear to 0.
+    """A function of the iteration, an int32 scalar: 1 up to the fraction `start`, then linear to 0.
 
     start = 1 is constant; 0 is the paper's CIFAR ResNet; 400/450 its ImageNet.
     """

@@ -1,4 +1,4 @@
-"""Repetition of a function in a compiled program: written out, or as a loop."""
+"""Repetition of a function in a compiled program: unrolled, or as a loop."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Body = Callable[[Any, jax.Array], tuple[Any, Any]]
 def repeat(body: Body, carry: Any, times: int, platform: str) -> tuple[Any, Any]:
     """body(carry, i) -> (carry, y) for i = 0 … times - 1; returns the last carry and all y.
 
-    Written out one after the other on a CPU, whose back end is a hundred times slower on a
-    convolution's gradient inside a loop, and so is a scan of length one.
+    Unrolled on a CPU, whose back end is a hundred times slower on a convolution's gradient inside a
+    loop. A scan of length one is such a loop too.
     """
     if times == 1 or platform == "cpu":
         body, ys = jax.jit(body), []  # traced and lowered once
@@ -28,10 +28,10 @@ def repeat(body: Body, carry: Any, times: int, platform: str) -> tuple[Any, Any]
 
 
 def loop_of_one(body: Body, carry: Any, iteration: jax.Array) -> tuple[Any, Any]:
-    """`repeat` of one time, in a loop that XLA cannot know to be of one.
+    """`repeat` once, in a loop whose length XLA cannot know.
 
-    The TPU compiler joins the all-reduces of a loop's body and leaves those of straight code in
-    pieces (docs/scaling.md).
+    The TPU compiler joins the all-reduces in a loop's body, but leaves those of straight-line code
+    in pieces (docs/scaling.md).
     """
     y = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype),
                      jax.eval_shape(body, carry, jnp.int32(0))[1])

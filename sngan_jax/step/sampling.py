@@ -20,27 +20,27 @@ from sngan_jax.step.forward import generate
 from sngan_jax.step.latents import sample_latents
 from sngan_jax.step.state import GeneratorState
 
-# Which statistics batch norm uses in a generator that is sampled: 'running', those of training, as
-# the paper; 'batch', those of the samples drawn together; 'standing', those of many batches of the
-# very parameters that are sampled (Brock et al. 2019, "BigGAN").
+# The statistics that batch norm uses in a sampled generator. 'running': those of training, as in
+# the paper; 'batch': those of the samples drawn together; 'standing': those of many batches,
+# computed with the parameters that are sampled (Brock et al. 2019, "BigGAN").
 BN_MODES = ("running", "batch", "standing")
 _STANDING_BATCHES, _STANDING_BATCH_SIZE = 16, 64
-# Of averaged weights before they are sampled, from the vectors of the weights of training.
+# Power steps of averaged weights before they are sampled, starting from the training vectors.
 _POWER_STEPS = 20
 
 
 _NOT_FINITE = ("the generator makes images with values that are not finite (NaN or infinity): its "
-               "parameters have diverged; take an earlier checkpoint, or train again with a lower "
+               "parameters have diverged; use an earlier checkpoint, or train again with a lower "
                "learning rate")
 
 
 class NotFiniteError(UserError):
-    """A generator whose images hold NaN or infinity."""
+    """Raised for a generator whose images hold NaN or infinity."""
 
 
 def sample_images(generator: nn.Module, state: GeneratorState, key: jax.Array, labels: np.ndarray,
                   config: Any, **options: Any) -> np.ndarray:
-    """One image a label: uint8 (n, h, w, c); arguments as for `sample_batches`."""
+    """One image for each label: uint8 (n, h, w, c); arguments as for `sample_batches`."""
     return np.concatenate(list(sample_batches(generator, state, key, labels, config, **options)))
 
 
@@ -48,26 +48,26 @@ def sample_batches(generator: nn.Module, state: GeneratorState, key: jax.Array,
                    labels: np.ndarray, config: Any, *, batch_size: int = 256,
                    ema: bool | None = None, bn_mode: str | None = None,
                    truncation: float | None = None) -> Iterator[np.ndarray]:
-    """One image a label, made batch by batch on all devices: uint8 (n, h, w, c).
+    """One image for each label, made batch by batch on all devices: uint8 (n, h, w, c).
 
-    Image i is a function of (key, i, labels[i]) alone, except with the statistics of the batch,
-    where it is one of its batch's other images too. Several processes share the work, so all must
-    call this alike; each gets all images.
+    Image i is a function of (key, i, labels[i]) alone; with the statistics of the batch, it also
+    depends on the other images of its batch. Several processes share the work, so all must make the
+    same call; each gets all images.
 
     Args:
-      generator: one that is not tied to the axis of a pmap (`setup.recipe_of` without devices).
-      state: not replicated, or replicated.
+      generator: one that is not tied to a pmap axis (`setup.recipe_of` without devices).
+      state: replicated or not.
       key: PRNG key for the latents.
       labels: int (n,), ignored by an unconditional generator.
       config: fields `latent_size`, `latent`, `bn_evaluation` (one of BN_MODES) and `bn_decay`.
       batch_size: images made at a time; the last batch is padded and cut.
-      ema: whether to use the moving average of the generator; None: where the state has one.
+      ema: whether to use the moving average of the generator; None: if the state has one.
       bn_mode: one of BN_MODES; None: that of the config.
-      truncation: as of `latents.sample_latents`.
+      truncation: as for `latents.sample_latents`.
 
     Raises:
-      NotFiniteError: an image holds NaN or infinity.
-      UserError: `ema` is true, and the state has none; labels that are no classes.
+      NotFiniteError: if an image holds NaN or infinity.
+      UserError: if `ema` is true and the state has no moving average, or a label is not a class.
     """
     labels = _checked(labels, generator.num_classes)
     mode, variables = bn_mode or config.bn_evaluation, _variables(generator, state, ema, config)
@@ -76,7 +76,7 @@ def sample_batches(generator: nn.Module, state: GeneratorState, key: jax.Array,
     devices = jax.local_devices()
     variables, key = replicate((variables, key), devices)
     n = len(labels)
-    # The statistics of a batch are those of a whole one, which each process then makes.
+    # The statistics of a batch are those of a whole one, so each process makes a whole one.
     part, whole = (np.asarray, np.asarray) if mode == "batch" else (own_part, gathered)
     multiple = len(devices) * (1 if mode == "batch" else jax.process_count())
     batch_size = -(-min(batch_size, n) // multiple) * multiple
@@ -114,10 +114,10 @@ def images_of(generator: nn.Module, state: GeneratorState, z: jax.Array, y: jax.
       z: float (n, latent_size).
       y: None for an unconditional generator; else integers (n,), or weights of the classes
         (n, num_classes), which mix the rows of the conditional batch norms (`latent.class_walk`).
-      config, ema, bn_mode: as of `sample_batches`; the statistics of the batch are those of z.
+      config, ema, bn_mode: as for `sample_batches`; the statistics of the batch are those of z.
 
     Raises:
-      NotFiniteError, UserError: as `sample_batches`.
+      NotFiniteError, UserError: as for `sample_batches`.
     """
     mode, variables = bn_mode or config.bn_evaluation, _variables(generator, state, ema, config)
     if mode == "standing":
@@ -145,7 +145,7 @@ def _variables(generator: nn.Module, state: GeneratorState, ema: bool | None, co
 
 @functools.partial(jit, static_argnums=(0, 1))
 def _with_own_vectors(generator: nn.Module, latent_size: int, variables: Any) -> dict[str, Any]:
-    """Averaged weights with spectral vectors of their own, by power steps from the others'."""
+    """Averaged weights with their own spectral vectors, by power steps from training's."""
     y = jnp.zeros(2, jnp.int32) if generator.num_classes else None
     found = specs(generator, jnp.zeros((2, latent_size)), y)
     return {**variables, "spectral": update_spectral(variables, found, _POWER_STEPS)}
@@ -178,7 +178,7 @@ _compiled_images = functools.partial(jit, static_argnums=(0, 1))(_images)
 def standing_statistics(generator: nn.Module, variables: Any, config: Any) -> Any:
     """Means and variances of batch norm, averaged over 16 batches of 64 latents.
 
-    Labels are drawn in turn. The latents are always the same.
+    Labels take turns. The latents are always the same.
     """
     labels = jnp.asarray(even_labels(_STANDING_BATCH_SIZE, generator.num_classes))
     zeros = jax.tree.map(jnp.zeros_like, variables["batch_stats"])
@@ -188,7 +188,7 @@ def standing_statistics(generator: nn.Module, variables: Any, config: Any) -> An
         start = jnp.int32(i * _STANDING_BATCH_SIZE)
         total = jax.tree.map(jnp.add, total, _from_zero(
             generator, config.latent_size, config.latent, variables, start, labels))
-    # From zero, the running average holds this share of a batch's own statistics.
+    # Started from zero, the running average holds this share of a batch's own statistics.
     share = _STANDING_BATCHES * (1 - config.bn_decay)
     return jax.tree.map(lambda x: x / share, total)
 

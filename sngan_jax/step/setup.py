@@ -1,4 +1,4 @@
-"""Builds the recipe and the inputs of a config's iterations."""
+"""Builds the recipe and the inputs for a config's iterations."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def recipe_of(config: Any, channels: int, num_classes: int,
 
     Args:
       channels: number of channels of the images.
-      num_classes: number of classes of the data; used where `config.conditional`.
+      num_classes: number of classes in the data; used if `config.conditional` is set.
       devices: devices of the pmap that shares the batches; None for networks outside pmap, as for
         samples.
     """
@@ -53,7 +53,7 @@ def recipe_of(config: Any, channels: int, num_classes: int,
 
 
 def normalized_weights(recipe: Recipe, *, of_generator: bool = False) -> Specs | None:
-    """The specs of the normalised weights of D, or of G; None where none is normalised."""
+    """The specs of the normalised weights of D, or of G; None if none is normalised."""
     network = recipe.generator if of_generator else recipe.discriminator
     conv = getattr(network, "conv", None)
     if not (isinstance(conv, type) and issubclass(conv, Normalized)):
@@ -66,11 +66,11 @@ def normalized_weights(recipe: Recipe, *, of_generator: bool = False) -> Specs |
 
 def inputs_of(config: Any, key: jax.Array, images: Any = None, labels: Any = None,
               position: Any = 0) -> Inputs:
-    """Arguments of a config's iterations besides the state.
+    """Arguments of a config's iterations, besides the state.
 
     Args:
       key: typed PRNG key, a scalar.
-      images, labels, position: as of `Inputs`.
+      images, labels, position: as in `Inputs`.
     """
     return Inputs(images, labels, key, np.float32(config.learning_rate), np.float32(config.beta1),
                   np.float32(config.beta2), position)

@@ -15,7 +15,7 @@ from sngan_jax.step.recipe import Recipe
 
 
 class _Player(struct.PyTreeNode):
-    """A network's collections (an absent one is empty) and its optimizer's moments."""
+    """A network's collections (an absent one is empty) and the moments of its optimizer."""
 
     params: Any
     batch_stats: Any
@@ -24,7 +24,7 @@ class _Player(struct.PyTreeNode):
 
     @property
     def collections(self) -> dict[str, Any]:
-        """Collections that a forward pass in training mode updates."""
+        """The collections that a forward pass in training mode updates."""
         return {"spectral": self.spectral, "batch_stats": self.batch_stats}
 
     @property
@@ -38,7 +38,7 @@ class DiscriminatorState(_Player):
 
 
 class GeneratorState(_Player):
-    """G's; ema_*: moving averages of two of its collections, or None."""
+    """G's state; ema_*: moving averages of two of its collections, or None."""
 
     ema_params: Any = None
     ema_batch_stats: Any = None
@@ -64,7 +64,7 @@ def adam(beta1: float | jax.Array, beta2: float | jax.Array) -> optax.GradientTr
 def moving_average(average: Any, new: Any, *, decay: float, iteration: jax.Array) -> Any:
     """decay·average + (1 - decay)·new, with a shorter memory in the first iterations.
 
-    They would weigh the initial values for long.
+    Otherwise the initial values would weigh in for a long time.
     """
     share = jnp.minimum(decay, (1 + iteration) / (10 + iteration))
     return jax.tree.map(lambda a, b: share * a + (1 - share) * b, average, new)
@@ -82,7 +82,7 @@ def create_state(key: jax.Array, recipe: Recipe) -> TrainState:
                               jnp.zeros((2, recipe.latent_size)), y)
     d = recipe.discriminator.init({"params": d_key, "spectral": u_key},
                                   jnp.zeros((2, *recipe.image_shape)), y)
-    optimizer = adam(0.0, 0.0)  # its moments start alike, whatever the constants
+    optimizer = adam(0.0, 0.0)  # the moments start the same, whatever the constants
 
     def player(variables: Any) -> dict[str, Any]:
         return {"params": variables["params"], "opt_state": optimizer.init(variables["params"]),
@@ -96,10 +96,10 @@ def create_state(key: jax.Array, recipe: Recipe) -> TrainState:
 
 
 def initial_state(recipe: Recipe, seed: int) -> TrainState:
-    """The state that a run of this seed begins with, compiled without optimisation: it runs once.
+    """The initial state of a run with this seed, compiled without optimisation: it runs once.
 
     Raises:
-      UserError: networks that this machine's memory cannot hold.
+        UserError: if this machine's memory cannot hold the networks.
     """
     init = jax.jit(lambda key: create_state(key, recipe),
                    compiler_options=compiler_options(one_call=True))
@@ -114,16 +114,16 @@ def abstract_state(recipe: Recipe) -> TrainState:
 
 
 def check_size(state: TrainState) -> None:
-    """UserError where this machine's memory cannot hold a state; shapes will do."""
+    """UserError if this machine's memory cannot hold a state; its shapes are enough."""
     check_memory(state_bytes(state), "the networks of this config and their optimizer",
                  "choose smaller widths, image_size or latent_size")
 
 
 def state_bytes(state: TrainState) -> int:
-    """Of the arrays of a state, or of one of its shapes."""
+    """The bytes of a state's arrays, given the arrays or their shapes."""
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
 
 
 def count_parameters(params: Any) -> int:
-    """The number of scalars in a tree, or in one of their shapes."""
+    """The number of scalars in a tree of arrays or of their shapes."""
     return sum(x.size for x in jax.tree.leaves(params))

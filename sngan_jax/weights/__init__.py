@@ -1,9 +1,9 @@
-"""Trained weights: those that come with the package, files of ours, and files of others.
+"""Trained weights: those in the package, our own files, and files from other projects.
 
     run = sngan_jax.weights.load("digits")
     images = run.sample(np.full(64, 3), seed=0)    # 64 threes: uint8 (64, 8, 8, 1)
 
-Beside each file stands its card, as `digits.md`: data, command, commit, scores with their protocol.
+Each file has a card beside it, such as `digits.md`: data, command, commit, scores with protocol.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ def load(name: str) -> RestoredRun:
       name: one of NAMES, or the path of an `.npz`.
 
     Raises:
-      UserError: an unknown name; a file that is missing, damaged or of another kind.
+      UserError: for an unknown name, or a file that is missing, damaged or of another kind.
     """
     file = _FOLDER / f"{name}.npz" if name in NAMES else Path(name)
     if name not in NAMES and file.suffix != ".npz":
-        raise UserError(f"there are no weights {name!r}: there are {', '.join(NAMES)}, or the path "
-                        "of an .npz of sngan export-weights")
+        raise UserError(f"there are no weights {name!r}: give one of {', '.join(NAMES)}, or the "
+                        "path of an .npz from sngan export-weights")
     return restored(npz.read(file), str(file))
 
 
 def card(name: str) -> str:
     """The text about one of NAMES: data, command, commit, scores; UserError for another name."""
     if name not in NAMES:
-        raise UserError(f"there is no card of {name!r}: there are {', '.join(NAMES)}")
+        raise UserError(f"there is no card for {name!r}: there are cards for {', '.join(NAMES)}")
     return (_FOLDER / f"{name}.md").read_text()

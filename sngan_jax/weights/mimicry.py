@@ -1,10 +1,11 @@
 """Checkpoints of mimicry (kwotsin/mimicry, `torch-mimicry` on the package index), without PyTorch.
 
-SNGAN of 32, 48, 64 and 128 pixels and cGAN-PD of 32 and 128: `netG_100000_steps.pth` and
-`netD_100000_steps.pth`, or the state dictionaries in them. The networks are sngan_projection's with
-other names, bilinear up-sampling, PyTorch's ε of batch norm, a bias in every last layer, and a ReLU
-at the start of each of D's blocks that works in place: what goes around the block has lost its
-negative part too (`config.shortcut_relu`). Source: torch-mimicry 0.1.16, nets/ and modules/.
+SNGAN at 32, 48, 64 and 128 pixels and cGAN-PD at 32 and 128: `netG_100000_steps.pth` and
+`netD_100000_steps.pth`, or the state dictionaries in them. The networks are those of
+sngan_projection under other names, with these differences: bilinear up-sampling, PyTorch's ε of
+batch norm, a bias in every last layer, and a ReLU at the start of each of D's blocks that works in
+place, so that the shortcut has lost its negative part too (`config.shortcut_relu`). Source:
+torch-mimicry 0.1.16, nets/ and modules/.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ NAME = "mimicry"
 FIELDS = {"bn_epsilon": 1e-5, "upsampling": "bilinear", "shortcut_relu": True, "loss": "hinge",
           "beta1": 0.0, "beta2": 0.9, "n_dis": 5}
 _MODEL = "model_state_dict."
-# PyTorch's last part of a name → that of sngan_projection; in a batch norm, and elsewhere.
+# The last part of PyTorch's name → that of sngan_projection's; in a batch norm, and elsewhere.
 _NORM = {"weight": "gamma", "bias": "beta", "running_mean": "avg_mean", "running_var": "avg_var"}
-# sn_u is of its own layers (cGAN-PD of 32 pixels), which take a power step in evaluation too.
+# sn_u belongs to mimicry's own layers (cGAN-PD at 32 pixels), which step in evaluation too.
 _LAYER = {"weight": "W", "weight_orig": "W", "bias": "b", "weight_u": "u", "weight_v": "v",
           "sn_u": "u"}
 
@@ -31,13 +32,14 @@ def read(files: list[Path]) -> Trained:
     """The networks of a checkpoint of G, and of one of D if there is one.
 
     Raises:
-      UserError: missing, damaged, of another kind or structure, two of one network.
+      UserError: for a file that is missing, damaged, of another kind or structure, or two of one
+        network.
     """
     return convert([(file, renamed(read_torch(file), file)) for file in files], FIELDS, NAME)
 
 
 def renamed(tensors: Arrays, file: Path) -> Arrays:
-    """A checkpoint's arrays under the names of sngan_projection; UserError where it has none."""
+    """A checkpoint's arrays under the names of sngan_projection; UserError if it has none."""
     if any(name.startswith(_MODEL) for name in tensors):
         tensors = {name.removeprefix(_MODEL): array for name, array in tensors.items()
                    if name.startswith(_MODEL)}
@@ -47,7 +49,7 @@ def renamed(tensors: Arrays, file: Path) -> Arrays:
         place = "/".join(path)
         if last in ("num_batches_tracked", "sn_sigma"):
             continue
-        if place.endswith("/embed") and array.ndim == 2:  # of a conditional batch norm
+        if place.endswith("/embed") and array.ndim == 2:  # in a conditional batch norm
             place = place.removesuffix("/embed")
             half = array.shape[1] // 2
             found[f"{place}/gammas/W"], found[f"{place}/betas/W"] = array[:, :half], array[:, half:]
@@ -56,6 +58,6 @@ def renamed(tensors: Arrays, file: Path) -> Arrays:
         else:
             found[f"{place}/{_LAYER.get(last, last)}"] = array
     if not found:
-        raise UserError(f"{file} holds no arrays: give a checkpoint of mimicry, as "
+        raise UserError(f"{file} holds no arrays: give a checkpoint of mimicry, such as "
                         "netG_100000_steps.pth")
     return found

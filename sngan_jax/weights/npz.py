@@ -11,8 +11,8 @@
 | `about`                                        | JSON: config, channels, num_classes, iteration, |
 |                                                | class_names, commit, command                    |
 
-The layers are those of `models/`, as `block1/conv1`. W is the kernel as a matrix with a row for
-each output; its columns are the kernel's other axes in their order.
+The layers are those of `models/`, such as `block1/conv1`. W is the kernel as a matrix with a row
+for each output; its columns are the kernel's other axes in their order.
 """
 
 from __future__ import annotations
@@ -37,17 +37,18 @@ def write(trained: Trained, file: Path, dtype: str = "float32") -> None:
     """Writes the networks, whole or not at all.
 
     Args:
-      dtype: one of DTYPES, of parameters; statistics and vectors are float32 in any case.
+      dtype: dtype of the parameters, one of DTYPES; statistics and vectors are always float32.
 
     Raises:
-      UserError: a parameter is too large for float16; the file cannot be written (WriteError).
+      UserError: if a parameter is too large for float16, or the file cannot be written
+        (WriteError).
     """
     arrays: Arrays = {}
     for name, array in trained.arrays.items():
         small = dtype == "float16" and name.split("/")[1] == "params"
         if small and np.abs(array).max(initial=0) > np.finfo(np.float16).max:
             raise UserError(f"{name} holds a number of size {np.abs(array).max():.3g}, which "
-                            "float16 cannot: take float32")
+                            "float16 cannot represent: choose float32")
         arrays[name] = np.asarray(array, np.float16 if small else np.float32)
     about = {"format": FORMAT, "config": trained.config, "channels": trained.channels,
              "num_classes": trained.num_classes, "iteration": trained.iteration, **trained.about}
@@ -56,10 +57,10 @@ def write(trained: Trained, file: Path, dtype: str = "float32") -> None:
 
 
 def read(file: Path) -> Trained:
-    """What `write` wrote, in float32.
+    """The contents of a file written by `write`, in float32.
 
     Raises:
-      UserError: missing, damaged, of another kind or of a newer version.
+      UserError: if it is missing, damaged, of another kind or of a newer version.
     """
     try:
         arrays = read_npz(file)
@@ -70,12 +71,13 @@ def read(file: Path) -> Trained:
         whole = all(isinstance(fields[name], int) for name in fields)
         names = about.get("class_names", [])
         if not (whole and isinstance(names, list) and len(names) in (0, fields["num_classes"])):
-            raise ValueError("what it says about itself is incomplete")
+            raise ValueError("its description of itself is incomplete")
     except FileNotFoundError:
         raise UserError(f"there is no file {file}") from None
     except KeyError as error:
-        raise UserError(f"{file} is no file of weights of this library: it has no "
-                        f"{error.args[0]!r}; sngan import-weights reads those of others") from error
+        raise UserError(f"{file} is not a file of weights of this library: it has no "
+                        f"{error.args[0]!r}; sngan import-weights reads those of other projects"
+                        ) from error
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{file} cannot be read ({error}): it is damaged or of another kind"
                         ) from error

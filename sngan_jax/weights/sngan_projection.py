@@ -1,11 +1,12 @@
 """The authors' own residual networks: snapshots of pfnet-research/sngan_projection (Chainer).
 
-`chainer.serializers.save_npz` wrote one `.npz` for G and one for D, with names as `block2/c1/W`.
-Source of names and layouts: gen_models/, dis_models/, source/links/ of that repository at e84b1a5.
+`chainer.serializers.save_npz` wrote one `.npz` for G and one for D, with names such as
+`block2/c1/W`. Names and layouts come from gen_models/, dis_models/ and source/links/ of that
+repository at e84b1a5.
 
-A convolution there is (out, in, h, w), a dense layer (out, in), and G's first one fills images of
-(channels, h, w). D keeps u alone and takes a power step in every evaluation too: u and v are here
-what that step gives, so that our evaluation, which takes none, is theirs.
+Its convolutions are (out, in, h, w), its dense layers (out, in), and G's first one fills images of
+(channels, h, w). D keeps u alone and takes a power step in every evaluation too. Here u and v are
+the result of that step, so that our evaluation, which takes none, equals theirs.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from sngan_jax.run.config import defaults
 from sngan_jax.weights.trained import Arrays, Trained
 
 NAME = "sngan_projection"
-# Chainer's constants of batch norm; the schedule of the authors' configs.
+# Chainer's constants of batch norm; the schedule in the authors' configs.
 FIELDS = {"bn_epsilon": 2e-5, "upsampling": "nearest", "loss": "hinge", "beta1": 0.0, "beta2": 0.9,
           "n_dis": 5, "generator_batch_size": 128}
 
@@ -35,7 +36,8 @@ def read(files: list[Path]) -> Trained:
     """The networks of one snapshot of G, and of one of D if there is one.
 
     Raises:
-      UserError: missing, damaged, of another kind or structure, two of one network.
+      UserError: for a file that is missing, damaged, of another kind or structure, or two of one
+        network.
     """
     found = []
     for file in files:
@@ -44,18 +46,18 @@ def read(files: list[Path]) -> Trained:
         except FileNotFoundError:
             raise UserError(f"there is no file {file}") from None
         except ValueError as error:
-            raise UserError(f"{file} cannot be read ({error}): give a snapshot of one network, as "
-                            "ResNetGenerator_450000.npz") from error
+            raise UserError(f"{file} cannot be read ({error}): give a snapshot of one network, "
+                            "such as ResNetGenerator_450000.npz") from error
     return convert(found, FIELDS, NAME)
 
 
 def convert(found: Iterable[tuple[Path, Arrays]], fields: dict[str, Any], source: str) -> Trained:
-    """The networks of files, in the names of this module's text.
+    """The networks in files whose arrays have the names of this module's docstring.
 
     Args:
       found: each file and its arrays; D's may have v beside u.
-      fields: of the config, where they are not the shapes'.
-      source: which code base.
+      fields: config fields that do not follow from the shapes.
+      source: name of the code base.
 
     Raises:
       UserError: for anything that is not one of these networks.
@@ -85,28 +87,28 @@ def convert(found: Iterable[tuple[Path, Arrays]], fields: dict[str, Any], source
         try:
             own, changes, classes = take(left, config)
         except KeyError as error:
-            raise UserError(f"{file} is no {player} of {source}: {error.args[0]} is missing"
+            raise UserError(f"{file} is not a {player} of {source}: {error.args[0]} is missing"
                             ) from error
         except ValueError as error:
-            raise UserError(f"{file} is no {player} of {source} ({error})") from error
+            raise UserError(f"{file} is not a {player} of {source} ({error})") from error
         left.check_empty(player)
         if player == "discriminator" and classes != num_classes:
-            raise UserError(f"{file} has {classes} classes, and {sorted_files['generator'][0]} has "
-                            f"{num_classes}: they are of two models")
+            raise UserError(f"{file} has {classes} classes, but {sorted_files['generator'][0]} has "
+                            f"{num_classes}: they belong to two models")
         num_classes = classes
         config.update(changes)
         arrays |= {f"{player}/{name}": np.asarray(value, np.float32)
                    for name, value in own.items()}
     channels = arrays["generator/params/conv/kernel"].shape[3]
     if channels not in (1, 3):
-        raise UserError(f"{sorted_files['generator'][0]} makes images of {channels} channels: 1 "
-                        "(grey) and 3 (RGB) can be taken")
+        raise UserError(f"{sorted_files['generator'][0]} makes images of {channels} channels; "
+                        "only 1 (grey) and 3 (RGB) are supported")
     iteration = iteration_of(file.name for file, _ in sorted_files.values())
     return Trained(config, channels, num_classes, iteration, arrays, {"source": source})
 
 
 def iteration_of(names: Iterable[str]) -> int:
-    """That of names such as netG_100000_steps.pth, ResNetGenerator_450000.npz; else 0."""
+    """The iteration in names such as netG_100000_steps.pth, ResNetGenerator_450000.npz; else 0."""
     found = [re.search(r"_(\d{1,9})(_steps)?\.\w+$", name) for name in names]
     return max((int(match[1]) for match in found if match), default=0)
 
@@ -121,7 +123,7 @@ class Left:
         return name in self._tensors
 
     def take(self, name: str, axes: int) -> np.ndarray:
-        """An array with so many axes; ValueError where it has others."""
+        """An array with `axes` axes; ValueError if it has another number of them."""
         array = self._tensors.pop(name)
         if array.ndim != axes or array.dtype.kind != "f":
             raise ValueError(f"{name} is {array.dtype} of shape {array.shape}, expected floating "
@@ -129,14 +131,14 @@ class Left:
         return array
 
     def drop(self, name: str) -> None:
-        """Leaves out what only training needs."""
+        """Leaves out an array that only training needs."""
         self._tensors.pop(name, None)
 
     def check_empty(self, player: str) -> None:
-        """UserError for what no such network has."""
+        """UserError for arrays that no such network has."""
         if self._tensors:
-            raise UserError(f"{self._file} is no {player} of {self._source} that is known here: it "
-                            f"also holds {_some(self._tensors)}")
+            raise UserError(f"{self._file} is not a known {player} of {self._source}: it also "
+                            f"holds {_some(self._tensors)}")
 
 
 def _some(tensors: Arrays) -> str:
@@ -181,7 +183,7 @@ def _generator(left: Left, config: dict[str, Any]) -> tuple[Arrays, dict[str, An
 
 
 def _discriminator(left: Left, config: dict[str, Any]) -> tuple[Arrays, dict[str, Any], int]:
-    """As `_generator`; `config` has the generator's fields: its model says what halves the size."""
+    """As `_generator`; `config` has the generator's fields, which say where the size is halved."""
     own: Arrays = {}
     widths: list[int] = []
     blocks = _count(left, "block{}/c1/W", 1)
@@ -192,7 +194,7 @@ def _discriminator(left: Left, config: dict[str, Any]) -> tuple[Arrays, dict[str
         for ours, theirs in names.items():
             _normalized(left, f"block{i}/{theirs}", f"block{i}/{ours}", own)
         widths.append(own[f"params/block{i}/conv2/kernel"].shape[3])
-    # mimicry's of 48 pixels calls it as its last block.
+    # In mimicry's network for 48 pixels, this is the name of the last block.
     last = f"l{blocks}" if f"l{blocks}/W" in left else f"l{blocks + 1}"
     _normalized(left, last, "head/dense", own)
     bias = "params/head/dense/bias" in own
@@ -202,10 +204,10 @@ def _discriminator(left: Left, config: dict[str, Any]) -> tuple[Arrays, dict[str
         num_classes, features = table.shape
         conditioning = "projection" if features == widths[-1] else "concat"
         if features not in (widths[-1], CONCAT_FEATURES):
-            raise ValueError(f"l_y/W of shape {table.shape} does not go with {widths[-1]} features")
+            raise ValueError(f"l_y/W of shape {table.shape} does not fit {widths[-1]} features")
         ours = "head/embed" if conditioning == "projection" else "embed"
         own[f"params/{ours}/embedding"] = table
-        # There the classes are the rows of the matrix, here the features: u and v change places.
+        # Their matrix has classes as rows, ours has features: u and v change places.
         own[f"spectral/{ours}/v"], own[f"spectral/{ours}/u"] = _vectors(left, "l_y", table)
     model, width = _model(tuple(widths), "discriminator", config["model"])
     return own, {"discriminator_width": width, "conditioning": conditioning, "model": model,
@@ -213,7 +215,7 @@ def _discriminator(left: Left, config: dict[str, Any]) -> tuple[Arrays, dict[str
 
 
 def _count(left: Left, name: str, first: int) -> int:
-    """How many names there are without a gap: name.format(first), …"""
+    """The number of names without a gap: name.format(first), …"""
     count = 0
     while name.format(first + count) in left:
         count += 1
@@ -223,7 +225,7 @@ def _count(left: Left, name: str, first: int) -> int:
 
 
 def _model(widths: tuple[int, ...], player: str, of_generator: str = "") -> tuple[str, int]:
-    """The residual network of these widths, and its base width; ValueError where there is none."""
+    """The residual network of these widths, and its base width; ValueError if there is none."""
     for model, shape in RESNETS.items():
         multiples = getattr(shape, player)
         base = widths[-1] // multiples[-1]
@@ -231,7 +233,7 @@ def _model(widths: tuple[int, ...], player: str, of_generator: str = "") -> tupl
                 and of_generator in ("", model)):
             return model, base
     others = ", ".join(f"{model} {getattr(shape, player)}" for model, shape in RESNETS.items())
-    raise ValueError(f"its widths are {widths}, and there are, in multiples of one width: {others}"
+    raise ValueError(f"its widths are {widths}; known are, in multiples of one width, {others}"
                      + (f"; its generator is a {of_generator}" if of_generator else ""))
 
 
@@ -246,8 +248,8 @@ def _convolution(left: Left, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _norm(left: Left, theirs: str, ours: str, own: Arrays) -> int:
-    """Batch norm, conditional or not, into `own`; the number of its classes."""
-    left.drop(f"{theirs}/N")  # batches seen
+    """Batch norm, conditional or not, into `own`; returns its number of classes."""
+    left.drop(f"{theirs}/N")  # number of batches seen
     mean, variance = (left.take(f"{theirs}/{name}", 1) for name in ("avg_mean", "avg_var"))
     if f"{theirs}/gammas/W" not in left:
         own[f"params/{ours}/scale"] = left.take(f"{theirs}/gamma", 1)
@@ -274,17 +276,17 @@ def _normalized(left: Left, theirs: str, ours: str, own: Arrays) -> None:
 
 
 def _vectors(left: Left, name: str, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """u (rows,) and v (columns,) of an evaluation, of the weight as (rows, columns)."""
+    """u (rows,) and v (columns,) at evaluation, for the weight as (rows, columns)."""
     matrix = weight.reshape(len(weight), -1).astype(np.float64)
     if f"{name}/v" in left:
         u, v = left.take(f"{name}/u", 1), left.take(f"{name}/v", 1)
         if (len(u), len(v)) != matrix.shape:
-            raise ValueError(f"{name}/u and v of lengths {len(u)} and {len(v)} do not go with W of "
+            raise ValueError(f"{name}/u and v of lengths {len(u)} and {len(v)} do not fit W of "
                              f"shape {weight.shape}")
         return u, v
     u = left.take(f"{name}/u", 2)
     if u.shape != (1, len(matrix)):
-        raise ValueError(f"{name}/u of shape {u.shape} does not go with W of shape {weight.shape}")
+        raise ValueError(f"{name}/u of shape {u.shape} does not fit W of shape {weight.shape}")
     v = _unit(u[0] @ matrix)
     return _unit(matrix @ v), v
 

@@ -1,4 +1,4 @@
-"""Trained networks without their run: what they are, their arrays, and what can be made of them."""
+"""Trained networks without their run: their config, their arrays, and what they can do."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ Arrays = dict[str, np.ndarray]  # by names such as 'generator/params/block1/conv
 
 
 class Trained(NamedTuple):
-    """Networks and what is known of them.
+    """Networks and their description.
 
-    config: the fields of a training config, all of them.
-    channels: of the images; num_classes: 0 for an unconditional model.
-    iteration: after which the weights were taken.
-    arrays: of G, and of D where it is known; every collection of a network is there whole.
-    about: what else a person should know, as plain values: where they come from, 'class_names'.
+    config: all fields of a training config.
+    channels: number of channels of the images; num_classes: 0 for an unconditional model.
+    iteration: the iteration after which the weights were taken.
+    arrays: those of G, and of D if it is known; each collection of a network is complete.
+    about: other facts for the user, as plain values, such as the source and 'class_names'.
     """
 
     config: dict[str, Any]
@@ -50,16 +50,16 @@ class Trained(NamedTuple):
 
     @property
     def players(self) -> list[str]:
-        """Those whose arrays are there."""
+        """The players whose arrays are there."""
         return [player for player in PLAYERS if any(name.startswith(f"{player}/")
                                                     for name in self.arrays)]
 
 
 def trained_of(run: RestoredRun, about: Mapping[str, Any] | None = None) -> Trained:
-    """The networks of a run: of G what samples are drawn from, its moving average if there is one.
+    """The networks of a run; G is the one that samples are drawn from, averaged if it can be.
 
     Args:
-      about: of `Trained`.
+      about: as in `Trained`.
     """
     g, d = run.state.generator, run.state.discriminator
     average = g.ema_params is not None
@@ -75,14 +75,14 @@ def trained_of(run: RestoredRun, about: Mapping[str, Any] | None = None) -> Trai
 
 
 def restored(trained: Trained, where: str) -> RestoredRun:
-    """A run as `restore_run` gives it, without optimizers; D is untrained where it is not known.
+    """A run as `restore_run` gives it, without optimizers; D is untrained if it is unknown.
 
     Args:
-      where: what the sentences call the source of the weights.
+      where: name of the source of the weights, for errors.
 
     Raises:
-      UserError: arrays that are missing, of another shape, not finite, or of no network; a config
-        that is not one.
+      UserError: for arrays that are missing, of another shape, not finite, or of no network, or for
+        an invalid config.
     """
     config, recipe = _networks(trained)
     state = _state(trained, recipe, where)
@@ -93,20 +93,20 @@ def restored(trained: Trained, where: str) -> RestoredRun:
 
 
 def write_run(trained: Trained, workdir: Path, where: str) -> None:
-    """Makes the folder of a run, with one checkpoint, that the programs take as any other.
+    """Makes a run folder with one checkpoint, which the programs take like any other.
 
-    Beside what every run has, `weights.json` says where the weights come from. The optimizers'
-    moments are zero.
+    In addition to a run's usual files, `weights.json` says where the weights come from. The
+    optimizers' moments are zero.
 
     Args:
-      workdir: new, or without a run.
-      where: what the sentences call the source of the weights.
+      workdir: a new folder, or one without a run.
+      where: name of the source of the weights, for errors.
 
     Raises:
-      UserError: as `restored`; the folder holds a run, or cannot be written.
+      UserError: as for `restored`, and if the folder holds a run, or cannot be written.
     """
     config, recipe = _networks(trained)
-    config.ema_decay = 0.0  # G's weights are already those that samples are drawn from
+    config.ema_decay = 0.0  # G's weights are already those for sampling
     recipe = recipe._replace(ema_decay=0.0)
     state = _state(trained, recipe, where)
     initial = initial_state(recipe, config.seed)
@@ -136,7 +136,7 @@ def _networks(trained: Trained) -> tuple[ConfigDict, Recipe]:
 
 
 def _state(trained: Trained, recipe: Recipe, where: str) -> TrainState:
-    """The state whose networks hold the arrays; an absent D is initialised."""
+    """The state whose networks hold the arrays; a missing D is initialised."""
     shapes = abstract_state(recipe._replace(ema_decay=0.0))
     if trained.players == ["generator"]:
         state = initial_state(recipe._replace(ema_decay=0.0), trained.config["seed"])
@@ -157,16 +157,16 @@ def _state(trained: Trained, recipe: Recipe, where: str) -> TrainState:
 
 
 def check_arrays(given: Arrays, expected: Mapping[str, tuple[int, ...]], what: str) -> None:
-    """UserError for the first array that is missing, too many, of another shape, or not finite."""
+    """UserError for the first array that is missing, extra, of another shape, or not finite."""
     for name in sorted(expected.keys() | given.keys()):
         there = given[name].shape if name in given else "missing"
         wanted = expected.get(name, "not one of its arrays")
         if there != wanted:
             raise UserError(f"{what} does not fit: {name} is {_shown(there)}, expected "
-                            f"{_shown(wanted)}; it is the file of another network, or was cut off")
+                            f"{_shown(wanted)}; it belongs to another network, or was cut off")
         if given[name].dtype.kind != "f":
             raise UserError(f"{what} does not fit: {name} holds {given[name].dtype}, expected "
-                            "floating point numbers; it is the file of another kind")
+                            "floating point numbers; it belongs to a file of another kind")
         if not np.isfinite(given[name]).all():
             raise UserError(f"{what} is damaged: {name} holds values that are not finite; get the "
                             "file again")
@@ -177,5 +177,5 @@ def _shown(shape: tuple[int, ...] | str) -> str:
 
 
 def note(text: str) -> None:
-    """A sentence for the person who asked, not part of the result."""
+    """Prints a sentence for the user that is not part of the result."""
     print(f"note: {text}", file=sys.stderr)

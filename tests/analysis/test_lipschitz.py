@@ -184,7 +184,7 @@ class _Sine(nn.Module):
     (_OwnNet(), "_OwnNet is none of CNNDiscriminator, ResNetDiscriminator"),
     (ResNetDiscriminator((2, 2), 1, conv=_wrapped, fusion="none"),
      "ResNetDiscriminator has another structure at 'block1/conv1"),
-    (ResNetDiscriminator((2, 2), 1, norm=_Sine), "_Sine has no rule")])
+    (ResNetDiscriminator((2, 2), 1, norm=_Sine), "no rule here for the activation norm _Sine")])
 def test_what_has_no_rule_is_a_sentence(d, sentence):
     variables = filled(d, _images(1))
     with pytest.raises(NoBoundError, match=sentence):

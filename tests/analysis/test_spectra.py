@@ -168,10 +168,10 @@ def test_a_subclass_of_ones_own():
 
 
 @pytest.mark.parametrize(("layer", "sentence"), [
-    (_Scaled, "conv does not multiply its input with the weight"),
+    (_Scaled, "conv does not multiply its input by the weight"),
     (functools.partial(nn.Conv, conv_general_dilated=jax.lax.conv_general_dilated),
      "conv has a conv_general_dilated of its own"),
-    (_Own, "conv .*none of Linen's linear layers")])
+    (_Own, "conv .*not one of Linen's linear layers")])
 def test_what_cannot_be_seen_is_a_sentence(layer, sentence):
     net, x = _Net(layer), jnp.zeros((1, 8, 8, 2))
     variables = jax.jit(net.init)(jax.random.key(0), x)

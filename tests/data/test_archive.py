@@ -43,10 +43,10 @@ def test_arrays_come_back(tmp_path, array):
 
 
 @pytest.mark.parametrize(("content", "words"), [
-    (header((10**6, 10**6)) + bytes(9), "1,000,000,000,000 bytes, and 9 are there"),
+    (header((10**6, 10**6)) + bytes(9), "1,000,000,000,000 bytes, but there are 9"),
     (header((-3,)) + bytes(9), "promises"),
-    (header((8,)) + bytes(9), "8 bytes, and 9"),
-    (b"plain text", "no NumPy array"),
+    (header((8,)) + bytes(9), "8 bytes, but there are 9"),
+    (b"plain text", "not a NumPy array"),
     (saved(np.array([{}], object), allow_pickle=True), "pickled objects")])
 def test_what_its_header_does_not_keep_is_refused(tmp_path, content, words):
     with pytest.raises(ValueError, match=words):

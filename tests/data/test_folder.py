@@ -66,8 +66,8 @@ class TestLayout:
     @pytest.mark.parametrize(
         ("files", "sentence"),
         [
-            ([], "holds no image, nor do its sub-folders$"),
-            (["notes.txt", "deep/er/notes.txt"], "holds no image, nor .*, but 2 .txt$"),
+            ([], "holds no images, nor do its sub-folders$"),
+            (["notes.txt", "deep/er/notes.txt"], "holds no images, nor .*, but 2 .txt$"),
             (["a.png", "cat/b.png"], r"images \(such as a.png\) beside folders .*cat\)"),
             (["cat/a.png", "dog/b.txt"], "the class folder dog without an image"),
             (["train/a.png", "test/b.png"], "holds test, train, which look like splits"),
@@ -96,7 +96,7 @@ class TestLayout:
         link = tmp_path / "loop"
         for target in (tmp_path, tmp_path / "cats"):
             link.symlink_to(target)
-            with pytest.raises(DataError, match="would be there twice; remove the link"):
+            with pytest.raises(DataError, match="would appear twice; remove the link"):
                 loaded(tmp_path)
             link.unlink()
         save(COLOR, tmp_path.parent, "elsewhere", "1.png")
@@ -200,7 +200,7 @@ class TestSaid:
             save(np.zeros((*shape, 3), np.uint8), tmp_path, f"{name}.png")
         row, long = self.told(tmp_path)[1]
         assert re.search(r"line\.png is 1 x 9 pixels \(height x width\), and 1 others are like it: "
-                         "one row of pixels is no picture", row)
+                         "one row of pixels is not a picture", row)
         assert re.search(r"panorama\.png is 40 x 60,000 pixels .*--config\.fit=crop leaves little",
                          long)
 

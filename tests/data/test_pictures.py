@@ -106,8 +106,8 @@ def test_plain_is_what_other_programs_see(tmp_path, mode):
 
 @pytest.mark.parametrize(("array", "kind", "sentence"), [
     (np.full((4, 4), 0.5, np.float32), "TIFF", "floating-point numbers, whose range is unknown"),
-    (np.full((4, 4), 70000, np.int32), "TIFF", "reach from 70,000 to 70,000"),
-    (np.full((4, 4), -1, np.int32), "TIFF", "reach from -1 to -1")])
+    (np.full((4, 4), 70000, np.int32), "TIFF", "range from 70,000 to 70,000"),
+    (np.full((4, 4), -1, np.int32), "TIFF", "range from -1 to -1")])
 def test_numbers_of_unknown_range(tmp_path, array, kind, sentence):
     Image.fromarray(array).save(tmp_path / "a.tif", kind)
     with pytest.raises(DataError, match=rf"cannot read the image .*a\.tif: .*{sentence}"):
@@ -138,6 +138,6 @@ def test_beginnings(tmp_path, head, kind):
 def test_what_is_no_file(tmp_path):
     (tmp_path / "link.png").symlink_to(tmp_path / "nothing")
     assert kind_of(tmp_path / "link.png") is None and kind_of(tmp_path) is None
-    with pytest.raises(DataError, match=r"link\.png: it is no regular file"):
+    with pytest.raises(DataError, match=r"link\.png: it is not a regular file"):
         decode_file(tmp_path / "link.png")
     assert ".png" in SUFFIXES and ".svg" not in SUFFIXES

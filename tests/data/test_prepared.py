@@ -150,7 +150,7 @@ class TestSentences:
         with pytest.raises(DataError, match=r"\(looked in .*tensorflow_datasets/mnist\)") as info:
             load("tfds:mnist", image_size=32)
         assert str(info.value).endswith(
-            'prepare it once by pip install "sngan_jax[tf]" && python -c "import '
+            'prepare it once with: pip install "sngan_jax[tf]" && python -c "import '
             "tensorflow_datasets as tfds; tfds.builder('mnist', file_format='array_record')"
             '.download_and_prepare()"'
         )
@@ -158,18 +158,18 @@ class TestSentences:
             loaded("mnist", root)
         with pytest.raises(DataError, match=f"prepare --dataset=cifar10 --data-dir={root}, from"):
             loaded("cifar10", root)
-        with pytest.raises(DataError, match=r"ILSVRC2012_img_train\.tar must lie in"):
+        with pytest.raises(DataError, match=r"ILSVRC2012_img_train\.tar must be in"):
             loaded("imagenet2012", root)
 
     @pytest.mark.parametrize("name", ["../secret", "a:b", "a/b/c", "a:1.0"])
     def test_no_name(self, root, name):
-        with pytest.raises(DataError, match="is no name of a data set: write tfds:name"):
+        with pytest.raises(DataError, match="does not name a data set: write tfds:name"):
             loaded(name, root)
 
     @pytest.mark.parametrize(
         ("split", "sentence"),
         [
-            ("test", "there is no such split but train, unlabelled"),
+            ("test", "there is no such split; the splits are train, unlabelled"),
             ("test[:3]", "Unknown split 'test'"),
             ("train[:0]", "this split is empty"),
             ("train[:", "cannot be read: "),
@@ -202,7 +202,7 @@ class TestSentences:
         tree = json.loads(file.read_text())
         del tree["featuresDict"]["features"]["image"]
         file.write_text(json.dumps(tree))
-        with pytest.raises(DataError, match="no uint8 image feature but coarse, id, label"):
+        with pytest.raises(DataError, match="its features are coarse, id, label"):
             loaded("tiny_png", tmp_path)
 
     def test_damaged_records(self, copy, tmp_path):

@@ -80,7 +80,7 @@ class TestLoad:
         np.savez(tmp_path / "x.npz", images=IMAGES)
         for spec, sentence in ((tmp_path, "is a folder: write folder:"),
                                (tmp_path / "x.npz", "is a file: write npz:"),
-                               (tmp_path / "nothing", "there is no folder and no file")):
+                               (tmp_path / "nothing", "there is no folder or file")):
             for opened in (load, open_stream):
                 with pytest.raises(DataError, match=sentence):
                     opened(str(spec), image_size=8)
@@ -154,7 +154,7 @@ class TestNpz:
     @pytest.mark.parametrize(
         ("arrays", "split", "sentence"),
         [
-            ({"image": IMAGES}, "train", r"has no array 'images' but \['image'\]"),
+            ({"image": IMAGES}, "train", r"has no array 'images'; its arrays are \['image'\]"),
             ({"images": IMAGES}, "test", "has no split 'test': 'images' is all 'train'"),
             ({"x_train": IMAGES}, "test", "has no split 'test': there are 'train'"),
             ({"images": IMAGES, "x_train": IMAGES}, "train", "has both 'images' and"),
@@ -164,7 +164,7 @@ class TestNpz:
             ({"images": IMAGES, "labels": LABELS / 1}, "train", "are float64: class numbers"),
             ({"images": IMAGES, "labels": LABELS - 1.0}, "train", "class numbers"),
             ({"images": IMAGES, "labels": np.arange(-1, 5)}, "train", "hold the class -1"),
-            ({"images": np.array([None, {}])}, "train", "no readable .npz file: .*pickled objects"),
+            ({"images": np.array([None, {}])}, "train", "a readable .npz file: .*pickled objects"),
             ({"images": IMAGES[:0], "labels": LABELS[:0]}, "train", "are empty"),
         ],
     )
@@ -188,7 +188,7 @@ class TestNpz:
         whole = (tmp_path / "x.npy").read_bytes()
         for content in (b"", whole[:-1], whole + b"x", whole[:20]):
             (tmp_path / "x.npy").write_bytes(content)
-            with pytest.raises(DataError, match=r"no readable \.npy file: "):
+            with pytest.raises(DataError, match=r"not a readable \.npy file: "):
                 load(f"npz:{tmp_path}/x.npy", image_size=8)
 
     def test_images_beside_statistics_as_savez_names_them(self, tmp_path):
@@ -206,7 +206,7 @@ class TestNpz:
         assert (labels is None and data.labels is None) or (data.labels == labels).all()
 
     @pytest.mark.parametrize(("keys", "sentence"), [
-        ("pictures", r"has no array pictures but \['pics'\]"), (",pics", "has no array ''"),
+        ("pictures", r"no array pictures; its arrays are \['pics'\]"), (",pics", "no array ''"),
         ("pics,classes", "has no array classes")])
     def test_keys_that_are_not_there(self, tmp_path, keys, sentence):
         with pytest.raises(DataError, match=sentence):
@@ -234,7 +234,7 @@ class TestNpz:
     def test_other_member(self, tmp_path):
         with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
             archive.writestr("images", "text")
-        with pytest.raises(DataError, match=r"'images' is no NumPy array"):
+        with pytest.raises(DataError, match=r"'images' is not a NumPy array"):
             load(f"npz:{tmp_path}/x.npz", image_size=8)
 
     def test_damaged(self, tmp_path):
@@ -245,7 +245,7 @@ class TestNpz:
         flipped[300] ^= 255
         for content in (b"", b"nothing", whole[:-40], whole[: len(whole) // 2], bytes(flipped)):
             file.write_bytes(content)
-            with pytest.raises(DataError, match=r"is no readable \.npz file: .+"):
+            with pytest.raises(DataError, match=r"is not a readable \.npz file: .+"):
                 load(spec, image_size=8)
 
 
@@ -274,8 +274,8 @@ class TestIdx:
     @pytest.mark.parametrize(
         ("content", "sentence"),
         [
-            (b"", "is no IDX file of 3-dimensional uint8 data: it begins with ''"),
-            (idx(IMAGES)[:9], "is no IDX file"),
+            (b"", "is not an IDX file of 3-dimensional uint8 data: it begins with ''"),
+            (idx(IMAGES)[:9], "is not an IDX file"),
             (idx(LABELS), "begins with '00 00 08 01' instead of '00 00 08 03'"),
             (bytes([0, 0, 13, 3]) + idx(IMAGES)[4:], "begins with '00 00 0d 03'"),
             (idx(IMAGES)[:-1], r"ends too early: its header promises \(6, 8, 8\) bytes"),

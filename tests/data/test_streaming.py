@@ -93,7 +93,7 @@ def test_fingerprints_tell_sets_apart(root):
 def test_sentences(root, tmp_path):
     with pytest.raises(DataError, match="only tfds:<name> and folder:<folder> are streamed"):
         open_stream("digits", image_size=8)
-    with pytest.raises(DataError, match="no such split but train, unlabelled"):
+    with pytest.raises(DataError, match="no such split; the splits are train, unlabelled"):
         open_stream("tfds:tiny_png", image_size=8, split="test", data_dir=str(root))
     with pytest.raises(DataError, match=r"image .* has no class"):
         take(open_stream("tfds:tiny_png", image_size=8, split="train+unlabelled",
@@ -141,7 +141,7 @@ def test_the_next_image_stands_for_a_damaged_one(damaged_folder, capsys):
     whole = load(damaged_folder, image_size=8, skip_bad=True)
     np.testing.assert_array_equal(whole.images, images)
     np.testing.assert_array_equal(whole.labels, labels)
-    assert "another stands in its place" in capsys.readouterr().err
+    assert "another image takes its place" in capsys.readouterr().err
     counts = [batch[2] for batch in take(stream, 0, 2)]  # of all the images once, each
     assert {*map(type, counts)} == {int}
     assert counts == [3, 3]
@@ -149,9 +149,9 @@ def test_the_next_image_stands_for_a_damaged_one(damaged_folder, capsys):
 
 def test_a_set_of_nothing_but_damaged_images(tmp_path):
     (tmp_path / "x.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match="not one of the 1 images"):
+    with pytest.raises(DataError, match="none of the 1 images"):
         open_stream(f"folder:{tmp_path}", image_size=8, skip_bad=True).scan()
-    with pytest.raises(DataError, match="not one of the 1 images"):
+    with pytest.raises(DataError, match="none of the 1 images"):
         load(f"folder:{tmp_path}", image_size=None, skip_bad=True)
     with pytest.raises(DataError, match="is read whole"):
         load("digits", image_size=8, skip_bad=True)

@@ -47,7 +47,7 @@ def test_audit_writes_a_record_a_table_and_a_picture(workdir):
 @pytest.mark.parametrize(("arguments", "sentence"), [
     (("--checkpoint=7",), "no checkpoint of iteration 7; it has: 1"),
     (("--num=1",), "--num is 1: it must be at least 2"),
-    (("--num=2000",), "--num is 2000, and digits, split 'train', has 1,797 images"),
+    (("--num=2000",), "--num is 2000, but digits, split 'train', has only 1,797 images"),
     (("--ascent-steps=-1",), "--ascent-steps is -1"),
     (("--workdir=/nowhere",), "/nowhere is not the workdir of a run"),
     (("--out=/dev/null/x", "--num=4"), "/dev/null/x cannot be made")])

@@ -121,5 +121,5 @@ def test_values_of_every_kind_are_read():
         True, 1e-3, "none", 4)
     with pytest.raises(UserError, match="conditional is 'yes', expected true or false"):
         read_config("experiments/configs/cifar10_cnn.py", ["conditional=yes"], 1)
-    with pytest.raises(UserError, match=r"README\.md is no Python file"):
+    with pytest.raises(UserError, match=r"README\.md is not a Python file"):
         read_config("README.md", [], 1)

@@ -75,7 +75,7 @@ def test_a_platform_that_is_not_here_is_a_sentence(monkeypatch, capsys):
     monkeypatch.setenv("JAX_PLATFORMS", "cuda")
     assert cli.run(backends, lambda parser: None, "", "train", []) == 2
     said = capsys.readouterr().err
-    assert said.startswith("error: JAX_PLATFORMS=cuda cannot be had (JAX finds no device")
+    assert said.startswith("error: JAX_PLATFORMS=cuda is not available (JAX finds no device")
     assert said.count("\n") == 1
     monkeypatch.delenv("JAX_PLATFORMS")
     with pytest.raises(AssertionError):
@@ -148,7 +148,7 @@ def test_values_of_every_kind(change, value):
     ("seed=1_0", "config.seed is '1_0', expected a whole number"),
     ("optimizer.learning_rate=0.1", "write --config.learning_rate=0.1"),
     ("seed.x=1", "has no part 'x': write --config.seed=VALUE"), ("seed[0]=1", "has no part '0'"),
-    ("=1", "followed by no field"), ("lr=1", "did you mean learning_rate"),
+    ("=1", "not followed by a field"), ("lr=1", "did you mean learning_rate"),
     ("seed", "write FIELD=VALUE"), ("colour=1", "sngan train --help lists them")])
 def test_changes_that_cannot_be(change, words):
     with pytest.raises(UserError) as caught:

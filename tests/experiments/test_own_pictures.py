@@ -67,7 +67,7 @@ def test_from_files_to_scores(pictures, tmp_path):
 
 @pytest.mark.parametrize(("changes", "sentence"), [
     ({"dataset": "folder:nothing/here"}, "folder:nothing/here: there is no such folder"),
-    ({"dataset": "nothing/here"}, "there is no folder and no file 'nothing/here'"),
+    ({"dataset": "nothing/here"}, "there is no folder or file 'nothing/here'"),
     ({"dataset": "docs"}, "'docs' is a folder: write folder:docs"),
     ({"dataset": "folder:README.md"}, "folder:README.md: that is a file"),
     ({"image_width": 20}, "config.image_width is 20, .* multiple of 8: use 16 or 24"),

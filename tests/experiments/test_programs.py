@@ -88,22 +88,22 @@ WRONG_WALKS = [
     (("--interpolate=1",), "--interpolate is 1: it must be at least 2"),
     (("--morph=1,2", "--steps=1"), "--steps is 1: it must be at least 2"),
     (("--interpolate=3", "--rows=0"), "--rows is 0"),
-    (("--interpolate=3", "--num=7"), "--num goes with samples alone, not with --interpolate"),
-    (("--morph=1,2", "--path=linear"), "--path goes with --interpolate, not with --morph"),
-    (("--steps=4",), "--steps goes with --morph, which is missing"),
-    (("--rows=4",), "--rows goes with --interpolate or --morph"),
-    (("--morph=1,2", "--label=3"), "--morph with two: leave it out"),
-    (("--morph=1",), "--morph=1: give two classes, as --morph=3,5, or all"),
+    (("--interpolate=3", "--num=7"), "--num is for plain samples, not for --interpolate"),
+    (("--morph=1,2", "--path=linear"), "--path is for --interpolate, not for --morph"),
+    (("--steps=4",), "--steps is for --morph, which is missing"),
+    (("--rows=4",), "--rows needs --interpolate or --morph"),
+    (("--morph=1,2", "--label=3"), "--morph takes two: leave it out"),
+    (("--morph=1",), "--morph=1: give two classes, as in --morph=3,5, or all"),
     (("--morph=1,10",), "--morph is 10, but the classes of this model are 0 to 9"),
-    (("--morph=all", "--rows=2"), "a row a class"),
+    (("--morph=all", "--rows=2"), "one row per class"),
     (("--label=10",), "--label is 10, but the classes of this model are 0 to 9"),
     (("--label=nine",), "--label is nine, but the classes of this model are 0 to 9"),
     (("--truncation=0",), "--truncation is '0': it must be a number above 0"),
-    (("--moving=gif",), "--moving goes with --interpolate or --morph, and both are missing"),
-    (("--morph=1,2", "--nearest=2"), "--nearest goes with samples alone, not with --morph"),
+    (("--moving=gif",), "--moving needs --interpolate or --morph, and both are missing"),
+    (("--morph=1,2", "--nearest=2"), "--nearest is for plain samples, not for --morph"),
     (("--num=0",), "--num is 0: it must be at least 1"),
     (("--workdir=no-classes", "--morph=1,2"), "unconditional model: train one with :conditional"),
-    (("--workdir=uniform", "--interpolate=3", "--path=spherical"), "take --path=linear")]
+    (("--workdir=uniform", "--interpolate=3", "--path=spherical"), "choose --path=linear")]
 
 
 def test_walks_that_cannot_be_are_sentences(workdir):

@@ -52,6 +52,6 @@ def test_what_has_no_record_is_unknown(tmp_path):
     assert guess([("cifar10_resnet", (), 10)]) == ([None], "")
     runs = plan("digits", [], 2)
     assert grid_summary(runs, tmp_path) == [
-        "predicted time of the 2 runs that are left: unknown until a run like it has finished"]
+        "predicted time of the 2 remaining runs: unknown until a run like it has finished"]
     runs = plan("cifar10_cnn:sn,C", [("seed", ["1"])], 1, TIMED)
     assert "for 1 run" in grid_summary(runs, tmp_path)[0]

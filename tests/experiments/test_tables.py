@@ -188,13 +188,13 @@ def test_all_tables_of_a_data_set_and_a_scale():
     ({"dataset": "mnist"}, "there are digits, fashion_mnist"),
     ({"scale": "huge"}, "there are tiny, quick, small, paper"),
     ({"seeds": 0}, "at least one"),
-    ({"table": "7", "dataset": "stl10"}, "Table 7 is of CIFAR-10 alone"),
-    ({"table": "figure15", "dataset": "stl10"}, "Figure 15 is of CIFAR-10 alone"),
+    ({"table": "7", "dataset": "stl10"}, "Table 7 is for CIFAR-10 only"),
+    ({"table": "figure15", "dataset": "stl10"}, "Figure 15 is for CIFAR-10 only"),
     ({"methods": ("sn_wgan_gp",)}, "at scale tiny has weight_clipping"),
     ({"settings": ("G",)}, "names 'G'"),
     ({"settings": ("own",)}, "names 'own'"),
     ({"scale": "paper", "methods": ("wgan_gp",), "settings": ("own",)}, "has no row of wgan_gp"),
-    ({"changes": ("seed=3",)}, "--seeds counts"),
+    ({"changes": ("seed=3",)}, "--seeds sets"),
     ({"changes": ("iterations",)}, "FIELD=VALUE"),
     ({"changes": ("colour=3",)}, "config.colour is not a field")])
 def test_what_cannot_be_is_a_sentence(changes, words):
@@ -260,7 +260,7 @@ def test_time_is_predicted_from_runs_that_do_the_same_work_only(tmp_path):
                                 "8 more: unknown until a run like it has finished")
     # What is unknown is guessed from the records of the repository.
     assert re.search("another: .* for 11 runs$", lines[-2])
-    assert re.search("^8 of them guessed from records .* commit 4a2581c", lines[-1])
+    assert re.search("^8 of them guessed from this repository.* commit 4a2581c", lines[-1])
     assert [duration(s) for s in (0.2, 89, 600, 7200)] == ["1 s", "89 s", "10 min", "2.0 h"]
 
 
@@ -315,8 +315,8 @@ TABLE = ("--table=2", "--dataset=digits", "--scale=tiny")
     ((*TABLE, "--config=experiments/configs/digits.py"), "--config and --table exclude"),
     ((*TABLE, "--grid=seed=1"), "--grid and --table exclude"),
     (("--table=2", "--scale=tiny"), "--table needs --dataset: one of digits"),
-    (("--scale=tiny",), "--scale goes with --table"),
-    (("--table=all", "--dataset=digits", "--scale=tiny", "--methods=sn"), "chooses of one table"),
+    (("--scale=tiny",), "--scale needs --table"),
+    (("--table=all", "--dataset=digits", "--scale=tiny", "--methods=sn"), "selects from one table"),
     ((), "--config is missing")])
 def test_flags_that_do_not_go_together(arguments, words, tmp_path):
     done = program("experiments.sweep", f"--workdir={tmp_path}", *arguments)

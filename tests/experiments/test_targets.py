@@ -52,7 +52,7 @@ def test_a_card_is_described_to_the_compiler():
 
 def test_without_nvidias_compiler_there_is_a_sentence(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"of its own .*pip install 'sngan_jax\[gpu-check\]'"):
+    with pytest.raises(UserError, match=r"separate .*pip install 'sngan_jax\[gpu-check\]'"):
         devices_of(parse_target("h100"))
 
 
@@ -94,7 +94,7 @@ def test_the_table_of_a_card():
     rows = dict(table(record("sn", 10)))
     assert rows["launches of an iteration"].startswith("52 = 2 + 5 x 10")
     assert rows[f"  {NORMALISATION}"] == "52 = 2 + 5 x 10" and rows["state donated"] == "yes"
-    assert "3 launches a pass" in rows["beside them"]
+    assert "3 launches per pass" in rows["beside them"]
     assert launch_row(record("sn", 10))[4:9] == ("1.00", "16.0", "52", "2", "10")
     failed = {**record("sn", 10), "compiles": False, "why_not": "no bfloat16"}
     assert ("compiles", "no: no bfloat16") in table(failed)

@@ -33,7 +33,7 @@ def test_slices(text, name, devices, hosts):
 
 @pytest.mark.parametrize(("text", "words"), [
     ("v9-8", "there are v2, v3"), ("v3", "no such TPU"), ("v3-9", "sold as v3-8, v3-32"),
-    ("v5e:2xa", "no shape"), ("v5e:32x16", "512 chips: up to 256")])
+    ("v5e:2xa", "not a shape"), ("v5e:32x16", "512 chips: at most 256")])
 def test_a_slice_that_does_not_exist_is_a_sentence(text, words):
     with pytest.raises(UserError, match=words):
         parse_topology(text)
@@ -223,7 +223,7 @@ def test_batch_norm_per_device_needs_no_further_all_reduce():
                       "--config.bn_sync=device", "--config.n_dis=3", "--per-device-batch=2")
     assert (record["all_reduces"], record["bn_all_reduces"]) == (4, 0)
     done = tpu_check("--config=experiments/configs/digits.py", "--topology=v3:9x2x1")
-    assert done.returncode == 2 and "knows no topology v3:9x2x1" in done.stderr
+    assert done.returncode == 2 and "does not know the topology v3:9x2x1" in done.stderr
 
 
 @needs_libtpu

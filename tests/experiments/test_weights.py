@@ -91,9 +91,9 @@ def test_a_generator_alone_is_not_audited(folder):
     done = program("experiments.import_weights", "--from=sngan_projection",
                    f"--workdir={folder}/alone", folder / "ResNetGenerator_90.npz")
     assert done.returncode == 0 and "no discriminator was given" in done.stdout, done.stderr
-    assert "name them by --dataset" in done.stdout
+    assert "name them with --dataset" in done.stdout
     done = program("experiments.audit", f"--workdir={folder}/alone")
-    assert done.returncode == 2 and "made of a generator's file alone" in done.stderr
+    assert done.returncode == 2 and "made from a generator's file alone" in done.stderr
     done = program("experiments.export_weights", f"--workdir={folder}/alone",
                    f"--out={folder}/alone.npz")
     assert done.returncode == 0 and "alone.npz: generator of iteration 90" in done.stdout
@@ -119,8 +119,8 @@ IMPORT, EXPORT = "experiments.import_weights", "experiments.export_weights"
     ("experiments.sample", ("--pretrained=weights.npz", "--label=dog"),
      "--label is dog, but the classes of this model are 0 to 9, called c0, c1,"),
     ("experiments.sample", ("--pretrained=weights.npz", "--workdir=held"), "not both"),
-    ("experiments.sample", ("--num=3",), "; or give --pretrained"),
-    ("experiments.sample", ("--pretrained=weights.npz", "--checkpoint=4"), "goes with --workdir"),
+    ("experiments.sample", ("--num=3",), ", or --pretrained"),
+    ("experiments.sample", ("--pretrained=weights.npz", "--checkpoint=4"), "needs --workdir"),
 ])
 def test_bad_input_is_one_sentence(folder, module, arguments, sentence):
     (folder / "held").mkdir(exist_ok=True)

@@ -39,11 +39,11 @@ def pictures(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
             problems.append("the workdir was made, or was not")
         if not header:
             saved = StoredCheckpoints(stopped).all()
-            if f"stands at iteration {max(saved, default=0):,}" not in said(stopped):
+            if f"stopped at iteration {max(saved, default=0):,}" not in said(stopped):
                 problems.append(f"{saved}: {said(stopped)[-300:]}")
         if status := run(skipped, on_bad_image="skip", **fields):
             problems.append(f"skip: exit status {status}: {said(skipped)[-300:]}")
-        if "stands in its place" not in said(skipped):
+        if "takes its place" not in said(skipped):
             problems.append("nothing was said of what was skipped")
         process = start(killed, on_bad_image="skip", **fields)
         time.sleep(rng.uniform(3, 12))

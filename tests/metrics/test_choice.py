@@ -17,7 +17,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def test_no_weights_is_one_sentence():
-    with pytest.raises(UserError, match="once by sngan get-inception"):
+    with pytest.raises(UserError, match="once with sngan get-inception"):
         make_extractor("inception")
 
 

@@ -68,7 +68,7 @@ def test_any_size(size):
 
 
 def test_images_of_another_shape(trained):
-    with pytest.raises(UserError, match="8 x 8 with 1 channel, and these are of 8 x 8 with 3"):
+    with pytest.raises(UserError, match="8 x 8 with 1 channel, but these are 8 x 8 with 3"):
         collect(classifier_extractor(trained), [np.zeros((4, 8, 8, 3), np.uint8)])
 
 

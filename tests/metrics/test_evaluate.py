@@ -83,8 +83,8 @@ def test_the_order_of_classes_in_a_set_does_not_reach_the_inception_score():
 
 
 def test_fewer_images_than_the_protocol_needs():
-    with pytest.raises(UserError, match=r"protocol paper needs 10,000 images, and set0, split "
-                                        r"'test', has 30: take another split, or --protocol=free"):
+    with pytest.raises(UserError, match=r"protocol paper needs 10,000 images, but set0, split "
+                                        r"'test', has 30: choose another split, or"):
         of_images(image_set(30), "test", PROTOCOLS["paper"].num_real, ["fid"], mean_extractor(),
                   protocol="paper")
 
@@ -151,7 +151,7 @@ def test_moving_average_and_statistics_change_the_score(model, ema, mode):
 def test_nan_in_samples_is_one_sentence(model):
     g, state = model
     broken = state.replace(ema_params=jax.tree.map(lambda x: x * np.nan, state.ema_params))
-    with pytest.raises(NotFiniteError, match=r"not finite .* take an earlier checkpoint"):
+    with pytest.raises(NotFiniteError, match=r"not finite .* use an earlier checkpoint"):
         of_samples(g, broken, CONFIG, protocol_of("free", num_fake=4), ["fid"], mean_extractor())
     of_samples(g, broken, CONFIG, protocol_of("free", num_fake=4), ["fid"], mean_extractor(),
                ema=False)
@@ -219,7 +219,7 @@ def test_images_of_their_own_sizes(tmp_path):
     np.testing.assert_allclose(np.sort(side.collected.features, 0), np.sort(expected, 0),
                                rtol=1e-5)
     assert side.about["size"] == "each its own" and side.about["alpha"] == "drop"
-    with pytest.raises(UserError, match="differ in size: bring them to one by --image-size"):
+    with pytest.raises(UserError, match="differ in size: bring them to one size with --image-size"):
         of_images(opened, "train", 0, ["prdc"], mean_extractor())
     with pytest.raises(UserError, match="mixed sizes"):
         open_images(f"folder:{tmp_path}")

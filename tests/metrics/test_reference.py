@@ -56,7 +56,7 @@ def test_files_that_are_none(tmp_path):
         load_statistics(file, mean_extractor())
     for sigma in (-np.eye(3), np.eye(3) + np.eye(3, k=1), np.ones((3, 3)) - np.eye(3)):
         np.savez(file, mu=np.zeros(3), sigma=sigma)
-        with pytest.raises(UserError, match="no covariance"):
+        with pytest.raises(UserError, match="not a covariance"):
             load_statistics(file, mean_extractor())
     np.savez(file, mu=np.zeros(3), sigma=np.eye(3) * 1j)
     with pytest.raises(UserError, match="real numbers"):

@@ -111,7 +111,7 @@ def test_several_iterations_a_call_are_the_same_run(tmp_path):
 
 
 def test_a_run_stands_where_a_call_ends(finished):
-    with pytest.raises(UserError, match=r"iteration 4, which is no multiple of .* = 3"):
+    with pytest.raises(UserError, match=r"iteration 4, which is not a multiple of .* = 3"):
         train(like_finished(iterations=9, iterations_per_call=3, log_every=3, sample_every=3,
                             checkpoint_every=3), finished, accept_changes=True)
 

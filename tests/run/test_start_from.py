@@ -104,7 +104,7 @@ def test_what_fits_nothing_is_a_sentence(tmp_path):
     with pytest.raises(UserError, match=r"networks .CNNGenerator. have other blocks"):
         check_source(source._replace(config=cnn, generator=other.generator), recipe, shapes, ())
     nothing = jax.tree.map(lambda x: jax.ShapeDtypeStruct((*x.shape, 1), x.dtype), source.state)
-    with pytest.raises(UserError, match=r"nothing of config.init_from .the model small at 8"):
+    with pytest.raises(UserError, match=r"nothing in config.init_from .the model small at 8"):
         check_source(source._replace(state=nothing), recipe, shapes, ())
     with pytest.raises(UserError, match=r"config.init_from is .*no config.json"):
         open_source(str(tmp_path))

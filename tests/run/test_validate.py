@@ -78,8 +78,8 @@ def test_unknown_field_with_a_suggestion():
     ({"upsampling": "bilinear"}, "model cnn has no such layer"),
     ({"pool": "mean"}, "model cnn has no such layer: leave it 'sum'"),
     ({"fusion": "all"}, "model cnn has no such layer: leave it 'auto'"),
-    ({"iterations_per_call": 3}, "iterations .100000. is no multiple of it"),
-    ({"iterations_per_call": 4, "log_every": 10}, "log_every .10. is no multiple"),
+    ({"iterations_per_call": 3}, "iterations .100000. is not a multiple of it"),
+    ({"iterations_per_call": 4, "log_every": 10}, "log_every .10. is not a multiple"),
     ({"conditioning": "concat"}, "add --config.conditional=true"),
 ])
 def test_choices_that_the_model_would_ignore_are_refused(changes, sentence):
@@ -115,7 +115,7 @@ def test_batches_divide_into_parts_on_every_device():
     config = paper_defaults()
     config.accumulate = 4
     validate(config, 8)
-    with pytest.raises(UserError, match=r"generator_batch_size is 64, which cannot be taken in "
+    with pytest.raises(UserError, match=r"generator_batch_size is 64, which cannot be split into "
                                         "config.accumulate = 3 equal parts: use a multiple of 3"):
         config.update({"accumulate": 3, "batch_size": 66})
         validate(config, 1)

@@ -110,5 +110,5 @@ def test_the_images_of_latents_are_those_that_are_sampled(conditional):
     z = sample_latents(example_keys(jax.random.key(4), 0, 3), 5)
     sampled = sample_images(*conditional, jax.random.key(4), labels, CONFIG)
     assert_same_images(images_of(*conditional, z, labels, CONFIG), sampled)
-    with pytest.raises(NotFiniteError, match="take an earlier checkpoint"):
+    with pytest.raises(NotFiniteError, match="use an earlier checkpoint"):
         images_of(*conditional, z * jnp.nan, labels, CONFIG)

@@ -75,7 +75,7 @@ def changed(file, folder, **arrays):
 
 
 @pytest.mark.parametrize("arrays, sentence", [
-    ({"about": None}, "is no file of weights of this library: it has no 'about'"),
+    ({"about": None}, "is not a file of weights of this library: it has no 'about'"),
     ({"about": np.array("{}")}, "it has no 'format'"),
     ({"about": np.array("{")}, "cannot be read .*damaged or of another kind"),
     ({"about": np.array('{"format": 9, "config": {}, "channels": 1, "num_classes": 0, '
@@ -93,7 +93,7 @@ def test_a_wrong_file_is_one_sentence(file, tmp_path, arrays, sentence):
 
 
 def test_a_name_that_is_none(tmp_path):
-    with pytest.raises(UserError, match="there are no weights 'cats': there are digits"):
+    with pytest.raises(UserError, match="there are no weights 'cats': give one of digits"):
         weights.load("cats")
     with pytest.raises(UserError, match=r"there is no file .*none.npz"):
         weights.load(str(tmp_path / "none.npz"))

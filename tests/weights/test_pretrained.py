@@ -26,7 +26,7 @@ def test_each_file_is_small_and_has_its_card():
         text = weights.card(name)
         for word in ("Data", "Command", "Commit", "Scores", "machine"):
             assert word.lower() in text.lower(), f"the card of {name} says nothing of its {word}"
-    with pytest.raises(UserError, match="there is no card of 'cats': there are digits, fashion"):
+    with pytest.raises(UserError, match="there is no card for 'cats': there are cards for digits"):
         weights.card("cats")
 
 

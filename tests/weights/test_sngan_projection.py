@@ -66,18 +66,18 @@ G, D = theirs.generator(0), theirs.discriminator(1)
 
 
 @pytest.mark.parametrize("g, d, sentence", [
-    (without(G, "block3/c2/b"), None, "is no generator of .*: block3/c2/b is missing"),
+    (without(G, "block3/c2/b"), None, "is not a generator of .*: block3/c2/b is missing"),
     (without(G, "b5/avg_var"), None, "b5/avg_var is missing"),
-    (G, without(D, "l5/u"), "is no discriminator of .*: l5/u is missing"),
+    (G, without(D, "l5/u"), "is not a discriminator of .*: l5/u is missing"),
     (G | {"extra/W": np.zeros(2, np.float32)}, None, "also holds extra/W"),
     (G | {"l1/W": G["l1/W"][:-1]}, None, "does not fill squares of 4 channels"),
     (G | {"l1/W": G["l1/W"].astype(int)}, None, "expected floating point numbers with 2 axes"),
     (G | {"block2/c1/b": np.zeros(9, np.float32)}, None, "params/block1/conv1/bias is 9, expected"),
     (G | {"block2/c1/b": np.full(4, np.nan, np.float32)}, None, "not finite"),
-    (G, D | {"block1/c1/u": np.zeros((1, 9), np.float32)}, "u of shape .1, 9. does not go with"),
-    (theirs.generator(0, (4, 2, 4, 2)), None, "its widths are .4, 2, 4, 2., and there are"),
+    (G, D | {"block1/c1/u": np.zeros((1, 9), np.float32)}, "u of shape .1, 9. does not fit"),
+    (theirs.generator(0, (4, 2, 4, 2)), None, "its widths are .4, 2, 4, 2.; known are"),
     (G, theirs.discriminator(1, (2, 4, 8, 16, 32), 5), "its generator is a resnet32"),
-    (G, theirs.discriminator(1, classes=5), "has 5 classes, and .* has 0: they are of two models"),
+    (G, theirs.discriminator(1, classes=5), "has 5 classes, but .* has 0: they belong"),
     (None, D, "is a discriminator alone: give the generator's file too"),
     ({"arr_0": np.zeros(3)}, None, "neither a generator nor a discriminator.* but arr_0"),
     (theirs.generator(0, channels=4), None, "makes images of 4 channels"),

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Both arms, three seeds, one run after the other; prepare.py says how the data get there.
+# Both variants, three seeds, one run after another; prepare.py says how to get the data.
 #     experiments/results/elpv_augment/run.sh data/elpv runs/elpv
-# ITERATIONS, WIDTH, FOLDER (few or train), K, SEEDS and FAKES change what is run.
+# ITERATIONS, WIDTH, FOLDER (few or train), K, SEEDS and FAKES change the runs.
 set -eu
 data=$1 runs=$2
 for seed in ${SEEDS:-0 1 2}; do

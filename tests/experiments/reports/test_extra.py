@@ -114,7 +114,7 @@ def test_scores_are_drawn_against_k(tmp_path):
     {"layers": [], "upper_bound": 1, "upper_bound_reshaped": 1, "lower_bound": 1})])
 def test_another_file_is_no_audit(text, tmp_path):
     (tmp_path / "audit.json").write_text(text)
-    with pytest.raises(UserError, match="no report of sngan audit"):
+    with pytest.raises(UserError, match="not a report of sngan audit"):
         extra.read_audit(tmp_path)
 
 

@@ -82,8 +82,8 @@ def test_the_papers_numbers_stand_beside_ours_as_printed(tmp_path):
     assert cell(tables["t2-cs"], "SN-GANs", "paper: IS, STL-10").text == "8.28 ± 0.09"
     assert cell(tables["t2-fcd"], "Orthonormal", "paper: FID, CIFAR-10").text == "29.0"
     for table in (tables["t2-fcd"], tables["t2-cs"]):
-        assert "no FID and no Inception Score" in table.caption
-        assert "not to be compared as equals" in table.caption
+        assert "not an FID or an Inception Score" in table.caption
+        assert "cannot be compared with ours as equals" in table.caption
         assert "500 real images of digits" in table.caption and "seeds (0)" in table.caption
         assert not any("FID" in head or "IS" in head for head in table.head
                        if not head.startswith("paper"))
@@ -198,7 +198,7 @@ def test_what_cannot_be_read_or_is_foreign_is_named_and_left_out(tmp_path):
     text = "\n".join(found.notes)
     keys = {table.key: table for table in make_tables(found)}
     assert "t2-2-fcd" not in keys and "t2-fcd" in keys
-    assert "damaged" in text and "sn,D,seed=3 is left out: it is no run of Table 2" in text
+    assert "damaged" in text and "sn,D,seed=3 is left out: it is not a run of Table 2" in text
     assert "mine is left out" in text
     # A number twice in a mean would be another one.
     write_sweep(tmp_path / "same")

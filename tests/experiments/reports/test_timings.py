@@ -52,8 +52,8 @@ def test_the_bars(tmp_path):
 @pytest.mark.parametrize(("change", "words"), [
     (lambda r: r.pop("commit"), "it has no commit"),
     (lambda r: r.update(parts=[]), "it has no part"),
-    (lambda r: r["parts"][0]["methods"]["sn"].update(ratio=float("nan")), "no numbers"),
-    (lambda r: r["parts"][0].pop("methods"), "no report of sngan bench methods")])
+    (lambda r: r["parts"][0]["methods"]["sn"].update(ratio=float("nan")), "not numbers"),
+    (lambda r: r["parts"][0].pop("methods"), "not a report of sngan bench methods")])
 def test_another_file_is_named(change, words, tmp_path):
     wrong = report()
     change(wrong)
