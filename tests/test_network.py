@@ -428,7 +428,7 @@ def test_a_field_of_the_class_stays_its_own_and_classes_can_be_pickled():
     assert pickle.loads(pickle.dumps(made)) is made
     assert pickle.loads(pickle.dumps(normalized(Bilinear))) is normalized(Bilinear)
     assert pickle.loads(pickle.dumps(SubDense)) is SubDense
-    with pytest.raises(TypeError, match=r"takes a layer class such as nn\.Dense, not an object of"):
+    with pytest.raises(TypeError, match=r"takes a layer class of Linen such as nn\.Dense, not an"):
         normalized(nn.Dense(3))
 
 
