@@ -42,7 +42,7 @@ __version__ = "0.1.0"
 # by its installation, they lie beside this package; its parent in `__path__` would hold the package
 # again, and a walk over the modules would not end.
 _HERE = Path(__file__).parent
-_PROGRAMS = _HERE.parent / "experiments"
+_PROGRAMS = _HERE.with_name("experiments")
 
 
 class _Checkout:
@@ -57,7 +57,7 @@ class _Checkout:
                                        submodule_search_locations=[str(_PROGRAMS)])
 
 
-if (_PROGRAMS / "read_config.py").is_file() and not (_HERE / "experiments").exists():
+if (_PROGRAMS / "read_config.py").is_file() and not _HERE.joinpath("experiments").exists():
     sys.meta_path.insert(0, _Checkout)
 
 __all__ = ["SNConv", "SNConvLocal", "SNConvTranspose", "SNDense", "SNDenseGeneral", "SNEinsum",
