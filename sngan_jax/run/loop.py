@@ -83,7 +83,7 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
             say(f"warning: {caution}")
     with steady(), contextlib.ExitStack() as held, Interruption(
             own_process=own_process, several=jax.process_count() > 1) as interruption, \
-            distributed.seen_of_first(workdir) as workdir, \
+            distributed.seen_of_first(os.path.expanduser(workdir)) as workdir, \
             write_errors("a file of the run", workdir):
         try:
             with interruption.abandoning():

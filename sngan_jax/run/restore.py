@@ -87,7 +87,7 @@ def restore_run(workdir: str | os.PathLike, iteration: int | None = None) -> Res
       UserError: where there is no such run, or it cannot be read.
       GoneError: there is no such checkpoint.
     """
-    workdir = Path(workdir)
+    workdir = Path(workdir).expanduser()
     config = ConfigDict(read_config(workdir))
     validate(config, device_count=1)
     saved_iterations(workdir)
