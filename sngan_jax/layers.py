@@ -123,9 +123,9 @@ def normalized(layer_class: type[L], *, weights: Mapping[str, str] | None = None
     Args:
       layer_class: `nn.Dense`, `nn.Conv`, …; Linen's attention, whose projections are normalised; or
         one of your own layers with a parameter 'kernel' or 'embedding'. A module of several layers
-          is refused when it is called: use `network.normalize` for it.
+        is refused when it is called: use `network.normalize` for it.
       weights: for your own layer, {name of a parameter: its layout}, see `spectral`; the default is
-          'kernel' and 'embedding', with the output as the last axis.
+        'kernel' and 'embedding', with the output as the last axis.
       **options: defaults of the new class.
 
     Returns:

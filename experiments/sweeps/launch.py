@@ -86,7 +86,7 @@ def launch(runs: Sequence[Planned], sweep: Path, executor: Any, at_once: int,
                 waiting.remove(run)
                 if is_finished(run, sweep):
                     continue  # by a job left running
-                with _safe_path(), _apart(sweep / "jobs" / "submitit.err"):
+                with _safe_path(), _apart(sweep / "jobs" / "submitit.log"):
                     running[run.name] = executor.submit(run_command, run.command(sweep))
                 say(f"{run.name}: started as job {running[run.name].job_id}")
             for name in [name for name, job in running.items() if job.done()]:

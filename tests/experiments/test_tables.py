@@ -348,4 +348,4 @@ def test_a_table_that_is_killed_and_widened_goes_on(tmp_path):
         assert record["fake"]["iteration"] == 60 and {"fcd", "cs"} <= set(record["scores"])
     assert "nothing is left to do" in (folder / PROGRESS).read_text()
     again = subprocess.run([*one, "--seeds=2"], **options).stdout
-    assert "2 runs, 2 of them finished" in again and "started" not in again
+    assert "2 runs, 2 of them finished" in again and "started as job" not in again
