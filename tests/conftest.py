@@ -1,7 +1,6 @@
 """Tests compile many small functions and run each a few times: XLA need not optimise them."""
 
 import fcntl
-import functools
 import os
 import signal
 import tempfile
@@ -30,13 +29,10 @@ import jax  # noqa: E402  (reads the flags above)
 import pytest  # noqa: E402
 from jax._src.interpreters import mlir  # noqa: E402
 
-from tests.programs import program  # noqa: E402
+from tests.programs import program, share_mlir_context  # noqa: E402
 from tests.small_model import small_model  # noqa: E402
 
-if jax.__version__.startswith("0.10."):  # a private function, which others may not have
-    # JAX makes an MLIR context for each program, which is a fifth of the time of a small one. One
-    # serves all programs of a file.
-    mlir.make_ir_context = functools.cache(mlir.make_ir_context)
+share_mlir_context()
 
 # A run of four iterations with two checkpoints, of a conditional model, that tests look at.
 FINISHED = {
