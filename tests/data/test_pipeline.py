@@ -180,10 +180,10 @@ class TestBatchIndices:
         look(jaxpr.jaxpr)
         assert len(sizes) > 20 and max(sizes) <= 64 * 8 and "sort" not in names
 
-    @pytest.mark.parametrize("batch_size", [0, -3])
+    @pytest.mark.parametrize("batch_size", [0, -3, 2**31])
     def test_batch_size_out_of_range(self, batch_size):
         with pytest.raises(ValueError, match=f"batch_size is {batch_size}: it must be positive"):
-            batch_indices(KEY, 0, batch_size=batch_size, n=10)
+            batch_indices(KEY, 0, batch_size=batch_size, n=10, count=1)
 
 
 LEVELS = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)

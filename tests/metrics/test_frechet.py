@@ -76,10 +76,11 @@ def test_batches_of_any_sizes_give_the_moments_of_all(sizes, offset):
     np.testing.assert_allclose(covariance, np.cov(everything, rowvar=False), rtol=1e-8, atol=1e-8)
 
 
-def test_one_vector_has_no_covariance():
+def test_one_vector_has_no_covariance_and_two_have():
     running = RunningMoments(3)
     running.add(np.ones((1, 3)))
     with pytest.raises(ValueError, match="at least 2 vectors, got 1"):
         running.moments()
     with pytest.raises(ValueError, match=r"\(n, d\)"):
         moments(np.ones(3))
+    np.testing.assert_array_equal(moments([[0, 1], [2, 5]]).covariance, [[2, 4], [4, 8]])
