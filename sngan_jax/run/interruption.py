@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
+from sngan_jax.base.errors import UserError
 from sngan_jax.base.output import say
 
 STOPPED = os.EX_TEMPFAIL
@@ -103,6 +104,12 @@ class Interruption:
             if self.signal is not None:
                 raise Stopped
             yield
+        except UserError:
+            raise
+        except Exception as error:
+            if self.signal is None:
+                raise
+            raise Stopped from error  # C code has made another error of it, as a SystemError
         finally:
             self._abandoning = False
 

@@ -79,6 +79,18 @@ def test_raised_where_nothing_is_lost():
             raise AssertionError("not reached")
 
 
+def test_raised_where_c_code_makes_another_error_of_it():
+    with Interruption() as interruption:
+        with pytest.raises(ValueError, match="its own"), interruption.abandoning():
+            raise ValueError("its own")
+        with pytest.raises(Stopped), interruption.abandoning():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(1)
+            except Stopped as error:
+                raise SystemError("a function returned a result with an exception set") from error
+
+
 _STUCK = """
 import hashlib
 import sys
