@@ -30,7 +30,7 @@ CHECKPOINTS = "checkpoints"
 # What the meta item holds; all but the first three may be missing.
 _KINDS = {"channels": int, "num_classes": int, "data": str, "format": int, "identity": dict,
           "config": dict, "conditions": dict, "rollbacks": int, "rows": int,
-          "replaced_images": int}
+          "replaced_images": int, "class_names": list, "untrained": list}
 
 
 def identity_of(config: Any) -> dict[str, Any]:
@@ -101,7 +101,9 @@ class StoredCheckpoints:
                 raise DamagedError(f"its {MANIFEST} is missing")
             if not (all(isinstance(meta.get(name, kind()), kind) for name, kind in _KINDS.items())
                     and meta["channels"] in (1, 3) and 0 <= meta["num_classes"] < 2**31
-                    and "data" in meta):
+                    and "data" in meta
+                    and all(isinstance(word, str) for name in ("class_names", "untrained")
+                            for word in meta.get(name, ()))):
                 raise DamagedError("its meta item does not hold what it should")
         for name, ours in (identity or {}).items():
             if (theirs := meta.get("identity", {}).get(name, ours)) != ours:

@@ -12,6 +12,7 @@ import pytest
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.files import WriteError
 from sngan_jax.run.checkpoint import Checkpoints, NotFiniteState
+from sngan_jax.run.integrity import DamagedError
 from sngan_jax.run.stored_checkpoints import StoredCheckpoints
 from sngan_jax.step.state import DiscriminatorState, GeneratorState, TrainState
 
@@ -81,6 +82,15 @@ def test_another_method_or_a_newer_format_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("sngan_jax.run.stored_checkpoints.FORMAT", 1)
     with pytest.raises(UserError, match=r"written by a newer version .* format 5"):
         stored.newest(lambda meta: state(0))
+
+
+@pytest.mark.parametrize("value", [
+    {"class_names": 5}, {"class_names": ["a", 5]}, {"untrained": True}, {"rows": "x"}])
+def test_a_meta_item_of_other_types_is_damage(tmp_path, value):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state(1), {**META, **value})
+    with pytest.raises(DamagedError, match="its meta item does not hold what it should"):
+        StoredCheckpoints(tmp_path).read(1, lambda meta: state(0))
 
 
 @pytest.mark.parametrize("damage", [
