@@ -53,14 +53,14 @@ class Normalized(nn.Module, kw_only=True, metaclass=_Picklable):
 
     divisor: name of what W is divided by.
       'spectral': the largest singular value of the (outputs, rest) matrix (paper, section 2.1).
-        'operator': the norm of the convolution itself, for the input size at initialisation
-          (Farnia, Zhang, Tse, ICLR 2019); other layers are treated as with 'spectral'.
-        'bidirectional': the mean over the (outputs, rest) and the (inputs, rest) matrix (Lin,
-          Sekar, Fanti, NeurIPS 2021); `lipschitz` is their scale.
-        'weight': each row's own length (weight normalisation: Salimans, Kingma, NeurIPS 2016).
-        'frobenius': the Frobenius norm (paper, Appendix E).
-        'svd': the exact value of 'spectral', by an SVD in every forward pass; slow, without state,
-          for comparison.
+      'operator': the norm of the convolution itself, for the input size at initialisation
+        (Farnia, Zhang, Tse, ICLR 2019); other layers are treated as with 'spectral'.
+      'bidirectional': the mean over the (outputs, rest) and the (inputs, rest) matrix (Lin,
+        Sekar, Fanti, NeurIPS 2021); `lipschitz` is their scale.
+      'weight': each row's own length (weight normalisation: Salimans, Kingma, NeurIPS 2016).
+      'frobenius': the Frobenius norm (paper, Appendix E).
+      'svd': the exact value of 'spectral', by an SVD in every forward pass; slow, without state,
+        for comparison.
     n_steps: power steps in a forward pass that updates the vectors; 1 in the paper (Appendix A).
     warmup_steps: power steps at init; with 0 one is still taken, so that σ is never negative.
     lipschitz: K; 1 in the paper.

@@ -188,8 +188,8 @@ def init_spectral(params: Any, specs: Mapping[Path, Spec], key: jax.Array) -> di
     Returns:
       a nested dictionary, laid out like the layers' collection 'spectral'.
 
-      Raises:
-        ValueError: as for `normalize`.
+    Raises:
+      ValueError: as for `normalize`.
     """
     new: dict[Path, jax.Array] = {}
     for n, entry in enumerate(entries_of(params, None, specs)):
@@ -207,7 +207,7 @@ def normalize(params: Any, state: Variables, specs: Mapping[Path, Spec], steps: 
       state: from `init_spectral`, or a model's collection 'spectral'.
       specs: as for `init_spectral`.
       steps: 1 for a forward pass in training (Algorithm 1), 0 in evaluation. Matrices of similar
-          size take their steps as one batch.
+        size take their steps as one batch.
 
     Raises:
       ValueError: if params, state and specs do not belong together.
@@ -291,13 +291,13 @@ def fold(model: nn.Module, variables: Variables, specs: Mapping[Path, Spec], nam
       variables: its variables, in any collections.
       specs: from `specs`.
       names: 'own' keeps the layers' names; 'plain' uses the names that Linen would give the plain
-          layers, 'Conv_0' for 'SNConv_0', in the order of the trace.
+        layers, 'Conv_0' for 'SNConv_0', in the order of the trace.
 
     Returns:
       the variables, for the same model with Linen's own layers in place of ours.
 
-      Raises:
-        ValueError: for unknown `names`, and as for `normalize`.
+    Raises:
+      ValueError: for unknown `names`, and as for `normalize`.
     """
     if names not in ("own", "plain") or (names == "plain" and not isinstance(specs, Specs)):
         raise ValueError(f"names={names!r}: use 'own', or 'plain' with the result of "

@@ -56,7 +56,7 @@ class Normalized(nnx.Module):
     divisor, n_steps, warmup_steps, lipschitz, learnable_scale: as in `layers.Normalized`.
     input_size: the size of an image, (height, width), for divisor='operator' of a convolution.
     use_running_average: False, the default, takes `n_steps` power steps in each call of a method;
-        True takes none. `train` and `eval` set it; a call's argument of that name overrides it.
+      True takes none. `train` and `eval` set it; a call's argument of that name overrides it.
 
     u and v start from a fixed key, or from the stream 'spectral' of rngs, which does not advance.
     """

@@ -170,7 +170,7 @@ def completed(layer: Any, spec: Spec, call: Call | None = None) -> Spec:
 
     Raises:
       ValueError: for a call with images of another size than the operator's, or with an equation
-          in which the kernel is another matrix.
+        in which the kernel is another matrix.
     """
     mask, operator, kind = None, None, type(layer).__name__
     inputs = call and (call[0][0] if call[0] else call[1].get("inputs"))

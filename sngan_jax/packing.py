@@ -23,7 +23,7 @@ class Packed(NamedTuple):
     """A network's vectors as a few arrays, which `normalize` takes and returns in place of `state`.
 
     u, v: for each batch of matrices, arrays (matrices, rows) and (matrices, columns), padded with
-        zeros, which change neither σ nor the vectors.
+      zeros, which change neither σ nor the vectors.
     others: {index of a weight: its vectors}, for norms of convolutions themselves.
     """
 

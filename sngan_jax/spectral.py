@@ -47,7 +47,7 @@ def power_iteration(w: jax.Array | LinearMap, u: jax.Array, v: jax.Array, steps:
         vector.
       v: float array (columns,), or of the shape of the map's input: estimate of the right one.
       steps: number of power steps. With 0, u and v stay as they are, and σ does not depend on their
-          lengths.
+        lengths.
 
     Returns:
       (σ, u, v): a scalar, and unit vectors after one step or more.

@@ -99,7 +99,7 @@ def initial_state(recipe: Recipe, seed: int) -> TrainState:
     """The initial state of a run with this seed, compiled without optimisation: it runs once.
 
     Raises:
-        UserError: if this machine's memory cannot hold the networks.
+      UserError: if this machine's memory cannot hold the networks.
     """
     init = jax.jit(lambda key: create_state(key, recipe),
                    compiler_options=compiler_options(one_call=True))
