@@ -108,10 +108,8 @@ def run(main: Callable[[argparse.Namespace], int | None],
         return _fail(_missing_extra(error))
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
-    except MemoryError as error:
-        return _fail(_no_memory(error))
-    except (RuntimeError, AssertionError) as error:
-        if "RESOURCE_EXHAUSTED" in str(error):
+    except (MemoryError, RuntimeError, AssertionError) as error:
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
             return _fail(_no_memory(error))
         asked = os.environ.get("JAX_PLATFORMS")
         if not asked or not _is_of_backends(error):

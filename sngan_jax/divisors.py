@@ -61,7 +61,7 @@ class Spec:
             raise ValueError(f"lipschitz={self.lipschitz!r} must be a positive number")
         for name in ("n_steps", "warmup_steps"):
             number = getattr(self, name)
-            if isinstance(number, bool) or not isinstance(number, int | np.integer):
+            if not spectral.is_whole(number):
                 raise ValueError(f"{name}={number!r} must be a whole number")
         if self.n_steps < 1:
             raise ValueError(f"n_steps={self.n_steps} must be at least 1; a layer at evaluation "

@@ -56,7 +56,7 @@ def power_iteration(w: jax.Array | LinearMap, u: jax.Array, v: jax.Array, steps:
       ValueError: if `steps` is no number of steps or the shapes do not fit together.
     """
     apply, transpose = w if isinstance(w, LinearMap) else _matrix_map(w, u, v)
-    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 0:
+    if not is_whole(steps) or steps < 0:
         raise ValueError(f"steps is {steps!r}: the number of power steps must be a whole number, 0 "
                          "or more")
 
@@ -77,6 +77,11 @@ def power_iteration(w: jax.Array | LinearMap, u: jax.Array, v: jax.Array, steps:
 
 # Without jit, the loop would be compiled anew at every call.
 compiled_power_iteration = jax.jit(power_iteration, static_argnames="steps")
+
+
+def is_whole(number: object) -> bool:
+    """Whether a number of steps is an integer, Python's or NumPy's; True and False are not."""
+    return isinstance(number, int | np.integer) and not isinstance(number, bool)
 
 
 def unit(x: jax.Array, fallback: jax.Array) -> jax.Array:
