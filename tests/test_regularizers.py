@@ -118,7 +118,7 @@ def test_weights_and_clipping_leave_biases_and_scales_alone():
                             jnp.ones((1, 8, 8, 1)))["params"]
     clip = jax.jit(lambda params: clip_weights(params, 0.5))
     for sign in (1, -1):
-        params = jax.tree.map(lambda p: sign * np.ones(p.shape, p.dtype), shapes)
+        params = jax.tree.map(lambda p, sign=sign: sign * np.ones(p.shape, p.dtype), shapes)
         assert len(weights(params)) == 8
         clipped = clip(params)
         assert all((w == 0.5 * sign).all() for w in weights(jax.device_get(clipped)))
