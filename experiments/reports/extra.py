@@ -148,7 +148,7 @@ def steps_table(found: Collection) -> Table:
 def norms_table(found: Collection) -> Table:
     """Product bounds, measured Lipschitz constant and score by the norm that σ is."""
     scores = _trained(found, "norms")
-    read, lost = readable(runs_of(scores), lambda run: read_audit(run.folder))
+    read, lost = readable(runs_of(scores), lambda run: read_audit(run.folder), "Without an audit")
     audits = {run.folder: audit for run, audit in read}
     return _table(
         found, "norms", "bounds", "Which norm of a convolution: bounds, measured constant, score",
@@ -156,8 +156,7 @@ def norms_table(found: Collection) -> Table:
         "reshaped kernel W̄, the operator norm that of the convolution on images of its size. The "
         "product bound multiplies the operator norms through the network and bounds D's Lipschitz "
         "constant; the product of σ, which the paper's argument uses, does not. The measured "
-        f"constant is the steepest place found, a lower bound."
-        f"{lost.replace('Left out', 'Without an audit', 1)}", scores,
+        f"constant is the steepest place found, a lower bound.{lost}", scores,
         lambda run: {name: audits.get(run.folder, {}).get(of) for name, of in _MEASURED.items()},
         lambda run: [{"metric": name, "value": value}
                      for name, value in audits.get(run.folder, {}).items()])

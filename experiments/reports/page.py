@@ -112,10 +112,14 @@ def sources_of(found: Collection) -> list[dict[str, Any]]:
 
     A run stands there with its record and with the others of that protocol.
     """
-    return [{"anchor": of["anchor"].iloc[0], "title": of["title"].iloc[0],
-             "protocol": protocol.sentence() if protocol else "not scored",
-             "runs": [(run, last, [record for record in run.records.get(protocol, ())
-                                   if record is not last])
-                      for run in runs_of(of) for last in [last_record(run, protocol)]]}
-            for _, of in score_frame(found).groupby(["key", "method", "setting"], sort=False)
-            for protocol in of["protocol"].iloc[:1]]
+    sources = []
+    for _, of in score_frame(found).groupby(["key", "method", "setting"], sort=False):
+        first, runs = of.iloc[0], []
+        for run in runs_of(of):
+            last = last_record(run, first["protocol"])
+            runs.append((run, last, [record for record in run.records.get(first["protocol"], ())
+                                     if record is not last]))
+        sources.append({"anchor": first["anchor"], "title": first["title"], "runs": runs,
+                        "protocol": first["protocol"].sentence() if first["protocol"] else
+                        "not scored"})
+    return sources

@@ -82,7 +82,8 @@ def drawing(name: str, title: str, attempts: Callable[[Collection], Iterable[tup
     return decorate
 
 
-def readable(wanted: Iterable[Of], read: Callable[[Of], Read]) -> tuple[list[tuple[Of, Read]], str]:
+def readable(wanted: Iterable[Of], read: Callable[[Of], Read], words: str = "Left out"
+             ) -> tuple[list[tuple[Of, Read]], str]:
     """Whatever can be read, with what was read, and the end of a caption on the rest."""
     there, lost = [], []
     for one in wanted:
@@ -90,7 +91,7 @@ def readable(wanted: Iterable[Of], read: Callable[[Of], Read]) -> tuple[list[tup
             there.append((one, read(one)))
         except UserError as error:
             lost.append(str(error))
-    return there, f" Left out: {'; '.join(dict.fromkeys(lost))}." if lost else ""
+    return there, f" {words}: {'; '.join(dict.fromkeys(lost))}." if lost else ""
 
 
 def style_of(name: str) -> dict[str, Any]:

@@ -147,10 +147,13 @@ def sigma_errors(runs: Sequence[Run]) -> list[tuple[Run, Errors]]:
 
     W̄ = K·W/σ used, so its own σ, by SVD, is K·σ/σ used. A weight of zero is left out.
     """
-    return [(run, errors) for run, spectra in _at_checkpoints(runs)[0] if (errors := {
-        at: error for at, of in spectra.items() if (error := {
-            layer: abs(run.config.get("lipschitz", 1.0) / float(values[0]) - 1)
-            for layer, values in of.items() if values[0] > 0})})]
+    found = []
+    for run, spectra in _at_checkpoints(runs)[0]:
+        k = run.config.get("lipschitz", 1.0)
+        errors = {at: {layer: abs(k / float(values[0]) - 1) for layer, values in of.items()
+                       if values[0] > 0} for at, of in spectra.items()}
+        found.append((run, {at: of for at, of in errors.items() if of}))
+    return [(run, errors) for run, errors in found if errors]
 
 
 def _by_steps(found: Collection) -> Iterator[tuple[Sweep, list[Run]]]:
