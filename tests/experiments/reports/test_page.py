@@ -148,6 +148,13 @@ def test_a_figure_without_data_says_what_makes_it(made):
     assert "the paper: IS" in shown["Figure 1"].title
 
 
+def test_residual_networks_alone_are_in_no_figure_of_settings(tmp_path):
+    own = Request("2", "cifar10", "paper", methods=("sn",), settings=("own",))
+    write_sweep(tmp_path / "t2", own, lambda cell: {"fid": 20.0, "is": 8.0})
+    absent = figure1(collect([tmp_path / "t2"]), tmp_path)
+    assert isinstance(absent, Missing) and "--table=2" in absent.reason
+
+
 def test_a_report_that_is_made_again_has_no_old_files(tmp_path, monkeypatch):
     monkeypatch.setattr("experiments.report.FIGURES", (figure1,))
     cells = write_sweep(tmp_path / "t2")
