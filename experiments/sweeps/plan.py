@@ -21,7 +21,7 @@ class Planned(NamedTuple):
     """One run.
 
     name: name of its folder in the sweep's; config: FILE[:ARGUMENT]; changes: FIELD=VALUE;
-    iterations: those of its config; scored: whether it ends with scores.
+    iterations: length of the run by its config; scored: whether it ends with scores.
     """
 
     name: str

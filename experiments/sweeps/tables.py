@@ -76,10 +76,10 @@ SCALES = {scale.name: scale for scale in (
 
 
 class Dataset(NamedTuple):
-    """Data on which the runs train.
+    """A data set on which runs train.
 
     prefix: prefix of the config files for this data; the others are CIFAR-10's with `changes`.
-    extractor, metrics: those of the score at the end.
+    extractor, metrics: feature extractor and metrics of the final scores.
     """
 
     prefix: str
@@ -104,8 +104,8 @@ class Variant(NamedTuple):
     name: name of its runs; words: words in the config file's argument.
     model: model of the config file, 'cnn' or 'resnet'.
     settings: keys of Table 1, or `OWN`.
-    paper_scale: whether it is left out at all other scales.
-    datasets: those on which it is run; all if empty.
+    paper_scale: whether it is run at the paper's scale only.
+    datasets: names of the data sets on which it is run; all if empty.
     """
 
     name: str

@@ -110,7 +110,7 @@ def phases(x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int
     the kernel; the phases are then interleaved.
 
     Args:
-      padding: of the dilated image, above and to the left.
+      padding: padding of the dilated image, above and to the left.
 
     Returns:
       (n, stride·h, stride·w, out).

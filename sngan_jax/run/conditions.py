@@ -49,14 +49,14 @@ def environment() -> dict[str, Any]:
 
 
 def changed(then: Mapping[str, Any], where: str) -> Iterator[str]:
-    """Sentences about a run that continues under another JAX or device, so its numbers may differ.
+    """Warnings about a run that continues with another version of JAX or on another device.
 
     Args:
-      then: `conditions` from its checkpoint; those missing in an older one are not compared.
-      where: name of the checkpoint in the sentences.
+      then: `conditions` of its checkpoint; entries that an older checkpoint lacks are not compared.
+      where: name of the checkpoint in the warnings.
 
     Raises:
-      UserError: if a setting that changes every number differs.
+      UserError: a setting that changes every number differs.
     """
     now = conditions()
     for name, variable in _SETTINGS.items():

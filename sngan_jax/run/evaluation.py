@@ -29,8 +29,8 @@ Evaluation = Callable[[GeneratorState, int, int], dict[str, Any]]
 
 def make_evaluation(config: Any, workdir: Path, generator: nn.Module,
                     images: ImageSet | ImageStream, first_iteration: int) -> Evaluation | None:
-    """A function of (generator's state, iteration, number of replaced images) that scores, records
-    and returns the record.
+    """Function of (generator state, iteration, number of replaced images) that computes scores,
+    records them, and returns the record.
 
     The real images are the run's own: `config.evaluate_images` of them, or all if there are fewer.
     Their features are computed here, once, before training.
@@ -54,7 +54,7 @@ def make_evaluation(config: Any, workdir: Path, generator: nn.Module,
                            config.evaluate_images)
     check_features(extractor, protocol.fakes_for(metrics), keeps_features(metrics),
                    "samples (config.evaluate_images)")
-    # Several processes share the work, so none may skip it as done.
+    # Several processes share the work, so none may take the result from a cache instead.
     cache = cache_folder() if jax.process_count() == 1 else None
     real = of_images(images, config.split, protocol.num_real, metrics, extractor,
                      cache=cache, name="real images")
@@ -71,7 +71,7 @@ def make_evaluation(config: Any, workdir: Path, generator: nn.Module,
 
 
 def read_scores(workdir: Path) -> list[dict[str, Any]]:
-    """The records of a run, including those of `sngan evaluate`."""
+    """Score records of a run, including records by `sngan evaluate`."""
     return read_lines(workdir / SCORES, _is_record)
 
 
@@ -91,7 +91,7 @@ def recorded(workdir: Path, metric: str) -> dict[int, float]:
 
 
 def is_recorded(workdir: Path, iteration: int) -> bool:
-    """Whether a run has recorded its scores of an iteration."""
+    """Whether a run has recorded scores of an iteration during training."""
     return any(record.get("while_training") and record["fake"]["iteration"] == iteration
                for record in read_scores(workdir))
 

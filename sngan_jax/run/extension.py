@@ -1,4 +1,4 @@
-"""Making a run longer or shorter, if that does not change what is already trained."""
+"""Changes of a run's length that leave its training so far unchanged."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 def may_continue(old: Mapping[str, Any], new: Mapping[str, Any], iteration: int) -> bool:
     """Whether a run of config `new` would be in the same state at `iteration` as the run of `old`.
 
-    So it is if the configs differ only in length and neither's learning rate has begun to fall.
+    It would if the configs differ only in length and neither's learning rate has begun to fall.
     """
     return _only_longer(old, new) and iteration <= new["iterations"] and (
         iteration - 1 <= min(_falls_from(old), _falls_from(new)))
 
 
 def why_not(old: Mapping[str, Any], new: Mapping[str, Any], iteration: int) -> str:
-    """The reason, to be appended to a sentence; empty if the configs differ in more."""
+    """The reason, to be appended to a sentence; empty if the configs differ in more than length."""
     if not _only_longer(old, new):
         return ""
     if iteration > new["iterations"]:

@@ -1,4 +1,4 @@
-"""The numerical health of a run: NaN and infinity end it, a collapse gives a warning."""
+"""Numerical health of a run: NaN and infinity end it, a collapse brings a warning."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class Watch:
         self._warned: set[str] = set()
 
     def note(self, metrics: dict[str, Any]) -> None:
-        """Takes the report out of a call's metrics; nothing waits for it."""
+        """Takes the report out of a call's metrics, without waiting for it."""
         self._pending.append((metrics.pop("health"), sorted(metrics)))
 
     def check(self) -> None:
-        """Raises Diverged if a report since the last check says so."""
+        """Raises Diverged if a report since the last check has a value that is not finite."""
         pending, self._pending = self._pending, []
         for report, names in zip(jax.device_get([report for report, _ in pending]),
                                  (names for _, names in pending), strict=True):
@@ -94,6 +94,6 @@ class Watch:
 
 
 def _first(names: list[str]) -> str:
-    """'x is not finite' for the first name, and how many more there are."""
+    """'x is not finite' for the first name, with the number of further names."""
     others = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
     return f"{names[0]}{others} is not finite"

@@ -65,13 +65,12 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
       own_process: whether a signal may end this process when Python cannot be interrupted.
 
     Returns:
-      True when all iterations are done; False if SIGINT or SIGTERM ended it early, with everything
-        saved.
+      True if all iterations are done; False if a signal ended the run early, with everything saved.
 
     Raises:
-      UserError: for a bad config, data or workdir, in one sentence, before any long work.
-      WriteError: if a file of the run cannot be written; what was saved before is untouched.
-      Diverged: for NaN or infinity, if config.on_nan does not (or no longer) say to roll back.
+      UserError: a bad config, data set or workdir, in one sentence, before any long work.
+      WriteError: a file of the run cannot be written; what was saved before is untouched.
+      Diverged: NaN or infinity, and config.on_nan does not (or no longer) allow a rollback.
     """
     devices = all_devices()
     validate(config, len(devices))
@@ -158,11 +157,11 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
     Args:
       shapes: shapes of the state, `jax.ShapeDtypeStruct`s.
       saved: the checkpoint from which the first process continues; None for a new run.
-      rollbacks: number of returns to a checkpoint because of NaN; None: as the checkpoint says.
+      rollbacks: number of returns to a checkpoint because of NaN; None: as stored in `saved`.
       source: the run from whose weights a new one starts, or None.
 
     Raises:
-      Diverged: with `rollbacks` and, in words, `last_good`.
+      Diverged: NaN or infinity; the error has `rollbacks` and, in words, `last_good`.
     """
     per_call = config.iterations_per_call
     with interruption.abandoning():
@@ -230,8 +229,8 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
                   batch_size=config.batch_size, iterations_per_call=per_call)
     state, inputs = replicate((state, inputs_of(config, key)), devices)
     inputs = inputs._replace(position=positions(devices))
-    # Virtual devices of one CPU can wait for each other for ever when steps pile up. Elsewhere two
-    # calls keep a device busy, and a signal waits for no more than that.
+    # Virtual devices of one CPU can deadlock when steps pile up. Elsewhere two calls keep a device
+    # busy, and a signal waits for no more than those.
     # With several processes pmap itself sends the key, 8 bytes, in each call.
     guard = "disallow" if jax.process_count() == 1 else "allow"
     in_flight: deque = deque(maxlen=1 if len(devices) > 1 and devices[0].platform == "cpu" else 2)
@@ -239,7 +238,7 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
     iteration = first
 
     def about() -> dict[str, Any]:
-        """The meta saved with the current state; all its rows are in the file, or kept."""
+        """Meta for the current state; all rows that it counts are in the file, or kept."""
         return {**meta, "replaced_images": replaced, "rows": log.rows}
 
     try:
@@ -317,14 +316,14 @@ def _is_due(iteration: int, every: int, config: Any) -> bool:
 
 
 def _save_now(checkpoints: Checkpoints, log: Log, state: TrainState, meta: dict[str, Any]) -> None:
-    """Saves in place of the main thread, which does not come back."""
+    """Writes the log and a checkpoint at once, for a main thread that is blocked or stops."""
     log.flush(None)
     checkpoints.save(state, meta)
     checkpoints.wait()
 
 
 def _diverged(error: Exception, checkpoints: Checkpoints, rollbacks: int) -> Diverged:
-    """The complete error about numbers that went wrong."""
+    """The error completed by the last good state and the cure."""
     with contextlib.suppress(NotFiniteState):
         checkpoints.wait()
     saved = checkpoints.all()

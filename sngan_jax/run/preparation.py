@@ -26,15 +26,15 @@ from sngan_jax.step.state import TrainState, check_size, state_bytes
 
 
 def check_apart(config: Any, workdir: Path) -> None:
-    """UserError for a workdir whose pictures would join a `folder:` that is trained on."""
+    """UserError if a workdir lies in the `folder:` that is trained on, where its pictures join."""
     kind, _, place = config.dataset.partition(":")
     if kind != "folder":
         return
     try:
         folder, own = Path(place).expanduser().resolve(), workdir.resolve()
     except (OSError, RuntimeError, ValueError):
-        return  # no name of a folder: reading it says so
-    # What begins with a dot is no part of the data set.
+        return  # not the name of a folder, which reading it will report
+    # Names that begin with a dot are not part of the data set.
     if own.is_relative_to(folder) and not any(
             part.startswith(".") for part in own.relative_to(folder).parts):
         raise UserError(f"the workdir {workdir} lies in the data set {config.dataset}, which its "
@@ -56,7 +56,7 @@ def load_data(config: Any) -> ImageSet | ImageStream:
 
 
 def names_of_classes(config: Any, images: ImageSet | ImageStream) -> tuple[str, ...]:
-    """The names of a data set's classes, as in `data.class_names`."""
+    """Names of a data set's classes, as in `data.class_names`."""
     return class_names(config.dataset, images.num_classes, config.data_dir or None)
 
 
@@ -96,14 +96,14 @@ def resumable(config: Any, workdir: Path, stored: StoredCheckpoints, shapes: Tra
 
 def check_room(config: Any, recipe: Recipe, shapes: TrainState, images: ImageSet | ImageStream,
                devices: list[jax.Device]) -> None:
-    """Estimates from below the memory that a run needs, on this host and on each device.
+    """Checks a lower bound of the memory that a run needs, on this host and on each device.
 
     Raises:
-      UserError: if the estimate exceeds the available memory.
+      UserError: the bound exceeds the available memory.
     """
     check_size(shapes)
     image = math.prod(recipe.image_shape)
-    # What is drawn: a grid of enlarged small images, and the picture made of it.
+    # A grid of enlarged small images, and the picture made of it.
     enlarged = image * max(1, -(-48 // config.image_size)) ** 2
     check_memory(2 * config.num_samples * enlarged,
                  f"the sample grids of config.num_samples = {config.num_samples:,}",
@@ -129,8 +129,8 @@ def check_room(config: Any, recipe: Recipe, shapes: TrainState, images: ImageSet
 def activation_bytes(recipe: Recipe) -> int:
     """Bytes that an update keeps for its backward pass: the inputs of all layers, and no more.
 
-    A layer's input is a factor of its weight's gradient. The number is that of the update that
-    keeps more, for all devices together.
+    A layer's input is a factor of its weight's gradient. The number is for the update that keeps
+    more, over all devices.
     """
     y = jnp.zeros((1,), jnp.int32) if recipe.generator.num_classes else None
     g = _inputs_of_layers(recipe.generator, jnp.zeros((1, recipe.latent_size)), y)

@@ -1,4 +1,4 @@
-"""A finished or running run, from its workdir alone."""
+"""Restoring a run, finished or in training, from its workdir alone."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ from sngan_jax.step.state import TrainState, abstract_state
 
 
 class GoneError(UserError):
-    """A checkpoint is not there, or not any more: a run that is training keeps the newest only."""
+    """A checkpoint does not exist, or no longer: a run in training deletes its older ones."""
 
 
 class RestoredRun(NamedTuple):
     """Networks and state of a checkpoint.
 
-    num_classes is 0 for an unconditional model; channels are those of its images; class_names are
-    () where the classes have numbers only; untrained are the players that were not in the file of
-    weights that the run was made of; replaced_images counts the places in the training so far where
-    another image stood for a damaged one (`config.on_bad_image`).
+    num_classes: number of classes; 0 for an unconditional model.
+    channels: number of channels of the images.
+    class_names: names of the classes; () if they have only numbers.
+    untrained: players that the file of weights lacked from which the run was made.
+    replaced_images: number of images so far that replaced damaged ones (`config.on_bad_image`).
     """
 
     config: ConfigDict
@@ -54,23 +55,23 @@ class RestoredRun(NamedTuple):
                ) -> np.ndarray:
         """One image for each label (ignored by an unconditional model): uint8 (n, h, w, c).
 
-        truncation: of the latents, as of `latents.sample_latents`.
+        truncation: bound of the latents, as for `latents.sample_latents`.
         """
         return sample_images(self.generator, self.state.generator, jax.random.key(seed), labels,
                              self.config, truncation=truncation)
 
     def latents(self, n: int, seed: int = 0, truncation: float | None = None) -> jax.Array:
-        """Latents that `sample` draws for its first n images: float32 (n, latent_size)."""
+        """Latents from which `sample` makes its first n images: float32 (n, latent_size)."""
         return sample_latents(example_keys(jax.random.key(seed), 0, n), self.config.latent_size,
                               self.config.latent, truncation)
 
     def images_of(self, z: jax.Array, y: jax.Array | None = None) -> np.ndarray:
-        """The images (n, h, w, c) of latents (n, d) and labels or class weights: `sampling`'s."""
+        """Images (n, h, w, c) of latents (n, d) and labels or class weights, by `sampling`."""
         return images_of(self.generator, self.state.generator, z, y, self.config)
 
 
 def saved_iterations(workdir: Path) -> list[int]:
-    """Iterations of a run's checkpoints, oldest first; UserError where there is none."""
+    """Iterations of a run's checkpoints, oldest first; UserError if there are none."""
     read_config(workdir)
     if saved := StoredCheckpoints(workdir).all():
         return saved
@@ -78,13 +79,13 @@ def saved_iterations(workdir: Path) -> list[int]:
 
 
 def restore_run(workdir: str | os.PathLike, iteration: int | None = None) -> RestoredRun:
-    """Restores a checkpoint of a run, which may be training; changes nothing there.
+    """Restores a checkpoint of a run, which may be training; changes nothing on disk.
 
     Args:
       iteration: None for the newest one that is not damaged.
 
     Raises:
-      UserError: where there is no such run, or it cannot be read.
+      UserError: there is no such run, or it cannot be read.
       GoneError: there is no such checkpoint.
     """
     workdir = Path(workdir).expanduser()
@@ -107,11 +108,11 @@ def restore_run(workdir: str | os.PathLike, iteration: int | None = None) -> Res
 
 
 def at_iteration(run: RestoredRun, workdir: Path, iteration: int) -> RestoredRun:
-    """Another checkpoint of a run that has been restored, without building its networks again.
+    """Restores another checkpoint of a restored run, without building its networks again.
 
     Raises:
-      UserError: it is damaged, or holds another model.
-      GoneError: it is not there.
+      UserError: the checkpoint is damaged, or holds another model.
+      GoneError: there is no such checkpoint.
     """
     _, state, meta = _read(workdir, iteration, run.config, lambda _: run.state)
     return run._replace(state=state, iteration=iteration,

@@ -24,11 +24,11 @@ _NAMED = 6  # number of arrays that a sentence names
 
 
 class Taken(NamedTuple):
-    """What one network takes: its collections, and the fate of each array.
+    """The variables with which one network starts, and which of them come from the source.
 
     collections: 'params', 'batch_stats' and 'spectral'.
     number: number of parameter arrays that were taken.
-    anew: sentences on the parameters that were not taken.
+    anew: parameters that were not taken, each with the reason.
     """
 
     collections: dict[str, Any]
@@ -57,7 +57,7 @@ def check_source(source: RestoredRun, recipe: Recipe, shapes: TrainState,
 
     Args:
       shapes: shapes of the recipe's state.
-      class_names, and further arguments: as for `started_from`.
+      class_names, source, recipe: as for `started_from`.
     """
     for ours, theirs in ((recipe.generator, source.generator),
                          (recipe.discriminator, source.discriminator)):
@@ -83,8 +83,8 @@ def started_from(state: TrainState, source: RestoredRun, recipe: Recipe,
 
     Args:
       state: freshly initialised, of `recipe`.
-      class_names: names of this run's classes; if () because they have none, they count as the
-        source's if there are as many.
+      class_names: names of this run's classes; classes without names, (), count as the source's if
+        their number is the same.
     """
     said = [f"starting from iteration {source.iteration:,} of a run on {source.config.dataset}:"]
     players: list[Any] = []
@@ -111,7 +111,7 @@ def started_from(state: TrainState, source: RestoredRun, recipe: Recipe,
 
 def _both(state: TrainState, source: RestoredRun, class_names: tuple[str, ...]
           ) -> Iterator[Taken]:
-    """What G and D take; `state` may consist of shapes."""
+    """`Taken` of G, then of D; `state` may consist of shapes."""
     others = bool(class_names and source.class_names and class_names != source.class_names)
     g, d = source.state.generator, source.state.discriminator
     yield _taken(state.generator, g, others, moved=_blocks(state.generator.params)
@@ -120,7 +120,7 @@ def _both(state: TrainState, source: RestoredRun, class_names: tuple[str, ...]
 
 
 def _taken(new: Any, old: Any, other_classes: bool, moved: int) -> Taken:
-    """What one network takes.
+    """`Taken` of one network.
 
     Args:
       new, old: states of the same player.

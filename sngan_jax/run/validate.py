@@ -1,4 +1,4 @@
-"""Checks the whole config before anything is built: one sentence for each error."""
+"""Checks of a whole config before anything is built, with one sentence for each error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sngan_jax.models.build import size_factor
 from sngan_jax.models.cnn import CNNS
 from sngan_jax.run.config import FIELDS, Field
 
-# The names of fields in other programs.
+# Names that other programs give to the fields.
 SYNONYMS = {
     "lr": "learning_rate", "rate": "learning_rate",
     "g_lr": "learning_rate", "d_lr": "learning_rate", "epochs": "iterations", "steps": "iterations",
@@ -88,7 +88,7 @@ def in_words(field: Field) -> str:
 
 
 def names_of(text: str) -> list[str]:
-    """A list of the names in a text, separated by commas."""
+    """The names in a text that separates them by commas."""
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
@@ -106,7 +106,7 @@ def _check_effects(config: Any) -> None:
 
 
 def config_warnings(config: Any) -> Iterator[str]:
-    """Sentences about a valid config that is known, or likely, not to do what is wanted."""
+    """Warnings about a valid config that will not, or probably not, do what its user wants."""
     method = method_of(config)
     penalised = method.regularizer == "gradient_penalty"
     read = layer_fields(method, config)

@@ -27,7 +27,7 @@ _NAMES = {CONFIG, ENVIRONMENT, METRICS, LOCK, SCORES, CHECKPOINTS, "samples", "t
 
 
 def make_workdir(path: str | os.PathLike) -> Path:
-    """Creates the folder; UserError where that cannot be done."""
+    """Creates the folder; UserError if it cannot be made."""
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
@@ -43,11 +43,11 @@ def is_run(workdir: Path) -> bool:
 
 
 def check_workdir(workdir: Path, config: dict[str, Any], *, accept_changes: bool = False) -> None:
-    """Whether a run of this config may write here; changes nothing.
+    """Checks that a run of this config may write here; changes nothing.
 
     Args:
-      workdir: need not exist.
-      config: plain values, as of `ConfigDict.to_dict()`.
+      workdir: folder, which need not exist.
+      config: plain values, as from `ConfigDict.to_dict()`.
       accept_changes: whether the folder may hold a run of another config.
 
     Raises:
@@ -88,7 +88,7 @@ def check_workdir(workdir: Path, config: dict[str, Any], *, accept_changes: bool
 
 
 def open_workdir(workdir: Path, config: dict[str, Any]) -> None:
-    """Writes what a run begins with into a folder that `check_workdir` has passed; WriteError."""
+    """Writes the config and environment into a folder that `check_workdir` accepts; WriteError."""
     with write_errors("a file of the run", workdir):
         write_json(workdir / CONFIG, config)
         write_json(workdir / ENVIRONMENT, {**environment(), "earlier": _starts(workdir)})
@@ -97,7 +97,7 @@ def open_workdir(workdir: Path, config: dict[str, Any]) -> None:
 
 
 def _starts(workdir: Path) -> list[Any]:
-    """What environment.json says of the starts so far, the first one first."""
+    """Descriptions of the starts so far from environment.json, oldest first."""
     try:
         last = json.loads((workdir / ENVIRONMENT).read_text())
         return [*last.pop("earlier", []), last]
@@ -112,7 +112,7 @@ def read_config(workdir: Path) -> dict[str, Any]:
     """The config that a folder's run was started with.
 
     Raises:
-      UserError: there is none, it is damaged, or has a field or a value of another kind.
+      UserError: there is no config, it is damaged, or a field or value is not valid.
     """
     file = workdir / CONFIG
     try:
@@ -134,7 +134,7 @@ def read_config(workdir: Path) -> dict[str, Any]:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
-    """What two configs of plain values differ in, in words."""
+    """Differences between two configs of plain values, in words."""
     new = json.loads(json.dumps(new))  # tuples become lists, as in a file
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
@@ -150,8 +150,8 @@ class MetricsFile:
     """`metrics.jsonl`: one JSON object a line, each with its `iteration`.
 
     Args:
-      iteration: of the state that the run goes on from; later lines, of a run that was cut off,
-        are dropped, so that no iteration stands there twice.
+      iteration: iteration from which the run continues; later lines, from before it was cut off,
+        are dropped, so that no iteration appears twice.
     """
 
     def __init__(self, workdir: Path, iteration: int):
@@ -160,30 +160,31 @@ class MetricsFile:
         write_text(self._path, "".join(json.dumps(row) + "\n" for row in self.rows))
 
     def append(self, row: dict[str, Any]) -> None:
-        """Adds a line and hands it to the system."""
+        """Adds a line and hands it to the operating system."""
         self.rows.append(row)
         with naming(self._path), self._path.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
     def sync(self) -> None:
-        """Returns when every line is on the disk, as it must be before a checkpoint is."""
+        """Syncs every line to disk, as required before a checkpoint is saved."""
         with naming(self._path), self._path.open("rb") as file:
             os.fsync(file.fileno())
 
 
 def read_metrics(workdir: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics; those that were cut off or damaged are left out."""
+    """Rows of a run's metrics, without lines that were cut off or damaged."""
     return read_lines(workdir / METRICS, lambda row: isinstance(row["iteration"], int))
 
 
 def read_lines(file: Path, holds: Callable[[Any], bool]) -> list[Any]:
-    """The JSON values of a file's lines, one each.
+    """JSON values of a file, one per line.
 
-    A last line without an end was cut off when the run was, and is left out; another one that is
-    no JSON, or is not what it should be, is left out with a warning.
+    A last line without a newline was cut off with its run, and is left out. Any other line that is
+    not JSON, or that `holds` rejects, is left out with a warning.
 
     Args:
-      holds: whether a value is what a line should be; may raise KeyError or TypeError for no.
+      holds: test for the value of a line; may raise KeyError or TypeError instead of returning
+        False.
     """
     if not file.exists():
         return []

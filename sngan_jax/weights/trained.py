@@ -37,7 +37,7 @@ class Trained(NamedTuple):
     config: all fields of a training config.
     channels: number of channels of the images; num_classes: 0 for an unconditional model.
     iteration: the iteration after which the weights were taken.
-    arrays: those of G, and of D if it is known; each collection of a network is complete.
+    arrays: arrays of G, and of D if it is known; each collection of a network is complete.
     about: other facts for the user, as plain values, such as the source and 'class_names'.
     """
 
@@ -56,7 +56,7 @@ class Trained(NamedTuple):
 
 
 def trained_of(run: RestoredRun, about: Mapping[str, Any] | None = None) -> Trained:
-    """The networks of a run; G is the one that samples are drawn from, averaged if it can be.
+    """Networks of a run; G is the network that draws samples, the moving average if there is one.
 
     Args:
       about: as in `Trained`.
