@@ -1,4 +1,4 @@
-"""The tables of hours and cost in reproduce.md, from the TPU compiler's records of the runs.
+"""Tables of hours and cost in reproduce.md, from the TPU compiler's records of the runs.
 
     python docs/hours_table.py              (writes them into the page; tests/test_docs.py compares)
     python docs/hours_table.py --compile    (first compiles runs that have no record yet: hours)

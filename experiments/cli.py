@@ -120,7 +120,7 @@ def run(main: Callable[[argparse.Namespace], int | None],
 
 
 def _is_of_backends(error: Exception) -> bool:
-    """Whether JAX found no device. A platform without its plugin gives an AssertionError."""
+    """Whether an error means that JAX found no device; a missing plugin gives an AssertionError."""
     frames = traceback.extract_tb(error.__traceback__)
     return "Unable to initialize backend" in str(error) or (
         isinstance(error, AssertionError) and frames[-1].name == "backends")
@@ -184,7 +184,7 @@ class Parser(argparse.ArgumentParser):
 
     def add_argument(self, *names: str, required: bool = False, **options: Any  # type: ignore[override]
                      ) -> argparse.Action:
-        """As in argparse, but with our own sentence for a missing argument, and ~ in a path."""
+        """Parses like argparse, with our own error for a missing argument, and with ~ in paths."""
         if str(options.get("metavar")).startswith(("FOLDER", "PATH", "FILE")):
             options.setdefault("type", os.path.expanduser)  # a shell leaves --workdir=~/x as it is
         action = super().add_argument(*names, **options)
@@ -367,9 +367,9 @@ def keep_compiled_programs() -> None:
 
 @functools.cache
 def _quiet() -> None:
-    """Silences Orbax, which logs everything that it does.
+    """Silences Orbax, which logs every operation.
 
-    For a checkpoint that cannot be written or read, its threads and tasks show tracebacks, where a
+    For a checkpoint that cannot be written or read, its threads and tasks print tracebacks, but a
     sentence is enough.
     """
     from logging import CRITICAL, getLogger

@@ -50,7 +50,7 @@ class _Checkout:
 
     @staticmethod
     def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        """As of `importlib.abc.MetaPathFinder`."""
+        """Finds a module as `importlib.abc.MetaPathFinder` does."""
         if name != f"{__name__}.experiments":
             return None
         return spec_from_file_location(name, _PROGRAMS / "__init__.py",

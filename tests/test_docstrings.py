@@ -58,7 +58,7 @@ def kinds(error):
 
 
 def shortcomings(module, source):
-    """What the docstrings of a module lack, a sentence each."""
+    """Shortcomings of a module's docstrings, one sentence each."""
     tree = ast.parse(source)
     text = ast.get_docstring(tree) or ""
     if not text:

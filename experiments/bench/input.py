@@ -89,7 +89,7 @@ def in_memory(config: Any, repeats: int) -> float:
 
 
 def streamed(stream: ImageStream, config: Any, threads: int, seconds: float) -> float:
-    """Images per second from a run's stream with `threads` decoding threads, once it flows."""
+    """Images per second from a run's stream with `threads` decoding threads, after warm-up."""
     count = config.n_dis * config.batch_size
     with contextlib.closing(batches(
             stream, jax.random.key(0), first_iteration=0, n_dis=config.n_dis,

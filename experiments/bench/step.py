@@ -1,4 +1,4 @@
-"""An iteration of a config on random images: time, parts, share of the machine's peak."""
+"""An iteration of a config on random images: time, parts, and share of the machine's peak."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The launches of a compiled GPU program: what XLA gives to the card, one after another.
+"""The launches of a compiled GPU program, which XLA gives to the card one after another.
 
 A launch is one instruction of the entry, or of a loop's body, that is more than bookkeeping: a
 fusion (one kernel), a custom call (cuDNN, cuBLAS, a custom kernel), a copy, an all-reduce. A call
@@ -128,7 +128,7 @@ def _stages(one: Instruction) -> int:
     """The number of launches that an instruction stands for.
 
     A custom kernel (Pallas, Triton) that waits inside for all of its blocks is no cheaper than the
-    launches that it replaced: each such wait begins a *stage*, and stages are what counts. The text
+    launches that it replaced. Each such wait begins a *stage*, and the stages are counted. The text
     does not show them, so the kernel's name must: `pallas_call(…, name="σ_stages_3")`. (Triton's
     `num_stages` is something else: how far loads run ahead.)
     """

@@ -15,7 +15,7 @@ LAUNCH_ROW = ("target", "devices", "batch", "a device", "memory GiB", "of GiB", 
 
 
 def table(record: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Everything in a record, in two columns."""
+    """All entries of a record, in two columns."""
     core = "device" if "launches" in record else "core"
     batch = f"{record['batch_size']} ({record['batch_size'] // record['devices']} a {core})"
     hosts = f", {record['hosts']} hosts" if record["hosts"] > 1 else ""

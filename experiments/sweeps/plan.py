@@ -20,7 +20,7 @@ ARGUMENT = "arg"
 class Planned(NamedTuple):
     """One run.
 
-    name: name of its folder in the sweep's; config: FILE[:ARGUMENT]; changes: FIELD=VALUE;
+    name: name of its folder in the sweep's folder; config: FILE[:ARGUMENT]; changes: FIELD=VALUE;
     iterations: length of the run by its config; scored: whether it ends with scores.
     """
 
@@ -98,9 +98,8 @@ def progress(run: Planned, sweep: Path) -> int:
 
 
 def is_finished(run: Planned, sweep: Path) -> bool:
-    """Whether its last iteration is saved and, if it is to have scores, scored.
-
-    The scores come after the checkpoint, and a run may be cut off in between.
+    """Whether its last iteration is saved and, if the run has scores, scored. Scores come after the
+checkpoint, and a run may be cut off in between.
     """
     return progress(run, sweep) >= run.iterations and (
         not run.scored or is_recorded(run.workdir(sweep), run.iterations))

@@ -1,6 +1,5 @@
-"""Predicts how long a run takes if none like it has finished, from this repository's records.
-
-Another machine is faster or slower, and smaller networks use a device less: it is a first guess.
+"""Predicts how long a run takes from this repository's records, if no similar run has finished.
+This is a first guess: another machine is faster or slower, and smaller networks use a device less.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The runs of a table of the paper: method x setting x seed, at a named scale.
 
-A plan depends only on its words: the same words give the same runs with the same names, and more
-seeds, methods or settings give those runs and further ones.
+A plan depends only on the request. The same request gives the same runs with the same names; more
+seeds, methods or settings give these runs and further ones.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SCORES = 5
 
 
 class Scale(NamedTuple):
-    """Reductions against the paper, by name; 0 for what is not reduced.
+    """Reductions relative to the paper, by name; 0 means not reduced.
 
     width: base width of both networks (paper: 64 for the standard CNN).
     iterations: iterations of every run.
@@ -201,7 +201,7 @@ class Cell(NamedTuple):
 
 
 class Request(NamedTuple):
-    """The words of a table's sweep; empty `methods` and `settings` mean all.
+    """The request for a table's sweep; empty `methods` and `settings` mean all.
 
     changes: FIELD=VALUE for all runs, besides those of the scale.
     """
@@ -299,7 +299,7 @@ def _choose(flag: str, value: str, there: Sequence[str] | dict[str, Any]) -> Non
 
 
 def _check(request: Request) -> None:
-    """UserError for words that no table has."""
+    """UserError for names that no table has."""
     _choose("--dataset", request.dataset, DATASETS)
     _choose("--scale", request.scale, SCALES)
     if request.seeds < 1:

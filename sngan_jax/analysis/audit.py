@@ -104,5 +104,5 @@ def _joined(parts: Iterable[Points]) -> Points:
 
 
 def _map(function: Callable[..., np.ndarray], *points: Points) -> Points:
-    """A function applied to the same array of each; labels that are None stay None."""
+    """Applies a function to the same array of each; labels that are None stay None."""
     return jax.tree.map(function, *points)

@@ -4,8 +4,8 @@ Everything concerns D's logit as a function of its image, D(·, y) for every cla
 norms: logits per unit of the input, whose pixels are in [-1, 1]. D is taken at evaluation.
 
 The upper bound multiplies the norms of consecutive layers, and adds those of the two branches of a
-residual block. Each factor is exact. The product is not, because no input is stretched most by all
-layers at once.
+residual block. Each factor is exact. The bound is not tight, because no input is stretched most by
+all layers at once.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def reshaped_bound(discriminator: nn.Module, variables: Any, layers: dict[str, L
 
 
 class _Parts(NamedTuple):
-    """Norms of layers and of activation norms, looked up below by a path in the network."""
+    """Norms of layers and activation norms, found by their paths in the network."""
 
     layers: dict[str, LinearLayer]
     norm_of: Callable[..., float]
@@ -120,7 +120,7 @@ def _halves(d: ResNetDiscriminator, i: int) -> bool:
 
 
 def _channels(d: ResNetDiscriminator, i: int) -> int:
-    """Channels into block i > 0, counted from 0."""
+    """Number of input channels of block i > 0, counted from 0."""
     concatenated = (d.num_classes and d.conditioning == "concat"
                     and i == min(CONCAT_AFTER, len(d.widths)))
     return d.widths[i - 1] + (CONCAT_FEATURES if concatenated else 0)

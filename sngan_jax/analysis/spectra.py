@@ -34,7 +34,7 @@ _PRODUCTS = (conv_general_dilated, *_POOLED)
 
 
 class LinearLayer(NamedTuple):
-    """One layer of a network, as it is in the forward pass.
+    """One layer of a network, as the forward pass uses it.
 
     kind: its Linen class, such as 'Conv'.
     weight: W̄, float64, a convolution's mask applied.
@@ -185,7 +185,7 @@ def _normal(plain: nn.Module, pooled: bool, weight: jax.Array, x: jax.Array) -> 
 
 @contextlib.contextmanager
 def _caught(layer: nn.Module) -> Iterator[list[jax.Array]]:
-    """The weights that a layer asks Linen for inside the block."""
+    """Context that collects the weights which layers request from Linen."""
     weights: list[jax.Array] = []
     if isinstance(layer, nn.Embed):
         weights.append(layer.embedding)
@@ -207,7 +207,7 @@ def _caught(layer: nn.Module) -> Iterator[list[jax.Array]]:
 
 
 def _is_linens(layer: nn.Module) -> bool:
-    """Whether its class is Linen's, or `layers.normalized` of one: known to change only `param`."""
+    """Whether a layer's class is Linen's, or such a class as changed by `layers.normalized`."""
     kind = type(layer)
     return getattr(kind, "plain_class", kind) in LINEAR
 
@@ -236,7 +236,7 @@ def _parameters(layer: nn.Module, weight: jax.Array) -> dict[str, Any]:
 
 
 def _difference(a: jax.Array, b: jax.Array) -> jax.Array:
-    """The largest difference, relative to the largest value of `a`."""
+    """The largest difference of `b` from `a`, relative to the largest value of `a`."""
     if a.shape != b.shape:
         return jnp.float32(jnp.inf)
     tiny = jnp.finfo(jnp.float32).tiny

@@ -26,7 +26,7 @@ OPTIONS_FOR_ONE_CALL: dict[str, dict[str, Any]] = {
 
 @functools.cache
 def compiler_options(one_call: bool = False) -> dict[str, Any]:
-    """For `jax.jit(…, compiler_options=…)` or `.compile(…)`: options for the default backend.
+    """Options of the default backend for `jax.jit(…, compiler_options=…)` or `.compile(…)`.
 
     Empty if there is nothing to choose, or if this XLA does not know the option.
 

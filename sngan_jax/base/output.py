@@ -1,4 +1,4 @@
-"""Output of programs: it may go nowhere, and text from outside cannot steer a terminal."""
+"""Output of programs, which may be lost, and cannot control a terminal with text from outside."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Steady:
 
 @contextlib.contextmanager
 def _dropping(stream: Any) -> Iterator[None]:
-    """Leaves the block if nobody takes the output: a closed pipe, a full disk, no stream."""
+    """Context that is left if output cannot be written: a closed pipe, a full disk, no stream."""
     try:
         yield
     except BrokenPipeError:
@@ -80,7 +80,7 @@ def make_steady() -> None:
 
 @contextlib.contextmanager
 def steady() -> Iterator[None]:
-    """While entered, no failure to print can end the work."""
+    """Context in which no failure to print can end the work."""
     with contextlib.redirect_stdout(Steady(sys.stdout)), \
             contextlib.redirect_stderr(Steady(sys.stderr)):
         yield

@@ -41,7 +41,7 @@ def class_number(text: str, names: tuple[str, ...], num_classes: int, flag: str)
 
     Args:
       names: the names of the classes, or ().
-      flag: the program's flag, for the error.
+      flag: name of the program's flag, for errors.
 
     Raises:
       UserError: if there is no such class.

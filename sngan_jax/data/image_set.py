@@ -24,7 +24,7 @@ def bad_image(what: str, why: str) -> DataError:
 
 def attempted(function: Callable[[int], object], rows: Iterable[int], map_: Callable = map
               ) -> dict[int, str]:
-    """The rows for which a function raises DataError, each with its message.
+    """Rows for which a function raises DataError, each with the error's message.
 
     map_: a function that maps another over rows, such as a thread pool's `map`.
     """
@@ -117,7 +117,7 @@ class Named(Sized, Protocol):
 
     @property
     def name(self) -> str:
-        """The spec from which it was opened."""
+        """The spec from which the set was opened."""
 
 
 def check_batch(image_set: Named, batch_size: int) -> None:

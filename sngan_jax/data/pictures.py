@@ -110,7 +110,7 @@ def is_grey(path: Path) -> bool:
 
 
 def size_of(path: Path, *, plain: bool = False) -> tuple[int, int]:
-    """Height and width of what `decode_file` returns, from the header; DataError as there."""
+    """Height and width of the image that `decode_file` returns, read from the header; DataError."""
     with _opened(path) as image:
         # Pillow itself rotates a TIFF.
         turned = (not plain and image.format != "TIFF"

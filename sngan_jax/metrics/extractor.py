@@ -39,8 +39,8 @@ class Extractor:
         (n, num_classes), or None.
       batch_size: images at a time on each device.
       family: 'inception' or 'classifier', after which its scores are named.
-      prepare: turns an image uint8 (h, w, c) of any size, on the host, into the network's float32
-        input, which `function` takes too; None if all images must have one size.
+      prepare: host function from an image uint8 (h, w, c) of any size to the network's float32
+        input, which `function` also takes; None if all images must have one size.
     """
 
     name: str

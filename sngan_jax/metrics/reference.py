@@ -1,7 +1,7 @@
 """Statistics of features as a `.npz` with `mu` and `sigma`, as FID programs exchange them.
 
-Ours also says what it was made from. A file from another program does not: it is taken at its word,
-and the record of the score says 'unknown' for what is missing.
+Our files also describe their source. A file from another program has no description. It is used as
+it is, and the record of the score says 'unknown' for what is missing.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def inception_input(images: jax.Array, kind: str = "tf1", side: int = 299) -> ja
 def input_of_one(image: np.ndarray, kind: str, side: int = 299) -> np.ndarray:
     """`inception_input` of one image (h, w, 1 or 3), in NumPy: float32 (side, side, 3).
 
-    For images of many sizes, each of which a device would have to compile.
+    Used for images of many sizes, because a device would compile a program for each size.
     """
     height, width = image.shape[:2]
     x = image.astype(np.float32)

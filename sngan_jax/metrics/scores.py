@@ -110,9 +110,9 @@ def compute(metrics: Sequence[str], real: Collected | None, fake: Collected, *,
 
     Args:
       metrics: checked by `check_metrics`.
-      real: with features if `keeps_features(metrics)`; may be None unless
+      real: its features are needed if `keeps_features(metrics)`; may be None unless
         `needs_reference(metrics)`.
-      fake: likewise; with logits for 'is', 'cs' and 'classes'.
+      fake: the same; its logits are needed for 'is', 'cs' and 'classes'.
       real_labels: int (n,), for 'intra_fid'.
       fake_labels: int (m,), for 'intra_fid'; also for 'classes', to count the classifier's
         agreement.

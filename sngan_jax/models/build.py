@@ -63,7 +63,7 @@ def build_models(config: Any, *, channels: int, num_classes: int, axis_name: str
     """The generator and the discriminator of a config.
 
     Args:
-      config: the fields under "Networks" and those of the method, see experiments/configs/paper.py.
+      config: config with the fields under "Networks" and of the method (`run.config`).
       channels: number of channels of the images.
       num_classes: 0 for unconditional networks.
       axis_name: name of the pmap over which batch norm averages its statistics, or None.

@@ -1,10 +1,10 @@
 """Convolutions (NHWC, HWIO) in forms that are fast on a CPU, and a transposed one for all devices.
 
-XLA's CPU back end is slow on three kinds of convolution that its other back ends do well. One is
-the gradient of a strided convolution with respect to its input, where it multiplies out the zeros
-between the pixels. The others are both gradients of a transposed convolution, and convolutions from
-or to very few channels. The functions here compute the same sums in another order. `models.build`
-uses them for networks on a CPU; other devices get lax's.
+XLA's CPU back end is slow on three kinds of convolution that its other back ends do well. The first
+is the gradient of a strided convolution with respect to its input, for which XLA multiplies all
+zeros between the pixels. The others are both gradients of a transposed convolution, and
+convolutions from or to very few channels. These functions compute the same sums in another order.
+`models.build` uses them for networks on a CPU; other devices get lax's.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def convolve(x: jax.Array, kernel: jax.Array, padding: Padding,
              strides: tuple[int, int] = (1, 1)) -> jax.Array:
     """`lax.conv_general_dilated` of an image batch, with gradients that are fast on a CPU.
 
-    Differentiable to any order in reverse mode; with a stride, not in forward mode (`jax.jvp`,
+    Differentiable to any order in reverse mode, but with a stride not in forward mode (`jax.jvp`,
     `jax.hessian`). `native` allows forward mode; `config.convolutions="lax"` selects it.
 
     Args:
@@ -81,7 +81,7 @@ def conv_general_dilated(x: jax.Array, kernel: jax.Array, strides: Sequence[int]
 def conv_transpose(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     """`lax.conv_transpose(x, kernel, (stride, stride), "SAME")` as stride² small convolutions.
 
-    The same arithmetic, and no zero is ever multiplied, on any backend. Differentiable to any
+    It does the same arithmetic, and multiplies no zeros, on any backend. Differentiable to any
     order.
 
     Args:

@@ -1,7 +1,7 @@
 """Resizing of images (NHWC), alone or as part of a convolution.
 
-As in the residual blocks of the paper's Tables 4 to 6 (reference: sngan_projection). The fused
-forms are the same functions, by linearity.
+They are the operations of the residual blocks in the paper's Tables 4 to 6 (reference:
+sngan_projection). The fused forms are the same functions, by linearity.
 """
 
 from __future__ import annotations

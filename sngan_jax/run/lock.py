@@ -44,7 +44,7 @@ def locked(workdir: Path) -> Iterator[Callable[[], None]]:
 
     Raises:
       UserError: a run on this host holds the lock.
-      InUse: a run on another host holds it, or may do so.
+      InUse: a run on another host holds, or may hold, the lock.
       OSError: the file cannot be written.
     """
     file, left = workdir / LOCK, threading.Event()

@@ -45,7 +45,7 @@ def all_devices() -> list[jax.Device]:
 
 
 def own_places(devices: list[jax.Device]) -> list[int]:
-    """The positions in `devices` of this process's own."""
+    """Positions in `devices` of this process's own devices."""
     return [i for i, device in enumerate(devices)
             if device.process_index == jax.process_index()]
 
@@ -74,7 +74,7 @@ def memory_of(device: jax.Device) -> int | None:
 
 
 def own_part(rows: np.ndarray) -> np.ndarray:
-    """This process's part of rows (n, …) that all hold; n is a multiple of the processes."""
+    """This process's part of rows (n, …) that all processes hold; their number divides n."""
     return np.split(rows, jax.process_count())[jax.process_index()]
 
 

@@ -3,7 +3,7 @@
 The order and the batches are those of the official code (sngan_projection `updater.py`). The
 generator comes first, with fresh latents. Every discriminator update then gets new real images and
 fresh fakes; D(real) and D(fake) are separate forward passes, and each takes a power step. The
-generator's update takes one too.
+generator's update also takes one.
 
 All randomness is a function of (key, iteration, the example's position in the *global* batch), so
 that a run does not depend on the number of devices. Each function runs on one device of a pmap
@@ -163,8 +163,8 @@ def discriminator_loss(params: Any, collections: Collections, real: Batch, fake:
 
     Args:
       keys: n keys, one for each pair of a real and a fake image, for the penalty.
-      between: D's spectral vectors for the forward pass on the fakes, if they were stepped before;
-        None to use those that the pass on the real images leaves.
+      between: D's spectral vectors for the forward pass on the fakes, if computed before; None to
+        use the vectors after the pass on the real images.
     """
     variables = {"params": params, **collections}
     real_logits, fake_logits, classes, collections = _logits_of_both(variables, real, fake, recipe,

@@ -66,7 +66,7 @@ def linear(a: jax.Array, b: jax.Array, steps: int) -> jax.Array:
 def spherical(a: jax.Array, b: jax.Array, steps: int) -> jax.Array:
     """Great arcs: sin((1 - t)Ω)/sin Ω · a + sin(tΩ)/sin Ω · b, Ω the angle between a and b.
 
-    Meant for normal latents, whose lengths concentrate (Shoemake 1985; White, "Sampling Generative
+    They suit normal latents, whose lengths concentrate (Shoemake 1985; White, "Sampling Generative
     Networks", 2016). Ends of different lengths are mixed as they are. If the ends are parallel or
     opposite, the arc is not unique, and the walk is `linear`.
 

@@ -20,8 +20,8 @@ Part = Callable[[Inputs, Recipe], Found]
 def mean_of_parts(part: Part, inputs: Inputs, recipe: Recipe) -> Found:
     """Means of the metrics, gradients and batch statistics over the parts of this device's batch.
 
-    A part is the share that a device would have if there were `accumulate` times as many: the same
-    images, latents and noise. It takes no power step (`stepped`), so 'spectral' is the same in all.
+    A part has the images, latents and noise that a device would have among `accumulate` times as
+    many. It takes no power step (`stepped`), so 'spectral' is the same in all.
 
     Args:
       part: computes one part, from the inputs and the recipe that it is given; the whole batch if
@@ -58,7 +58,7 @@ def stepped(params: Any, collections: Collections, specs: Specs | None) -> Colle
 
 
 def _combined(operation: Callable, total: Found, found: Found) -> Found:
-    """The operation on every leaf but the spectral vectors, which come from `found`."""
+    """Applies an operation to every leaf except the spectral vectors, which come from `found`."""
     sums = jax.tree.map(operation, total[:2], found[:2])
     collections = tuple({**new, "batch_stats": jax.tree.map(
         operation, old["batch_stats"], new["batch_stats"])}

@@ -35,7 +35,7 @@ _NOT_FINITE = ("the generator makes images with values that are not finite (NaN 
 
 
 class NotFiniteError(UserError):
-    """Raised for a generator whose images hold NaN or infinity."""
+    """A generator makes images with NaN or infinity."""
 
 
 def sample_images(generator: nn.Module, state: GeneratorState, key: jax.Array, labels: np.ndarray,
@@ -55,7 +55,7 @@ def sample_batches(generator: nn.Module, state: GeneratorState, key: jax.Array,
     same call; each gets all images.
 
     Args:
-      generator: one that is not tied to a pmap axis (`setup.recipe_of` without devices).
+      generator: network that is not tied to a pmap axis (`setup.recipe_of` without devices).
       state: replicated or not.
       key: PRNG key for the latents.
       labels: int (n,), ignored by an unconditional generator.
@@ -92,7 +92,10 @@ def sample_batches(generator: nn.Module, state: GeneratorState, key: jax.Array,
 
 
 def _checked(labels: Any, num_classes: int) -> np.ndarray:
-    """Labels as an array; UserError where one is no class. Without classes they only count."""
+    """Labels as an array; UserError if one is not a class.
+
+    Without classes, only their number matters.
+    """
     found = np.asarray(labels)
     if found.ndim != 1 or not len(found):
         raise UserError(f"labels have the shape {found.shape}: give one for each image, as "

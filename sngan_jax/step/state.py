@@ -64,7 +64,7 @@ def adam(beta1: float | jax.Array, beta2: float | jax.Array) -> optax.GradientTr
 def moving_average(average: Any, new: Any, *, decay: float, iteration: jax.Array) -> Any:
     """decay·average + (1 - decay)·new, with a shorter memory in the first iterations.
 
-    Otherwise the initial values would weigh in for a long time.
+    Otherwise the initial values would count for a long time.
     """
     share = jnp.minimum(decay, (1 + iteration) / (10 + iteration))
     return jax.tree.map(lambda a, b: share * a + (1 - share) * b, average, new)

@@ -11,8 +11,8 @@
 | `about`                                        | JSON: config, channels, num_classes, iteration, |
 |                                                | class_names, commit, command                    |
 
-The layers are those of `models/`, such as `block1/conv1`. W is the kernel as a matrix with a row
-for each output; its columns are the kernel's other axes in their order.
+The layers are those of `models/`, such as `block1/conv1`. W is the kernel as a matrix with one row
+per output. Its columns are the other axes of the kernel, in order.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 repository at e84b1a5.
 
 Its convolutions are (out, in, h, w), its dense layers (out, in), and G's first one fills images of
-(channels, h, w). D keeps u alone and takes a power step in every evaluation too. Here u and v are
+(channels, h, w). D stores only u, and takes a power step in every evaluation too. Here u and v are
 the result of that step, so that our evaluation, which takes none, equals theirs.
 """
 
@@ -183,7 +183,7 @@ def _generator(left: Left, config: dict[str, Any]) -> tuple[Arrays, dict[str, An
 
 
 def _discriminator(left: Left, config: dict[str, Any]) -> tuple[Arrays, dict[str, Any], int]:
-    """As `_generator`; `config` has the generator's fields, which say where the size is halved."""
+    """The counterpart of `_generator` for D; `config` has the generator's fields and sizes."""
     own: Arrays = {}
     widths: list[int] = []
     blocks = _count(left, "block{}/c1/W", 1)
