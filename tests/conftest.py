@@ -82,7 +82,7 @@ def finished_run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def small():
-    """`config.model = "small"` is the one of tests/small_model.py."""
+    """Makes `config.model = "small"` mean the model of tests/small_model.py."""
     with small_model():
         yield
 
@@ -97,7 +97,7 @@ def forgotten_programs():
 
 @pytest.fixture
 def no_compilation_cache():
-    """For large programs, whose serialisation is slow and has crashed XLA."""
+    """Turns the cache off for large programs, whose serialisation is slow and has crashed XLA."""
     jax.config.update("jax_enable_compilation_cache", False)
     jax.clear_caches()
     yield

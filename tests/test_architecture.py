@@ -22,7 +22,7 @@ def rooms(page):
 
 
 def room_of(module, table):
-    """The place of a module's room: that of its folder, or of its file."""
+    """Index of a module's room, found by its folder or file."""
     package, _, inside = module.partition(".")
     own = inside.split(".")[0] if package == "sngan_jax" and inside else package
     places = [place for place, (_, names) in enumerate(table) if own in names]
@@ -106,7 +106,7 @@ def test_a_module_without_a_room_is_found():
 
 
 def test_no_module_imports_itself_over_others():
-    """No cycles: modules can be read, and loaded, from the bottom upwards."""
+    """Imports have no cycles, so modules can be read and loaded from the bottom up."""
     texts = sources()
     graph = {name: set(imports(name, text, texts)) - {name, "sngan_jax", "experiments"}
              for name, text in texts.items()}

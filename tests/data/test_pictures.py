@@ -1,4 +1,4 @@
-"""Files of pictures: their kind by content, their pixels as Pillow's, and what is refused."""
+"""Picture files: their kind by content, pixels equal to Pillow's, and refusals."""
 
 import io
 import warnings

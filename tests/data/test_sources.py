@@ -1,4 +1,4 @@
-"""Digits, arrays in files, and what is said about those that cannot be read."""
+"""Digits, arrays in files, and errors about files that cannot be read."""
 
 import dataclasses
 import gzip

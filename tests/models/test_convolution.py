@@ -1,4 +1,4 @@
-"""Convolutions with gradients of their own, against lax's: values, gradients, second order."""
+"""Convolutions with custom gradients, against lax's: values, gradients, second derivatives."""
 
 import flax.linen as nn
 import jax

@@ -1,4 +1,4 @@
-"""Checkpoints: what is kept, what comes back, what is said about damage."""
+"""Checkpoints: which are kept, how they are restored, and reports of damage."""
 
 import shutil
 
@@ -145,7 +145,7 @@ def test_a_reader_moves_nothing(tmp_path, capsys):
 
 
 def without_spectral(state):
-    """As the first versions saved it: its generator had no spectral vectors, and no hashes."""
+    """A step of the first versions, without hashes and without spectral vectors of G."""
     fields = {name: value for name, value in vars(state.generator).items() if name != "spectral"}
     return jax.tree.map(np.array, state.replace(generator=fields))
 

@@ -1,4 +1,4 @@
-"""The weights that come with the package: what a user gets from them, offline."""
+"""The weights that come with the package, used offline."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def test_each_file_is_small_and_has_its_card():
 
 
 def test_the_digits_are_those_that_are_asked_for():
-    """By an independent classifier, a support vector machine on the pixels."""
+    """Checks the labels with an independent classifier, a support vector machine on the pixels."""
     run = weights.load("digits")
     grade = Grader().grade(run, 500, seed=1)
     assert grade["classifier_accuracy"] >= 0.98
