@@ -275,7 +275,7 @@ def switch(text: str) -> bool:
 # Typing errors.
 
 def _dashed(word: str) -> str:
-    """--num_fake=5 as --num-fake=5: field names have underscores, flag names have dashes."""
+    """Replaces --num_fake=5 by --num-fake=5: field names have underscores, flag names dashes."""
     if not word.startswith("--"):
         return word
     name, equals, value = word.partition("=")

@@ -1,7 +1,7 @@
 """Regularizers, added to the discriminator's loss, and constraints on its weights after an update.
 
-Pure functions, for the rivals in the paper's Table 2. `REGULARIZERS` and `CONSTRAINTS` build them
-from a config for the training step.
+They are pure functions, used by the other methods of the paper's Table 2. `REGULARIZERS` and
+`CONSTRAINTS` build them from a config for the training step.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def gradient_penalty(logits: Callable[[jax.Array], jax.Array], real: jax.Array, 
     """E[(|| grad f(x) || - 1)^2] at x = epsilon·real + (1 - epsilon)·fake (paper eq. 29-31).
 
     Args:
-      logits: f, images (n, h, w, c) -> (n,); each logit is a function of its own image.
+      logits: f, images (n, h, w, c) -> (n,); each logit depends on its own image only.
       real, fake: (n, h, w, c).
       epsilon: (n,) in [0, 1].
 

@@ -33,7 +33,8 @@ def main(options: argparse.Namespace) -> None:
 
 
 def layers(batch: int, repeats: int, width: int) -> dict[str, Any]:
-    """Forward and backward of the CIFAR ResNet D, normalised over plain, in turns in one process.
+    """Forward and backward of the CIFAR ResNet D, normalised over plain, alternating in one
+    process.
 
     The backward pass goes from the hinge loss to the parameters; a power step is taken and stored.
     """

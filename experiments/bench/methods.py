@@ -1,7 +1,7 @@
 """Time of each method's generator updates, compared with no normalisation (Figure 10).
 
-All methods run in turns in one process, so that other work on the machine affects all of them
-alike. The report has paired ratios: a method's turn over the same turn of `none`.
+All methods take turns in one process, so that other work on the machine affects all of them alike.
+The report has paired ratios: a method's turn over the same turn of `none`.
 """
 
 from __future__ import annotations

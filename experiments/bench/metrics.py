@@ -75,7 +75,7 @@ def speed(ours: Extractor, images: np.ndarray, repeats: int, theirs: Features | 
 
     Args:
       images: uint8, one batch for all local devices.
-      theirs: another extractor to run in turns with ours, on as many images.
+      theirs: another extractor, which alternates with ours on as many images.
     """
     devices = jax.local_devices()
     params, placed = replicate(ours.params, devices), spread(images, devices)

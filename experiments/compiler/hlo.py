@@ -2,8 +2,8 @@
 
 It parses only what is needed here: which instruction does what, what it calls, how often a loop
 runs and which Python functions it comes from. The names are XLA's: a program is a set of
-*computations*, one of them the entry; a *fusion* is an instruction that stands for a computation of
-its own.
+*computations*, one of them the entry; a *fusion* is an instruction that stands for another
+computation.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The training step of a config, lowered for devices that are not there: shapes in, no data.
+"""The training step of a config, lowered for absent devices from shapes, without data.
 
 Everything that the check needs from the training step is imported here and nowhere else.
 """

@@ -47,7 +47,7 @@ def apply_words(config: ConfigDict, arg: str, file: str, *, own: Sequence[str] =
       own: further words that the file itself understands, already removed from `arg`.
 
     Raises:
-      UserError: for a word that is none of these.
+      UserError: for any other word.
     """
     name = file.removesuffix(".py")
     words = [word.strip() for word in arg.split(",") if word.strip()]

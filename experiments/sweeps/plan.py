@@ -67,7 +67,7 @@ def plan(config: str, grid: Sequence[tuple[str, Sequence[str]]], seeds: int,
       changes: FIELD=VALUE of all runs.
 
     Raises:
-      UserError: for an invalid config of one of them, or no seeds.
+      UserError: the config of a run is invalid, or there are no seeds.
     """
     if seeds < 1:
         raise UserError(f"--seeds={seeds}: at least one")

@@ -82,8 +82,9 @@ def _product(d: nn.Module, variables: Any, layers: dict[str, LinearLayer],
     rules: dict[type, Any] = {CNNDiscriminator: (_cnn, _cnn_layers),
                               ResNetDiscriminator: (_resnet, _resnet_layers)}
     if type(d) not in rules:
-        raise NoBoundError(f"{type(d).__name__} is none of {', '.join(r.__name__ for r in rules)}, "
-                           "so it is not known how its layers are joined")
+        known = ", ".join(rule.__name__ for rule in rules)
+        raise NoBoundError(f"{type(d).__name__} is not one of {known}, so it is not known how its "
+                           "layers are joined")
     rule, names = rules[type(d)]
     if strange := sorted(names(d) ^ set(layers)):
         raise NoBoundError(f"{type(d).__name__} has another structure at '{strange[0]}' than its "

@@ -1,4 +1,4 @@
-"""The one exception that means "the person can fix this": its message is a full sentence."""
+"""The exception for errors that the user can fix; its message is a full sentence."""
 
 
 class UserError(ValueError):

@@ -1,4 +1,4 @@
-"""Files: tests whether they exist, and writes that change a file completely or not at all."""
+"""Files: tests for existence, and atomic writes, which change a file completely or not at all."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def leftovers(folder: Path, name: str = "") -> list[Path]:
 
 
 def write_text(file: Path, text: str) -> None:
-    """Writes a text file whole or not at all; OSError if that fails."""
+    """Writes a text file atomically; OSError if that fails."""
     with replacing(file) as temporary:
         temporary.write_text(text)
 

@@ -12,7 +12,7 @@ from sngan_jax.data.prepared import prepared_folder
 def class_names(spec: str, num_classes: int, data_dir: str | None = None) -> tuple[str, ...]:
     """The names of the classes in order; () if they have only numbers.
 
-    For `folder:` they are the names of the sub-folders, for `tfds:` those of the label.
+    For `folder:` they are the names of the sub-folders, for `tfds:` the names in the label feature.
 
 
     Args:

@@ -210,7 +210,7 @@ def common_size(files: list[Path], reading: Reading = CROPPED) -> tuple[int, int
 
 
 class MixedSizes(DataError):
-    """Pictures differ in size, and no size is given to which they are brought."""
+    """Pictures differ in size, and no common size is requested."""
 
 
 def described(listing: Listing, sizes: dict[int, tuple[int, int]], image_size: Size,

@@ -158,7 +158,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         if not size:
             raise ValueError("it is empty")
         if kind_of(path) is None:
-            raise ValueError(f"by its content it is none of {', '.join(KINDS)}")
+            raise ValueError(f"by its content it is not one of {', '.join(KINDS)}")
         with Image.open(path, formats=_formats()) as image:
             _refuse_bomb(image, size)
             yield image

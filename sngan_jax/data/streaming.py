@@ -178,8 +178,8 @@ def open_stream(spec: str, *, image_size: Size, channels: int | None = None,
     Args:
       spec: 'tfds:<name>', prepared as ArrayRecord, or 'folder:<folder>'.
       channels: None reads as `sources.load` does for tfds, and RGB for a folder.
-      exact: whether the fingerprint covers the content of a folder's files, all of which are then
-        read, and not only their names and sizes.
+      exact: whether the fingerprint covers the content of a folder's files, and not only their
+        names and sizes; all files are then read.
       skip_bad: replace a damaged image by the next one.
       own_sizes: whether images may differ in size if no image_size is given.
 

@@ -14,7 +14,7 @@ from sngan_jax.data.archive import array_names, read_arrays
 
 
 def write_npz(file: Path, arrays: dict[str, Any]) -> None:
-    """Writes arrays by name, whole or not at all; makes the folder if it is missing."""
+    """Writes arrays by name, atomically; makes the folder if it is missing."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with replacing(file) as temporary, temporary.open("wb") as out:
         np.savez(out, **arrays)

@@ -1,6 +1,6 @@
 """A small classifier of a data set's own classes, as an extractor where Inception is no use.
 
-Its scores have names of their own: Fréchet classifier distance (fcd), classifier score (cs), kernel
+Its scores have their own names: Fréchet classifier distance (fcd), classifier score (cs), kernel
 classifier distance (kcd). They are comparable only between runs on one data set, with one
 classifier (its checksum is in each record), and never with an FID or an IS.
 """

@@ -120,7 +120,7 @@ def convert(file: Path) -> Weights:
 
 
 def save_weights(weights: Weights, file: Path) -> None:
-    """Writes our `.npz`, whole or not at all."""
+    """Writes our `.npz` atomically."""
     write_npz(file, {"/".join(k): v for k, v in flatten_dict(weights.params).items()})
 
 

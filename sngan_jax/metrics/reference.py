@@ -24,7 +24,7 @@ from sngan_jax.metrics.frechet import Moments
 
 
 def save_statistics(file: Path, of: Moments, about: dict[str, Any]) -> None:
-    """Writes mu (d,), sigma (d, d), n and a description, whole or not at all.
+    """Writes mu (d,), sigma (d, d), n and a description, atomically.
 
     Args:
       file: its name ends in .npz.

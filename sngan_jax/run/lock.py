@@ -136,7 +136,7 @@ def _is_named(descriptor: int, file: Path) -> bool:
 
 
 def _is_at_work(descriptor: int, kind: int) -> bool:
-    """Whether another run holds the lock; takes it if not, shared or exclusive."""
+    """Whether another run holds the lock; if not, takes it, shared or exclusive."""
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         taken = True

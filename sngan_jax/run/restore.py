@@ -55,7 +55,7 @@ class RestoredRun(NamedTuple):
                ) -> np.ndarray:
         """One image for each label (ignored by an unconditional model): uint8 (n, h, w, c).
 
-        truncation: bound of the latents, as for `latents.sample_latents`.
+        truncation: bound of the latents (`latents.sample_latents`).
         """
         return sample_images(self.generator, self.state.generator, jax.random.key(seed), labels,
                              self.config, truncation=truncation)

@@ -79,7 +79,8 @@ def started_from(state: TrainState, source: RestoredRun, recipe: Recipe,
 
     Parameters, batch statistics and spectral vectors are taken if they have the same place and
     shape in both. G's blocks are counted from the image, so that those for the same size match. The
-    optimizers and the moving average start anew. If the classes differ, so do their tables.
+    optimizers and the moving average start anew. If the classes differ, the class tables start
+    anew.
 
     Args:
       state: freshly initialised, of `recipe`.

@@ -107,7 +107,7 @@ def class_walk(first: int, last: int, num_classes: int, steps: int) -> jax.Array
     """
     for label in (first, last):
         if not 0 <= label < num_classes:
-            raise ValueError(f"class {label} is none of the {num_classes} classes 0 to "
+            raise ValueError(f"class {label} is not one of the {num_classes} classes 0 to "
                              f"{num_classes - 1}")
     t = _fractions(steps)[:, None]
     ends = jax.nn.one_hot(jnp.array([first, last]), num_classes)

@@ -16,7 +16,7 @@ def repeat(body: Body, carry: Any, times: int, platform: str) -> tuple[Any, Any]
     """body(carry, i) -> (carry, y) for i = 0 … times - 1; returns the last carry and all y.
 
     Unrolled on a CPU, whose back end is a hundred times slower on a convolution's gradient inside a
-    loop. A scan of length one is such a loop too.
+    loop. A scan of length one is also such a loop.
     """
     if times == 1 or platform == "cpu":
         body, ys = jax.jit(body), []  # traced and lowered once

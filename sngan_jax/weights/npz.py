@@ -34,7 +34,7 @@ DTYPES = ("float32", "float16")
 
 
 def write(trained: Trained, file: Path, dtype: str = "float32") -> None:
-    """Writes the networks, whole or not at all.
+    """Writes the networks atomically.
 
     Args:
       dtype: dtype of the parameters, one of DTYPES; statistics and vectors are always float32.

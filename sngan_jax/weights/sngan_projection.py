@@ -114,7 +114,7 @@ def iteration_of(names: Iterable[str]) -> int:
 
 
 class Left:
-    """The arrays of a file, each to be taken once; KeyError for one that is not there."""
+    """The arrays of a file, each to be taken once; KeyError for a missing one."""
 
     def __init__(self, tensors: Arrays, file: Path, source: str):
         self._tensors, self._file, self._source = dict(tensors), file, source

@@ -81,8 +81,8 @@ def restored(trained: Trained, where: str) -> RestoredRun:
       where: name of the source of the weights, for errors.
 
     Raises:
-      UserError: for arrays that are missing, of another shape, not finite, or of no network, or for
-        an invalid config.
+      UserError: for arrays that are missing, extra, of another shape or not finite, or for an
+        invalid config.
     """
     config, recipe = _networks(trained)
     state = _state(trained, recipe, where)

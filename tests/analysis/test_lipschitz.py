@@ -181,7 +181,7 @@ class _Sine(nn.Module):
 
 
 @pytest.mark.parametrize(("d", "sentence"), [
-    (_OwnNet(), "_OwnNet is none of CNNDiscriminator, ResNetDiscriminator"),
+    (_OwnNet(), "_OwnNet is not one of CNNDiscriminator, ResNetDiscriminator"),
     (ResNetDiscriminator((2, 2), 1, conv=_wrapped, fusion="none"),
      "ResNetDiscriminator has another structure at 'block1/conv1"),
     (ResNetDiscriminator((2, 2), 1, norm=_Sine), "no rule here for the activation norm _Sine")])

@@ -1,4 +1,4 @@
-"""NVIDIA's compiler itself, asked about cards that are not there: verdicts, and launches as pinned.
+"""NVIDIA's compiler, asked about absent cards: verdicts, and pinned numbers of launches.
 
 The counts are those of one version of XLA (gpu_counts.json); with another one each test says so.
 """
