@@ -167,7 +167,7 @@ def test_ten_training_steps_are_linens():
 @pytest.mark.parametrize("shift", range(0, len(OPTIONS), 2))
 def test_ten_training_steps_are_linens_for_all_layers_and_options(shift):
     cases = [(*case, OPTIONS[(n + shift) % len(OPTIONS)]) for n, case in enumerate(LAYERS)]
-    # # float16 and bfloat16 sum in another order.
+    # float16 and bfloat16 sum in another order.
     same_training([case for case in cases if case[1].get("dtype") != jnp.float16
                    and case[1].get("param_dtype") is None])
 

@@ -99,7 +99,7 @@ print(version('sngan_jax'))"""
     assert text[:3] == ["1", str(installed / "sngan_jax" / "__init__.py"),
                         str(installed / "sngan_jax" / "experiments" / "configs" / "digits.py")]
     assert text[3] == text[4]
-    # # Training with a packaged config, and with a user's file that starts from one.
+    # Training with a packaged config, and with a user's file that starts from one.
     (tmp_path / "mine.py").write_text(
         "from .paper import apply_words\nfrom .digits import get_config as digits\n\n\n"
         "def get_config(argument=''):\n    config = digits()\n    config.generator_width = 4\n"

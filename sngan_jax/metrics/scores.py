@@ -16,7 +16,7 @@ from sngan_jax.metrics.prdc import prdc
 
 T = TypeVar("T")
 
-# # Scores by extractor. A classifier's scores have other names, because they are not FID or IS.
+# Scores by extractor. A classifier's scores have other names, because they are not FID or IS.
 METRICS = {"inception": ("fid", "is", "kid", "prdc", "intra_fid", "fid_halves"),
            "classifier": ("fcd", "cs", "kcd", "prdc", "intra_fcd", "fcd_halves", "classes")}
 # Scores that need every feature vector, and scores that use only the generated images' logits.
