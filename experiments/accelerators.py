@@ -3,7 +3,7 @@
 libtpu and NVIDIA's plugin of JAX may be installed only for `sngan compile-check`. JAX starts both
 in every program to look for devices. If there are none, libtpu prints five lines and the plugin a
 traceback. `hide` hides them from JAX, before JAX is imported, and only if there is no sign of such
-a device. `show` undoes it for the one program that asks a compiler.
+a device. `show` undoes this for the only program that uses such a compiler.
 """
 
 from __future__ import annotations

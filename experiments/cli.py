@@ -42,7 +42,7 @@ def start(programs: Mapping[str, str], argv: Sequence[str], about: str, prefix: 
     """Runs the program that the first word names; returns its exit status.
 
     Args:
-      programs: {name: what it does, in a few words}.
+      programs: {name: short description}.
       about: text at the start of `--help`.
       prefix: prefix of the names, such as `bench `.
       package: the package with the modules.
@@ -91,7 +91,7 @@ def run(main: Callable[[argparse.Namespace], int | None],
       main: takes the options. They include `command`, the whole command line; `given`, the names of
         those that it contains; and, with a `--config`, `changes`, the list of FIELD=VALUE.
       about: text at the start of `--help`.
-      argv: the arguments without the program's name; None for those of the process.
+      argv: arguments without the program's name; None for the process's arguments.
     """
     argv = sys.argv[1:] if argv is None else argv
     make_steady()

@@ -62,7 +62,7 @@ def main(options: argparse.Namespace) -> None:
 
 
 def from_file(file: Path, folder: Path) -> tuple[Weights, str]:
-    """Weights from a file in any of the forms, and what is known about it."""
+    """Weights from a file in any of the forms, and a description of the file."""
     if not file.is_file():
         raise UserError(f"--file={file} is not a file: give the path of one, or leave it out")
     if file.suffix == ".whl":

@@ -64,7 +64,7 @@ def pytest_collection_modifyitems(items):
 def finished_run(tmp_path_factory):
     """The workdir of a finished run of `experiments.train`, made once for all workers: read only.
 
-    Beside it, in `finished.txt`, is what the program printed.
+    The program's output is beside it, in `finished.txt`.
     """
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base

@@ -29,7 +29,7 @@ def program(module: str, *arguments: object, timeout: float = 300, cwd: Path = R
             **environment: object) -> subprocess.CompletedProcess[str]:
     """Output and exit status of `python -m <module> <arguments>`.
 
-    environment: variables beside those of the tests. TimeoutExpired: it took longer.
+    environment: variables in addition to the tests' own. TimeoutExpired: it took longer.
     """
     with tempfile.TemporaryDirectory() as folder:
         out, err = (Path(folder) / name for name in ("out", "err"))

@@ -12,7 +12,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 
 
 def rooms(page):
-    """[(room, [files and folders])], the lowest first, as the page's table has them."""
+    """[(room, [files and folders])], the lowest first, as in the page's table."""
     table = re.search(r"^\| room \|.*?\n\|[-|]+\|\n((?:\|.*\n)+)", page, re.MULTILINE).group(1)
     found = []
     for row in table.splitlines():

@@ -51,7 +51,7 @@ def arguments(parser: cli.Parser) -> None:
 
 
 def main(options: argparse.Namespace) -> None:
-    """Prints the figures, and as the last line all of them as JSON."""
+    """Prints the figures; the last line has all of them as JSON."""
     print_report(methods(options.config, options.methods, options.n_dis, options.width,
                          options.batch, options.updates, options.repeats, options.changes,
                          options.out, options.command))

@@ -57,7 +57,7 @@ def arguments(parser: cli.Parser) -> None:
 
 
 def main(options: argparse.Namespace) -> None:
-    """Prints the figures, and as the last line all of them as JSON."""
+    """Prints the figures; the last line has all of them as JSON."""
     print_report(step(options.config, options.changes, options.compare, options.peer,
                       options.repeats, options.no_parts, options.profile))
 

@@ -1,6 +1,6 @@
 """A config's whole training step, compiled for absent devices by their real compilers.
 
-Nothing runs and no data are read: shapes go in, and the compiler says what the program needs.
+Nothing runs and no data are read: from shapes, the compiler computes the program's needs.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A launch is one instruction of the entry, or of a loop's body, that is more than bookkeeping: a
 fusion (one kernel), a custom call (cuDNN, cuBLAS, a custom kernel), a copy, an all-reduce. A call
 of cuDNN counts as one, though the library may start more than one kernel for it; the text does not
-say. A loop's body counts as often as the text says that it runs.
+say. A loop's body counts once per pass, by the number of passes in the text.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def apply_words(config: ConfigDict, arg: str, file: str, *, own: Sequence[str] =
 
 
 def choose_method(config: ConfigDict, name: str) -> None:
-    """Gives a config a method of METHODS, and what goes with it."""
+    """Gives a config a method of METHODS, and the fields that belong to it."""
     config.method = name
     if METHODS[name].loss == "wasserstein":
         config.loss = ""  # not the config's own, which belongs to its other methods

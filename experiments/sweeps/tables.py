@@ -203,7 +203,7 @@ class Cell(NamedTuple):
 class Request(NamedTuple):
     """The request for a table's sweep; empty `methods` and `settings` mean all.
 
-    changes: FIELD=VALUE for all runs, besides those of the scale.
+    changes: FIELD=VALUE for all runs, in addition to the scale's.
     """
 
     table: str
@@ -246,7 +246,8 @@ def plan_table(request: Request) -> list[Cell]:
     """All runs, beginning with the first seed of every row and setting, each config checked.
 
     Raises:
-      UserError: for what the table, the data set or the scale lacks, or an invalid field.
+      UserError: for a row or setting that the table, the data set or the scale lacks, or an invalid
+        field.
     """
     _choose("--table", request.table, TABLES)
     _check(request)
@@ -261,7 +262,7 @@ def plan_table(request: Request) -> list[Cell]:
 
 
 def open_sweep(request: Request, sweep: Path) -> None:
-    """Writes `sweep.json`: what all runs in a sweep's folder have in common.
+    """Writes `sweep.json`, the facts that all runs in a sweep's folder share.
 
     Raises:
       UserError: if the folder belongs to another table, data set, scale or --set.

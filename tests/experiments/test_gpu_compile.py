@@ -1,6 +1,6 @@
 """NVIDIA's compiler, asked about absent cards: verdicts, and pinned numbers of launches.
 
-The counts are those of one version of XLA (gpu_counts.json); with another one each test says so.
+The counts are for one version of XLA (gpu_counts.json); with another, each test names the version.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Spectral normalisation in the generator: which weights, σ of each, and what is sampled."""
+"""Spectral normalisation in the generator: the weights, σ of each, and samples."""
 
 from types import SimpleNamespace
 
