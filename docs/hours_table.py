@@ -150,7 +150,7 @@ def _priced(name: str, count: int, hours: dict[str, float]) -> str:
 
 
 def page_with_tables(page: str) -> str:
-    """The page, with the tables from the current records and plans between its marks."""
+    """The page, with tables made from the current records and plans."""
     before, rest = page.split(BEGIN)
     return before + BEGIN + tables() + END + rest.split(END)[1]
 

@@ -129,7 +129,7 @@ def _small(record: dict[str, Any] | None) -> list[str]:
 
 
 def page_with_tables(page: str) -> str:
-    """The page, with the tables from the current records between its marks."""
+    """The page, with tables made from the current records."""
     before, rest = page.split(BEGIN)
     return before + BEGIN + tables() + END + rest.split(END)[1]
 

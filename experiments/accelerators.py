@@ -1,4 +1,4 @@
-"""Keeps the compilers of accelerators that this machine does not have from starting.
+"""Prevents JAX from starting compilers of accelerators that this machine lacks.
 
 libtpu and NVIDIA's plugin of JAX may be installed only for `sngan compile-check`. JAX starts both
 in every program to look for devices. If there are none, libtpu prints five lines and the plugin a

@@ -34,7 +34,8 @@ def room_of(module, table):
 def imported(module, source):
     """[(module, name or None)] of every import of a module, inside functions too.
 
-    The programs import each other relatively, as their package has two names; the library does not.
+    The programs import each other relatively, because their package has two names; the library does
+    not.
     """
     found = []
     folder = module if f"{module}.__init__" in packages() else module.rpartition(".")[0]

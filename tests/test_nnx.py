@@ -34,7 +34,7 @@ NNX = {nn.Dense: nnx.Linear, nn.DenseGeneral: nnx.LinearGeneral, nn.Einsum: nnx.
 
 
 def nnx_arguments(plain, kwargs, x):
-    """The arguments of NNX's layer that is the Linen layer for such an input."""
+    """Arguments of the NNX layer that corresponds to a Linen layer for this input."""
     kwargs = dict(kwargs)
     if plain is nn.Embed:
         return kwargs
@@ -62,7 +62,7 @@ OPTIONS = [
 
 
 def options_for(plain, options, x, kwargs):
-    """The options of NNX's class; the size of an image is Linen's to see."""
+    """Options of NNX's class; Linen sees the size of an image by itself."""
     if options.get("divisor") == "operator" and plain in (nn.Conv, nn.ConvTranspose):
         axes = len(np.atleast_1d(kwargs["kernel_size"]))
         return {**options, "input_size": x.shape[-1 - axes:-1]}

@@ -43,7 +43,7 @@ def start(processes: int, devices: int, workdir: Path, *arguments: str,
     """The processes of a run, whose output goes to files beside the workdir.
 
     only: further arguments of some processes. folders: their folders, if not ROOT.
-    path: a folder of modules that come first.
+    path: folder that comes first in the module search path.
     """
     port, started = free_port(), []
     for i in range(processes):

@@ -2,7 +2,7 @@
 
     devices_script.py METHOD[,device | ,parts] …
 
-`sn` on 2 and on 4 as well, as how a batch is shared is the same for all methods.
+`sn` also runs on 2 and on 4, because all methods share a batch in the same way.
 
 In float64: there the gradient of a bias before a batch norm, zero but for rounding, is far below
 Adam's epsilon. In float32 Adam makes full steps of that rounding, and of the rounding of every
