@@ -64,7 +64,7 @@ def replacing(file: Path) -> Iterator[Path]:
 
 
 def leftovers(folder: Path, name: str = "") -> list[Path]:
-    """The temporary files of `replacing` in a folder: those of one name, or all."""
+    """Temporary files of `replacing` in a folder, for one name or for all."""
     return [path for path in folder.glob(f"{glob.escape(name) or '*'}.*.tmp")
             if path.name.removesuffix(".tmp").rpartition(".")[2].isdecimal()]
 

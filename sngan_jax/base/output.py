@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sngan_jax.base.errors import printable
@@ -39,13 +39,13 @@ class Steady:
                 self._stream.write(safe.encode("ascii", "backslashreplace").decode())
         return len(text)
 
-    def writelines(self, lines: Any) -> None:
+    def writelines(self, lines: Iterable[str]) -> None:
         """Calls `write` for each line."""
         for line in lines:
             self.write(line)
 
     def flush(self) -> None:
-        """Passes on as much of the buffer as the system takes."""
+        """Flushes the buffer, as far as the system accepts it."""
         with _dropping(self._stream):
             self._stream.flush()
 

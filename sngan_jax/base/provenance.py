@@ -1,4 +1,4 @@
-"""Which source code a result comes from."""
+"""The source code of a result: its commit, and a digest of its files."""
 
 from __future__ import annotations
 
