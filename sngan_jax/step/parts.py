@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
+from sngan_jax.base.types import PyTree
 from sngan_jax.network import Specs, normalize
 from sngan_jax.step.forward import Collections
 from sngan_jax.step.recipe import Inputs, Recipe
 from sngan_jax.step.repeat import repeat
 
-Found = tuple[Mapping[str, Any], Any, tuple[Collections, ...]]  # metrics, gradients, collections
+# Metrics, gradients, and the collections of one network or two.
+Found = tuple[dict[str, jax.Array], PyTree, tuple[Collections, ...]]
 Part = Callable[[Inputs, Recipe], Found]
 
 
@@ -42,7 +43,7 @@ def mean_of_parts(part: Part, inputs: Inputs, recipe: Recipe) -> Found:
     return _combined(lambda x, _: x / times, total, total)
 
 
-def stepped(params: Any, collections: Collections, specs: Specs | None) -> Collections:
+def stepped(params: PyTree, collections: Collections, specs: Specs | None) -> Collections:
     """A network's collections after the power steps of one forward pass in training.
 
     Raises:
