@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.files import is_file
+from sngan_jax.base.types import JsonObject
 from sngan_jax.data.archive import array_names
 from sngan_jax.data.files import IMAGE_KEYS, keys_in_name
 from sngan_jax.metrics.arrays import read_npz, write_npz
@@ -23,7 +24,7 @@ from sngan_jax.metrics.extractor import Extractor
 from sngan_jax.metrics.frechet import Moments
 
 
-def save_statistics(file: Path, of: Moments, about: dict[str, Any]) -> None:
+def save_statistics(file: Path, of: Moments, about: Mapping[str, object]) -> None:
     """Writes mu (d,), sigma (d, d), n and a description, atomically.
 
     Args:
@@ -35,7 +36,7 @@ def save_statistics(file: Path, of: Moments, about: dict[str, Any]) -> None:
                      "about": json.dumps(about)})
 
 
-def load_statistics(file: Path, extractor: Extractor) -> tuple[Moments, dict[str, Any]]:
+def load_statistics(file: Path, extractor: Extractor) -> tuple[Moments, JsonObject]:
     """The moments in a file, and its description; n is 0 if the file does not say.
 
     Raises:

@@ -6,7 +6,7 @@ References: TensorFlow 1's `ResizeBilinear`, pytorch-fid (Seitzer 2020), clean-f
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -70,7 +70,10 @@ def input_of_one(image: np.ndarray, kind: str, side: int = 299) -> np.ndarray:
     return np.broadcast_to(_normalised(x, kind), (side, side, 3))
 
 
-def _normalised(x: Any, kind: str) -> Any:
+Array = TypeVar("Array", jax.Array, np.ndarray)
+
+
+def _normalised(x: Array, kind: str) -> Array:
     return x / 127.5 - 1 if kind == "half_pixel" else (x - 128) / 128
 
 
