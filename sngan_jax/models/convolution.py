@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
+Pads = str | Sequence[tuple[int, int]]  # as in `lax.conv_general_dilated`
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 # Up to this many channels, in or out, one matrix product over all taps pays.
@@ -56,10 +56,12 @@ def convolve(x: jax.Array, kernel: jax.Array, padding: Padding,
     return native(x, kernel, padding, strides)
 
 
-def conv_general_dilated(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Any,
-                         lhs_dilation: Any = None, rhs_dilation: Any = None,
-                         dimension_numbers: Any = None, feature_group_count: int = 1,
-                         precision: Any = None) -> jax.Array:
+def conv_general_dilated(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Pads,
+                         lhs_dilation: Sequence[int] | None = None,
+                         rhs_dilation: Sequence[int] | None = None,
+                         dimension_numbers: lax.ConvGeneralDilatedDimensionNumbers = None,
+                         feature_group_count: int = 1,
+                         precision: lax.PrecisionLike = None) -> jax.Array:
     """`convolve` as the `conv_general_dilated` of a Linen convolution; other cases go to lax.
 
     Arguments and result as for `lax.conv_general_dilated`: x (n, h, w, in), kernel (kh, kw, in,
