@@ -1,11 +1,11 @@
-"""Trained networks without their run: their config, their arrays, and what they can do."""
+"""Trained networks without their run: their config, their arrays, and conversions to a run."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -13,6 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.types import JsonObject, PyTree
 from sngan_jax.run.checkpoint import Checkpoints
 from sngan_jax.run.conditions import environment
 from sngan_jax.run.lock import locked
@@ -41,21 +42,21 @@ class Trained(NamedTuple):
     about: other facts for the user, as plain values, such as the source and 'class_names'.
     """
 
-    config: dict[str, Any]
+    config: JsonObject
     channels: int
     num_classes: int
     iteration: int
     arrays: Arrays
-    about: dict[str, Any]
+    about: JsonObject
 
     @property
     def players(self) -> list[str]:
-        """The players whose arrays are there."""
+        """Players whose arrays are present."""
         return [player for player in PLAYERS if any(name.startswith(f"{player}/")
                                                     for name in self.arrays)]
 
 
-def trained_of(run: RestoredRun, about: Mapping[str, Any] | None = None) -> Trained:
+def trained_of(run: RestoredRun, about: Mapping[str, object] | None = None) -> Trained:
     """Networks of a run; G is the network that draws samples, the moving average if there is one.
 
     Args:
@@ -63,7 +64,7 @@ def trained_of(run: RestoredRun, about: Mapping[str, Any] | None = None) -> Trai
     """
     g, d = run.state.generator, run.state.discriminator
     average = g.ema_params is not None
-    collections: dict[str, Any] = {"generator": {
+    collections: dict[str, PyTree] = {"generator": {
         "params": g.ema_params if average else g.params, "spectral": g.spectral,
         "batch_stats": g.ema_batch_stats if average else g.batch_stats}}
     if "discriminator" not in run.untrained:
