@@ -1,7 +1,7 @@
 """Images read from disk during training, for data sets larger than memory.
 
-The order is that of a set in memory, a function of (key, batch number), so there is no iterator to
-save: a resumed run asks for the batches from its iteration on.
+The order is the same as for a set in memory, a function of (key, batch number). So there is no
+iterator to save: a resumed run asks for the batches from its iteration on.
 """
 
 from __future__ import annotations
