@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -19,18 +19,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.core import meta
+from flax.linen.module import InterceptorContext
 
 from sngan_jax.analysis.lanczos import lanczos_norm
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.types import PyTree
 from sngan_jax.linen import LINEAR, WEIGHTS, geometry_of, layout_of
 from sngan_jax.models.convolution import conv_general_dilated
 from sngan_jax.models.resample import as_convolution, average_pool, conv_pool, conv_pool_on_cpu
 from sngan_jax.spectral import matricize
+from sngan_jax.step.forward import Variables
 
 # Used by a convolution in place of lax's: the same function, or one followed by a mean over
 # squares.
 _POOLED = tuple(map(as_convolution, (conv_pool, conv_pool_on_cpu)))
 _PRODUCTS = (conv_general_dilated, *_POOLED)
+Input = jax.Array | np.ndarray | jax.ShapeDtypeStruct | None
 
 
 class LinearLayer(NamedTuple):
@@ -51,12 +55,13 @@ class LinearLayer(NamedTuple):
     pooled: bool
 
 
-def linear_layers(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, LinearLayer]:
+def linear_layers(module: nn.Module, variables: Variables, *inputs: Input
+                  ) -> dict[str, LinearLayer]:
     """Every linear layer of a network, in the order of its forward pass.
 
     Args:
       module: an unbound Linen module, such as a discriminator.
-      variables: its collections; the forward pass is that of evaluation, without a power step.
+      variables: its collections; the forward pass is an evaluation, without a power step.
       *inputs: arrays or `jax.ShapeDtypeStruct`s with which the module is called; only their shapes
         matter.
 
@@ -69,12 +74,14 @@ def linear_layers(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, 
     """
     known: dict[str, tuple] = {}
 
-    def forward(variables: Any, *inputs: Any) -> Any:
+    def forward(variables: Variables, *inputs: jax.Array | None
+                ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         caught: dict[str, jax.Array] = {}
         wrong: dict[str, jax.Array] = {}
         looking = [False]  # inside one layer, where further calls are not layers of the network
 
-        def intercept(call_next: Any, args: tuple, kwargs: dict, context: Any) -> Any:
+        def intercept(call_next: Callable, args: tuple, kwargs: dict,
+                      context: InterceptorContext) -> object:
             layer = context.module
             name = "/".join(layer.path) or type(layer).__name__
             if context.method_name != "__call__" or name in caught or looking[0]:
@@ -131,10 +138,11 @@ def linear_layers(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, 
             for name, (kind, *rest) in known.items()}
 
 
-def layer_spectra(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, np.ndarray]:
+def layer_spectra(module: nn.Module, variables: Variables, *inputs: Input
+                  ) -> dict[str, np.ndarray]:
     """All singular values of every linear layer's W̄ as the paper's (outputs, rest) matrix.
 
-    Arguments and errors are those of `linear_layers`.
+    Arguments and errors are as for `linear_layers`.
 
     Returns:
       {'block1/conv1': float64 (n,) in descending order, …} in the order of the forward pass, n the
@@ -193,7 +201,7 @@ def _caught(layer: nn.Module) -> Iterator[list[jax.Array]]:
         return
     declare = layer.param
 
-    def param(name: str, *args: Any, **kwargs: Any) -> Any:
+    def param(name: str, *args: Any, **kwargs: Any) -> PyTree:
         value = declare(name, *args, **kwargs)
         if name in WEIGHTS:
             weights.append(meta.unbox(value))
@@ -229,7 +237,7 @@ def _noise(layer: nn.Module, x: jax.Array) -> jax.Array:
     return jax.random.normal(jax.random.key(0), x.shape, x.dtype)
 
 
-def _parameters(layer: nn.Module, weight: jax.Array) -> dict[str, Any]:
+def _parameters(layer: nn.Module, weight: jax.Array) -> Variables:
     own = meta.unbox(layer.variables["params"])
     bias = {"bias": own["bias"]} if "bias" in own else {}
     return {"params": {"embedding" if isinstance(layer, nn.Embed) else "kernel": weight, **bias}}
