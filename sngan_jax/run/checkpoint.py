@@ -17,7 +17,6 @@ import threading
 from collections.abc import Callable
 from concurrent import futures
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -27,6 +26,7 @@ import sngan_jax
 from sngan_jax.base.errors import one_line
 from sngan_jax.base.files import WriteError, cannot_write, sync_folder
 from sngan_jax.base.output import say
+from sngan_jax.base.types import JsonObject
 from sngan_jax.run.integrity import write_manifest
 from sngan_jax.run.stored_checkpoints import FORMAT, Saved, StoredCheckpoints, checkpointer
 from sngan_jax.step.checks import named_leaves
@@ -69,7 +69,7 @@ class Checkpoints(StoredCheckpoints):
     def __enter__(self) -> Checkpoints:
         return self
 
-    def __exit__(self, kind: Any, *_: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._writer.shutdown()
         if kind is None:
             self.check()
@@ -79,7 +79,7 @@ class Checkpoints(StoredCheckpoints):
         waiting = {i for i, save in self._saves.copy().items() if not save.done()}
         return waiting.union(self.all())
 
-    def save(self, state: TrainState, meta: dict[str, Any]) -> None:
+    def save(self, state: TrainState, meta: JsonObject) -> None:
         """Saves a state in the background, in the first process only; raises what `check` does.
 
         An iteration that is already saved is not saved again. The call returns once the state is
@@ -115,8 +115,8 @@ class Checkpoints(StoredCheckpoints):
         futures.wait(list(self._saves.values()))
         self.check()
 
-    def newest(self, like: Callable[[dict[str, Any]], TrainState],
-               identity: dict[str, Any] | None = None) -> Saved | None:
+    def newest(self, like: Callable[[JsonObject], TrainState],
+               identity: JsonObject | None = None) -> Saved | None:
         """Reads the newest undamaged checkpoint, and moves the damaged ones aside."""
         found = super().newest(like, identity)
         self.move_aside(self.bad)
@@ -137,7 +137,7 @@ class Checkpoints(StoredCheckpoints):
                 say(f"warning: the damaged checkpoint {step} could not be moved aside "
                     f"({error.strerror})")
 
-    def _write(self, host: TrainState, iteration: int, meta: dict[str, Any]) -> None:
+    def _write(self, host: TrainState, iteration: int, meta: JsonObject) -> None:
         step = self.saving / str(iteration)
         try:
             leaves = named_leaves(host)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from sngan_jax.base.types import JsonObject
 from sngan_jax.data.crop import ALPHAS, FITS
 from sngan_jax.losses import LOSSES
 from sngan_jax.methods import ACTIVATION_NORMS, METHODS
@@ -48,7 +49,7 @@ class Field(NamedTuple):
     later: whether some runs are older than the field; the default is what they did.
     """
 
-    default: Any
+    default: bool | int | float | str
     rule: Rule
     comment: str
     later: bool = False
@@ -246,11 +247,11 @@ FIELDS: dict[str, Field] = {name: field for section in SECTIONS.values()
                             for name, field in section.items()}
 
 
-def defaults() -> dict[str, Any]:
+def defaults() -> JsonObject:
     """The paper's standard CNN with spectral normalisation on CIFAR-10, in setting C."""
     return {name: field.default for name, field in FIELDS.items()}
 
 
-def completed(config: dict[str, Any]) -> dict[str, Any]:
+def completed(config: JsonObject) -> JsonObject:
     """An older run's config, completed with the defaults of fields that were added since."""
     return {**{name: field.default for name, field in FIELDS.items() if field.later}, **config}

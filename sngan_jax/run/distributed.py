@@ -28,6 +28,7 @@ from jax.experimental import multihost_utils
 
 from sngan_jax.base.errors import UserError, one_line
 from sngan_jax.base.output import say
+from sngan_jax.base.types import JsonObject, PyTree
 
 BAD_INPUT, PEER_LOST = 2, 3
 MODES = ("auto", "yes", "no")
@@ -111,7 +112,7 @@ def seen_of_first(folder: str | os.PathLike) -> Iterator[Path]:
         yield Path(scratch)
 
 
-def from_first(tree: Any) -> Any:
+def from_first(tree: PyTree) -> PyTree:
     """Broadcasts the arrays of the first process; the others pass arrays of the same shapes.
 
     The processes first wait at a barrier, because on CPUs a collective times out after 30 seconds.
@@ -122,7 +123,7 @@ def from_first(tree: Any) -> Any:
     return multihost_utils.broadcast_one_to_all(tree)
 
 
-def agree(topic: str, facts: Mapping[str, Any]) -> None:
+def agree(topic: str, facts: Mapping[str, object]) -> None:
     """Checks that all processes have the same plain values.
 
     Raises:
@@ -141,7 +142,7 @@ def agree(topic: str, facts: Mapping[str, Any]) -> None:
                         + ": start all with the same command, code and data")
 
 
-def disagreements(found: list[dict[str, Any]]) -> list[str]:
+def disagreements(found: list[JsonObject]) -> list[str]:
     """Sentences on how processes differ from the first; each has a `host` and `facts`."""
     first = found[0]
     return [f"{name} is {other['facts'].get(name, 'absent')!r} in process {i} on {other['host']} "

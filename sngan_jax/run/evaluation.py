@@ -10,9 +10,11 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+from ml_collections import ConfigDict
 
 from sngan_jax.base.cache import cache_folder
 from sngan_jax.base.files import write_text
+from sngan_jax.base.types import JsonObject
 from sngan_jax.data.image_set import ImageSet
 from sngan_jax.data.streaming import ImageStream
 from sngan_jax.metrics.choice import make_extractor
@@ -24,10 +26,10 @@ from sngan_jax.run.validate import names_of
 from sngan_jax.run.workdir import read_lines
 from sngan_jax.step.state import GeneratorState
 
-Evaluation = Callable[[GeneratorState, int, int], dict[str, Any]]
+Evaluation = Callable[[GeneratorState, int, int], JsonObject]
 
 
-def make_evaluation(config: Any, workdir: Path, generator: nn.Module,
+def make_evaluation(config: ConfigDict, workdir: Path, generator: nn.Module,
                     images: ImageSet | ImageStream, first_iteration: int) -> Evaluation | None:
     """Function of (generator state, iteration, number of replaced images) that computes scores,
     records them, and returns the record.
@@ -60,7 +62,7 @@ def make_evaluation(config: Any, workdir: Path, generator: nn.Module,
                      cache=cache, name="real images")
     _drop_later(workdir, first_iteration)
 
-    def evaluate(state: GeneratorState, iteration: int, replaced: int) -> dict[str, Any]:
+    def evaluate(state: GeneratorState, iteration: int, replaced: int) -> JsonObject:
         fake = of_samples(generator, state, config, protocol, metrics, extractor,
                           iteration=iteration, replaced=replaced)
         record = {**score(metrics, real, fake, extractor, protocol), "while_training": True}
@@ -70,7 +72,7 @@ def make_evaluation(config: Any, workdir: Path, generator: nn.Module,
     return evaluate
 
 
-def read_scores(workdir: Path) -> list[dict[str, Any]]:
+def read_scores(workdir: Path) -> list[JsonObject]:
     """Score records of a run, including records by `sngan evaluate`."""
     return read_lines(workdir / SCORES, _is_record)
 

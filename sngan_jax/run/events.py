@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -79,6 +78,6 @@ class Events:
         """Flushes and closes the file."""
         self._writer.close()
 
-    def _write(self, **content: Any) -> None:
+    def _write(self, **content: object) -> None:
         with naming(self._folder / "events"):
             self._writer.write_event(Event(wall_time=time.time(), **content))

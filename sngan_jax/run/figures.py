@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -75,7 +74,7 @@ def save_grid(file: Path, images: np.ndarray, columns: int | None = None) -> Non
 
 
 # Additional arguments for Pillow, by format of the animation.
-MOVING: dict[str, dict[str, Any]] = {"gif": {}, "webp": {"lossless": True, "method": 4}}
+MOVING: dict[str, dict[str, bool | int]] = {"gif": {}, "webp": {"lossless": True, "method": 4}}
 
 
 def save_walks(file: Path, walks: np.ndarray, kind: str, milliseconds: int = 80) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import jax
 import numpy as np
 
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.output import say
+from sngan_jax.base.types import PyTree
 from sngan_jax.step.checks import names_of_checks, state_checks, update_checks
 from sngan_jax.step.state import TrainState
 
@@ -39,7 +39,7 @@ class Watch:
         self._zero_rows = 0
         self._warned: set[str] = set()
 
-    def note(self, metrics: dict[str, Any]) -> None:
+    def note(self, metrics: dict[str, PyTree]) -> None:
         """Takes the report out of a call's metrics, without waiting for it."""
         self._pending.append((metrics.pop("health"), sorted(metrics)))
 

@@ -17,12 +17,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
 
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.output import say
 
 STOPPED = os.EX_TEMPFAIL
+Handler = Callable[[int, FrameType | None], object] | int | None  # as `signal.signal` takes it
 # Ctrl-C and `kill`; a closed terminal or ssh session; a scheduler's warning before the time limit
 # (SLURM's --signal, submitit); the limit of CPU time.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
@@ -58,7 +58,7 @@ class Interruption:
         self._abandoning = False
         self._fallback: Callable[[], None] | None = None
         self._lock = threading.Lock()
-        self._old: dict[signal.Signals, Any] = {}
+        self._old: dict[signal.Signals, Handler] = {}
         self._watcher: threading.Thread | None = None
 
     @property
@@ -83,7 +83,7 @@ class Interruption:
         self._old = {number: signal.signal(number, self._note) for number in heard}
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._old.items():
             # The program's own process has nothing left to do but to end.
             signal.signal(number, signal.SIG_IGN if self._own_process and not self._several

@@ -21,6 +21,7 @@ from typing import Any
 
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.output import say
+from sngan_jax.base.types import JsonObject
 
 LOCK = "lock"
 # Seconds between heartbeats; seconds without one after which another host's run counts as dead.
@@ -152,7 +153,7 @@ def _is_at_work(descriptor: int, kind: int) -> bool:
     return not taken and holder.get("started") == _started(holder.get("pid"))
 
 
-def _read(descriptor: int) -> dict[str, Any]:
+def _read(descriptor: int) -> JsonObject:
     """The holder that the file names; empty if it names none."""
     try:
         holder = json.loads(os.pread(descriptor, 4096, 0))
@@ -162,7 +163,7 @@ def _read(descriptor: int) -> dict[str, Any]:
 
 
 def _started(pid: Any) -> int | None:
-    """Start of a process of this host, in the kernel's ticks; None if there is no such process."""
+    """Start time of a process on this host, in kernel ticks; None if there is no such process."""
     try:
         return int(Path(f"/proc/{int(pid)}/stat").read_text().rpartition(")")[2].split()[19])
     except (OSError, ValueError, TypeError, IndexError):

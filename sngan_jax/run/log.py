@@ -7,11 +7,12 @@ import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import jax
+from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from sngan_jax.base.types import JsonObject
 from sngan_jax.metrics.evaluate import score_table
 from sngan_jax.network import sigmas
 from sngan_jax.run.events import Events
@@ -28,7 +29,7 @@ from sngan_jax.step.state import GeneratorState, TrainState
 class Log:
     """Writes metrics, TensorBoard events, sample grids and curves into a workdir."""
 
-    def __init__(self, workdir: Path, iteration: int, config: Any, recipe: Recipe,
+    def __init__(self, workdir: Path, iteration: int, config: ConfigDict, recipe: Recipe,
                  num_classes: int, watch: Watch, rollbacks: int):
         self._workdir, self._watch = workdir, watch
         self._extra = {"rollbacks": rollbacks} if rollbacks else {}
@@ -131,7 +132,7 @@ class Log:
         self._events.images("samples", images, iteration)
         self.curves()
 
-    def scores(self, record: dict[str, Any], iteration: int) -> None:
+    def scores(self, record: JsonObject, iteration: int) -> None:
         """Prints a score record, and writes its numbers as events."""
         tqdm.write(score_table([record]))
         self._events.scalars({f"scores/{name}": value for name, value in record["scores"].items()

@@ -10,15 +10,16 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from sngan_jax.base.errors import UserError, printable
 from sngan_jax.base.files import write_errors
 from sngan_jax.base.output import say, steady
 from sngan_jax.base.provenance import code_version, commit
+from sngan_jax.base.types import JsonObject
 from sngan_jax.data.sources import DataError, ImageSet
 from sngan_jax.data.streaming import ImageStream
 from sngan_jax.run import distributed
@@ -51,7 +52,7 @@ from sngan_jax.step.setup import inputs_of, recipe_of
 from sngan_jax.step.state import TrainState, abstract_state, count_parameters, initial_state
 
 
-def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = False,
+def train(config: ConfigDict, workdir: str | os.PathLike, *, accept_changes: bool = False,
           own_process: bool = False) -> bool:
     """Trains, or continues training, in `workdir`.
 
@@ -148,7 +149,7 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
             return False
 
 
-def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step: Callable,
+def _train(config: ConfigDict, workdir: Path, recipe: Recipe, shapes: TrainState, step: Callable,
            images: ImageSet | ImageStream, devices: list[jax.Device], checkpoints: Checkpoints,
            interruption: Interruption, saved: Saved | None, rollbacks: int | None,
            source: RestoredRun | None) -> bool:
@@ -183,7 +184,7 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
         state, (first, rollbacks, replaced) = distributed.from_first(
             (state, (first, rollbacks, replaced)))
         first, rollbacks, replaced = int(first), int(rollbacks), int(replaced)
-        meta: dict[str, Any] = {
+        meta: JsonObject = {
             "data": images.fingerprint(), "channels": images.channels,
             "num_classes": images.num_classes, "identity": identity_of(config),
             "rollbacks": rollbacks, "config": config.to_dict(), "conditions": conditions(),
@@ -237,7 +238,7 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
     begin = last_save = time.monotonic()
     iteration = first
 
-    def about() -> dict[str, Any]:
+    def about() -> JsonObject:
         """Meta for the current state; all rows that it counts are in the file, or kept."""
         return {**meta, "replaced_images": replaced, "rows": log.rows}
 
@@ -310,12 +311,12 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
     return True
 
 
-def _is_due(iteration: int, every: int, config: Any) -> bool:
+def _is_due(iteration: int, every: int, config: ConfigDict) -> bool:
     """Whether a periodic action is due: every so many iterations (0: never), and at the end."""
     return bool(every) and (iteration % every == 0 or iteration == config.iterations)
 
 
-def _save_now(checkpoints: Checkpoints, log: Log, state: TrainState, meta: dict[str, Any]) -> None:
+def _save_now(checkpoints: Checkpoints, log: Log, state: TrainState, meta: JsonObject) -> None:
     """Writes the log and a checkpoint at once, for a main thread that is blocked or stops."""
     log.flush(None)
     checkpoints.save(state, meta)

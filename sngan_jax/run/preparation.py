@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.module import InterceptorContext
+from ml_collections import ConfigDict
 
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.memory import check_memory
@@ -25,7 +27,7 @@ from sngan_jax.step.recipe import Recipe
 from sngan_jax.step.state import TrainState, check_size, state_bytes
 
 
-def check_apart(config: Any, workdir: Path) -> None:
+def check_apart(config: ConfigDict, workdir: Path) -> None:
     """UserError if a workdir lies in the `folder:` that is trained on, where its pictures join."""
     kind, _, place = config.dataset.partition(":")
     if kind != "folder":
@@ -41,7 +43,7 @@ def check_apart(config: Any, workdir: Path) -> None:
                         "samples and curves would join: choose another --workdir")
 
 
-def load_data(config: Any) -> ImageSet | ImageStream:
+def load_data(config: ConfigDict) -> ImageSet | ImageStream:
     """The data set of a config; UserError if it does not suit the config."""
     images = (open_stream if config.stream else load)(
         config.dataset, channels=config.channels or None, split=config.split,
@@ -55,12 +57,12 @@ def load_data(config: Any) -> ImageSet | ImageStream:
     return images
 
 
-def names_of_classes(config: Any, images: ImageSet | ImageStream) -> tuple[str, ...]:
+def names_of_classes(config: ConfigDict, images: ImageSet | ImageStream) -> tuple[str, ...]:
     """Names of a data set's classes, as in `data.class_names`."""
     return class_names(config.dataset, images.num_classes, config.data_dir or None)
 
 
-def resumable(config: Any, workdir: Path, stored: StoredCheckpoints, shapes: TrainState,
+def resumable(config: ConfigDict, workdir: Path, stored: StoredCheckpoints, shapes: TrainState,
               images: ImageSet | ImageStream, accept_changes: bool) -> Saved | None:
     """The checkpoint from which a run continues; None for a new run. Changes nothing.
 
@@ -94,8 +96,8 @@ def resumable(config: Any, workdir: Path, stored: StoredCheckpoints, shapes: Tra
     return saved
 
 
-def check_room(config: Any, recipe: Recipe, shapes: TrainState, images: ImageSet | ImageStream,
-               devices: list[jax.Device]) -> None:
+def check_room(config: ConfigDict, recipe: Recipe, shapes: TrainState,
+               images: ImageSet | ImageStream, devices: list[jax.Device]) -> None:
     """Checks a lower bound of the memory that a run needs, on this host and on each device.
 
     Raises:
@@ -143,7 +145,7 @@ def _inputs_of_layers(network: nn.Module, x: jax.Array, y: jax.Array | None) -> 
     """Bytes of the inputs of a network's convolutions and dense layers; computes nothing."""
     found: dict[tuple[str, ...], int] = {}
 
-    def note(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+    def note(call: Callable, args: tuple, kwargs: dict, context: InterceptorContext) -> object:
         if context.method_name == "__call__" and isinstance(
                 context.module, nn.Conv | nn.Dense | ConvTranspose):
             found[context.module.path] = args[0].size * args[0].dtype.itemsize

@@ -8,8 +8,9 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
+from ml_collections import ConfigDict
 from tqdm import tqdm
 
 
@@ -87,7 +88,7 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def finished(workdir: str | os.PathLike, config: Any, seconds: float | None) -> str:
+def finished(workdir: str | os.PathLike, config: ConfigDict, seconds: float | None) -> str:
     """Summary of a finished run: its files, its folder, and what to do next.
 
     seconds: time that its iterations took in this process; None if all were done before.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -13,6 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.types import JsonObject
 from sngan_jax.data.class_names import class_names
 from sngan_jax.data.pipeline import example_keys
 from sngan_jax.run.integrity import DamagedError
@@ -93,7 +94,7 @@ def restore_run(workdir: str | os.PathLike, iteration: int | None = None) -> Res
     validate(config, device_count=1)
     saved_iterations(workdir)
 
-    def networks(meta: dict[str, Any]) -> Recipe:
+    def networks(meta: JsonObject) -> Recipe:
         return recipe_of(config, meta["channels"], meta["num_classes"])
 
     iteration, state, meta = _read(workdir, iteration, config,
@@ -120,7 +121,7 @@ def at_iteration(run: RestoredRun, workdir: Path, iteration: int) -> RestoredRun
 
 
 def _read(workdir: Path, iteration: int | None, config: ConfigDict,
-          like: Callable[[dict[str, Any]], TrainState]) -> Saved:
+          like: Callable[[JsonObject], TrainState]) -> Saved:
     stored, identity = StoredCheckpoints(workdir), identity_of(config)
     if iteration is None:
         if found := stored.newest(like, identity):

@@ -11,11 +11,12 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.types import PyTree
 from sngan_jax.network import update_spectral
 from sngan_jax.run.restore import RestoredRun, restore_run
 from sngan_jax.step.recipe import Recipe
 from sngan_jax.step.setup import normalized_weights
-from sngan_jax.step.state import TrainState
+from sngan_jax.step.state import Player, TrainState
 
 Place = tuple[str, ...]
 # Power steps for weights that came without their vectors, from random ones.
@@ -31,7 +32,7 @@ class Taken(NamedTuple):
     anew: parameters that were not taken, each with the reason.
     """
 
-    collections: dict[str, Any]
+    collections: dict[str, PyTree]
     number: int
     anew: list[str]
 
@@ -120,7 +121,7 @@ def _both(state: TrainState, source: RestoredRun, class_names: tuple[str, ...]
     yield _taken(state.discriminator, d, others, moved=0)
 
 
-def _taken(new: Any, old: Any, other_classes: bool, moved: int) -> Taken:
+def _taken(new: Player, old: Player, other_classes: bool, moved: int) -> Taken:
     """`Taken` of one network.
 
     Args:
@@ -154,7 +155,7 @@ def _taken(new: Any, old: Any, other_classes: bool, moved: int) -> Taken:
     return Taken(collections, len(kept), anew)
 
 
-def _blocks(params: Any) -> int:
+def _blocks(params: PyTree) -> int:
     return sum(name.removeprefix("block").isdecimal() for name in params)
 
 
@@ -163,7 +164,7 @@ def _place(path: Place, moved: int) -> Place:
     return (f"block{int(number) + moved}", *path[1:]) if number.isdecimal() else path
 
 
-def _is_class_table(path: Place, leaf: Any) -> bool:
+def _is_class_table(path: Place, leaf: jax.Array) -> bool:
     """Whether a parameter has a row, or a column, for each class."""
     return (path[-1] in ("gamma", "beta") and leaf.ndim == 2) or bool({"embed", "classes"}
                                                                      & set(path))

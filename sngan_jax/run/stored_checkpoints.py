@@ -10,15 +10,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from ml_collections import ConfigDict
 
 import sngan_jax
 from sngan_jax.base.errors import UserError, one_line
 from sngan_jax.base.output import say
+from sngan_jax.base.types import JsonObject, PyTree
 from sngan_jax.run.integrity import MANIFEST, DamagedError, check_manifest
 from sngan_jax.step.checks import named_leaves
 from sngan_jax.step.state import TrainState
@@ -33,7 +35,7 @@ _KINDS = {"channels": int, "num_classes": int, "data": str, "format": int, "iden
           "replaced_images": int, "class_names": list, "untrained": list}
 
 
-def identity_of(config: Any) -> dict[str, Any]:
+def identity_of(config: ConfigDict) -> JsonObject:
     """Fields in which a checkpoint must agree with a run, even if its arrays fit."""
     return {name: config[name] for name in ("model", "method")}
 
@@ -43,7 +45,7 @@ class Saved(NamedTuple):
 
     iteration: int
     state: TrainState
-    meta: dict[str, Any]
+    meta: JsonObject
 
 
 class StoredCheckpoints:
@@ -75,8 +77,8 @@ class StoredCheckpoints:
                    or (path.name.isdecimal() and any((path / name).exists() for name in (
                        MANIFEST, "_CHECKPOINT_METADATA"))) for path in self.folder.iterdir())
 
-    def read(self, iteration: int, like: Callable[[dict[str, Any]], TrainState],
-             identity: dict[str, Any] | None = None) -> Saved:
+    def read(self, iteration: int, like: Callable[[JsonObject], TrainState],
+             identity: JsonObject | None = None) -> Saved:
         """Reads a checkpoint, bitwise as it was saved.
 
         Args:
@@ -124,8 +126,8 @@ class StoredCheckpoints:
                 raise DamagedError(f"it is of iteration {int(state.iteration)}")
         return Saved(iteration, state, meta)
 
-    def newest(self, like: Callable[[dict[str, Any]], TrainState],
-               identity: dict[str, Any] | None = None) -> Saved | None:
+    def newest(self, like: Callable[[JsonObject], TrainState],
+               identity: JsonObject | None = None) -> Saved | None:
         """Reads the newest undamaged checkpoint, or returns None; damaged ones are reported.
 
         Arguments and UserErrors are as for `read`.
@@ -191,7 +193,7 @@ def _damage(step: Path) -> Iterator[None]:
         raise DamagedError(one_line(error)) from error
 
 
-def _difference(expected: Any, found: Any) -> str | None:
+def _difference(expected: PyTree, found: PyTree) -> str | None:
     """The first leaf that differs in shape or dtype, in words; None if none does."""
     wanted, there = ({path: f"{np.dtype(leaf.dtype).name} {tuple(leaf.shape)}"
                       for path, leaf in named_leaves(tree).items()} for tree in (expected, found))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+
+from ml_collections import ConfigDict
 
 from sngan_jax.base.errors import UserError
 from sngan_jax.methods import METHODS, layer_fields, method_of
@@ -29,7 +30,7 @@ SYNONYMS = {
     "b1": "beta1", "b2": "beta2"}
 
 
-def validate(config: Any, device_count: int) -> None:
+def validate(config: ConfigDict, device_count: int) -> None:
     """Raises UserError for the first error in a config.
 
     Args:
@@ -67,7 +68,7 @@ def validate(config: Any, device_count: int) -> None:
     _check_effects(config)
 
 
-def check_fields(config: Any) -> None:
+def check_fields(config: Mapping[str, object]) -> None:
     """UserError for the first name that is not a field, or value that its field does not accept."""
     for name in config:
         if name not in FIELDS:
@@ -92,7 +93,7 @@ def names_of(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _check_effects(config: Any) -> None:
+def _check_effects(config: ConfigDict) -> None:
     """UserError for a choice that this config's model would ignore."""
     if config.model in CNNS:
         for name in ("upsampling", "pool", "shortcut_relu", "fusion"):
@@ -105,7 +106,7 @@ def _check_effects(config: Any) -> None:
                         "is false: add --config.conditional=true")
 
 
-def config_warnings(config: Any) -> Iterator[str]:
+def config_warnings(config: ConfigDict) -> Iterator[str]:
     """Warnings about a valid config that will not, or probably not, do what its user wants."""
     method = method_of(config)
     penalised = method.regularizer == "gradient_penalty"

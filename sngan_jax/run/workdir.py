@@ -11,6 +11,7 @@ from typing import Any
 from sngan_jax.base.errors import UserError, one_line
 from sngan_jax.base.files import leftovers, naming, write_errors, write_text
 from sngan_jax.base.output import say
+from sngan_jax.base.types import JsonObject
 from sngan_jax.metrics.evaluate import SCORES
 from sngan_jax.run.conditions import environment
 from sngan_jax.run.config import FIELDS, completed
@@ -42,7 +43,7 @@ def is_run(workdir: Path) -> bool:
     return (workdir / CONFIG).exists() or bool(stored.all() and stored.are_all())
 
 
-def check_workdir(workdir: Path, config: dict[str, Any], *, accept_changes: bool = False) -> None:
+def check_workdir(workdir: Path, config: JsonObject, *, accept_changes: bool = False) -> None:
     """Checks that a run of this config may write here; changes nothing.
 
     Args:
@@ -87,7 +88,7 @@ def check_workdir(workdir: Path, config: dict[str, Any], *, accept_changes: bool
                         "): choose another --workdir") from error
 
 
-def open_workdir(workdir: Path, config: dict[str, Any]) -> None:
+def open_workdir(workdir: Path, config: JsonObject) -> None:
     """Writes the config and environment into a folder that `check_workdir` accepts; WriteError."""
     with write_errors("a file of the run", workdir):
         write_json(workdir / CONFIG, config)
@@ -96,7 +97,7 @@ def open_workdir(workdir: Path, config: dict[str, Any]) -> None:
             left.unlink(missing_ok=True)
 
 
-def _starts(workdir: Path) -> list[Any]:
+def _starts(workdir: Path) -> list[JsonObject]:
     """Descriptions of the starts so far from environment.json, oldest first."""
     try:
         last = json.loads((workdir / ENVIRONMENT).read_text())
@@ -108,7 +109,7 @@ def _starts(workdir: Path) -> list[Any]:
         return []
 
 
-def read_config(workdir: Path) -> dict[str, Any]:
+def read_config(workdir: Path) -> JsonObject:
     """The config that a folder's run was started with.
 
     Raises:
@@ -133,7 +134,7 @@ def read_config(workdir: Path) -> dict[str, Any]:
     return config
 
 
-def differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
+def differences(old: JsonObject, new: JsonObject) -> Iterator[str]:
     """Differences between two configs of plain values, in words."""
     new = json.loads(json.dumps(new))  # tuples become lists, as in a file
     for name in sorted(old.keys() | new.keys()):
@@ -141,7 +142,7 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
             yield f"{name}: {old.get(name, 'absent')!r} there, {new.get(name, 'absent')!r} here"
 
 
-def write_json(file: Path, value: Any) -> None:
+def write_json(file: Path, value: object) -> None:
     """Writes a JSON file atomically."""
     write_text(file, json.dumps(value, indent=2) + "\n")
 
@@ -159,7 +160,7 @@ class MetricsFile:
         self.rows = [row for row in read_metrics(workdir) if row["iteration"] <= iteration]
         write_text(self._path, "".join(json.dumps(row) + "\n" for row in self.rows))
 
-    def append(self, row: dict[str, Any]) -> None:
+    def append(self, row: JsonObject) -> None:
         """Adds a line and hands it to the operating system."""
         self.rows.append(row)
         with naming(self._path), self._path.open("a") as file:
@@ -171,12 +172,12 @@ class MetricsFile:
             os.fsync(file.fileno())
 
 
-def read_metrics(workdir: Path) -> list[dict[str, Any]]:
+def read_metrics(workdir: Path) -> list[JsonObject]:
     """Rows of a run's metrics, without lines that were cut off or damaged."""
     return read_lines(workdir / METRICS, lambda row: isinstance(row["iteration"], int))
 
 
-def read_lines(file: Path, holds: Callable[[Any], bool]) -> list[Any]:
+def read_lines(file: Path, holds: Callable[[Any], bool]) -> list[JsonObject]:
     """JSON values of a file, one per line.
 
     A last line without a newline was cut off with its run, and is left out. Any other line that is
