@@ -11,7 +11,7 @@ most by all layers at once.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -21,6 +21,7 @@ import numpy as np
 from sngan_jax.activation_norms import BatchNorm, LayerNorm
 from sngan_jax.analysis.spectra import LinearLayer, layer_operator_norm, layer_singular_values
 from sngan_jax.base.compilation import jit
+from sngan_jax.base.types import PyTree
 from sngan_jax.models.blocks import CONCAT_AFTER, CONCAT_FEATURES
 from sngan_jax.models.cnn import CNNDiscriminator
 from sngan_jax.models.resnet import ResNetDiscriminator
@@ -222,7 +223,7 @@ def measure(discriminator: nn.Module, variables: Variables, x: np.ndarray,
 
 def _logits(discriminator: nn.Module, variables: Variables, x: jax.Array, y: jax.Array | None
             ) -> jax.Array:
-    output: Any = discriminator.apply(variables, x, *(() if y is None else (y,)))
+    output: PyTree = discriminator.apply(variables, x, *(() if y is None else (y,)))
     return output[0] if isinstance(output, tuple) else output
 
 

@@ -23,7 +23,7 @@ from flax.linen.module import InterceptorContext
 
 from sngan_jax.analysis.lanczos import lanczos_norm
 from sngan_jax.base.errors import UserError
-from sngan_jax.base.types import PyTree
+from sngan_jax.base.types import Leaf, PyTree
 from sngan_jax.linen import LINEAR, WEIGHTS, geometry_of, layout_of
 from sngan_jax.models.convolution import conv_general_dilated
 from sngan_jax.models.resample import as_convolution, average_pool, conv_pool, conv_pool_on_cpu
@@ -101,7 +101,7 @@ def linear_layers(module: nn.Module, variables: Variables, *inputs: Input
             weight = weights[0]
             parameters = _parameters(layer, weight)
             if not _is_linens(layer):
-                again: Any = bare.apply(parameters, noise, *args[1:], **kwargs)
+                again: PyTree = bare.apply(parameters, noise, *args[1:], **kwargs)
                 wrong[name] = _difference(output, again)
             mask = getattr(layer, "mask", None)
             caught[name] = weight if mask is None else weight * mask
@@ -154,7 +154,7 @@ def layer_spectra(module: nn.Module, variables: Variables, *inputs: Input
 
 def layer_singular_values(layer: LinearLayer) -> np.ndarray:
     """Singular values of the (outputs, rest) matrix (paper §2.1): float64 (n,), descending."""
-    weight: Any = layer.weight  # only NumPy keeps it in float64
+    weight: Leaf = layer.weight  # only NumPy keeps it in float64
     values = np.linalg.svd(matricize(weight, layer.layout), compute_uv=False)
     return np.sort(values.reshape(-1))[::-1]
 
@@ -184,7 +184,7 @@ def layer_operator_norm(layer: LinearLayer, pooled: bool = False) -> float:
 def _normal(plain: nn.Module, pooled: bool, weight: jax.Array, x: jax.Array) -> jax.Array:
     """AᵀA x for the convolution A and one image x."""
     def linear(x: jax.Array) -> jax.Array:
-        y: Any = plain.apply({"params": {"kernel": weight}}, x)
+        y: PyTree = plain.apply({"params": {"kernel": weight}}, x)
         return average_pool(y[None])[0] if pooled else y
 
     y, transpose = jax.vjp(linear, x)

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -76,7 +76,7 @@ def classifier_extractor(trained: Trained, batch_size: int = 256) -> Extractor:
     """
     network = Classifier(trained.num_classes)
 
-    apply: Callable[..., Any] = network.apply
+    apply: Callable[..., PyTree] = network.apply
 
     def function(params: PyTree, images: jax.Array) -> tuple[jax.Array, jax.Array]:
         if images.shape[1:] != trained.shape:
@@ -158,7 +158,7 @@ def train_classifier(images: ImageSet) -> Trained:
             batch = rng.choice(rows, BATCH)
             state = step(state, images.images[batch], labels[batch])
     params = jax.tree.map(np.asarray, state[0])
-    apply: Callable[..., Any] = network.apply
+    apply: Callable[..., PyTree] = network.apply
     predict = jit(lambda x: apply({"params": params}, x)[1].argmax(1))
     right = [np.asarray(predict(images.images[part])) == labels[part]
              for part in np.array_split(held, -(-len(held) // 500))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -119,7 +119,7 @@ def inception_extractor(weights: Weights, resize: str = "tf1", batch_size: int =
         raise UserError(f"the resize is {resize!r}, expected one of {', '.join(RESIZES)}")
     network = InceptionV3(weights.head)
 
-    apply: Callable[..., Any] = network.apply
+    apply: Callable[..., PyTree] = network.apply
 
     def function(params: PyTree, images: jax.Array) -> tuple[jax.Array, jax.Array | None]:
         prepared = images.dtype == np.float32

@@ -13,9 +13,8 @@ import pickle
 import pickletools
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -106,7 +105,7 @@ class _Unpickler(pickle.Unpickler):
             return self._node  # a class that the file itself describes; not executed
         raise pickle.UnpicklingError(f"it names {module}.{name}, which no file of weights does")
 
-    def persistent_load(self, pid: Any) -> _Storage:
+    def persistent_load(self, pid: Sequence[object]) -> _Storage:
         kind, type_, key, _, count = pid
         if kind != "storage" or type(type_) is not _Type or type(key) is not str:
             raise pickle.UnpicklingError(f"it holds a {kind!r}")

@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -77,7 +76,7 @@ def read_scores(workdir: Path) -> list[JsonObject]:
     return read_lines(workdir / SCORES, _is_record)
 
 
-def _is_record(record: Any) -> bool:
+def _is_record(record: JsonObject) -> bool:
     """Whether a value has the fields of a record; may raise KeyError or TypeError if not."""
     fake = record["fake"]
     return (isinstance(record["scores"], dict) and isinstance(fake, dict)

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from sngan_jax.base.errors import UserError, one_line
 from sngan_jax.base.files import leftovers, naming, write_errors, write_text
@@ -177,11 +176,11 @@ def read_metrics(workdir: Path) -> list[JsonObject]:
     return read_lines(workdir / METRICS, lambda row: isinstance(row["iteration"], int))
 
 
-def read_lines(file: Path, holds: Callable[[Any], bool]) -> list[JsonObject]:
+def read_lines(file: Path, holds: Callable[[JsonObject], bool]) -> list[JsonObject]:
     """JSON values of a file, one per line.
 
-    A last line without a newline was cut off with its run, and is left out. Any other line that is
-    not JSON, or that `holds` rejects, is left out with a warning.
+    A last line without a newline was cut off with its run, and is left out. Other lines that are
+    not JSON, or that `holds` rejects, are left out with a warning.
 
     Args:
       holds: test for the value of a line; may raise KeyError or TypeError instead of returning

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 
@@ -44,7 +42,7 @@ def discriminate(discriminator: nn.Module, variables: Variables, x: jax.Array,
 
 def _training(network: nn.Module, variables: Variables, inputs: jax.Array, y: jax.Array | None,
               power_step: bool, specs: Specs | None = None
-              ) -> tuple[Any, Collections]:
+              ) -> tuple[PyTree, Collections]:
     collections = {name: tree for name, tree in variables.items() if name != "params"}
     mutable = [name for name in collections if power_step or name != "spectral"]
     if specs is None:

@@ -169,7 +169,7 @@ def _draw(generator: nn.Module, latent_size: int, latent: str, of_batch: bool,
 def _images(generator: nn.Module, of_batch: bool, variables: Variables, z: jax.Array,
             y: jax.Array | None) -> tuple[jax.Array, jax.Array]:
     """Images of latents, and whether each is finite."""
-    images: Any
+    images: PyTree
     if of_batch:
         images = _in_training(generator, variables, z, y)[0]
     else:
