@@ -36,8 +36,8 @@ def names(source: str, *, whole: bool, package: str = "") -> tuple[set[str], set
     package: that relative imports begin at.
     """
     dotted, paths, inside = set(), set(), set()
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(ast.parse(source)))
+    for node in nodes:
         if isinstance(node, ast.Import):
             dotted |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -55,10 +55,10 @@ def names(source: str, *, whole: bool, package: str = "") -> tuple[set[str], set
             # A / "docs" / name is some file of docs.
             known = parts[:parts.index(None)] if None in parts else parts
             paths |= {"/".join(known)} if known else set()
-    documented = {id(node.body[0].value) for node in ast.walk(tree)
+    documented = {id(node.body[0].value) for node in nodes
                   if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
                   and node.body and isinstance(node.body[0], ast.Expr)}
-    for node in ast.walk(tree):
+    for node in nodes:
         if (not isinstance(node, ast.Constant) or not isinstance(node.value, str)
                 or node in inside or id(node) in documented):
             continue

@@ -13,7 +13,8 @@ ended. Each run is a folder in --workdir, named by its values, and is what `snga
 --table=2, 7, 8, figure4, figure11, figure15, conditional, steps, lipschitz or norms plans method x
 setting x seed at a named scale; --table=all plans all of them (docs/reproduce.md). `sngan report`
 makes a page from the finished runs. --config=NAME[:ARGUMENT] and --config.FIELD=VALUE hold for all
-runs; a grid of `arg` lists arguments of the config, with '+' for ','. Exit status: 0 when all are
+runs; a grid of `arg` lists arguments of the config. '+' stands for ',' in arg, augment and
+evaluate_metrics: --grid=augment=,color+cutout compares none with both. Exit status: 0 when all are
 finished, 1 if one failed (its output is in --workdir/jobs), 2 for bad input, 130 when interrupted,
 with every run saved.
 """

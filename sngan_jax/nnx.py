@@ -28,7 +28,8 @@ from sngan_jax.divisors import Shape, Spec, checked_vectors
 from sngan_jax.layers import COLLECTION, gamma_of, state_path
 from sngan_jax.linen import WEIGHTS, Call
 from sngan_jax.nnx_linen import SpectralVector, attribute_of, linen_variables, nnx_state
-from sngan_jax.packing import Path, Stack, stacks_of
+from sngan_jax.nnx_stacks import Stack, stacks_of
+from sngan_jax.packing import Path
 
 __all__ = ["Normalized", "SNConv", "SNConvTranspose", "SNEinsum", "SNEmbed", "SNLinear",
            "SNLinearGeneral", "SNMultiHeadAttention", "SpectralVector", "fold", "linen_variables",

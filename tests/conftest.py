@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import signal
 import tempfile
 
 import jaxlib.version
@@ -18,20 +17,16 @@ _CACHE = tempfile.TemporaryDirectory(prefix="sngan_jax_tests_")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
-# A shell starts its background jobs with these ignored, and a run leaves what is ignored alone.
-for _name, _handler in ((signal.SIGINT, signal.default_int_handler),
-                        (signal.SIGHUP, signal.SIG_DFL)):
-    if signal.getsignal(_name) == signal.SIG_IGN:
-        signal.signal(_name, _handler)
-
 import experiments  # noqa: E402, F401, I001  (first: it keeps JAX from libtpu)
 import jax  # noqa: E402  (reads the flags above)
 import pytest  # noqa: E402
 from jax._src.interpreters import mlir  # noqa: E402
 
+from tests.ignored_signals import hear_ignored_signals  # noqa: E402
 from tests.programs import program, share_mlir_context  # noqa: E402
 from tests.small_model import small_model  # noqa: E402
 
+hear_ignored_signals()
 share_mlir_context()
 
 # A run of four iterations with two checkpoints, of a conditional model, that tests look at.

@@ -24,7 +24,7 @@ from sngan_jax.nnx import (
     sigmas,
     singular_values,
 )
-from sngan_jax.packing import stacks_of
+from sngan_jax.nnx_stacks import stacks_of
 
 X = np.random.default_rng(0).standard_normal((3, 6)).astype(np.float32)
 IMAGE = np.random.default_rng(1).standard_normal((2, 6, 6, 2)).astype(np.float32)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.run.config import FIELDS
 from sngan_jax.run.evaluation import is_recorded
 
 from ..cli import command
@@ -15,6 +16,8 @@ from ..read_config import read_config
 
 # Not a field: the argument of the config file, such as a method and a setting.
 ARGUMENT = "arg"
+# Their values have commas, for which a grid has '+'.
+LISTS = (ARGUMENT, "augment", "evaluate_metrics")
 
 
 class Planned(NamedTuple):
@@ -42,12 +45,16 @@ class Planned(NamedTuple):
 
 
 def parse_grid(texts: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """'field=v1,v2' … -> (field, values) …; UserError for a text of another form."""
+    """'field=v1,v2' … -> (field, values) …; UserError for a text of another form.
+
+    '+' stands for a comma in the values of LISTS. A value may be empty if the field's default is.
+    """
     grid: list[tuple[str, list[str]]] = []
     for text in texts:
         name, separator, values = text.partition("=")
         found = [value.strip() for value in values.split(",")]
-        if not separator or not name or not all(found):
+        may_be_empty = name in FIELDS and FIELDS[name].default == ""
+        if not separator or not any(found) or not (all(found) or may_be_empty):
             raise UserError(f"--grid={text}: write a field and its values, as in "
                             "--grid=learning_rate=1e-4,2e-4 or --grid=arg=sn+A,wgan_gp+A")
         if name in (known for known, _ in grid):
@@ -62,8 +69,7 @@ def plan(config: str, grid: Sequence[tuple[str, Sequence[str]]], seeds: int,
 
     Args:
       config: FILE[:ARGUMENT].
-      grid: result of `parse_grid`; values of ARGUMENT join words with '+', and are added to the
-        config's own argument.
+      grid: result of `parse_grid`; values of ARGUMENT are added to the config's own argument.
       changes: FIELD=VALUE of all runs.
 
     Raises:
@@ -74,14 +80,15 @@ def plan(config: str, grid: Sequence[tuple[str, Sequence[str]]], seeds: int,
     runs = []
     for values in itertools.product(*(values for _, values in grid)):
         chosen = list(zip((name for name, _ in grid), values, strict=True))
-        of_run = config
+        label = ",".join(f"{name}={value}" for name, value in chosen).replace("/", "_")
+        of_run, fields = config, []
         for name, value in chosen:
+            value = value.replace("+", ",") if name in LISTS else value
             if name == ARGUMENT:
                 file, _, given = of_run.partition(":")
-                words = value.replace("+", ",")
-                of_run = f"{file}:{given},{words}" if given else f"{file}:{words}"
-        fields = [f"{name}={value}" for name, value in chosen if name != ARGUMENT]
-        label = ",".join(f"{name}={value}" for name, value in chosen).replace("/", "_")
+                of_run = f"{file}:{given},{value}" if given else f"{file}:{value}"
+            else:
+                fields.append(f"{name}={value}")
         for seed in range(seeds):
             own = (*changes, *fields, f"seed={seed}")
             made = read_config(of_run, own, 1)

@@ -37,6 +37,13 @@ def test_every_combination_with_every_seed(tmp_path):
     assert [run.name for run in plan(DIGITS, [], 2)] == ["seed=0", "seed=1"]
 
 
+def test_a_grid_of_a_field_that_is_a_list_or_empty(tmp_path):
+    runs = plan(DIGITS, parse_grid(["augment=,color+cutout", "evaluate_metrics=fcd+cs"]), 1)
+    assert [run.changes[0] for run in runs] == ["augment=", "augment=color,cutout"]
+    assert {run.changes[1] for run in runs} == {"evaluate_metrics=fcd,cs"}
+    assert runs[0].name == "augment=,evaluate_metrics=fcd+cs,seed=0"
+
+
 def test_what_is_finished_is_left_out_and_what_was_cut_off_goes_first(tmp_path):
     new, cut, done = plan(DIGITS, [], 3, ["iterations=10"])
     save(cut, tmp_path, 4)

@@ -43,6 +43,7 @@ from tests.faults import (
     soak,
     words,
 )
+from tests.ignored_signals import hear_ignored_signals
 
 FAULTS = {"kill": processes.kill, "sigterm": processes.sigterm, "flip": damage.flip,
           "truncate": damage.truncate, "disk": disk.disk, "lock": processes.lock, "nan": nan.nan,
@@ -71,6 +72,7 @@ def main() -> int:
     names = [name.strip() for name in flags.only.split(",") if name.strip()]
     if unknown := set(names) - set(FAULTS):
         parser.error(f"there is no fault {', '.join(sorted(unknown))}: {', '.join(FAULTS)}")
+    hear_ignored_signals()
     work = Path(tempfile.mkdtemp(prefix="sngan_jax_faults_"))
     results = {}
     for name in names:

@@ -30,10 +30,14 @@ def test_each_file_is_small_and_has_its_card():
         weights.card("cats")
 
 
-def test_the_digits_are_those_that_are_asked_for():
+@pytest.fixture(scope="module")
+def digits():
+    return weights.load("digits")
+
+
+def test_the_digits_are_those_that_are_asked_for(digits):
     """Checks the labels with an independent classifier, a support vector machine on the pixels."""
-    run = weights.load("digits")
-    grade = Grader().grade(run, 500, seed=1)
+    grade = Grader().grade(digits, 500, seed=1)
     assert grade["classifier_accuracy"] >= 0.98
     assert grade["class_agreement"] >= 0.9 and grade["least"] > 0.05
 
@@ -42,9 +46,9 @@ def test_the_digits_are_those_that_are_asked_for():
     ([3, 10], "the label 10 is no class: they are whole numbers from 0 to 9"),
     (np.array([-1]), "the label -1 is no class"), ([0.5], "the label 0.5 is no class"),
     (3, r"labels have the shape \(\): give one for each image"), ([], r"the shape \(0,\)")])
-def test_labels_that_are_no_classes(labels, sentence):
+def test_labels_that_are_no_classes(digits, labels, sentence):
     with pytest.raises(UserError, match=sentence):
-        weights.load("digits").sample(labels)
+        digits.sample(labels)
 
 
 def test_the_clothes_have_names():
