@@ -105,8 +105,9 @@ def progress(run: Planned, sweep: Path) -> int:
 
 
 def is_finished(run: Planned, sweep: Path) -> bool:
-    """Whether its last iteration is saved and, if the run has scores, scored. Scores come after the
-checkpoint, and a run may be cut off in between.
+    """Whether its last iteration is saved and, if the run has scores, scored.
+
+    Scores come after the checkpoint, and a run may be cut off in between.
     """
     return progress(run, sweep) >= run.iterations and (
         not run.scored or is_recorded(run.workdir(sweep), run.iterations))

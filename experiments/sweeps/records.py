@@ -1,4 +1,5 @@
 """Predicts how long a run takes from this repository's records, if no similar run has finished.
+
 This is a first guess: another machine is faster or slower, and smaller networks use a device less.
 """
 
