@@ -1,4 +1,5 @@
-"""The README's badges, from setup.cfg: pictures of the repository that need no other host.
+"""The README's badges, made from setup.cfg as files of the repository, so that no other host is
+needed.
 
     python docs/badges.py    (writes them into docs/images; tests/test_docs.py compares)
 """
@@ -21,7 +22,7 @@ aria-label="{name}: {value}"><title>{name}: {value}</title>\
 
 
 def facts() -> dict[str, str]:
-    """{what a badge is about: what it says}."""
+    """{name of a badge: its value}."""
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     metadata, options = config["metadata"], config["options"]
@@ -47,7 +48,7 @@ def _svg(name: str, value: str) -> str:
 
 
 def _width(text: str) -> int:
-    """The pixels that a text takes in the SVG's font."""
+    """Width of a text in the SVG's font, in pixels."""
     return round(sum(3.8 if letter in ".,-: ilt" else 7.2 for letter in text))
 
 

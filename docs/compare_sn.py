@@ -1,4 +1,4 @@
-"""Our spectral normalisation beside that of other libraries, measured on the same weights.
+"""Spectral normalisation of this and of other libraries, measured on the same weights.
 
     python -m venv peers && peers/bin/pip install -e . dm-haiku torch
     peers/bin/python -m docs.compare_sn
@@ -47,7 +47,7 @@ def after_training(peer) -> str:
 
 
 def stored_weight(peer) -> str:
-    """What the library stores in place of a weight with σ = 3: at init, after an evaluation."""
+    """σ of the stored weight, given a weight with σ = 3: at init, and after an evaluation."""
     layer = peer.dense(weight(3.0))
     start = sigma(layer.stored())
     layer.evaluate(np.eye(INPUTS))

@@ -1,8 +1,8 @@
-"""From the plain text of a docstring to reStructuredText, which is what Sphinx's autodoc reads.
+"""Conversion of plain docstrings to reStructuredText, which Sphinx's autodoc reads.
 
-Docstrings here are meant to be read as they are: `code` in single backticks, indented blocks and
-tables as they stand, one "name: description" per line, and the sections Args, Attributes, Returns,
-Yields and Raises. Everything else is text, in which no character has a special meaning.
+Docstrings in this repository are written for readers of the source: `code` in single backticks,
+indented blocks and tables as they stand, one "name: description" per line, and the sections Args,
+Attributes, Returns, Yields and Raises. All other characters are plain text.
 """
 
 import re
@@ -44,7 +44,7 @@ def _split(lines: list[str], belongs) -> tuple[list[str], list[str]]:
 
 
 def _preformatted(text: str) -> str:
-    """Indented text: items, or else lines that stay as they are."""
+    """Indented text: a list of items, or lines that are kept as they are."""
     groups = _groups(text.splitlines())
     if all(NAME.match(group[0]) for group in groups):
         return "\n".join(_item(group, NAME) for group in groups)
@@ -101,7 +101,7 @@ def _code(text: str) -> str:
 
 
 def escape(text: str) -> str:
-    r"""Text whose `code` is a literal and whose other characters mean themselves.
+    r"""Text with `code` as a literal and all other characters escaped.
 
     reStructuredText needs a space around a literal: `\ ` is an invisible one.
     """

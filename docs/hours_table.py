@@ -1,4 +1,4 @@
-"""The tables of hours and cost in reproduce.md, from the TPU compiler's records of the runs.
+"""Tables of hours and cost in reproduce.md, from the TPU compiler's records of the runs.
 
     python docs/hours_table.py              (writes them into the page; tests/test_docs.py compares)
     python docs/hours_table.py --compile    (first compiles runs that have no record yet: hours)
@@ -150,7 +150,7 @@ def _priced(name: str, count: int, hours: dict[str, float]) -> str:
 
 
 def page_with_tables(page: str) -> str:
-    """The page, with the tables from the current records and plans between its marks."""
+    """The page, with tables made from the current records and plans."""
     before, rest = page.split(BEGIN)
     return before + BEGIN + tables() + END + rest.split(END)[1]
 

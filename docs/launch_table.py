@@ -113,7 +113,7 @@ def tables() -> str:
 
 
 def _small(record: dict[str, Any] | None) -> list[str]:
-    """imagenet128 on a card of 24 GB: its memory by part, and what the method costs there."""
+    """imagenet128 on a card of 24 GB: its memory by part, and the cost of the method."""
     from experiments.compiler import compare
 
     if record is None or not record["compiles"]:
@@ -129,7 +129,7 @@ def _small(record: dict[str, Any] | None) -> list[str]:
 
 
 def page_with_tables(page: str) -> str:
-    """The page, with the tables from the current records between its marks."""
+    """The page, with tables made from the current records."""
     before, rest = page.split(BEGIN)
     return before + BEGIN + tables() + END + rest.split(END)[1]
 

@@ -81,7 +81,7 @@ def notebook_page(text: str, path: Path, url: str) -> str:
             cell["source"] = with_site_links("".join(cell["source"]), path.parent)
     if url:
         place = url.replace("https://github.com/", "https://colab.research.google.com/github/")
-        link = (f"[Open in Colab]({place}/blob/HEAD/{path.as_posix()}). Run this first there: "
+        link = (f"[Open in Colab]({place}/blob/HEAD/{path.as_posix()}). Run this there first: "
                 f'`%pip install "sngan_jax[train] @ git+{url}"`')
         notebook["cells"].insert(1, {"cell_type": "markdown", "id": "colab", "metadata": {},
                                      "source": link})
@@ -89,7 +89,7 @@ def notebook_page(text: str, path: Path, url: str) -> str:
 
 
 def with_site_links(text: str, folder: Path | str) -> str:
-    """Markdown whose links are those of the site.
+    """Markdown with the links of the site.
 
     Args:
       text: Markdown.

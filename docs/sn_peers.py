@@ -1,7 +1,7 @@
 """Spectrally normalised layers of several libraries behind one small interface, for `compare_sn`.
 
 Every layer has `train(x)` and `evaluate(x)`, which return its output, and `stored()`, the weight
-that the library keeps. JAX's also count the products in their evaluation.
+that the library keeps. JAX layers also count the products in their evaluation.
 """
 
 import functools
@@ -98,7 +98,7 @@ def _linen_layers(make, dense, conv_transpose):
 
 
 class _NNX:
-    """A module of NNX; how: a call's arguments in training (True) and at evaluation (False)."""
+    """A module of NNX; how: arguments of a call in training (True) and at evaluation (False)."""
 
     def __init__(self, layer, stored, how):
         self._layer, self._stored, self._how = layer, stored, how

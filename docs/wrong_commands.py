@@ -1,4 +1,4 @@
-"""The table of wrong command lines in commands.md, with what each prints.
+"""The table of wrong command lines in commands.md, with the output of each.
 
     python docs/wrong_commands.py    (writes it into the page; a test compares)
 """

@@ -1,10 +1,9 @@
-"""Keeps the compilers of accelerators that this machine does not have from starting.
+"""Prevents JAX from starting compilers of accelerators that this machine lacks.
 
 libtpu and NVIDIA's plugin of JAX may be installed only for `sngan compile-check`. JAX starts both
-in every program, to look for their devices, and both complain at length if there are none: libtpu
-in five lines, the plugin in a traceback. `hide` keeps JAX from them, before it is imported, and
-only if there is no sign of such a device. `show` undoes it for the one program that asks a
-compiler.
+in every program to look for devices. If there are none, libtpu prints five lines and the plugin a
+traceback. `hide` hides them from JAX, before JAX is imported, and only if there is no sign of such
+a device. `show` undoes this for the only program that uses such a compiler.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ def has_card(root: Path = Path("/")) -> bool:
 
 def hide(root: Path = Path("/"), environment: MutableMapping[str, str] = os.environ,
          modules: MutableMapping[str, Any] = sys.modules) -> None:
-    """Keeps JAX from the compilers of devices that are not here.
+    """Hides the compilers of absent devices from JAX.
 
     Args:
       root: root of the file system.

@@ -79,7 +79,7 @@ def main(options: argparse.Namespace) -> None:
 
 
 def real_images(run: RestoredRun, num: int, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """`num` of the run's images in [-1, 1], and their labels if its D uses them."""
+    """`num` of the run's images, in [-1, 1], with their labels if D uses them."""
     config = run.config
     images = open_images(config.dataset, split=config.split, channels=run.channels,
                          **options_of(config))

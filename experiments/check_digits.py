@@ -1,4 +1,4 @@
-"""Quality of a digits run's samples: three figures against the real 8x8 digits.
+"""Quality of a digits run's samples: three comparisons with the real 8x8 digits.
 
     sngan check-digits --workdir=runs/digits
 

@@ -24,7 +24,7 @@ _PIXELS = 3 * 32 * 32
 
 
 def archive_name(name: str) -> str:
-    """The name of the file that the authors of the set publish."""
+    """Name of the file that the authors of the data set publish."""
     return f"{name.replace('cifar', 'cifar-')}-binary.tar.gz"
 
 

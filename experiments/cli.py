@@ -42,7 +42,7 @@ def start(programs: Mapping[str, str], argv: Sequence[str], about: str, prefix: 
     """Runs the program that the first word names; returns its exit status.
 
     Args:
-      programs: {name: what it does, in a few words}.
+      programs: {name: short description}.
       about: text at the start of `--help`.
       prefix: prefix of the names, such as `bench `.
       package: the package with the modules.
@@ -91,7 +91,7 @@ def run(main: Callable[[argparse.Namespace], int | None],
       main: takes the options. They include `command`, the whole command line; `given`, the names of
         those that it contains; and, with a `--config`, `changes`, the list of FIELD=VALUE.
       about: text at the start of `--help`.
-      argv: the arguments without the program's name; None for those of the process.
+      argv: arguments without the program's name; None for the process's arguments.
     """
     argv = sys.argv[1:] if argv is None else argv
     make_steady()
@@ -120,7 +120,7 @@ def run(main: Callable[[argparse.Namespace], int | None],
 
 
 def _is_of_backends(error: Exception) -> bool:
-    """Whether JAX found no device. A platform without its plugin gives an AssertionError."""
+    """Whether an error means that JAX found no device; a missing plugin gives an AssertionError."""
     frames = traceback.extract_tb(error.__traceback__)
     return "Unable to initialize backend" in str(error) or (
         isinstance(error, AssertionError) and frames[-1].name == "backends")
@@ -184,7 +184,7 @@ class Parser(argparse.ArgumentParser):
 
     def add_argument(self, *names: str, required: bool = False, **options: Any  # type: ignore[override]
                      ) -> argparse.Action:
-        """As in argparse, but with our own sentence for a missing argument, and ~ in a path."""
+        """Parses like argparse, with our own error for a missing argument, and with ~ in paths."""
         if str(options.get("metavar")).startswith(("FOLDER", "PATH", "FILE")):
             options.setdefault("type", os.path.expanduser)  # a shell leaves --workdir=~/x as it is
         action = super().add_argument(*names, **options)
@@ -275,7 +275,7 @@ def switch(text: str) -> bool:
 # Typing errors.
 
 def _dashed(word: str) -> str:
-    """--num_fake=5 as --num-fake=5: field names have underscores, flag names have dashes."""
+    """Replaces --num_fake=5 by --num-fake=5: field names have underscores, flag names dashes."""
     if not word.startswith("--"):
         return word
     name, equals, value = word.partition("=")
@@ -367,9 +367,9 @@ def keep_compiled_programs() -> None:
 
 @functools.cache
 def _quiet() -> None:
-    """Silences Orbax, which logs everything that it does.
+    """Silences Orbax, which logs every operation.
 
-    For a checkpoint that cannot be written or read, its threads and tasks show tracebacks, where a
+    For a checkpoint that cannot be written or read, its threads and tasks print tracebacks, but a
     sentence is enough.
     """
     from logging import CRITICAL, getLogger

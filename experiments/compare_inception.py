@@ -9,7 +9,7 @@
 
 Both take the same images, and enlarge them to 299 x 299 as TensorFlow 1 does. Speed is measured in
 turns in this process, after a warm-up. Then, if --num is not 0, both compute the FID of the two
-sets; the other one uses PyTorch's features and SciPy's matrix root.
+sets; the other program does so from PyTorch's features with SciPy's matrix square root.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def arguments(parser: cli.Parser) -> None:
 
 def distances(ours: Extractor, theirs: Features, sets: list[tuple[ImageSet | ImageStream, str]],
               num: int) -> dict[str, float]:
-    """The FID of both, ours from the cached statistics of sngan evaluate if there are any."""
+    """FIDs of both programs, ours from the cached statistics of sngan evaluate if there are any."""
     moments = [of_images(images, split, num, ["fid"], ours, cache=cache_folder()
                          ).collected.moments for images, split in sets]
     result = {"fid": frechet_distance(*moments)}

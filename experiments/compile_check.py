@@ -73,7 +73,7 @@ def arguments(parser: cli.Parser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Compiles what the flags ask for."""
+    """Compiles the configs for the targets that the flags name."""
     jax.config.update("jax_enable_compilation_cache", False)  # the programs are for other devices
     config = load_config(options.config, options.changes)
     facts = facts_of(config, options.images, options.classes)

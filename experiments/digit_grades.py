@@ -21,7 +21,7 @@ class Grader:
         self._moments, self._halves = moments(real), halves_distance(real)
 
     def grade(self, run: RestoredRun, num: int = 1000, seed: int = 0) -> dict:
-        """The record of a run's samples: see the docstring of check_digits."""
+        """The record of a run's samples, as described in check_digits."""
         asked = even_labels(num, run.num_classes)
         fake = as_pixels(run.sample(asked, seed))
         drawn = self.classifier.predict(fake)

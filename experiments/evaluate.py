@@ -168,7 +168,7 @@ def check_reading(options: argparse.Namespace) -> None:
 
 
 def reading_of(data: dict, options: argparse.Namespace) -> dict:
-    """How images are read: as for a run, if there is one, with the changes of the flags."""
+    """How images are read: as the run does, if there is one, with the flags' changes."""
     data = {**data, "data_dir": options.data_dir or data["data_dir"]}
     if options.convention:
         return {**data, "image_size": None, "own_sizes": True,
@@ -350,7 +350,7 @@ def resolved(spec: str) -> tuple[str, bool]:
 
 def extractor_of(labelled: tuple[str, str] | None, data: dict, options: argparse.Namespace
                  ) -> Extractor:
-    """The extractor that the flags name; a classifier is trained on that data and split."""
+    """The extractor that the flags name; a classifier is trained on the given data and split."""
     images = None
     if labelled:
         spec, is_file = resolved(labelled[0])
@@ -367,7 +367,7 @@ def extractor_of(labelled: tuple[str, str] | None, data: dict, options: argparse
 def reference(spec: str, split: str, data: dict, metrics: list[str], protocol: Protocol,
               extractor: Extractor, options: argparse.Namespace, *, labels: bool = True,
               num: int | None = None, name: str = "real images") -> Side:
-    """The real images' side; written to a file if --save-statistics asks for it."""
+    """The side of the real images, written to a file if --save-statistics is given."""
     spec, is_file = resolved(spec)
     if is_file:
         check_metrics(metrics, extractor, labels=False, statistics_only=True)

@@ -2,8 +2,8 @@
 
     sngan export-weights --workdir=runs/digits --out=digits.npz --dtype=float16
 
-G is the one that samples are drawn from: the moving average, if the run kept one. docs/weights.md
-has the names and shapes. The file can be read by `sngan sample --pretrained=digits.npz`,
+G is the network that draws samples: the moving average, if the run kept one. docs/weights.md has
+the names and shapes. The file can be read by `sngan sample --pretrained=digits.npz`,
 `sngan_jax.weights.load("digits.npz")` and `sngan import-weights --from=sngan_jax`.
 """
 

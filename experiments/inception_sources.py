@@ -1,4 +1,4 @@
-"""Where the Inception weights are published, and how each copy is fetched and checked."""
+"""Public sources of the Inception weights: fetching and checking each copy."""
 
 from __future__ import annotations
 

@@ -42,9 +42,8 @@ def read_config(text: str, changes: Iterable[str], device_count: int) -> ConfigD
 def load_config(text: str, changes: Iterable[str] = ()) -> ConfigDict:
     """The config that a text names, with changes FIELD=VALUE.
 
-    A name is that of a config in the package; a path is that of a file. For its own relative
-    imports, the file counts as part of the package's folder, wherever it is: `from .paper import
-    apply_words`.
+    A name denotes a config of the package; a path denotes a file. For its own relative imports, the
+    file counts as part of the package's folder, wherever it is: `from .paper import apply_words`.
 
     Raises:
       UserError: for a config that does not exist; a file that is not Python, fails, or has no

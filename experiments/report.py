@@ -67,7 +67,7 @@ def make_report(folders: Sequence[Path], out: Path, command: str = "") -> None:
         finished = sum(run.state == FINISHED for run in found.runs)
         about = (*(f"{sweep.title}; folder {sweep.folder}." for sweep in found.sweeps),
                  f"{len(found.runs)} runs, {finished} of them finished and scored. Numbers are of "
-                 "last checkpoints; what was chosen in hindsight stands apart.",
+                 "last checkpoints; results chosen in hindsight are in separate tables.",
                  f"Made {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC by commit "
                  f"{source or 'unknown'}" + (f", by the command: {command}" if command else ""))
         write_report(out, about, found, tables, figures)

@@ -1,4 +1,4 @@
-"""Imported first by resumable programs, for a signal that comes before the work begins."""
+"""Handling of signals before the work begins; resumable programs import this first."""
 
 import os
 import signal

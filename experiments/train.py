@@ -4,8 +4,8 @@
     python -m experiments.train --config=experiments/configs/digits.py --workdir=runs/digits
 
 Every field of the config is a flag: --config.iterations=200 --config.batch_size=128. The same
-command again resumes. Exit status: 0 when all iterations are done, 2 for bad input, 75 when Ctrl-C
-or SIGTERM stopped it with everything saved, 1 for a later failure (a full disk, NaN).
+command resumes the run. Exit status: 0 if all iterations are done, 2 for bad input, 75 if a signal
+stopped the run with everything saved, 74 for a file that cannot be written, 70 for NaN or infinity.
 
 On several hosts, start the same command on each: SLURM's srun, mpirun and GKE are recognised. A TPU
 VM needs --distributed=yes, and anything else the three flags --coordinator, --num-processes and
@@ -46,7 +46,7 @@ def arguments(parser: cli.Parser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Runs the flags' config in the flags' workdir."""
+    """Trains the flags' config in the flags' workdir."""
     config = load_config(options.config, options.changes)
     with distributed.joined(options.distributed, options.coordinator, options.num_processes,
                             options.process_id, options.join_within):

@@ -11,7 +11,7 @@ import sys
 from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_file_location
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sngan_jax.layers import (
@@ -49,8 +49,8 @@ class _Checkout:
     """Finds the programs of a checkout."""
 
     @staticmethod
-    def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        """As of `importlib.abc.MetaPathFinder`."""
+    def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """Finds a module as `importlib.abc.MetaPathFinder` does."""
         if name != f"{__name__}.experiments":
             return None
         return spec_from_file_location(name, _PROGRAMS / "__init__.py",
@@ -66,7 +66,7 @@ __all__ = ["SNConv", "SNConvLocal", "SNConvTranspose", "SNDense", "SNDenseGenera
            "update_spectral"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """The name from `__all__`, imported from its module."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,12 +10,12 @@ paper's numbers were made: decay 0.9, epsilon 2e-5 (reference: sngan_projection,
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 
 # Constructor of a layer that normalises activations; None for no such layer.
 Norm = Callable[..., nn.Module] | None
@@ -47,7 +47,7 @@ Normalization`; Dumoulin et al. 2017). The tables start at one and zero.
 
     num_classes: int
     axis_name: str | None = None
-    dtype: Any = None
+    dtype: DTypeLike | None = None
     momentum: float = 0.9
     epsilon: float = 2e-5
 
@@ -70,7 +70,7 @@ class LayerNorm(nn.Module):
     """
 
     epsilon: float = 1e-6
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, y: jax.Array | None = None) -> jax.Array:

@@ -38,8 +38,8 @@ def non_saturating_generator(fake: jax.Array) -> jax.Array:
     """-E[log D(G(z))] with D = sigmoid(logit) (paper §4: the alternative of Goodfellow et al.).
 
     fake: (m,).
-    Against the optimal D, its gradient is that of KL(p_G, q_data) minus twice the Jensen-Shannon
-    divergence (Arjovsky & Bottou 2017, Theorem 2.5).
+    Against the optimal D, its gradient is the gradient of KL(p_G, q_data) minus twice the
+    Jensen-Shannon divergence (Arjovsky & Bottou 2017, Theorem 2.5).
     """
     return jnp.mean(jax.nn.softplus(-at_least_float32(fake)))
 

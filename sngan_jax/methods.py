@@ -8,12 +8,13 @@ docs/extend.md shows how to add one.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 
 from sngan_jax.activation_norms import BatchNorm, LayerNorm, Norm
+from sngan_jax.base.types import Config
 from sngan_jax.layers import Layer, normalized
 
 
@@ -33,7 +34,7 @@ class Method(NamedTuple):
       `regularizers.REGULARIZERS` and `regularizers.CONSTRAINTS`.
     """
 
-    layers: Callable[[Any], Layers] = lambda config: Layers()
+    layers: Callable[[Config], Layers] = lambda config: Layers()
     loss: str = "non_saturating"
     activation_norm: str = "none"
     regularizer: str = "none"
@@ -45,7 +46,7 @@ def _divided(divisor: str, **options: Any) -> Layers:
     return Layers(*(normalized(layer, divisor=divisor, **options) for layer in plain))
 
 
-def _iterated(divisor: str, config: Any, **options: Any) -> Layers:
+def _iterated(divisor: str, config: Config, **options: Any) -> Layers:
     return _divided(divisor, n_steps=config.power_steps, warmup_steps=config.power_warmup,
                     **options)
 
@@ -55,7 +56,7 @@ def _bounded(divisor: str) -> Method:
     return Method(lambda config: _iterated(divisor, config, lipschitz=config.lipschitz))
 
 
-def _orthonormal(config: Any) -> Layers:
+def _orthonormal(config: Config) -> Layers:
     del config
     plain, init = Layers(), nn.initializers.orthogonal()
     return Layers(conv=_started(plain.conv, kernel_init=init),
@@ -63,7 +64,7 @@ def _orthonormal(config: Any) -> Layers:
                   embed=_started(plain.embed, embedding_init=init))
 
 
-def _started(layer: Layer, **init: Any) -> Layer:
+def _started(layer: Layer, **init: nn.initializers.Initializer) -> Layer:
     """The layer, with initialisers that replace the model's own."""
     return lambda *args, **kwargs: layer(*args, **{**kwargs, **init})
 
@@ -97,7 +98,7 @@ METHODS: dict[str, Method] = {
 
 # Norms of the discriminator's activations, without the multiplier γ (paper §4.1):
 # {name: (config, the pmap axis over which statistics are averaged) -> norm}.
-ACTIVATION_NORMS: dict[str, Callable[[Any, str | None], Norm]] = {
+ACTIVATION_NORMS: dict[str, Callable[[Config, str | None], Norm]] = {
     "none": lambda config, axis_name: None,
     "batch": lambda config, axis_name: functools.partial(
         BatchNorm, use_scale=False, momentum=config.bn_decay, epsilon=config.bn_epsilon,
@@ -106,7 +107,7 @@ ACTIVATION_NORMS: dict[str, Callable[[Any, str | None], Norm]] = {
 }
 
 
-def method_of(config: Any) -> Method:
+def method_of(config: Config) -> Method:
     """The method of a config, with the parts that the config replaces.
 
     Args:
@@ -118,13 +119,13 @@ def method_of(config: Any) -> Method:
     return METHODS[config.method]._replace(**{k: v for k, v in replaced.items() if v})
 
 
-def layer_fields(method: Method, config: Any) -> set[str]:
+def layer_fields(method: Method, config: Mapping[str, object]) -> set[str]:
     """The fields of the config that the method's layers depend on."""
     class Recorder:
         def __init__(self) -> None:
             self.read: set[str] = set()
 
-        def __getattr__(self, name: str) -> Any:
+        def __getattr__(self, name: str) -> object:
             self.read.add(name)
             return config[name]
 

@@ -1,18 +1,19 @@
 """Regularizers, added to the discriminator's loss, and constraints on its weights after an update.
 
-Pure functions, for the rivals in the paper's Table 2. `REGULARIZERS` and `CONSTRAINTS` build them
-from a config for the training step.
+They are pure functions, used by the other methods of the paper's Table 2. `REGULARIZERS` and
+`CONSTRAINTS` build them from a config for the training step.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from sngan_jax.base.types import Config, PyTree
 from sngan_jax.linen import WEIGHTS
 from sngan_jax.losses import at_least_float32
 
@@ -27,14 +28,14 @@ class Update(NamedTuple):
     """
 
     logits: Callable[[jax.Array], jax.Array]
-    params: Any
+    params: PyTree
     real: jax.Array
     fake: jax.Array
     keys: jax.Array
 
 
 Regularizer = Callable[[Update], jax.Array]
-Constraint = Callable[[Any], Any]
+Constraint = Callable[[PyTree], PyTree]
 
 
 def gradient_penalty(logits: Callable[[jax.Array], jax.Array], real: jax.Array, fake: jax.Array,
@@ -42,7 +43,7 @@ def gradient_penalty(logits: Callable[[jax.Array], jax.Array], real: jax.Array, 
     """E[(|| grad f(x) || - 1)^2] at x = epsilon·real + (1 - epsilon)·fake (paper eq. 29-31).
 
     Args:
-      logits: f, images (n, h, w, c) -> (n,); each logit is a function of its own image.
+      logits: f, images (n, h, w, c) -> (n,); each logit depends on its own image only.
       real, fake: (n, h, w, c).
       epsilon: (n,) in [0, 1].
 
@@ -58,13 +59,13 @@ def gradient_penalty(logits: Callable[[jax.Array], jax.Array], real: jax.Array, 
     return jnp.mean((lengths - 1) ** 2)
 
 
-def weights(params: Any) -> list[jax.Array]:
+def weights(params: PyTree) -> list[jax.Array]:
     """The weights of the layers in a tree of parameters, in any shape: no biases, no scales."""
     return [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)
             if path[-1].key in WEIGHTS]
 
 
-def orthonormal_penalty(params: Any) -> jax.Array:
+def orthonormal_penalty(params: PyTree) -> jax.Array:
     """Sum over the weights of ||W'W - I||^2 in the Frobenius norm (paper eq. 14).
 
     W is the (rest, outputs) matrix of a layer, or its transpose, whichever makes W'W the smaller:
@@ -80,21 +81,21 @@ def orthonormal_penalty(params: Any) -> jax.Array:
     return jnp.asarray(total)
 
 
-def clip_weights(params: Any, bound: float) -> Any:
+def clip_weights(params: PyTree, bound: float) -> PyTree:
     """Clips every weight to [-bound, bound]; biases stay (paper §4.1, Arjovsky et al. 2017)."""
-    def clip(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
+    def clip(path: tuple[jax.tree_util.DictKey, ...], leaf: jax.Array) -> jax.Array:
         return jnp.clip(leaf, -bound, bound) if path[-1].key in WEIGHTS else leaf
     return jax.tree_util.tree_map_with_path(clip, params)
 
 
-def project_weights(params: Any, bound: float) -> Any:
+def project_weights(params: PyTree, bound: float) -> PyTree:
     """Replaces every weight W by W / max(1, σ(W)/bound); biases stay.
 
     A small weight stays as it is. Equation 9 of Gouk, Frank, Pfahringer, Cree, "Regularisation
     of neural networks by enforcing Lipschitz continuity", 2018. σ is that of the (outputs, rest)
     matrix, by SVD, which is slow.
     """
-    def project(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
+    def project(path: tuple[jax.tree_util.DictKey, ...], leaf: jax.Array) -> jax.Array:
         if path[-1].key not in WEIGHTS:
             return leaf
         wide = at_least_float32(leaf)
@@ -103,7 +104,7 @@ def project_weights(params: Any, bound: float) -> Any:
     return jax.tree_util.tree_map_with_path(project, params)
 
 
-def _gradient_penalty(config: Any) -> Regularizer:
+def _gradient_penalty(config: Config) -> Regularizer:
     def regularizer(update: Update) -> jax.Array:
         epsilon = jax.vmap(jax.random.uniform)(update.keys)
         return config.gp_coefficient * gradient_penalty(
@@ -111,17 +112,17 @@ def _gradient_penalty(config: Any) -> Regularizer:
     return regularizer
 
 
-def _orthonormal(config: Any) -> Regularizer:
+def _orthonormal(config: Config) -> Regularizer:
     return lambda update: config.orthonormal_coefficient * orthonormal_penalty(update.params)
 
 
 # {name: function of the config}; the first of each does nothing.
-REGULARIZERS: dict[str, Callable[[Any], Regularizer | None]] = {
+REGULARIZERS: dict[str, Callable[[Config], Regularizer | None]] = {
     "none": lambda config: None,
     "gradient_penalty": _gradient_penalty,
     "orthonormal": _orthonormal,
 }
-CONSTRAINTS: dict[str, Callable[[Any], Constraint | None]] = {
+CONSTRAINTS: dict[str, Callable[[Config], Constraint | None]] = {
     "none": lambda config: None,
     "clip": lambda config: functools.partial(clip_weights, bound=config.clip),
     "project": lambda config: functools.partial(project_weights, bound=config.lipschitz),

@@ -2,8 +2,8 @@
 
     python -m tests.commands "sngan sample --workdir=runs/digits"
 
-It is taken as far as the program reads flags and config. Exit status 1 where the program would
-refuse it, with what it would say.
+The program's flags and config are read, nothing more. If the program would refuse the command, its
+message is printed and the exit status is 1.
 """
 
 import importlib
@@ -31,7 +31,7 @@ def words_of(command):
 
 
 def check(command):
-    """Raises what the program would say, if anything."""
+    """Raises the program's error, if any."""
     module, words = words_of(command)
     if not hasattr(module, "arguments"):
         return  # a program of the tests

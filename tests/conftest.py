@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(items):
 def finished_run(tmp_path_factory):
     """The workdir of a finished run of `experiments.train`, made once for all workers: read only.
 
-    Beside it, in `finished.txt`, is what the program printed.
+    The program's output is beside it, in `finished.txt`.
     """
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
@@ -77,7 +77,7 @@ def finished_run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def small():
-    """`config.model = "small"` is the one of tests/small_model.py."""
+    """Makes `config.model = "small"` mean the model of tests/small_model.py."""
     with small_model():
         yield
 
@@ -92,7 +92,7 @@ def forgotten_programs():
 
 @pytest.fixture
 def no_compilation_cache():
-    """For large programs, whose serialisation is slow and has crashed XLA."""
+    """Turns the cache off for large programs, whose serialisation is slow and has crashed XLA."""
     jax.config.update("jax_enable_compilation_cache", False)
     jax.clear_caches()
     yield

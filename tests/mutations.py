@@ -1,12 +1,12 @@
-"""Puts small errors into the library, and counts how many the tests of that file find.
+"""Puts small errors into the library, and counts how many the tests of each file find.
 
     python -m tests.mutations
     python -m tests.mutations --seed=1 --count=8 --only=losses,kid
 
-An error is a flipped sign, a stop_gradient that is dropped, a number or a comparison that is off by
-one, or two arguments in each other's place. The places are drawn by the seed, as many from each
-file. Each is made in a copy of the tree, where the file's tests of the default suite run until one
-fails. Prints a line an error and the total; exit status 1 where fewer than nine in ten are found.
+An error is a flipped sign, a dropped stop_gradient, a number or comparison that is off by one, or
+two swapped arguments. The places are drawn by the seed, as many from each file. Each is made in a
+copy of the tree, where the file's tests of the default suite run until one fails. Prints one line
+per error, and the total. The exit status is 1 if fewer than nine in ten are found.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SECONDS = 1500
 
 
 class Mutation(NamedTuple):
-    """Bytes of a file, from `start` to `end`, that become others."""
+    """A replacement of a file's bytes from `start` to `end`."""
 
     file: str
     line: int
@@ -94,7 +94,7 @@ def mutations(file: str, source: str) -> list[Mutation]:
 
 
 def _code(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but those of annotations."""
+    """All nodes except annotations."""
     yield tree
     for name, value in ast.iter_fields(tree):
         if name in ("annotation", "returns"):
@@ -105,7 +105,7 @@ def _code(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def survives(mutation: Mutation, tests: tuple[str, ...], cache: str) -> bool:
-    """Whether the tests pass all the same."""
+    """Whether the tests pass with the error."""
     with tempfile.TemporaryDirectory(prefix="sngan_jax_mutation_") as folder:
         copy = Path(folder) / "copy"
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(
@@ -126,7 +126,7 @@ def survives(mutation: Mutation, tests: tuple[str, ...], cache: str) -> bool:
 
 
 def main() -> int:
-    """Makes the errors that the flags ask for."""
+    """Makes the errors that the flags name."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutations")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=30)

@@ -1,4 +1,4 @@
-"""Dense matrices and exact spectra of convolutions: what tests compare the library with."""
+"""Dense matrices and exact spectra of convolutions, with which tests compare the library."""
 
 import math
 
@@ -18,7 +18,7 @@ def operator_matrix(apply, input_shape, dtype=jnp.float32):
 
 
 def convolution(kernel, *, strides=1, padding="SAME", kernel_dilation=1, groups=1):
-    """The linear function of one image (*size, inputs) that a kernel (*window, in, out) is."""
+    """The linear function of one image (*size, inputs) that a kernel (*window, in, out) defines."""
     window = kernel.shape[:-2]
     n = len(window)
     strides, kernel_dilation = (

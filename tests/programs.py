@@ -1,9 +1,9 @@
 """Programs as a person runs them, each in a fork of one process that has everything imported.
 
-Importing JAX, Flax and Orbax takes longer than what most programs do in a test. The first call of
-`program` starts `python -m tests.programs`, which imports them and forks for each command. A fork
-has a command line, a folder, an environment and an exit status of its own. No JAX backend exists
-before the fork.
+Importing JAX, Flax and Orbax takes longer than most programs run in a test. The first call of
+`program` starts `python -m tests.programs`, which imports them and forks for each command. Each
+fork has its own command line, folder, environment and exit status. No JAX backend exists before the
+fork.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ ROOT = Path(__file__).parents[1]
 
 def program(module: str, *arguments: object, timeout: float = 300, cwd: Path = ROOT,
             **environment: object) -> subprocess.CompletedProcess[str]:
-    """What `python -m <module> <arguments>` prints, and its exit status.
+    """Output and exit status of `python -m <module> <arguments>`.
 
-    environment: variables beside those of the tests. TimeoutExpired: it took longer.
+    environment: variables in addition to the tests' own. TimeoutExpired: it took longer.
     """
     with tempfile.TemporaryDirectory() as folder:
         out, err = (Path(folder) / name for name in ("out", "err"))
@@ -108,7 +108,7 @@ def _serve() -> None:
 
 
 def _become(request: dict) -> None:
-    """This process runs a module as `python -m` does."""
+    """Runs a module in this process, as `python -m` does."""
     for number, file, flags in ((0, os.devnull, os.O_RDONLY),
                                 (1, request["out"], os.O_WRONLY | os.O_CREAT),
                                 (2, request["err"], os.O_WRONLY | os.O_CREAT)):

@@ -1,4 +1,4 @@
-"""A model with one block of G and two of D: all that a run can hold, in a third of the time."""
+"""A model with one block in G and two in D, which trains in a third of the time."""
 
 import contextlib
 from unittest import mock
@@ -9,5 +9,5 @@ SMALL = ResNetShape((1, 1), (1, 1), 1, 2, 2)
 
 
 def small_model() -> contextlib.AbstractContextManager:
-    """While it lasts, `config.model = "small"` is that."""
+    """Context in which `config.model = "small"` means this model."""
     return mock.patch.dict(RESNETS, {"small": SMALL})

@@ -12,7 +12,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 
 
 def rooms(page):
-    """[(room, [files and folders])], the lowest first, as the page's table has them."""
+    """[(room, [files and folders])], the lowest first, as in the page's table."""
     table = re.search(r"^\| room \|.*?\n\|[-|]+\|\n((?:\|.*\n)+)", page, re.MULTILINE).group(1)
     found = []
     for row in table.splitlines():
@@ -22,7 +22,7 @@ def rooms(page):
 
 
 def room_of(module, table):
-    """The place of a module's room: that of its folder, or of its file."""
+    """Index of a module's room, found by its folder or file."""
     package, _, inside = module.partition(".")
     own = inside.split(".")[0] if package == "sngan_jax" and inside else package
     places = [place for place, (_, names) in enumerate(table) if own in names]
@@ -34,7 +34,8 @@ def room_of(module, table):
 def imported(module, source):
     """[(module, name or None)] of every import of a module, inside functions too.
 
-    The programs import each other relatively, as their package has two names; the library does not.
+    The programs import each other relatively, because their package has two names; the library does
+    not.
     """
     found = []
     folder = module if f"{module}.__init__" in packages() else module.rpartition(".")[0]
@@ -106,7 +107,7 @@ def test_a_module_without_a_room_is_found():
 
 
 def test_no_module_imports_itself_over_others():
-    """No cycles: modules can be read, and loaded, from the bottom upwards."""
+    """Imports have no cycles, so modules can be read and loaded from the bottom up."""
     texts = sources()
     graph = {name: set(imports(name, text, texts)) - {name, "sngan_jax", "experiments"}
              for name, text in texts.items()}

@@ -32,7 +32,7 @@ def blocks(page):
 
 @pytest.fixture
 def tables():
-    """Examples add lines to the library's tables: they are as before afterwards."""
+    """Restores the library's tables, to which examples add lines."""
     kept = [(table, table.copy()) for table in
             (METHODS, losses.LOSSES, RESNETS, scores.METRICS, scores.COMPUTED,
              scores.NEED_FEATURES)]
@@ -43,7 +43,7 @@ def tables():
 
 
 def run_blocks(page):
-    """The names after all of a page's code, from top to bottom."""
+    """Variables after running all code of a page from top to bottom."""
     names = {}
     for block in blocks(page):
         exec(compile(block, str(page), "exec"), names)
@@ -83,7 +83,7 @@ def check_layers_page(names):
 
 
 def check_nnx_page(names):
-    """A training step moves weights, and D's vectors by one power step; an evaluation nothing."""
+    """A training step changes weights, and D's vectors by one power step; an evaluation nothing."""
     nnx, critic, real = names["nnx"], names["critic"], names["real"]
 
     def state(model):
@@ -103,7 +103,7 @@ def check_nnx_page(names):
 
 
 def check_extend_page(names, folder):
-    """The method trains through the program's own function, and divides by what it says."""
+    """The method trains with the program's function, and divides by the mean norm."""
     assert names["short_run"]("mean_norm", folder / "run")
     assert all(np.isfinite(row["d_loss"]) for row in read_metrics(folder / "run"))
     layer = names["divided_by_mean_norm"](SimpleNamespace(lipschitz=2.0)).dense(3, use_bias=False)
@@ -116,7 +116,7 @@ def check_extend_page(names, folder):
 
 @pytest.mark.slow
 def test_the_functions_that_train_do(tmp_path):
-    """README.md and docs/start.md define one each."""
+    """Training functions that README.md and docs/start.md define."""
     tiny = {"generator_width": 4, "discriminator_width": 4, "iterations": 2, "batch_size": 8,
             "generator_batch_size": 8}
     assert run_blocks(ROOT / "README.md")["train_digits"](tmp_path / "a", **tiny)
@@ -130,7 +130,7 @@ def test_the_functions_that_train_do(tmp_path):
 
 
 def command_lines(page):
-    """The lines of shell that a page tells to type."""
+    """Shell commands on a page."""
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     text = re.sub(r"<!-- wrong commands.*end of wrong commands -->", "", text, flags=re.DOTALL)
     lines = re.findall(r"^    (\S.*)$", text, re.MULTILINE)
@@ -193,7 +193,7 @@ def test_the_dry_run_of_a_table(tmp_path):
 
 
 def anchors(page):
-    """The fragments of a page's headings, as GitHub makes them."""
+    """Fragments of a page's headings, as GitHub forms them."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

@@ -46,19 +46,19 @@ def raised(node, helpers, seen=()):
 
 @functools.cache
 def bases():
-    """{class of the library: the names of what it is made from}."""
+    """{class of the library: the names of its bases}."""
     return {node.name: [ast.unparse(base) for base in node.bases]
             for file in MODULES.values() for node in ast.parse(file.read_text()).body
             if isinstance(node, ast.ClassDef)}
 
 
 def kinds(error):
-    """The names of an error, and of those of the library that it is a kind of."""
+    """Names of an error and of its base classes in the library."""
     return {error}.union(*(kinds(base) for base in bases().get(error, ())))
 
 
 def shortcomings(module, source):
-    """What the docstrings of a module lack, a sentence each."""
+    """Shortcomings of a module's docstrings, one sentence each."""
     tree = ast.parse(source)
     text = ast.get_docstring(tree) or ""
     if not text:

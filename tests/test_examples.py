@@ -1,4 +1,4 @@
-"""The examples run as their docstrings say, and show what they say."""
+"""The examples run by the commands in their docstrings, and print what those promise."""
 
 import runpy
 import sys

@@ -1,4 +1,4 @@
-"""What CI leaves out after a change: never a test that could see it."""
+"""CI never leaves out a test that a change could affect."""
 
 import importlib.util
 import subprocess

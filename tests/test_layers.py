@@ -112,7 +112,7 @@ def block_diagonal(blocks):
 
 @each_case
 def test_drop_in(plain, kwargs, x):
-    """One test a case, in one compilation: each step needs the one before it."""
+    """One test per case, in one compilation, because each step needs the step before it."""
     plain_layer, layer = plain(**kwargs), normalized(plain)(**kwargs)
 
     @jax.jit

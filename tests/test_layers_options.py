@@ -183,7 +183,7 @@ def test_attention_and_other_composed_modules():
 
 
 class Bilinear(nn.Module):
-    """A user's own layer, with weights of its own names and axes."""
+    """A user's own layer, whose weights have other names and axes."""
 
     @nn.compact
     def __call__(self, x):

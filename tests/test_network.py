@@ -190,7 +190,7 @@ class Stack(nn.Module):
 @settings(max_examples=5, deadline=None, derandomize=True)
 @given(st.sampled_from([0, 1, -1]), st.sampled_from([0, 1]), st.integers(2, 4), st.booleans())
 def test_a_stack_along_any_axis(axis, state_axis, length, vmap):
-    """Of the length of a square kernel's side too, where shapes tell nothing."""
+    """The length may equal a side of a square kernel, so that shapes do not determine the axis."""
     model = Stack(axis, state_axis, length, vmap)
     found = specs(model, LINE)
 
@@ -243,7 +243,7 @@ def test_two_stacks_in_each_other():
 
 
 class Autoencoder(nn.Module):
-    """A model that nobody here normalised, with methods beside `__call__`, bound by a parent."""
+    """A model without our layers, with methods besides `__call__`, bound by a parent."""
 
     def setup(self):
         init = nn.initializers.normal(5.0)
@@ -403,7 +403,7 @@ def test_the_first_sigma_is_never_negative():
 
 
 def test_sigma_does_not_depend_on_the_vectors_lengths(net):
-    """As a moving average of all state makes them shorter."""
+    """A moving average of all state makes the vectors shorter."""
     model, variables, found = net
     shrunk = {**variables, "spectral": jax.tree.map(lambda x: 0.3 * x, variables["spectral"])}
     measured = jax.jit(lambda v: (sigmas(v, found), model.apply(v, X)))
@@ -444,7 +444,7 @@ def test_an_eager_init_compiles_once():
 
 
 def test_specs_by_hand_for_any_tree():
-    """As Haiku's dictionaries, and objects such as Equinox's."""
+    """Trees like Haiku's dictionaries, and objects like Equinox's."""
     @jax.tree_util.register_dataclass
     @dataclasses.dataclass
     class Linear:
@@ -600,7 +600,7 @@ def test_errors(net):
 
 
 def test_a_reader_crosses_five_frames():
-    """From a layer's call to the power iteration, and none of the functions is long."""
+    """Counts functions from a layer's call to the power iteration; none of them is long."""
     seen = []
 
     def trace(frame, event, argument):

@@ -34,7 +34,7 @@ NNX = {nn.Dense: nnx.Linear, nn.DenseGeneral: nnx.LinearGeneral, nn.Einsum: nnx.
 
 
 def nnx_arguments(plain, kwargs, x):
-    """The arguments of NNX's layer that is the Linen layer for such an input."""
+    """Arguments of the NNX layer that corresponds to a Linen layer for this input."""
     kwargs = dict(kwargs)
     if plain is nn.Embed:
         return kwargs
@@ -62,7 +62,7 @@ OPTIONS = [
 
 
 def options_for(plain, options, x, kwargs):
-    """The options of NNX's class; the size of an image is Linen's to see."""
+    """Options of NNX's class; Linen sees the size of an image by itself."""
     if options.get("divisor") == "operator" and plain in (nn.Conv, nn.ConvTranspose):
         axes = len(np.atleast_1d(kwargs["kernel_size"]))
         return {**options, "input_size": x.shape[-1 - axes:-1]}
@@ -70,7 +70,7 @@ def options_for(plain, options, x, kwargs):
 
 
 class Linens(nn.Module):
-    """Layers side by side, each of its own input."""
+    """Layers side by side, each with its own input."""
 
     cases: tuple
 
@@ -167,7 +167,7 @@ def test_ten_training_steps_are_linens():
 @pytest.mark.parametrize("shift", range(0, len(OPTIONS), 2))
 def test_ten_training_steps_are_linens_for_all_layers_and_options(shift):
     cases = [(*case, OPTIONS[(n + shift) % len(OPTIONS)]) for n, case in enumerate(LAYERS)]
-    # float16 and bfloat16 sum in an order of their own.
+    # float16 and bfloat16 sum in another order.
     same_training([case for case in cases if case[1].get("dtype") != jnp.float16
                    and case[1].get("param_dtype") is None])
 
@@ -337,7 +337,7 @@ def test_two_calls_take_two_steps():
 
 
 def test_gradients_are_finite_differences():
-    """Of a converged layer, whose σ is the largest singular value itself."""
+    """The layer is converged, so its σ is the largest singular value."""
     with jax.enable_x64(True):
         cases = [
             (SNLinear(5, 4, param_dtype=jnp.float64, rngs=nnx.Rngs(0)), random(3, 5)),
@@ -393,7 +393,7 @@ def test_attention():
 
 
 class Bilinear(nnx.Module):
-    """A layer of one's own, with weights of its own names and axes, and methods beside the call."""
+    """A user's own layer, with other names and axes of weights, and methods besides `__call__`."""
 
     def __init__(self, features, rngs):
         self.left = nnx.Param(nnx.initializers.normal()(rngs.params(), (4, features)))

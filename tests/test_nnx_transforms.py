@@ -48,7 +48,7 @@ def top(matrix):
 
 
 def stack(make, n=4, axis=0):
-    """n of a layer, whose arrays are stacked along an axis."""
+    """A stack of n copies of a layer, whose arrays are stacked along an axis."""
     return nnx.split_rngs(splits=n)(nnx.vmap(make, in_axes=0, out_axes=axis))(nnx.Rngs(0))
 
 

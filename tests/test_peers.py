@@ -34,7 +34,7 @@ def test_a_converged_layer_divides_by_what_others_divide_by(name):
 
 
 def test_the_gradient_of_a_convolution_is_pytorchs():
-    """Both hold u and v constant, in a loss that is no function of σ alone."""
+    """Both hold u and v constant, in a loss that depends on more than σ."""
     import torch
     from torch.nn.utils.parametrizations import spectral_norm
 
@@ -127,7 +127,7 @@ def float64():
 def test_five_steps_of_adam_beside_pytorchs_older_hook(name):
     """The same weights, u and v: outputs, gradients and weights after each step, in float64.
 
-    In float32 five steps of Adam make more of rounding than either library's own.
+    In float32, five steps of Adam amplify rounding beyond either library's own error.
     """
     import torch
     from torch.nn.utils import spectral_norm

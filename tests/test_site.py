@@ -45,7 +45,7 @@ def site(tmp_path_factory):
 
 
 class Links(html.parser.HTMLParser):
-    """What a page refers to, and its own places that can be referred to."""
+    """Links of a page, and its own targets for links."""
 
     def __init__(self, text):
         super().__init__()
@@ -86,7 +86,7 @@ def test_every_module_has_its_page(site):
 
 @pytest.fixture(scope="module")
 def address(site):
-    """Where the site is served."""
+    """Address at which the site is served."""
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *arguments):
             pass
@@ -100,7 +100,7 @@ def address(site):
 
 @pytest.fixture(scope="module")
 def browser():
-    """Chromium without a window, for which localhost is the only host."""
+    """Headless Chromium that can reach localhost only."""
     webdriver = pytest.importorskip("selenium.webdriver",
                                     reason='the browser needs pip install "sngan_jax[docs]"')
     chromium = shutil.which("chromium") or shutil.which("google-chrome")

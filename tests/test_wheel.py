@@ -1,4 +1,4 @@
-"""What `pip install` of a wheel gives: the library, the programs, their files, and no tests."""
+"""A wheel installs the library, the programs and their files, and no tests."""
 
 import configparser
 import json
@@ -23,7 +23,7 @@ def run(*command, **options):
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """Built of a copy, so that no file of an earlier build gets in."""
+    """A wheel built from a copy, so that it has no files of an earlier build."""
     pytest.importorskip("build", reason='the wheel needs pip install "sngan_jax[test]"')
     folder = tmp_path_factory.mktemp("wheel")
     shutil.copytree(ROOT, folder / "source", ignore=shutil.ignore_patterns(
@@ -44,7 +44,7 @@ def test_the_map_of_packages_is_that_of_the_folders():
 
 
 def test_the_programs_are_found_where_the_checkouts_folder_goes_before_an_installation():
-    """As for `python -c`, a notebook or `python -m pytest` in the checkout: -S leaves out .pth."""
+    """Imports like `python -c`, a notebook or pytest in the checkout; -S skips .pth files."""
     line = "import sngan_jax.experiments as programs; print(programs.__file__)"
     assert Path(run("-S", "-c", line, cwd=ROOT).strip()) == ROOT / "experiments" / "__init__.py"
 
@@ -71,14 +71,14 @@ def test_the_wheel_holds_what_it_should(wheel):
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
-    """A folder with the wheel, and an environment that has it; its packages are those of here."""
+    """A folder with the wheel, and an environment that has it and this environment's packages."""
     folder = tmp_path_factory.mktemp("installed")
     run("-m", "pip", "install", "-q", "--no-deps", "--target", folder, wheel)
     return folder
 
 
 def sngan(installed, cwd, *arguments):
-    """What the command prints in a folder, where Python itself finds nothing of this checkout."""
+    """Output of the command in a folder where Python finds nothing of this checkout."""
     environment = {**os.environ, "PYTHONPATH": str(installed), "JAX_PLATFORMS": "cpu"}
     return subprocess.run([sys.executable, installed / "bin" / "sngan", *map(str, arguments)],
                           cwd=cwd, env=environment, text=True, capture_output=True, timeout=550)
@@ -99,7 +99,7 @@ print(version('sngan_jax'))"""
     assert text[:3] == ["1", str(installed / "sngan_jax" / "__init__.py"),
                         str(installed / "sngan_jax" / "experiments" / "configs" / "digits.py")]
     assert text[3] == text[4]
-    # To train, by a packaged config and by a file of one's own that starts from one.
+    # Training with a packaged config, and with a user's file that starts from one.
     (tmp_path / "mine.py").write_text(
         "from .paper import apply_words\nfrom .digits import get_config as digits\n\n\n"
         "def get_config(argument=''):\n    config = digits()\n    config.generator_width = 4\n"
@@ -124,7 +124,7 @@ print(version('sngan_jax'))"""
 
 @pytest.mark.slow
 def test_the_base_brings_nothing_but_what_flax_and_optax_bring(wheel):
-    """By pip's own resolution, without installing."""
+    """pip resolves the extra, without installing it."""
     def brought(*wanted):
         report = json.loads(run("-m", "pip", "install", "--dry-run", "--ignore-installed",
                                 "--quiet", "--report", "-", *wanted))

@@ -1,4 +1,4 @@
-"""Fifty wrong command lines and more: one sentence, status 2, nothing written."""
+"""More than fifty wrong command lines: one sentence, status 2, nothing written."""
 
 import os
 
@@ -10,7 +10,7 @@ from docs.wrong_commands import COMMANDS, FILES, PAGE, folder, said
 
 @pytest.fixture(scope="module")
 def printed():
-    """({command: (status, text)}, typed in one folder; the files that are there then)."""
+    """({command: (status, text)}, all typed in one folder; the files there afterwards)."""
     with folder() as place:
         found = {command: said(command) for command in COMMANDS}
         files = {str(file.relative_to(place)) for file in place.rglob("*") if file.is_file()}

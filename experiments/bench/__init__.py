@@ -9,7 +9,7 @@
     sngan bench start
 
 Each prints a table and, as its last line, one JSON object with the same figures, the commit and the
-machine. Variants to compare run in turns in one process, and figures are medians.
+machine. Variants to be compared take turns in one process, and figures are medians.
 """
 
 PROGRAMS = {

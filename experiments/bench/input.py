@@ -42,7 +42,7 @@ def arguments(parser: cli.Parser) -> None:
 
 
 def main(options: argparse.Namespace) -> None:
-    """Prints the figures, and as the last line all of them as JSON."""
+    """Prints the figures; the last line has all of them as JSON."""
     print_report(input_(options.config, options.changes, options.jpeg, options.threads,
                         options.seconds, options.repeats))
 
@@ -89,7 +89,7 @@ def in_memory(config: Any, repeats: int) -> float:
 
 
 def streamed(stream: ImageStream, config: Any, threads: int, seconds: float) -> float:
-    """Images per second from a run's stream with `threads` decoding threads, once it flows."""
+    """Images per second from a run's stream with `threads` decoding threads, after warm-up."""
     count = config.n_dis * config.batch_size
     with contextlib.closing(batches(
             stream, jax.random.key(0), first_iteration=0, n_dis=config.n_dis,

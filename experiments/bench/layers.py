@@ -28,12 +28,13 @@ def arguments(parser: cli.Parser) -> None:
 
 
 def main(options: argparse.Namespace) -> None:
-    """Prints the figures, and as the last line all of them as JSON."""
+    """Prints the figures; the last line has all of them as JSON."""
     print_report(layers(options.batch, options.repeats, options.width))
 
 
 def layers(batch: int, repeats: int, width: int) -> dict[str, Any]:
-    """Forward and backward of the CIFAR ResNet D, normalised over plain, in turns in one process.
+    """Forward and backward of the CIFAR ResNet D, normalised over plain, alternating in one
+    process.
 
     The backward pass goes from the hinge loss to the parameters; a power step is taken and stored.
     """

@@ -1,7 +1,7 @@
 """Time of each method's generator updates, compared with no normalisation (Figure 10).
 
-All methods run in turns in one process, so that other work on the machine affects all of them
-alike. The report has paired ratios: a method's turn over the same turn of `none`.
+All methods take turns in one process, so that other work on the machine affects all of them alike.
+The report has paired ratios: a method's turn over the same turn of `none`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def arguments(parser: cli.Parser) -> None:
 
 
 def main(options: argparse.Namespace) -> None:
-    """Prints the figures, and as the last line all of them as JSON."""
+    """Prints the figures; the last line has all of them as JSON."""
     print_report(methods(options.config, options.methods, options.n_dis, options.width,
                          options.batch, options.updates, options.repeats, options.changes,
                          options.out, options.command))

@@ -41,7 +41,7 @@ def arguments(parser: cli.Parser) -> None:
 
 
 def main(options: argparse.Namespace) -> None:
-    """Prints the figures, and as the last line all of them as JSON."""
+    """Prints the figures; the last line has all of them as JSON."""
     print_report(metrics(options.extractor, options.batch, options.num, options.repeats,
                          options.torchscript))
 
@@ -75,7 +75,7 @@ def speed(ours: Extractor, images: np.ndarray, repeats: int, theirs: Features | 
 
     Args:
       images: uint8, one batch for all local devices.
-      theirs: another extractor to run in turns with ours, on as many images.
+      theirs: another extractor, which alternates with ours on as many images.
     """
     devices = jax.local_devices()
     params, placed = replicate(ours.params, devices), spread(images, devices)

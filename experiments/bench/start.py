@@ -33,7 +33,7 @@ def arguments(parser: cli.Parser) -> None:
 
 
 def main(options: argparse.Namespace) -> None:
-    """Prints the figures, and as the last line all of them as JSON."""
+    """Prints the figures; the last line has all of them as JSON."""
     print_report(start(options.config, options.changes, options.repeats))
 
 
@@ -97,7 +97,7 @@ def _first_row(file: Path) -> dict[str, Any] | None:
 
 
 def _imports() -> float:
-    """Seconds of a process that only imports what a run imports."""
+    """Seconds of a process that only imports a run's modules."""
     begin = time.perf_counter()
     subprocess.run([sys.executable, "-c", "import sngan_jax.run.loop"], env=_environment(),
                    check=True)

@@ -1,4 +1,4 @@
-"""An iteration of a config on random images: time, parts, share of the machine's peak."""
+"""An iteration of a config on random images: time, parts, and share of the machine's peak."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def arguments(parser: cli.Parser) -> None:
 
 
 def main(options: argparse.Namespace) -> None:
-    """Prints the figures, and as the last line all of them as JSON."""
+    """Prints the figures; the last line has all of them as JSON."""
     print_report(step(options.config, options.changes, options.compare, options.peer,
                       options.repeats, options.no_parts, options.profile))
 

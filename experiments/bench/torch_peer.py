@@ -1,7 +1,7 @@
-"""The same iteration in PyTorch, as its users write it: torch.nn layers, its own spectral norm.
+"""The same iteration in plain PyTorch, with torch.nn layers and PyTorch's spectral norm.
 
-Written from the paper's tables, without any of our code: the residual networks at 32x32 (Table 4)
-and the standard CNN (Table 3), unconditional, hinge or non-saturating loss, Adam.
+It is written from the paper's tables, without any of our code: the residual networks at 32x32
+(Table 4) and the standard CNN (Table 3), unconditional, hinge or non-saturating loss, Adam.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Parts of `sngan compile-check`, which asks compilers about devices that are not here."""
+"""Parts of `sngan compile-check`, which asks compilers about absent devices."""

@@ -24,7 +24,7 @@ SHARE = 0.75
 class Card(NamedTuple):
     """One model of card.
 
-    title: its name in the driver, which is JAX's `device_kind`.
+    title: name of the card in its driver, which is JAX's `device_kind`.
     capability: the compute capability.
     cores: streaming multiprocessors.
     fpus: float32 units per multiprocessor.

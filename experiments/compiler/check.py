@@ -1,6 +1,6 @@
-"""A config's whole training step, compiled by the real compiler for devices that are not there.
+"""A config's whole training step, compiled for absent devices by their real compilers.
 
-Nothing runs and no data are read: shapes go in, and the compiler says what the program needs.
+Nothing runs and no data are read: from shapes, the compiler computes the program's needs.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def check(config: Any, target: Target, facts: Facts, per_device: int = 0) -> dic
     """Compiles a config; returns the record: `compiles` or `why_not`, memory, and costs.
 
     Raises:
-      UserError: for no compiler, no such topology, a batch that the devices cannot share, or a
-        program whose launches cannot be counted.
+      UserError: for a missing compiler, an unknown topology, a batch that the devices cannot share,
+        or a program whose launches cannot be counted.
     """
     devices = devices_of(target)
     cards = isinstance(target, Cards)

@@ -55,7 +55,7 @@ def cost_of(compiled: Any, config: Any, target: Cards) -> dict[str, Any]:
 
 
 def update_of(launches: Launches, n_dis: int) -> str:
-    """The loop over D's updates: of the loops that run n_dis times, the one with most launches.
+    """The loop over D's updates: among the loops that run n_dis times, the loop with most launches.
 
     Empty if there is none, as with one update of D.
     """

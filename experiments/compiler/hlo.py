@@ -1,9 +1,9 @@
 """The text of a compiled program, `compiled.as_text()`, as computations of instructions.
 
-It parses only what is needed here: which instruction does what, what it calls, how often a loop
-runs and which Python functions it comes from. The names are XLA's: a program is a set of
-*computations*, one of them the entry; a *fusion* is an instruction that stands for a computation of
-its own.
+It parses only the facts needed here: the opcode of an instruction, the computations that it calls,
+the number of passes of a loop, and the Python functions that it comes from. The names are XLA's: a
+program is a set of *computations*, one of them the entry; a *fusion* is an instruction that stands
+for another computation.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Program:
         return tuple(found)
 
     def inside(self, instruction: Instruction) -> Iterator[Instruction]:
-        """The instructions that an instruction stands for: those of a fusion, or itself."""
+        """The instructions for which an instruction stands: the content of a fusion, or itself."""
         if instruction.opcode == "fusion" and instruction.called in self.computations:
             for one in self.computations[instruction.called]:
                 yield from self.inside(one)

@@ -1,9 +1,9 @@
-"""The launches of a compiled GPU program: what XLA gives to the card, one after another.
+"""The launches of a compiled GPU program, which XLA gives to the card one after another.
 
 A launch is one instruction of the entry, or of a loop's body, that is more than bookkeeping: a
 fusion (one kernel), a custom call (cuDNN, cuBLAS, a custom kernel), a copy, an all-reduce. A call
 of cuDNN counts as one, though the library may start more than one kernel for it; the text does not
-say. A loop's body counts as often as the text says that it runs.
+say. A loop's body counts once per pass, by the number of passes in the text.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def _stages(one: Instruction) -> int:
     """The number of launches that an instruction stands for.
 
     A custom kernel (Pallas, Triton) that waits inside for all of its blocks is no cheaper than the
-    launches that it replaced: each such wait begins a *stage*, and stages are what counts. The text
+    launches that it replaced. Each such wait begins a *stage*, and the stages are counted. The text
     does not show them, so the kernel's name must: `pallas_call(…, name="σ_stages_3")`. (Triton's
     `num_stages` is something else: how far loads run ahead.)
     """

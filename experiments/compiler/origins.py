@@ -6,11 +6,11 @@ pass, and XLA keeps it through its passes. So an origin is a set of modules and 
 1. An instruction has the first origin in TABLE that has one of the functions on its stack. A
    weight's normalisation comes before the layer that calls it in TABLE. Without any match, the
    instruction belongs to the rest.
-2. A fusion mixes instructions of several origins, and gets the most frequent one: a check that
-   rides in a kernel of the optimizer costs no launch. In a tie, the earlier one in TABLE wins.
+2. A fusion mixes instructions of several origins, and gets the most frequent one. A check inside a
+   kernel of the optimizer thus costs no launch. In a tie, the earlier one in TABLE wins.
    Instructions that XLA itself inserted have no stack and no vote.
-3. A launch that only moves numbers or casts them belongs to "casts and copies", whoever asked for
-   it, except for the weights' normalisation, without which it would not exist.
+3. A launch that only moves or casts numbers belongs to "casts and copies", whatever its stack,
+   unless the weights' normalisation needs it.
 
 A launch has one origin, so the origins add up to all launches. One limit: an operation that JAX
 traces once for several callers (`jnp.where`) has the stack of the first one.
@@ -37,7 +37,7 @@ ORIGINS = (NORMALISATION, CONVOLUTIONS, NETWORKS, OPTIMIZER, CHECKS, CASTS, REST
 class Names(NamedTuple):
     """The names by which an origin is recognised.
 
-    modules: dotted; a package stands for everything in it.
+    modules: dotted names; a package stands for all modules in it.
     functions: functions of sngan_jax, qualified, without the functions that contain them.
     """
 
@@ -65,7 +65,7 @@ _PLACES = [origin for origin, _ in TABLE] + [REST]
 _PACKAGES = ("sngan_jax", "flax", "optax")
 _MOVES = {"copy", "copy-start", "convert", "bitcast", "bitcast-convert", "transpose", "reshape",
           "broadcast", "slice", "concatenate", "reverse", "pad"}
-# Functions without work of their own: they have no vote.
+# Functions that do no work themselves, and have no vote.
 _SILENT = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "broadcast"}
 
 

@@ -1,4 +1,4 @@
-"""The training step of a config, lowered for devices that are not there: shapes in, no data.
+"""The training step of a config, lowered for absent devices from shapes, without data.
 
 Everything that the check needs from the training step is imported here and nowhere else.
 """
@@ -86,7 +86,7 @@ def lower(config: Any, facts: Facts, devices: Sequence[Any]) -> tuple[Any, Any]:
 
 
 def data_shapes(config: Any, facts: Facts, devices: int) -> tuple[Any, Any]:
-    """Images and labels (or None): those of the whole set, or of one streamed call."""
+    """Images and labels (or None) of the whole set, or of one streamed call."""
     image = (config.image_size, config.image_width or config.image_size, facts.channels)
     if config.stream:
         calls = (devices, 1, config.n_dis, config.batch_size // devices)

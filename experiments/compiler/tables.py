@@ -15,7 +15,7 @@ LAUNCH_ROW = ("target", "devices", "batch", "a device", "memory GiB", "of GiB", 
 
 
 def table(record: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Everything in a record, in two columns."""
+    """All entries of a record, in two columns."""
     core = "device" if "launches" in record else "core"
     batch = f"{record['batch_size']} ({record['batch_size'] // record['devices']} a {core})"
     hosts = f", {record['hosts']} hosts" if record["hosts"] > 1 else ""
@@ -48,7 +48,7 @@ def verdict(record: dict[str, Any]) -> str:
     if record["fits"]:
         return "fits"
     if record["hbm_bytes"] <= 0.95 * record["hbm_of_device"] and "launches" in record:
-        return ("DOES NOT FIT what JAX takes of the card's "
+        return ("DOES NOT FIT the part that JAX reserves of the card's "
                 f"{record['hbm_of_device'] / GIB:.1f}; with XLA_PYTHON_CLIENT_MEM_FRACTION=0.95 it "
                 "does")
     return "DOES NOT FIT"

@@ -54,7 +54,8 @@ def cost_of(compiled: Any, config: Any, topology: Topology) -> dict[str, Any]:
 def estimate(optimal_seconds: float) -> tuple[float, int]:
     """Seconds, and the number of operations without an estimate by the compiler.
 
-    It counts each of those as -1 s: -14.9965 means 3.5 ms and fifteen of them.
+    The compiler counts each such operation as -1 s, so -14.9965 means 3.5 ms and fifteen
+    operations.
     """
     without = max(math.ceil(-optimal_seconds), 0)
     return optimal_seconds + without, without

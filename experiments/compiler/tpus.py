@@ -120,7 +120,7 @@ def tpu_devices(topology: Topology) -> list[Any]:
 
 
 def parse_topology(text: str) -> Topology:
-    """The slice 'v3:2x2x1' or, as it is sold, 'v3-8'; UserError for one that does not exist."""
+    """The slice named 'v3:2x2x1' or, commercially, 'v3-8'; UserError for an unknown one."""
     chip, separator, shape = text.partition(":" if ":" in text else "-")
     known = f"there are {', '.join(CHIPS)}"
     if chip not in CHIPS or not separator:

@@ -47,7 +47,7 @@ def apply_words(config: ConfigDict, arg: str, file: str, *, own: Sequence[str] =
       own: further words that the file itself understands, already removed from `arg`.
 
     Raises:
-      UserError: for a word that is none of these.
+      UserError: for any other word.
     """
     name = file.removesuffix(".py")
     words = [word.strip() for word in arg.split(",") if word.strip()]
@@ -80,7 +80,7 @@ def apply_words(config: ConfigDict, arg: str, file: str, *, own: Sequence[str] =
 
 
 def choose_method(config: ConfigDict, name: str) -> None:
-    """Gives a config a method of METHODS, and what goes with it."""
+    """Gives a config a method of METHODS, and the fields that belong to it."""
     config.method = name
     if METHODS[name].loss == "wasserstein":
         config.loss = ""  # not the config's own, which belongs to its other methods

@@ -1,7 +1,7 @@
 """Table 1: the settings A-F of Adam and n_dis, which every config can take.
 
-ORIGINS says where the paper took a setting from; D, E and F are its own. Source: Table 1 of
-arXiv 1802.05957.
+ORIGINS gives the source of each setting; D, E and F are the paper's own. Source: Table 1 of arXiv
+1802.05957.
 """
 
 from typing import NamedTuple

@@ -65,8 +65,8 @@ def launch(runs: Sequence[Planned], sweep: Path, executor: Any, at_once: int,
            ) -> dict[str, int]:
     """Starts all runs, at most `at_once` at a time, and waits for them.
 
-    When interrupted, it passes that on to the runs that it started, which save, and waits for them.
-    Runs left by a sweep that was killed are waited for too, and count among those at a time.
+    An interruption is passed on to the runs that it started; they save, and it waits for them. Runs
+    left by a sweep that was killed are waited for too, and count among those at a time.
 
     Args:
       say: takes a line about each start and end.
@@ -112,9 +112,9 @@ def launch(runs: Sequence[Planned], sweep: Path, executor: Any, at_once: int,
 
 @contextlib.contextmanager
 def _safe_path() -> Iterator[None]:
-    """submitit's processes, as `command`'s, take no module from the current folder.
+    """submitit's processes import no modules from the current folder, like those of `command`.
 
-    As a top-level package this one is found there.
+    This package is found there as a top-level package.
     """
     with contextlib.ExitStack() as after:
         if "." in __name__.partition("experiments")[0] and "PYTHONSAFEPATH" not in os.environ:
@@ -125,7 +125,7 @@ def _safe_path() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _apart(log: Path) -> Iterator[None]:
-    """Here submitit starts its processes in sessions of their own, and what they say goes to a log.
+    """Starts submitit's processes in separate sessions, with their output in a log.
 
     Ctrl-C in a terminal is sent to a whole session. It would reach a run twice, from the terminal
     and from the sweep, and the second one ends a run before it has saved.
@@ -145,7 +145,7 @@ def _apart(log: Path) -> Iterator[None]:
 
 
 def _last_words(job: Any) -> str:
-    """': ' and the last line of a job's errors, without submitit's own; empty where none is."""
+    """': ' and the last line of a job's errors, except submitit's own; empty if there are none."""
     try:
         lines = (job.stderr() or "").splitlines()
     except OSError:

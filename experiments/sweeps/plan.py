@@ -23,8 +23,8 @@ LISTS = (ARGUMENT, "augment", "evaluate_metrics")
 class Planned(NamedTuple):
     """One run.
 
-    name: name of its folder in the sweep's; config: FILE[:ARGUMENT]; changes: FIELD=VALUE;
-    iterations: those of its config; scored: whether it ends with scores.
+    name: name of its folder in the sweep's folder; config: FILE[:ARGUMENT]; changes: FIELD=VALUE;
+    iterations: length of the run by its config; scored: whether it ends with scores.
     """
 
     name: str
@@ -73,7 +73,7 @@ def plan(config: str, grid: Sequence[tuple[str, Sequence[str]]], seeds: int,
       changes: FIELD=VALUE of all runs.
 
     Raises:
-      UserError: for an invalid config of one of them, or no seeds.
+      UserError: the config of a run is invalid, or there are no seeds.
     """
     if seeds < 1:
         raise UserError(f"--seeds={seeds}: at least one")
@@ -105,9 +105,9 @@ def progress(run: Planned, sweep: Path) -> int:
 
 
 def is_finished(run: Planned, sweep: Path) -> bool:
-    """Whether its last iteration is saved and, if it is to have scores, scored.
+    """Whether its last iteration is saved and, if the run has scores, scored.
 
-    The scores come after the checkpoint, and a run may be cut off in between.
+    Scores come after the checkpoint, and a run may be cut off in between.
     """
     return progress(run, sweep) >= run.iterations and (
         not run.scored or is_recorded(run.workdir(sweep), run.iterations))

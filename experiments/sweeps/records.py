@@ -1,6 +1,6 @@
-"""Predicts how long a run takes if none like it has finished, from this repository's records.
+"""Predicts how long a run takes from this repository's records, if no similar run has finished.
 
-Another machine is faster or slower, and smaller networks use a device less: it is a first guess.
+This is a first guess: another machine is faster or slower, and smaller networks use a device less.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ _H100 = _RESULTS / "fashion_mnist_h100"
 class Record(NamedTuple):
     """Iterations that were timed.
 
-    backend: JAX's, 'cpu' or 'gpu'; kind: 'cnn' or 'resnet'; work: as in `work`; seconds: of one
-    iteration; start: seconds of a run outside iterations: imports, compilation, scores; about:
-    machine, date and commit.
+    backend: JAX's back end, 'cpu' or 'gpu'; kind: 'cnn' or 'resnet'.
+    work: result of `work`; seconds: seconds per iteration.
+    start: seconds of a run outside its iterations: imports, compilation, scores.
+    about: machine, date and commit.
     """
 
     backend: str
@@ -85,7 +86,7 @@ def work(config: Any) -> float:
 
 
 def record_for(config: Any, backend: str) -> Record | None:
-    """The record of the same kind of networks on such a device, of the same method if possible."""
+    """The record of such networks on this kind of device, with the same method if possible."""
     kind = "cnn" if config.model in CNNS else "resnet"
     alike = [record for record in records() if (record.backend, record.kind) == (backend, kind)]
     return min(alike, key=lambda record: record.method != config.method, default=None)

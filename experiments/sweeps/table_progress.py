@@ -64,10 +64,9 @@ def grid(cells: Sequence[Cell], marks: Sequence[str]) -> list[str]:
 def predicted_seconds(cells: Sequence[Cell], sweep: Path) -> dict[str, float | None]:
     """{run's name: seconds that the training of an unfinished run still takes}.
 
-    The measure is the finished runs of the same row with as many updates of D per iteration
-    (settings with the same n_dis do the same arithmetic). It takes their median rate and the
-    shortest compilation, because they all share one program, which is cached. Loading and scores
-    are not included. None if there is no such run.
+    It is based on finished runs of the same row with the same n_dis, which do the same arithmetic.
+    The prediction takes their median rate and the shortest compilation, because they share one
+    cached program. Loading and scores are not included. None if there is no such run.
     """
     measured: dict[tuple[str, str], list[tuple[float, float]]] = {}
     finished = {cell.run.name for cell in cells if is_finished(cell.run, sweep)}
@@ -180,14 +179,14 @@ class Display:
                 sys.stdout.flush()
 
     def say(self, line: str) -> None:
-        """Prints an event without a terminal; either way the next look is at once."""
+        """Prints an event if there is no terminal, and lets the next look happen at once."""
         self._next = 0.0
         if not self._terminal:
             self._write(line + "\n")
             sys.stdout.flush()
 
     def finish(self, ended: Mapping[str, int] | None = None) -> None:
-        """Shows the last state, whatever the output is."""
+        """Shows the last state on any output."""
         self._next = 0.0
         self.look((), ended or {})
         if not self._terminal:

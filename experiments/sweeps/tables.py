@@ -1,7 +1,7 @@
 """The runs of a table of the paper: method x setting x seed, at a named scale.
 
-A plan depends only on its words: the same words give the same runs with the same names, and more
-seeds, methods or settings give those runs and further ones.
+A plan depends only on the request. The same request gives the same runs with the same names; more
+seeds, methods or settings give these runs and further ones.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SCORES = 5
 
 
 class Scale(NamedTuple):
-    """Reductions against the paper, by name; 0 for what is not reduced.
+    """Reductions relative to the paper, by name; 0 means not reduced.
 
     width: base width of both networks (paper: 64 for the standard CNN).
     iterations: iterations of every run.
@@ -76,10 +76,10 @@ SCALES = {scale.name: scale for scale in (
 
 
 class Dataset(NamedTuple):
-    """Data on which the runs train.
+    """A data set on which runs train.
 
     prefix: prefix of the config files for this data; the others are CIFAR-10's with `changes`.
-    extractor, metrics: those of the score at the end.
+    extractor, metrics: feature extractor and metrics of the final scores.
     """
 
     prefix: str
@@ -104,8 +104,8 @@ class Variant(NamedTuple):
     name: name of its runs; words: words in the config file's argument.
     model: model of the config file, 'cnn' or 'resnet'.
     settings: keys of Table 1, or `OWN`.
-    paper_scale: whether it is left out at all other scales.
-    datasets: those on which it is run; all if empty.
+    paper_scale: whether it is run at the paper's scale only.
+    datasets: names of the data sets on which it is run; all if empty.
     """
 
     name: str
@@ -201,9 +201,9 @@ class Cell(NamedTuple):
 
 
 class Request(NamedTuple):
-    """The words of a table's sweep; empty `methods` and `settings` mean all.
+    """The request for a table's sweep; empty `methods` and `settings` mean all.
 
-    changes: FIELD=VALUE for all runs, besides those of the scale.
+    changes: FIELD=VALUE for all runs, in addition to the scale's.
     """
 
     table: str
@@ -246,7 +246,8 @@ def plan_table(request: Request) -> list[Cell]:
     """All runs, beginning with the first seed of every row and setting, each config checked.
 
     Raises:
-      UserError: for what the table, the data set or the scale lacks, or an invalid field.
+      UserError: for a row or setting that the table, the data set or the scale lacks, or an invalid
+        field.
     """
     _choose("--table", request.table, TABLES)
     _check(request)
@@ -261,7 +262,7 @@ def plan_table(request: Request) -> list[Cell]:
 
 
 def open_sweep(request: Request, sweep: Path) -> None:
-    """Writes `sweep.json`: what all runs in a sweep's folder have in common.
+    """Writes `sweep.json`, the facts that all runs in a sweep's folder share.
 
     Raises:
       UserError: if the folder belongs to another table, data set, scale or --set.
@@ -299,7 +300,7 @@ def _choose(flag: str, value: str, there: Sequence[str] | dict[str, Any]) -> Non
 
 
 def _check(request: Request) -> None:
-    """UserError for words that no table has."""
+    """UserError for names that no table has."""
     _choose("--dataset", request.dataset, DATASETS)
     _choose("--scale", request.scale, SCALES)
     if request.seeds < 1:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -26,16 +25,19 @@ from sngan_jax.analysis.spectra import (
     stable_rank,
 )
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.types import JsonObject
+from sngan_jax.step.forward import Variables
 
 UNITS = ("logits per unit of Euclidean distance of the input, whose pixels are in [-1, 1]; "
          "of D at evaluation, in float32")
+Labelled = tuple[np.ndarray, np.ndarray | None]  # images, labels
 # The number of points with the largest gradients, from which the ascent starts.
 STARTS = 64
 
 
-def audit(discriminator: nn.Module, variables: Any, real: tuple[np.ndarray, Any],
-          samples: tuple[np.ndarray, Any], *, ascent_steps: int = 100, seed: int = 0
-          ) -> dict[str, Any]:
+def audit(discriminator: nn.Module, variables: Variables, real: Labelled,
+          samples: Labelled, *, ascent_steps: int = 100, seed: int = 0
+          ) -> JsonObject:
     """The measures of docs/audit.md, as plain values for JSON.
 
     Args:
@@ -62,7 +64,7 @@ def audit(discriminator: nn.Module, variables: Any, real: tuple[np.ndarray, Any]
             "name": name, "kind": layer.kind, "shape": list(layer.weight.shape),
             "sigma": float(values[0]), "operator_norm": layer_operator_norm(layer),
             "stable_rank": stable_rank(values), "singular_values": values.tolist()})
-    bounds: dict[str, Any] = {"upper_bound": None, "upper_bound_reshaped": None, "why": None}
+    bounds: JsonObject = {"upper_bound": None, "upper_bound_reshaped": None, "why": None}
     try:
         bounds["upper_bound"] = upper_bound(discriminator, variables, layers)
         bounds["upper_bound_reshaped"] = reshaped_bound(discriminator, variables, layers)
@@ -72,9 +74,9 @@ def audit(discriminator: nn.Module, variables: Any, real: tuple[np.ndarray, Any]
             **_measured(discriminator, variables, real, samples, ascent_steps, seed)}
 
 
-def _measured(discriminator: nn.Module, variables: Any, real: tuple, samples: tuple,
-              ascent_steps: int, seed: int) -> dict[str, Any]:
-    def at(x: np.ndarray, labels: Any) -> Points:
+def _measured(discriminator: nn.Module, variables: Variables, real: Labelled, samples: Labelled,
+              ascent_steps: int, seed: int) -> JsonObject:
+    def at(x: np.ndarray, labels: np.ndarray | None) -> Points:
         return measure(discriminator, variables, x, labels)
 
     points = {"real": at(*real), "samples": at(*samples)}
@@ -104,5 +106,5 @@ def _joined(parts: Iterable[Points]) -> Points:
 
 
 def _map(function: Callable[..., np.ndarray], *points: Points) -> Points:
-    """A function applied to the same array of each; labels that are None stay None."""
+    """Applies a function to the same array of each; labels that are None stay None."""
     return jax.tree.map(function, *points)

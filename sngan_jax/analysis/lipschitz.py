@@ -3,15 +3,15 @@
 Everything concerns D's logit as a function of its image, D(·, y) for every class y, in Euclidean
 norms: logits per unit of the input, whose pixels are in [-1, 1]. D is taken at evaluation.
 
-The upper bound multiplies the norms of consecutive layers, and adds those of the two branches of a
-residual block. Each factor is exact. The product is not, because no input is stretched most by all
-layers at once.
+The upper bound multiplies the norms of consecutive layers, and adds the norms of the two branches
+of a residual block. Each factor is exact. The bound is not tight, because no input is stretched
+most by all layers at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -21,9 +21,11 @@ import numpy as np
 from sngan_jax.activation_norms import BatchNorm, LayerNorm
 from sngan_jax.analysis.spectra import LinearLayer, layer_operator_norm, layer_singular_values
 from sngan_jax.base.compilation import jit
+from sngan_jax.base.types import PyTree
 from sngan_jax.models.blocks import CONCAT_AFTER, CONCAT_FEATURES
 from sngan_jax.models.cnn import CNNDiscriminator
 from sngan_jax.models.resnet import ResNetDiscriminator
+from sngan_jax.step.forward import Variables
 
 # The mean over disjoint 2x2 squares: four equal pixels a become one a, so norm 2a becomes a.
 _MEAN = 0.5
@@ -35,12 +37,13 @@ class NoBoundError(ValueError):
     """There is no bound; the message says why, as a clause without capital letter and full stop."""
 
 
-def upper_bound(discriminator: nn.Module, variables: Any, layers: dict[str, LinearLayer]) -> float:
+def upper_bound(discriminator: nn.Module, variables: Variables, layers: dict[str, LinearLayer]
+                ) -> float:
     """A bound on the Lipschitz constant of x -> D(x, y), for any y, from operator norms.
 
     Args:
       discriminator: a `CNNDiscriminator` or a `ResNetDiscriminator`.
-      variables: its collections; batch norm's scale is that of the running statistics.
+      variables: its collections; batch norm scales by the running statistics.
       layers: `spectra.linear_layers` of it.
 
     Raises:
@@ -50,7 +53,7 @@ def upper_bound(discriminator: nn.Module, variables: Any, layers: dict[str, Line
     return _product(discriminator, variables, layers, layer_operator_norm)
 
 
-def reshaped_bound(discriminator: nn.Module, variables: Any, layers: dict[str, LinearLayer]
+def reshaped_bound(discriminator: nn.Module, variables: Variables, layers: dict[str, LinearLayer]
                    ) -> float:
     """`upper_bound` with the σ of the reshaped matrix in place of a convolution's norm.
 
@@ -67,7 +70,7 @@ def reshaped_bound(discriminator: nn.Module, variables: Any, layers: dict[str, L
 
 
 class _Parts(NamedTuple):
-    """Norms of layers and of activation norms, looked up below by a path in the network."""
+    """Norms of layers and activation norms, found by their paths in the network."""
 
     layers: dict[str, LinearLayer]
     norm_of: Callable[..., float]
@@ -77,13 +80,15 @@ class _Parts(NamedTuple):
         return self.norm_of(self.layers[name], pooled=pooled)
 
 
-def _product(d: nn.Module, variables: Any, layers: dict[str, LinearLayer],
+def _product(d: nn.Module, variables: Variables, layers: dict[str, LinearLayer],
              norm_of: Callable[..., float]) -> float:
-    rules: dict[type, Any] = {CNNDiscriminator: (_cnn, _cnn_layers),
-                              ResNetDiscriminator: (_resnet, _resnet_layers)}
+    rules: dict[type, tuple[Callable, Callable]] = {
+        CNNDiscriminator: (_cnn, _cnn_layers),
+        ResNetDiscriminator: (_resnet, _resnet_layers)}
     if type(d) not in rules:
-        raise NoBoundError(f"{type(d).__name__} is none of {', '.join(r.__name__ for r in rules)}, "
-                           "so it is not known how its layers are joined")
+        known = ", ".join(rule.__name__ for rule in rules)
+        raise NoBoundError(f"{type(d).__name__} is not one of {known}, so it is not known how its "
+                           "layers are joined")
     rule, names = rules[type(d)]
     if strange := sorted(names(d) ^ set(layers)):
         raise NoBoundError(f"{type(d).__name__} has another structure at '{strange[0]}' than its "
@@ -120,7 +125,7 @@ def _halves(d: ResNetDiscriminator, i: int) -> bool:
 
 
 def _channels(d: ResNetDiscriminator, i: int) -> int:
-    """Channels into block i > 0, counted from 0."""
+    """Number of input channels of block i > 0, counted from 0."""
     concatenated = (d.num_classes and d.conditioning == "concat"
                     and i == min(CONCAT_AFTER, len(d.widths)))
     return d.widths[i - 1] + (CONCAT_FEATURES if concatenated else 0)
@@ -164,7 +169,7 @@ def _head(d: nn.Module, parts: _Parts) -> float:
     return float(np.max(np.linalg.norm(np.atleast_2d(w), axis=1)))
 
 
-def _scale(d: nn.Module, variables: Any, path: str) -> float:
+def _scale(d: nn.Module, variables: Variables, path: str) -> float:
     """The Lipschitz constant of the activation norm at a path, such as 'block2/norm1'."""
     if d.norm is None:
         return 1.0
@@ -201,8 +206,8 @@ class Points(NamedTuple):
         return np.linalg.norm(self.gradients.reshape(len(self.x), -1).astype(np.float64), axis=1)
 
 
-def measure(discriminator: nn.Module, variables: Any, x: np.ndarray, labels: np.ndarray | None, *,
-            batch_size: int = 64) -> Points:
+def measure(discriminator: nn.Module, variables: Variables, x: np.ndarray,
+            labels: np.ndarray | None, *, batch_size: int = 64) -> Points:
     """D and its gradient at images x (n, h, w, c); arguments as the fields of `Points`."""
     n = len(x)
     batch_size = min(batch_size, n)
@@ -216,13 +221,13 @@ def measure(discriminator: nn.Module, variables: Any, x: np.ndarray, labels: np.
     return Points(np.asarray(x), labels, np.concatenate(logits)[:n], np.concatenate(gradients)[:n])
 
 
-def _logits(discriminator: nn.Module, variables: Any, x: jax.Array, y: jax.Array | None
+def _logits(discriminator: nn.Module, variables: Variables, x: jax.Array, y: jax.Array | None
             ) -> jax.Array:
-    output: Any = discriminator.apply(variables, x, *(() if y is None else (y,)))
+    output: PyTree = discriminator.apply(variables, x, *(() if y is None else (y,)))
     return output[0] if isinstance(output, tuple) else output
 
 
-def _gradient(discriminator: nn.Module, variables: Any, x: jax.Array, y: jax.Array | None
+def _gradient(discriminator: nn.Module, variables: Variables, x: jax.Array, y: jax.Array | None
               ) -> tuple[jax.Array, jax.Array]:
     with jax.default_matmul_precision("highest"):
         logits, pull = jax.vjp(lambda x: _logits(discriminator, variables, x, y), x)
@@ -240,7 +245,7 @@ def between(a: Points, b: Points, seed: int) -> np.ndarray:
     return a.x + t * (other - a.x)
 
 
-def ascend(discriminator: nn.Module, variables: Any, start: Points, steps: int, rate: float
+def ascend(discriminator: nn.Module, variables: Variables, start: Points, steps: int, rate: float
            ) -> tuple[float, float]:
     """Gradient ascent on ‖∇D‖ over x: the largest gradient norm, and the largest ratio of a pair.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -19,22 +19,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.core import meta
+from flax.linen.module import InterceptorContext
 
 from sngan_jax.analysis.lanczos import lanczos_norm
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.types import Leaf, PyTree
 from sngan_jax.linen import LINEAR, WEIGHTS, geometry_of, layout_of
 from sngan_jax.models.convolution import conv_general_dilated
 from sngan_jax.models.resample import as_convolution, average_pool, conv_pool, conv_pool_on_cpu
 from sngan_jax.spectral import matricize
+from sngan_jax.step.forward import Variables
 
 # Used by a convolution in place of lax's: the same function, or one followed by a mean over
 # squares.
 _POOLED = tuple(map(as_convolution, (conv_pool, conv_pool_on_cpu)))
 _PRODUCTS = (conv_general_dilated, *_POOLED)
+Input = jax.Array | np.ndarray | jax.ShapeDtypeStruct | None
 
 
 class LinearLayer(NamedTuple):
-    """One layer of a network, as it is in the forward pass.
+    """One layer of a network, as the forward pass uses it.
 
     kind: its Linen class, such as 'Conv'.
     weight: W̄, float64, a convolution's mask applied.
@@ -51,12 +55,13 @@ class LinearLayer(NamedTuple):
     pooled: bool
 
 
-def linear_layers(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, LinearLayer]:
+def linear_layers(module: nn.Module, variables: Variables, *inputs: Input
+                  ) -> dict[str, LinearLayer]:
     """Every linear layer of a network, in the order of its forward pass.
 
     Args:
       module: an unbound Linen module, such as a discriminator.
-      variables: its collections; the forward pass is that of evaluation, without a power step.
+      variables: its collections; the forward pass is an evaluation, without a power step.
       *inputs: arrays or `jax.ShapeDtypeStruct`s with which the module is called; only their shapes
         matter.
 
@@ -69,12 +74,14 @@ def linear_layers(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, 
     """
     known: dict[str, tuple] = {}
 
-    def forward(variables: Any, *inputs: Any) -> Any:
+    def forward(variables: Variables, *inputs: jax.Array | None
+                ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         caught: dict[str, jax.Array] = {}
         wrong: dict[str, jax.Array] = {}
         looking = [False]  # inside one layer, where further calls are not layers of the network
 
-        def intercept(call_next: Any, args: tuple, kwargs: dict, context: Any) -> Any:
+        def intercept(call_next: Callable, args: tuple, kwargs: dict,
+                      context: InterceptorContext) -> object:
             layer = context.module
             name = "/".join(layer.path) or type(layer).__name__
             if context.method_name != "__call__" or name in caught or looking[0]:
@@ -94,7 +101,7 @@ def linear_layers(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, 
             weight = weights[0]
             parameters = _parameters(layer, weight)
             if not _is_linens(layer):
-                again: Any = bare.apply(parameters, noise, *args[1:], **kwargs)
+                again: PyTree = bare.apply(parameters, noise, *args[1:], **kwargs)
                 wrong[name] = _difference(output, again)
             mask = getattr(layer, "mask", None)
             caught[name] = weight if mask is None else weight * mask
@@ -131,10 +138,11 @@ def linear_layers(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, 
             for name, (kind, *rest) in known.items()}
 
 
-def layer_spectra(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, np.ndarray]:
+def layer_spectra(module: nn.Module, variables: Variables, *inputs: Input
+                  ) -> dict[str, np.ndarray]:
     """All singular values of every linear layer's W̄ as the paper's (outputs, rest) matrix.
 
-    Arguments and errors are those of `linear_layers`.
+    Arguments and errors are as for `linear_layers`.
 
     Returns:
       {'block1/conv1': float64 (n,) in descending order, …} in the order of the forward pass, n the
@@ -146,7 +154,7 @@ def layer_spectra(module: nn.Module, variables: Any, *inputs: Any) -> dict[str, 
 
 def layer_singular_values(layer: LinearLayer) -> np.ndarray:
     """Singular values of the (outputs, rest) matrix (paper §2.1): float64 (n,), descending."""
-    weight: Any = layer.weight  # only NumPy keeps it in float64
+    weight: Leaf = layer.weight  # only NumPy keeps it in float64
     values = np.linalg.svd(matricize(weight, layer.layout), compute_uv=False)
     return np.sort(values.reshape(-1))[::-1]
 
@@ -176,7 +184,7 @@ def layer_operator_norm(layer: LinearLayer, pooled: bool = False) -> float:
 def _normal(plain: nn.Module, pooled: bool, weight: jax.Array, x: jax.Array) -> jax.Array:
     """AᵀA x for the convolution A and one image x."""
     def linear(x: jax.Array) -> jax.Array:
-        y: Any = plain.apply({"params": {"kernel": weight}}, x)
+        y: PyTree = plain.apply({"params": {"kernel": weight}}, x)
         return average_pool(y[None])[0] if pooled else y
 
     y, transpose = jax.vjp(linear, x)
@@ -185,7 +193,7 @@ def _normal(plain: nn.Module, pooled: bool, weight: jax.Array, x: jax.Array) -> 
 
 @contextlib.contextmanager
 def _caught(layer: nn.Module) -> Iterator[list[jax.Array]]:
-    """The weights that a layer asks Linen for inside the block."""
+    """Context that collects the weights which layers request from Linen."""
     weights: list[jax.Array] = []
     if isinstance(layer, nn.Embed):
         weights.append(layer.embedding)
@@ -193,7 +201,7 @@ def _caught(layer: nn.Module) -> Iterator[list[jax.Array]]:
         return
     declare = layer.param
 
-    def param(name: str, *args: Any, **kwargs: Any) -> Any:
+    def param(name: str, *args: Any, **kwargs: Any) -> PyTree:
         value = declare(name, *args, **kwargs)
         if name in WEIGHTS:
             weights.append(meta.unbox(value))
@@ -207,7 +215,7 @@ def _caught(layer: nn.Module) -> Iterator[list[jax.Array]]:
 
 
 def _is_linens(layer: nn.Module) -> bool:
-    """Whether its class is Linen's, or `layers.normalized` of one: known to change only `param`."""
+    """Whether a layer's class is Linen's, or such a class as changed by `layers.normalized`."""
     kind = type(layer)
     return getattr(kind, "plain_class", kind) in LINEAR
 
@@ -229,14 +237,14 @@ def _noise(layer: nn.Module, x: jax.Array) -> jax.Array:
     return jax.random.normal(jax.random.key(0), x.shape, x.dtype)
 
 
-def _parameters(layer: nn.Module, weight: jax.Array) -> dict[str, Any]:
+def _parameters(layer: nn.Module, weight: jax.Array) -> Variables:
     own = meta.unbox(layer.variables["params"])
     bias = {"bias": own["bias"]} if "bias" in own else {}
     return {"params": {"embedding" if isinstance(layer, nn.Embed) else "kernel": weight, **bias}}
 
 
 def _difference(a: jax.Array, b: jax.Array) -> jax.Array:
-    """The largest difference, relative to the largest value of `a`."""
+    """The largest difference of `b` from `a`, relative to the largest value of `a`."""
     if a.shape != b.shape:
         return jnp.float32(jnp.inf)
     tiny = jnp.finfo(jnp.float32).tiny

@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
+
+from sngan_jax.base.types import PyTree
+
+T = TypeVar("T")
+Options = dict[str, Any]  # names and values of XLA's compiler options
 
 # By platform. XLA's CPU back end (jax 0.10) hands convolutions and reductions to a library. The
 # library takes up to four times as long on convolutions and their gradients, but is thirty times
 # faster than XLA's own code on reductions, so it gets the reductions only.
 # The TPU compiler splits an all-reduce of more than 128 MiB, such as the gradients of a large
 # generator; here only from 512 MiB (docs/scaling.md).
-OPTIONS: dict[str, dict[str, Any]] = {
+OPTIONS: dict[str, Options] = {
     "cpu": {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"},
     "tpu": {"xla_jf_crs_combiner_threshold_in_bytes": 2**29}}
 
 
 # For a program that runs once, such as the networks' initialisation: not worth optimising.
-OPTIONS_FOR_ONE_CALL: dict[str, dict[str, Any]] = {
+OPTIONS_FOR_ONE_CALL: dict[str, Options] = {
     "cpu": {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}}
 
 
 @functools.cache
-def compiler_options(one_call: bool = False) -> dict[str, Any]:
-    """For `jax.jit(…, compiler_options=…)` or `.compile(…)`: options for the default backend.
+def compiler_options(one_call: bool = False) -> Options:
+    """Options of the default backend for `jax.jit(…, compiler_options=…)` or `.compile(…)`.
 
     Empty if there is nothing to choose, or if this XLA does not know the option.
 
@@ -43,14 +48,14 @@ def compiler_options(one_call: bool = False) -> dict[str, Any]:
     return options
 
 
-def jit(function: Callable, **options: Any) -> Callable:
+def jit(function: Callable[..., T], **options: Any) -> Callable[..., T]:
     """`jax.jit(function, **options)` with `compiler_options`, looked up at the first call."""
     @functools.cache
-    def compiled() -> Callable:
+    def compiled() -> Callable[..., T]:
         return jax.jit(function, compiler_options=compiler_options(), **options)
 
     @functools.wraps(function)
-    def call(*arguments: Any) -> Any:
+    def call(*arguments: object) -> T:
         return compiled()(*arguments)
 
     return call
@@ -59,10 +64,10 @@ def jit(function: Callable, **options: Any) -> Callable:
 class Lowerable(Protocol):
     """A function of arrays that can be lowered without being called, such as a jitted one."""
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: object) -> PyTree:
         """Computes it."""
 
-    def lower(self, *arguments: Any) -> Any:
+    def lower(self, *arguments: object) -> jax.stages.Lowered:
         """Lowers the function for these arguments, as `jax.stages.Wrapped.lower` does."""
 
 
@@ -78,7 +83,7 @@ def compile_at_first_call(function: Lowerable) -> Lowerable:
     compiled = None
 
     @functools.wraps(function)
-    def call(*arguments: Any) -> Any:
+    def call(*arguments: object) -> PyTree:
         nonlocal compiled
         if compiled is None:
             compiled = function.lower(*arguments).compile(compiler_options=compiler_options())

@@ -1,12 +1,11 @@
-"""The one exception that means "the person can fix this": its message is a full sentence."""
+"""The exception for errors that the user can fix; its message is a full sentence."""
 
 
 class UserError(ValueError):
     """Bad input of any kind; the message names the value, what was expected and how to fix it.
 
     The programs in `experiments/` print it without a traceback and exit with its `status`. Text
-    from
-    outside in the message, such as the name of a file, cannot steer a terminal: see `printable`.
+    from outside in the message, such as a file name, cannot control a terminal (`printable`).
     """
 
     status = 2

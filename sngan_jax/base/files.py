@@ -1,4 +1,4 @@
-"""Files: whether they exist, and writing them whole or not at all, whatever happens meanwhile."""
+"""Files: tests for existence, and atomic writes, which change a file completely or not at all."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def is_dir(path: Path) -> bool:
 def replacing(file: Path) -> Iterator[Path]:
     """The path of a temporary file, which takes the place of `file` when the block succeeds.
 
-    The content reaches the disk before the name does. A failure leaves the old file as it was, and
+    The content is on disk before the file is renamed. A failure leaves the old file as it was, and
     no temporary one behind.
 
     Raises:
@@ -64,19 +64,19 @@ def replacing(file: Path) -> Iterator[Path]:
 
 
 def leftovers(folder: Path, name: str = "") -> list[Path]:
-    """The temporary files of `replacing` in a folder: those of one name, or all."""
+    """Temporary files of `replacing` in a folder, for one name or for all."""
     return [path for path in folder.glob(f"{glob.escape(name) or '*'}.*.tmp")
             if path.name.removesuffix(".tmp").rpartition(".")[2].isdecimal()]
 
 
 def write_text(file: Path, text: str) -> None:
-    """Writes a text file whole or not at all; OSError if that fails."""
+    """Writes a text file atomically; OSError if that fails."""
     with replacing(file) as temporary:
         temporary.write_text(text)
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes the names in a folder survive a loss of power, if the file system can."""
+    """Syncs a folder, so that its names survive a loss of power, if the file system can."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -27,8 +27,8 @@ def check_memory(needed: int, what: str, cure: str, error: Callable[[str], UserE
 
     Args:
       needed: bytes.
-      what: what the bytes are for, in the plural.
-      cure: what to change, as an imperative.
+      what: name of the contents, in the plural.
+      cure: advice on what to change, as an imperative.
       error: the class of the exception.
       there: available bytes; None for this machine's memory.
 

@@ -1,4 +1,4 @@
-"""Output of programs: it may go nowhere, and text from outside cannot steer a terminal."""
+"""Output of programs, which may be lost, and cannot control a terminal with text from outside."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sngan_jax.base.errors import printable
@@ -26,7 +26,7 @@ class Steady:
     def __init__(self, stream: Any):
         self._stream = stream
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
@@ -39,20 +39,20 @@ class Steady:
                 self._stream.write(safe.encode("ascii", "backslashreplace").decode())
         return len(text)
 
-    def writelines(self, lines: Any) -> None:
+    def writelines(self, lines: Iterable[str]) -> None:
         """Calls `write` for each line."""
         for line in lines:
             self.write(line)
 
     def flush(self) -> None:
-        """Passes on as much of the buffer as the system takes."""
+        """Flushes the buffer, as far as the system accepts it."""
         with _dropping(self._stream):
             self._stream.flush()
 
 
 @contextlib.contextmanager
 def _dropping(stream: Any) -> Iterator[None]:
-    """Leaves the block if nobody takes the output: a closed pipe, a full disk, no stream."""
+    """Context that is left if output cannot be written: a closed pipe, a full disk, no stream."""
     try:
         yield
     except BrokenPipeError:
@@ -80,7 +80,7 @@ def make_steady() -> None:
 
 @contextlib.contextmanager
 def steady() -> Iterator[None]:
-    """While entered, no failure to print can end the work."""
+    """Context in which no failure to print can end the work."""
     with contextlib.redirect_stdout(Steady(sys.stdout)), \
             contextlib.redirect_stderr(Steady(sys.stderr)):
         yield

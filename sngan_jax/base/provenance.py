@@ -1,4 +1,4 @@
-"""Which source code a result comes from."""
+"""The source code of a result: its commit, and a digest of its files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def commit() -> str | None:
 
 
 def code_version() -> str:
-    """A digest of this package's source files, whether git knows them or not."""
+    """A digest of this package's source files, tracked by git or not."""
     digest = hashlib.sha256()
     root = Path(__file__).parents[1]
     for file in sorted(root.rglob("*.py")):

@@ -1,6 +1,6 @@
 """Arrays of an `.npz` whose author is not trusted, checked before memory is spent on them.
 
-Nothing is unpickled. The header of an array must promise exactly the bytes that its member holds.
+Nothing is unpickled. The header of an array must describe exactly the bytes that its member holds.
 A member that inflates to far more than the file holds is refused as a decompression bomb.
 """
 
@@ -21,7 +21,7 @@ _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 def refuse_bomb(inflated: int, size: int, what: str) -> None:
-    """ValueError if `size` bytes promise too many inflated ones."""
+    """ValueError if `size` bytes would expand to too many."""
     if inflated > _MODEST and inflated > _MOST_RATIO * size:
         raise ValueError(f"{what} would grow from {size:,} bytes to {inflated:,}: it looks like a "
                          "decompression bomb")

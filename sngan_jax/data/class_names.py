@@ -12,7 +12,7 @@ from sngan_jax.data.prepared import prepared_folder
 def class_names(spec: str, num_classes: int, data_dir: str | None = None) -> tuple[str, ...]:
     """The names of the classes in order; () if they have only numbers.
 
-    For `folder:` they are the names of the sub-folders, for `tfds:` those of the label.
+    For `folder:` they are the names of the sub-folders, for `tfds:` the names in the label feature.
 
 
     Args:
@@ -41,7 +41,7 @@ def class_number(text: str, names: tuple[str, ...], num_classes: int, flag: str)
 
     Args:
       names: the names of the classes, or ().
-      flag: the program's flag, for the error.
+      flag: name of the program's flag, for errors.
 
     Raises:
       UserError: if there is no such class.

@@ -91,7 +91,7 @@ def fit_one(image: np.ndarray, image_size: Size, channels: int, reading: Reading
             ) -> np.ndarray:
     """Brings one uint8 image (height, width, 1 to 4) to (height, width, channels), as `fit` does.
 
-    For images of different sizes, where Pillow is faster than a matrix of coefficients for each.
+    Used for images of different sizes, for which Pillow is faster than a matrix for each size.
     """
     new = pair(image_size)
     if new is None:
@@ -211,7 +211,7 @@ def resampling(size: int, new_size: int, kernel: Callable[[np.ndarray], np.ndarr
     at the borders (Pillow, src/libImaging/Resample.c, precompute_coeffs).
 
     Args:
-      size, new_size: in pixels, before and after.
+      size, new_size: length before and after, in pixels.
       kernel: distances in pixels of the coarser grid -> weights.
       radius: distance beyond which the kernel is zero.
 
@@ -256,7 +256,7 @@ def _fixed_point(sums: np.ndarray) -> np.ndarray:
 
 
 def _uint8_hint(images: np.ndarray) -> str:
-    """How to save numbers of another type as uint8, if their range tells it."""
+    """Advice on saving numbers of another type as uint8, if their range shows how."""
     if images.dtype.kind not in "iuf" or not images.size:
         return ""
     low, high = images.min(), images.max()

@@ -136,9 +136,10 @@ def read_idx(folder: str, split: str) -> tuple[np.ndarray, np.ndarray | None, in
         raise DataError(f"idx:{folder} has no split '{split}': there are 'train' and 'test'")
     root = Path(folder).expanduser()
     if not is_dir(root):
-        raise DataError(f"idx:{folder}: there is no such folder: give that of the four files of "
-                        "MNIST or Fashion-MNIST, as idx:/usr/share/datasets/fashion-mnist of "
-                        "Debian's package dataset-fashion-mnist")
+        raise DataError(f"idx:{folder}: there is no such folder: give the folder of the four "
+                        "files of MNIST or Fashion-MNIST, such as "
+                        "idx:/usr/share/datasets/fashion-mnist of Debian's package "
+                        "dataset-fashion-mnist")
     images_file = _find_idx(root, f"{prefix}-images", "idx3-ubyte")
     if images_file is None:
         raise DataError(

@@ -76,8 +76,8 @@ def read_folder(folder: str, split: str, image_size: Size, channels: int | None,
     Args:
       folder: the path.
       split: 'train', which is everything, or a part of it, such as 'train[:1000]'.
-      image_size: a side in pixels, or (height, width), to which each image is brought; None keeps
-        the present size, which must then be the same for all.
+      image_size: size of the result, a side in pixels or (height, width); None keeps the present
+        size, which must then be the same for all.
       channels: 1, 3, or None for 1 if all the files are grey and 3 otherwise.
       reading: how a picture becomes an image.
       skip_bad: replace a damaged image by the next one in the order of the files.
@@ -210,7 +210,7 @@ def common_size(files: list[Path], reading: Reading = CROPPED) -> tuple[int, int
 
 
 class MixedSizes(DataError):
-    """Pictures differ in size, and no size is given to which they are brought."""
+    """Pictures differ in size, and no common size is requested."""
 
 
 def described(listing: Listing, sizes: dict[int, tuple[int, int]], image_size: Size,
@@ -219,7 +219,7 @@ def described(listing: Listing, sizes: dict[int, tuple[int, int]], image_size: S
 
     Args:
       sizes: height and width of all pictures or of some, by their row in the listing.
-      image_size: the size to which they are brought, or None.
+      image_size: the requested size, or None.
     """
     count = len(listing.files)
     kinds = Counter(kind for kind in listing.kinds if kind)

@@ -24,7 +24,7 @@ def bad_image(what: str, why: str) -> DataError:
 
 def attempted(function: Callable[[int], object], rows: Iterable[int], map_: Callable = map
               ) -> dict[int, str]:
-    """The rows for which a function raises DataError, each with its message.
+    """Rows for which a function raises DataError, each with the error's message.
 
     map_: a function that maps another over rows, such as a thread pool's `map`.
     """
@@ -58,7 +58,7 @@ def next_good(row: int, bad: Collection[int], count: int, name: str) -> int:
 
 
 class Reading(NamedTuple):
-    """How a picture becomes an image of its set; this moves pixels, and so every score.
+    """How a picture becomes an image of its set; this changes pixels, and therefore every score.
 
     fit: how it gets the requested proportions, a key of `crop.FITS`.
     alpha: the background of its transparent parts, a key of `crop.ALPHAS`.
@@ -117,7 +117,7 @@ class Named(Sized, Protocol):
 
     @property
     def name(self) -> str:
-        """The spec from which it was opened."""
+        """The spec from which the set was opened."""
 
 
 def check_batch(image_set: Named, batch_size: int) -> None:

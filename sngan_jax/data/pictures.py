@@ -110,7 +110,7 @@ def is_grey(path: Path) -> bool:
 
 
 def size_of(path: Path, *, plain: bool = False) -> tuple[int, int]:
-    """Height and width of what `decode_file` returns, from the header; DataError as there."""
+    """Height and width of the image that `decode_file` returns, read from the header; DataError."""
     with _opened(path) as image:
         # Pillow itself rotates a TIFF.
         turned = (not plain and image.format != "TIFF"
@@ -158,7 +158,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         if not size:
             raise ValueError("it is empty")
         if kind_of(path) is None:
-            raise ValueError(f"by its content it is none of {', '.join(KINDS)}")
+            raise ValueError(f"by its content it is not one of {', '.join(KINDS)}")
         with Image.open(path, formats=_formats()) as image:
             _refuse_bomb(image, size)
             yield image

@@ -19,8 +19,8 @@ def epoch_permutation(
 ) -> jax.Array:
     """The index in the data set of each position of an epoch: a random bijection on [0, n).
 
-    It is stateless, at constant cost per position, where shuffling all n would cost a sort per
-    epoch. The bijection is a Feistel network on the smallest power of two that is not below n,
+    It is stateless, at constant cost per position. Shuffling all n would cost a sort per epoch. The
+    bijection is a Feistel network on the smallest power of two that is not below n,
     applied again to every value outside [0, n) until there is none (cycle walking; Black & Rogaway
     2002, "Ciphers with arbitrary finite domains").
 

@@ -1,5 +1,7 @@
 """Data sets that TensorFlow Datasets prepared on disk, read without TensorFlow if possible."""
 
+from __future__ import annotations
+
 import contextlib
 import importlib.util
 import json
@@ -8,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +18,10 @@ from sngan_jax.base.errors import one_line
 from sngan_jax.data.crop import Size, check_images, check_size, fit_one
 from sngan_jax.data.image_set import CROPPED, DataError, Reading, bad_image, checked_labels
 from sngan_jax.data.pictures import check_bytes, decode_bytes
+
+if TYPE_CHECKING:
+    from tensorflow_datasets.core import DatasetBuilder, DatasetInfo
+    from tensorflow_datasets.core.features import FeatureConnector
 
 _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[^/:]+))?(:(?P<version>\d+\.\d+\.\d+))?")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -35,8 +41,8 @@ def read_tfds(
       spec: 'name', 'name/config', 'name:1.0.0' or 'name/config:1.0.0'; without a version the
         newest one on disk is used.
       split: any that TFDS understands: 'train', 'test[:50%]', 'train+test'.
-      image_size: a side in pixels, or (height, width), to which each image is brought; None keeps
-        the present size, which must then be the same for all.
+      image_size: size of the result, a side in pixels or (height, width); None keeps the present
+        size, which must then be the same for all.
       channels: 1, 3, or None for 1 if the set is declared grey and 3 otherwise.
       data_dir: the folder of prepared data sets; None for TFDS's own (TFDS_DATA_DIR, or
         ~/tensorflow_datasets).
@@ -169,7 +175,7 @@ class PreparedImages:
         return image, int(raw[self._label]) if self._label else -1
 
 
-def _undecoded(tfds: ModuleType, info: Any, image_key: str) -> dict[str, Any] | None:
+def _undecoded(tfds: ModuleType, info: DatasetInfo, image_key: str) -> dict[str, object] | None:
     """Decoders that leave pictures as they are in the file: TFDS's own reads the numbers of a
     palette as grey."""
     is_file = isinstance(info.features[image_key], tfds.features.Image)
@@ -182,7 +188,7 @@ def _decoded(image: np.ndarray | bytes) -> np.ndarray:
     return image[..., None] if image.ndim == 2 else image
 
 
-def _described(tfds: ModuleType, info: Any, split: str, where: str
+def _described(tfds: ModuleType, info: DatasetInfo, split: str, where: str
                ) -> tuple[str, str | None, int]:
     """The keys of image and label, and the number of channels; DataError for a missing split."""
     image_key, label_key = _feature_keys(tfds, info, where)
@@ -288,7 +294,7 @@ def _check_features(folder: Path) -> None:
             todo += node
 
 
-def _feature_keys(tfds: ModuleType, info: Any, where: str) -> tuple[str, str | None]:
+def _feature_keys(tfds: ModuleType, info: DatasetInfo, where: str) -> tuple[str, str | None]:
     """The key of the image feature and of the class label (None if there is none)."""
     if not isinstance(info.features, tfds.features.FeaturesDict):
         raise DataError(f"{where}: its features are not a dictionary with an image")
@@ -308,7 +314,7 @@ def _feature_keys(tfds: ModuleType, info: Any, where: str) -> tuple[str, str | N
     return image_key, _choose(labels, [*supervised, "label"], f"{where}: class labels")
 
 
-def _is_image(tfds: ModuleType, feature: Any) -> bool:
+def _is_image(tfds: ModuleType, feature: FeatureConnector) -> bool:
     """Whether a feature is an Image, or a uint8 Tensor with an image's shape."""
     if isinstance(feature, tfds.features.LabeledImage) or feature.np_dtype != np.uint8:
         return False
@@ -331,7 +337,8 @@ def _choose(keys: list[str], preferred: list[str], what: str) -> str | None:
 
 
 def _examples(
-    tfds: ModuleType, builder: Any, split: str, where: str, image_key: str, label_key: str | None
+    tfds: ModuleType, builder: DatasetBuilder, split: str, where: str, image_key: str,
+    label_key: str | None
 ) -> Iterator[dict[str, np.ndarray]]:
     """The examples in the order of the files."""
     try:
@@ -345,7 +352,7 @@ def _examples(
 
 
 def _tf_examples(
-    tfds: ModuleType, builder: Any, split: str, where: str, keys: list[str | None]
+    tfds: ModuleType, builder: DatasetBuilder, split: str, where: str, keys: list[str | None]
 ) -> Iterable[dict[str, np.ndarray]]:
     if importlib.util.find_spec("tensorflow") is None:
         raise DataError(

@@ -55,7 +55,7 @@ def load(
     Args:
       spec: 'digits', 'tfds:<name>', 'npz:<file>', 'idx:<folder>' or 'folder:<folder>'.
       image_size: side of the images in pixels, or (height, width); None keeps the present size.
-      channels: 1 (grey) or 3 (RGB) to convert to; None keeps those of the source.
+      channels: 1 (grey) or 3 (RGB) to convert to; None keeps the source's.
       split: 'train', or 'test' if the source has one, or a part of it, such as 'train[:5000]' or
         'train[90%:]'; for `tfds:` anything that TFDS understands, such as 'unlabelled'.
       data_dir: for `tfds:`, the folder of prepared data sets; None for TFDS's own default.

@@ -23,7 +23,7 @@ def parse_split(split: str) -> tuple[str, str | None, str | None]:
 
 
 def rows_of(split: str, n: int) -> slice:
-    """The rows of the named split's `n` images that are meant; at least one.
+    """Rows of the part among the `n` images of the whole split; at least one.
 
     Negative bounds count from the end, as in Python; percentages are rounded.
 

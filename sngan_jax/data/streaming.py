@@ -1,7 +1,7 @@
 """Images read from disk during training, for data sets larger than memory.
 
-The order is that of a set in memory, a function of (key, batch number), so there is no iterator to
-save: a resumed run asks for the batches from its iteration on.
+The order is the same as for a set in memory, a function of (key, batch number). So there is no
+iterator to save: a resumed run asks for the batches from its iteration on.
 """
 
 from __future__ import annotations
@@ -118,9 +118,10 @@ class ImageStream:
 
     def read_counting(self, rows: np.ndarray, map_: Callable = map
                       ) -> tuple[np.ndarray, np.ndarray | None, int]:
-        """As `read`, with the number of places where the next image replaces a damaged one.
+        """Reads like `read`, and returns the number of damaged images that were replaced.
 
-        The next one in the order of the set is a function of the row alone, whatever else is read.
+        The replacement is the next image of the set. It depends on the row alone, not on other
+        reads.
 
         Raises:
           DataError: as for `read`.
@@ -135,7 +136,7 @@ class ImageStream:
 
     def read_each(self, rows: np.ndarray, map_: Callable = map
                   ) -> tuple[list[np.ndarray], np.ndarray | None]:
-        """As `read`, but returns a list of images (h, w, c), each in its own size."""
+        """Reads like `read`, but returns a list of images (h, w, c), each in its own size."""
         _, images, labels = zip(*map_(self._read_good, map(int, rows)), strict=True)
         return list(images), self._checked(np.array(labels, np.int32), rows)
 
@@ -149,7 +150,7 @@ class ImageStream:
         return labels
 
     def _read_good(self, row: int) -> tuple[int, np.ndarray, int]:
-        """The row that is read, its image and its class."""
+        """The row that was read, its image and its class."""
         while True:
             row = next_good(row, self.bad, self._count, self.name)
             try:
@@ -177,8 +178,8 @@ def open_stream(spec: str, *, image_size: Size, channels: int | None = None,
     Args:
       spec: 'tfds:<name>', prepared as ArrayRecord, or 'folder:<folder>'.
       channels: None reads as `sources.load` does for tfds, and RGB for a folder.
-      exact: whether the fingerprint covers the content of a folder's files, all of which are then
-        read, and not only their names and sizes.
+      exact: whether the fingerprint covers the content of a folder's files, and not only their
+        names and sizes; all files are then read.
       skip_bad: replace a damaged image by the next one.
       own_sizes: whether images may differ in size if no image_size is given.
 

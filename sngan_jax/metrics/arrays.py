@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from sngan_jax.base.files import is_file, replacing
 from sngan_jax.data.archive import array_names, read_arrays
 
 
-def write_npz(file: Path, arrays: dict[str, Any]) -> None:
-    """Writes arrays by name, whole or not at all; makes the folder if it is missing."""
+def write_npz(file: Path, arrays: Mapping[str, Any]) -> None:
+    """Writes arrays by name, atomically; makes the folder if it is missing."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with replacing(file) as temporary, temporary.open("wb") as out:
         np.savez(out, **arrays)

@@ -1,6 +1,6 @@
-"""A small classifier of a data set's own classes, as an extractor where Inception is no use.
+"""A small classifier of a data set's own classes, as an extractor where Inception is useless.
 
-Its scores have names of their own: Fréchet classifier distance (fcd), classifier score (cs), kernel
+Its scores have their own names: Fréchet classifier distance (fcd), classifier score (cs), kernel
 classifier distance (kcd). They are comparable only between runs on one data set, with one
 classifier (its checksum is in each record), and never with an FID or an IS.
 """
@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -24,11 +24,13 @@ from tqdm import tqdm
 
 from sngan_jax.base.compilation import jit
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.types import PyTree
 from sngan_jax.data.image_set import ImageSet
 from sngan_jax.data.pipeline import scale
 from sngan_jax.metrics.arrays import read_npz, write_npz
 from sngan_jax.metrics.extractor import Extractor
 
+State = tuple[PyTree, optax.OptState]  # parameters, and the optimizer's state
 FEATURES = 128
 STEPS, BATCH, RATE, HELD_OUT = 1500, 128, 2e-3, 0.1
 _RECIPE = f"cnn-1:{STEPS}:{BATCH}:{RATE}:{HELD_OUT}"  # part of the cache key
@@ -52,10 +54,14 @@ class Classifier(nn.Module):
 
 
 class Trained(NamedTuple):
-    """params: of Classifier(num_classes); accuracy: on the held-out tenth; shape: of the training
-    images; checksum: of the params."""
+    """A trained classifier.
 
-    params: Any
+    params: parameters of Classifier(num_classes); checksum: their checksum.
+    shape: shape of a training image.
+    accuracy: share of the held-out tenth that it classifies correctly.
+    """
+
+    params: PyTree
     num_classes: int
     shape: tuple[int, int, int]
     accuracy: float
@@ -66,13 +72,13 @@ def classifier_extractor(trained: Trained, batch_size: int = 256) -> Extractor:
     """The extractor for fcd, cs, kcd, prdc, intra_fcd and classes.
 
     Raises:
-      UserError: when it gets images of another shape than those on which it was trained.
+      UserError: images have another shape than those on which it was trained.
     """
     network = Classifier(trained.num_classes)
 
-    apply: Callable[..., Any] = network.apply
+    apply: Callable[..., PyTree] = network.apply
 
-    def function(params: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def function(params: PyTree, images: jax.Array) -> tuple[jax.Array, jax.Array]:
         if images.shape[1:] != trained.shape:
             raise UserError(f"the classifier was trained on images of {_words(trained.shape)}, but "
                             f"these are {_words(images.shape[1:])}: resize them to match, or "
@@ -152,7 +158,7 @@ def train_classifier(images: ImageSet) -> Trained:
             batch = rng.choice(rows, BATCH)
             state = step(state, images.images[batch], labels[batch])
     params = jax.tree.map(np.asarray, state[0])
-    apply: Callable[..., Any] = network.apply
+    apply: Callable[..., PyTree] = network.apply
     predict = jit(lambda x: apply({"params": params}, x)[1].argmax(1))
     right = [np.asarray(predict(images.images[part])) == labels[part]
              for part in np.array_split(held, -(-len(held) // 500))]
@@ -161,11 +167,11 @@ def train_classifier(images: ImageSet) -> Trained:
 
 
 @partial(jit, static_argnums=(0, 1))
-def _step(network: nn.Module, optimizer: optax.GradientTransformation, state: Any, x: jax.Array,
-          y: jax.Array) -> Any:
+def _step(network: nn.Module, optimizer: optax.GradientTransformation, state: State, x: jax.Array,
+          y: jax.Array) -> State:
     params, opt_state = state
 
-    def loss(params: Any) -> jax.Array:
+    def loss(params: PyTree) -> jax.Array:
         logits = network.apply({"params": params}, x)[1]
         return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
 
@@ -173,7 +179,7 @@ def _step(network: nn.Module, optimizer: optax.GradientTransformation, state: An
     return optax.apply_updates(params, updates), opt_state
 
 
-def _checksum(params: Any) -> str:
+def _checksum(params: PyTree) -> str:
     digest = hashlib.sha256()
     for name, leaf in sorted(flatten_dict(params).items()):
         digest.update("/".join(name).encode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ import numpy as np
 
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.provenance import commit
+from sngan_jax.base.types import Config, JsonObject
 from sngan_jax.data.crop import Size
 from sngan_jax.data.folder import list_folder
 from sngan_jax.data.image_set import CROPPED, ImageSet, Reading
@@ -43,7 +44,7 @@ class Side(NamedTuple):
 
     collected: Collected
     labels: np.ndarray | None
-    about: dict[str, Any]
+    about: JsonObject
 
 
 def open_images(spec: str, *, split: str = "train", image_size: Size = None,
@@ -137,7 +138,7 @@ def of_images(images: ImageSet | ImageStream, split: str, num: int, metrics: Seq
     return Side(collected, np.concatenate(labels)[:num] if labels else None, about)
 
 
-def of_samples(generator: nn.Module, state: GeneratorState, config: Any, protocol: Protocol,
+def of_samples(generator: nn.Module, state: GeneratorState, config: Config, protocol: Protocol,
                metrics: Sequence[str], extractor: Extractor, *, ema: bool | None = None,
                bn_mode: str | None = None, seed: int = 0, iteration: int = 0,
                replaced: int = 0) -> Side:
@@ -174,7 +175,7 @@ def of_samples(generator: nn.Module, state: GeneratorState, config: Any, protoco
 
 
 def score(metrics: Sequence[str], real: Side | None, fake: Side, extractor: Extractor,
-          protocol: Protocol, *, seed: int = 0) -> dict[str, Any]:
+          protocol: Protocol, *, seed: int = 0) -> JsonObject:
     """The record of the scores of `fake` against `real`.
 
     Raises:
@@ -190,7 +191,7 @@ def score(metrics: Sequence[str], real: Side | None, fake: Side, extractor: Extr
                      real_labels=real and real.labels, fake_labels=fake.labels,
                      splits=protocol.splits, seed=seed, kid_subsets=protocol.kid_subsets,
                      kid_subset_size=protocol.kid_subset_size)
-    record: dict[str, Any] = {"scores": values, "protocol": protocol.name}
+    record: JsonObject = {"scores": values, "protocol": protocol.name}
     if protocol.convention:
         record["convention"] = protocol.convention
     if {"kid", "kcd"} & set(metrics) and real is not None:
@@ -207,7 +208,8 @@ def score(metrics: Sequence[str], real: Side | None, fake: Side, extractor: Extr
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
 
 
-def export(file: Path, collected: Collected, about: dict[str, Any], extractor: Extractor) -> None:
+def export(file: Path, collected: Collected, about: Mapping[str, object], extractor: Extractor
+           ) -> None:
     """Writes the moments to a statistics file, with a description of their source.
 
     Raises:
@@ -222,7 +224,7 @@ def export(file: Path, collected: Collected, about: dict[str, Any], extractor: E
                         "another place") from error
 
 
-def append_record(file: Path, record: dict[str, Any]) -> None:
+def append_record(file: Path, record: Mapping[str, object]) -> None:
     """Adds a line to a file of records; UserError if it cannot be written."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -235,7 +237,7 @@ def append_record(file: Path, record: dict[str, Any]) -> None:
                         ) from error
 
 
-def score_table(records: Sequence[dict[str, Any]]) -> str:
+def score_table(records: Sequence[JsonObject]) -> str:
     """Records as a table for people, one line each, with the protocol of each."""
     rows = [_row(record) for record in records]
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -245,7 +247,7 @@ def score_table(records: Sequence[dict[str, Any]]) -> str:
                                ).rstrip() for line in lines)
 
 
-def _row(record: dict[str, Any]) -> dict[str, str]:
+def _row(record: JsonObject) -> dict[str, str]:
     values, fake, real = record["scores"], record["fake"], record["real"] or {}
     row = {}
     for name, value in values.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -15,6 +15,7 @@ from sngan_jax.base.compilation import compiler_options
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.memory import check_memory
 from sngan_jax.base.output import say
+from sngan_jax.base.types import PyTree
 from sngan_jax.metrics.frechet import Moments, RunningMoments
 from sngan_jax.metrics.inception import CLASSES, FEATURES, InceptionV3
 from sngan_jax.metrics.inception_weights import Weights
@@ -39,8 +40,8 @@ class Extractor:
         (n, num_classes), or None.
       batch_size: images at a time on each device.
       family: 'inception' or 'classifier', after which its scores are named.
-      prepare: turns an image uint8 (h, w, c) of any size, on the host, into the network's float32
-        input, which `function` takes too; None if all images must have one size.
+      prepare: host function from an image uint8 (h, w, c) of any size to the network's float32
+        input, which `function` also takes; None if all images must have one size.
     """
 
     name: str
@@ -48,8 +49,8 @@ class Extractor:
     resize: str
     dimensions: int
     num_classes: int
-    params: Any
-    function: Callable[[Any, jax.Array], tuple[jax.Array, jax.Array | None]]
+    params: PyTree
+    function: Callable[[PyTree, jax.Array], tuple[jax.Array, jax.Array | None]]
     batch_size: int = 64
     family: str = "inception"
     prepare: Callable[[np.ndarray], np.ndarray] | None = None
@@ -78,7 +79,7 @@ class Extractor:
             yield Extracted(gathered(features)[:n],
                             None if logits is None else gathered(logits)[:n])
 
-    def compile(self, params: Any, images: Any) -> Callable:
+    def compile(self, params: PyTree, images: jax.Array) -> Callable:
         """`function`, compiled for arguments with these shapes and placements."""
         return jax.jit(self.function, compiler_options=compiler_options()
                        ).lower(params, images).compile()
@@ -118,9 +119,9 @@ def inception_extractor(weights: Weights, resize: str = "tf1", batch_size: int =
         raise UserError(f"the resize is {resize!r}, expected one of {', '.join(RESIZES)}")
     network = InceptionV3(weights.head)
 
-    apply: Callable[..., Any] = network.apply
+    apply: Callable[..., PyTree] = network.apply
 
-    def function(params: Any, images: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+    def function(params: PyTree, images: jax.Array) -> tuple[jax.Array, jax.Array | None]:
         prepared = images.dtype == np.float32
         return apply({"params": params}, images if prepared else inception_input(images, resize))
 

@@ -2,12 +2,12 @@
 
 It is not torchvision's: averages at the border count only the pixels inside, the last block has a
 max pool, and the head is 1008 wide. Batch normalisation is folded into the convolutions, because it
-is fixed. Names are those of the TensorFlow graph.
+is fixed. Names are taken from the TensorFlow graph.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,7 +26,7 @@ class Conv(nn.Conv):
 
 
 def chain(x: jax.Array, prefix: str, *layers: tuple[int, Sequence[int]],
-          last: dict[str, Any] | None = None) -> jax.Array:
+          last: Mapping[str, Any] | None = None) -> jax.Array:
     """Convolutions of x (n, h, w, c) one after another, called prefix, prefix_1, ….
 
     layers: width and window of each; last: options of the last one.
@@ -42,7 +42,7 @@ def average_pool(x: jax.Array) -> jax.Array:
     return nn.avg_pool(x, (3, 3), (1, 1), "SAME", count_include_pad=False)
 
 
-_REDUCE: dict[str, Any] = {"strides": (2, 2), "padding": "VALID"}
+_REDUCE: Mapping[str, Any] = {"strides": (2, 2), "padding": "VALID"}
 _max_pool = partial(nn.max_pool, window_shape=(3, 3), strides=(2, 2))
 _concatenate = partial(jnp.concatenate, axis=-1)
 _1, _3, _5, _1x7, _7x1 = (1, 1), (3, 3), (5, 5), (1, 7), (7, 1)

@@ -19,8 +19,8 @@ def inception_score(logits: np.ndarray, splits: int = 10) -> Score:
     """exp E_x KL(p(y|x) ‖ p(y)) of `splits` parts, each a run of consecutive images.
 
     Args:
-      logits: (n, classes), n >= splits. The field's number needs those of the Inception network
-        without the last layer's bias, as in the code of Salimans et al.
+      logits: (n, classes), n >= splits. Published scores use the Inception network without the bias
+        of its last layer, as in the code of Salimans et al.
       splits: number of parts; the paper has 10 of 5,000.
 
     Raises:

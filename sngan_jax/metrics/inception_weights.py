@@ -54,7 +54,10 @@ Tensors = dict[str, np.ndarray]  # by their names in a PyTorch file
 
 
 class Weights(NamedTuple):
-    """params: of `InceptionV3(head)`; checksum: the first 16 digits of all arrays' SHA-256."""
+    """Weights of `InceptionV3(head)`.
+
+    checksum: first 16 hex digits of the SHA-256 of all arrays.
+    """
 
     params: dict
     head: bool
@@ -120,7 +123,7 @@ def convert(file: Path) -> Weights:
 
 
 def save_weights(weights: Weights, file: Path) -> None:
-    """Writes our `.npz`, whole or not at all."""
+    """Writes our `.npz` atomically."""
     write_npz(file, {"/".join(k): v for k, v in flatten_dict(weights.params).items()})
 
 

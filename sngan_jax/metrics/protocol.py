@@ -40,7 +40,7 @@ class Protocol:
     convention: str = ""
 
     def fakes_for(self, metrics: Iterable[str]) -> int:
-        """Number of generated images that these metrics need; 0 for all there are."""
+        """Number of generated images that these metrics need; 0 for all."""
         wanted = [self.num_score if m in ("is", "cs") else self.num_fake for m in metrics]
         return 0 if 0 in wanted else max(wanted)
 

@@ -1,7 +1,7 @@
 """Statistics of features as a `.npz` with `mu` and `sigma`, as FID programs exchange them.
 
-Ours also says what it was made from. A file from another program does not: it is taken at its word,
-and the record of the score says 'unknown' for what is missing.
+Our files also describe their source. A file from another program has no description. It is used as
+it is, and the record of the score says 'unknown' for what is missing.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.files import is_file
+from sngan_jax.base.types import JsonObject
 from sngan_jax.data.archive import array_names
 from sngan_jax.data.files import IMAGE_KEYS, keys_in_name
 from sngan_jax.metrics.arrays import read_npz, write_npz
@@ -23,8 +24,8 @@ from sngan_jax.metrics.extractor import Extractor
 from sngan_jax.metrics.frechet import Moments
 
 
-def save_statistics(file: Path, of: Moments, about: dict[str, Any]) -> None:
-    """Writes mu (d,), sigma (d, d), n and a description, whole or not at all.
+def save_statistics(file: Path, of: Moments, about: Mapping[str, object]) -> None:
+    """Writes mu (d,), sigma (d, d), n and a description, atomically.
 
     Args:
       file: its name ends in .npz.
@@ -35,7 +36,7 @@ def save_statistics(file: Path, of: Moments, about: dict[str, Any]) -> None:
                      "about": json.dumps(about)})
 
 
-def load_statistics(file: Path, extractor: Extractor) -> tuple[Moments, dict[str, Any]]:
+def load_statistics(file: Path, extractor: Extractor) -> tuple[Moments, JsonObject]:
     """The moments in a file, and its description; n is 0 if the file does not say.
 
     Raises:

@@ -6,7 +6,7 @@ References: TensorFlow 1's `ResizeBilinear`, pytorch-fid (Seitzer 2020), clean-f
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -59,7 +59,7 @@ def inception_input(images: jax.Array, kind: str = "tf1", side: int = 299) -> ja
 def input_of_one(image: np.ndarray, kind: str, side: int = 299) -> np.ndarray:
     """`inception_input` of one image (h, w, 1 or 3), in NumPy: float32 (side, side, 3).
 
-    For images of many sizes, each of which a device would have to compile.
+    Used for images of many sizes, because a device would compile a program for each size.
     """
     height, width = image.shape[:2]
     x = image.astype(np.float32)
@@ -70,7 +70,10 @@ def input_of_one(image: np.ndarray, kind: str, side: int = 299) -> np.ndarray:
     return np.broadcast_to(_normalised(x, kind), (side, side, 3))
 
 
-def _normalised(x: Any, kind: str) -> Any:
+Array = TypeVar("Array", jax.Array, np.ndarray)
+
+
+def _normalised(x: Array, kind: str) -> Array:
     return x / 127.5 - 1 if kind == "half_pixel" else (x - 128) / 128
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.types import JsonObject
 from sngan_jax.metrics.extractor import Collected, Extractor
 from sngan_jax.metrics.frechet import frechet_distance, moments
 from sngan_jax.metrics.inception_score import Score, inception_score
@@ -16,7 +17,7 @@ from sngan_jax.metrics.prdc import prdc
 
 T = TypeVar("T")
 
-# Scores by extractor. A classifier's scores have names of their own: they are not an FID or an IS.
+# Scores by extractor. A classifier's scores have other names, because they are not FID or IS.
 METRICS = {"inception": ("fid", "is", "kid", "prdc", "intra_fid", "fid_halves"),
            "classifier": ("fcd", "cs", "kcd", "prdc", "intra_fcd", "fcd_halves", "classes")}
 # Scores that need every feature vector, and scores that use only the generated images' logits.
@@ -105,14 +106,14 @@ class Sides(NamedTuple):
 def compute(metrics: Sequence[str], real: Collected | None, fake: Collected, *,
             real_labels: np.ndarray | None = None, fake_labels: np.ndarray | None = None,
             splits: int = 10, seed: int = 0, kid_subsets: int = 100,
-            kid_subset_size: int = 1000) -> dict[str, Any]:
+            kid_subset_size: int = 1000) -> JsonObject:
     """The scores of `fake` against `real`, by name; those with an error have a second entry.
 
     Args:
       metrics: checked by `check_metrics`.
-      real: with features if `keeps_features(metrics)`; may be None unless
+      real: its features are needed if `keeps_features(metrics)`; may be None unless
         `needs_reference(metrics)`.
-      fake: likewise; with logits for 'is', 'cs' and 'classes'.
+      fake: the same; its logits are needed for 'is', 'cs' and 'classes'.
       real_labels: int (n,), for 'intra_fid'.
       fake_labels: int (m,), for 'intra_fid'; also for 'classes', to count the classifier's
         agreement.
@@ -125,7 +126,7 @@ def compute(metrics: Sequence[str], real: Collected | None, fake: Collected, *,
     """
     sides = Sides(real, fake, real_labels, fake_labels, splits, seed, kid_subsets,
                   kid_subset_size)
-    scores: dict[str, Any] = {}
+    scores: JsonObject = {}
     for metric in metrics:
         try:
             scores |= COMPUTED[metric](metric, sides)
@@ -140,7 +141,7 @@ def _there(value: T | None) -> T:
     return value
 
 
-def classes(logits: np.ndarray, labels: np.ndarray | None) -> dict[str, Any]:
+def classes(logits: np.ndarray, labels: np.ndarray | None) -> JsonObject:
     """The share of images that a classifier gives to each class, and how often it agrees.
 
     Args:
@@ -148,7 +149,7 @@ def classes(logits: np.ndarray, labels: np.ndarray | None) -> dict[str, Any]:
       labels: int (m,), the classes requested for the first m images; or None.
     """
     drawn = logits.argmax(1)
-    result: dict[str, Any] = {
+    result: JsonObject = {
         "class_share": (np.bincount(drawn, minlength=logits.shape[1]) / len(drawn)).tolist()}
     if labels is not None:
         result["class_agreement"] = float(np.mean(drawn[:len(labels)] == labels))
@@ -182,47 +183,47 @@ def _features(sides: Sides) -> tuple[np.ndarray, np.ndarray]:
     return _there(_there(sides.real).features), _there(sides.fake.features)
 
 
-def _fid(name: str, sides: Sides) -> dict[str, Any]:
+def _fid(name: str, sides: Sides) -> dict[str, float]:
     return {name: frechet_distance(_there(sides.real).moments, sides.fake.moments)}
 
 
-def _halves(name: str, sides: Sides) -> dict[str, Any]:
+def _halves(name: str, sides: Sides) -> dict[str, float]:
     real = _features(sides)[0]
     order = np.random.default_rng(sides.seed).permutation(len(real))
     half = len(real) // 2
     return {name: frechet_distance(moments(real[order[:half]]), moments(real[order[half:]]))}
 
 
-def _with_deviation(name: str, score: Score) -> dict[str, Any]:
+def _with_deviation(name: str, score: Score) -> dict[str, float]:
     return {name: score.value, f"{name}_std": score.deviation}
 
 
-def _inception_score(name: str, sides: Sides) -> dict[str, Any]:
+def _inception_score(name: str, sides: Sides) -> dict[str, float]:
     return _with_deviation(name, inception_score(_there(sides.fake.logits), sides.splits))
 
 
-def _kid(name: str, sides: Sides) -> dict[str, Any]:
+def _kid(name: str, sides: Sides) -> dict[str, float]:
     return _with_deviation(name, kernel_distance(
         *_features(sides), subsets=sides.kid_subsets, subset_size=sides.kid_subset_size,
         seed=sides.seed))
 
 
-def _prdc(name: str, sides: Sides) -> dict[str, Any]:
+def _prdc(name: str, sides: Sides) -> dict[str, float]:
     return prdc(*_features(sides))._asdict()
 
 
-def _intra_fid(name: str, sides: Sides) -> dict[str, Any]:
+def _intra_fid(name: str, sides: Sides) -> JsonObject:
     real, fake = _features(sides)
     of_class = intra_fid(real, _there(sides.real_labels), fake, _there(sides.fake_labels))
     return {name: float(np.mean(list(of_class.values()))), f"{name}_of_class": of_class}
 
 
-def _classes(name: str, sides: Sides) -> dict[str, Any]:
+def _classes(name: str, sides: Sides) -> JsonObject:
     return classes(_there(sides.fake.logits), sides.fake_labels)
 
 
 # {name: function of the name and both sides -> entries of the record}. ValueError: too few images.
-COMPUTED: dict[str, Callable[[str, Sides], dict[str, Any]]] = {
+COMPUTED: dict[str, Callable[[str, Sides], Mapping[str, object]]] = {
     "fid": _fid, "is": _inception_score, "kid": _kid, "prdc": _prdc, "intra_fid": _intra_fid,
     "fid_halves": _halves, "fcd_halves": _halves,
     # The same with a classifier's features, which give other numbers.

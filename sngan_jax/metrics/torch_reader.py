@@ -13,9 +13,8 @@ import pickle
 import pickletools
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -32,14 +31,14 @@ _LISTS = ("build_intlist", "build_doublelist", "build_boollist", "build_tensorli
 class _Node:
     """An object of a TorchScript file: its attributes, nothing of its class."""
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: object) -> None:
         self.attributes = state if isinstance(state, dict) else {}
 
 
 class _Fixed:
     """An object that a pickle cannot change once it is made."""
 
-    def __setstate__(self, _: Any) -> None:
+    def __setstate__(self, _: object) -> None:
         raise pickle.UnpicklingError("it changes an object that is not its own")
 
 
@@ -70,7 +69,7 @@ def _tensor(values: np.ndarray, offset: int, size: tuple[int, ...], stride: tupl
     return np.array(view)
 
 
-def _numbers(values: Any) -> tuple[int, ...]:
+def _numbers(values: object) -> tuple[int, ...]:
     """Sizes, strides or offsets as plain whole numbers that an array may have."""
     if not isinstance(values, tuple | list) or not all(
             type(n) is int and 0 <= n < 2**62 for n in values):
@@ -91,7 +90,7 @@ class _Unpickler(pickle.Unpickler):
         self._storages: dict[str, _Storage] = {}
         self._left = _MOST_COPIES * file.stat().st_size
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
@@ -106,7 +105,7 @@ class _Unpickler(pickle.Unpickler):
             return self._node  # a class that the file itself describes; not executed
         raise pickle.UnpicklingError(f"it names {module}.{name}, which no file of weights does")
 
-    def persistent_load(self, pid: Any) -> _Storage:
+    def persistent_load(self, pid: Sequence[object]) -> _Storage:
         kind, type_, key, _, count = pid
         if kind != "storage" or type(type_) is not _Type or type(key) is not str:
             raise pickle.UnpicklingError(f"it holds a {kind!r}")
@@ -116,7 +115,8 @@ class _Unpickler(pickle.Unpickler):
             self._storages[key] = _Storage(np.frombuffer(raw, type_.dtype, count))
         return self._storages[key]
 
-    def _rebuild(self, storage: Any, offset: int, size: Any, stride: Any, *_: Any) -> np.ndarray:
+    def _rebuild(self, storage: object, offset: object, size: object, stride: object,
+                 *_: object) -> np.ndarray:
         if type(storage) is not _Storage:
             raise ValueError("a tensor refers to something that is not a storage")
         (offset,), size, stride = _numbers([offset]), _numbers(size), _numbers(stride)
@@ -155,7 +155,7 @@ def read_torch(file: Path) -> dict[str, np.ndarray]:
                         "it is damaged or of another kind; fetch it again") from error
 
 
-def _leaves(node: Any, name: str, seen: set[int]) -> Iterator[tuple[str, np.ndarray]]:
+def _leaves(node: object, name: str, seen: set[int]) -> Iterator[tuple[str, np.ndarray]]:
     """The tensors of a graph, by name. An object held in several places takes the first name."""
     if isinstance(node, np.ndarray):
         yield name, node

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from sngan_jax.activation_norms import Norm
 from sngan_jax.layers import Layer
@@ -64,7 +64,7 @@ class ConvTranspose(nn.Module):
     kernel_size: int = 4
     strides: int = 2
     use_bias: bool = True
-    dtype: Any = None
+    dtype: DTypeLike | None = None
     kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
     bias_init: nn.initializers.Initializer = nn.initializers.zeros
 
@@ -81,16 +81,16 @@ class ConvTranspose(nn.Module):
 class GeneratorBlock(nn.Module):
     """Residual block of the generator (paper Fig. 8 left; sngan_projection gen_models/resblocks).
 
-    norm - ReLU - [x2] - conv3x3 - norm - ReLU - conv3x3; the hidden width is that of the output.
-    The shortcut is [x2] - conv1x1 if the shape changes, else the identity. No activation follows
-    the sum. `fusion`: one of FUSIONS.
+    norm - ReLU - [x2] - conv3x3 - norm - ReLU - conv3x3; the hidden width equals the output's. The
+    shortcut is [x2] - conv1x1 if the shape changes, else the identity. No activation follows the
+    sum. `fusion`: one of FUSIONS.
     """
 
     features: int
     upsample: bool
     conv: Layer
     norm: Norm
-    dtype: Any = None
+    dtype: DTypeLike | None = None
     upsampling: str = "nearest"
     fusion: str = "all"
 
@@ -115,17 +115,17 @@ class GeneratorBlock(nn.Module):
 class DiscriminatorBlock(nn.Module):
     """Residual block of the discriminator (paper Fig. 8 right; dis_models/resblocks `Block`).
 
-    ReLU - conv3x3 - ReLU - conv3x3 - [mean 2x2]; the hidden width is that of the input. The
-    shortcut is conv1x1 - [mean 2x2] if the shape changes, else the identity. `fusion`: one of
-    FUSIONS. `on_cpu`: see `fast_gradients`. `shortcut_relu`: the shortcut starts with a ReLU too,
-    as in mimicry, where the first ReLU works in place.
+    ReLU - conv3x3 - ReLU - conv3x3 - [mean 2x2]; the hidden width equals the input's. The shortcut
+    is conv1x1 - [mean 2x2] if the shape changes, else the identity. `fusion`: one of FUSIONS.
+    `on_cpu`: see `fast_gradients`. `shortcut_relu`: the shortcut starts with a ReLU too, as in
+    mimicry, where the first ReLU works in place.
     """
 
     features: int
     downsample: bool
     conv: Layer
     norm: Norm = None
-    dtype: Any = None
+    dtype: DTypeLike | None = None
     fusion: str = "all"
     on_cpu: bool = False
     shortcut_relu: bool = False
@@ -157,7 +157,7 @@ class FirstDiscriminatorBlock(nn.Module):
     features: int
     conv: Layer
     norm: Norm = None
-    dtype: Any = None
+    dtype: DTypeLike | None = None
     fusion: str = "all"
     on_cpu: bool = False
 
@@ -184,7 +184,7 @@ class Head(nn.Module):
     num_classes: int = 0
     use_bias: bool = True
     kernel_init: nn.initializers.Initializer = glorot_uniform()
-    dtype: Any = None
+    dtype: DTypeLike | None = None
     conditioning: str = "projection"
 
     @nn.compact
@@ -204,10 +204,10 @@ class Head(nn.Module):
 
 
 def concat_classes(x: jax.Array, y: jax.Array, embed: Layer, num_classes: int,
-                   dtype: Any) -> jax.Array:
+                   dtype: DTypeLike | None) -> jax.Array:
     """Each image's class row, concatenated to the features at every position: (n, h, w, c + 128).
 
-    Paper Table 6c. The width of the row is the one that the official code has at its only size.
+    Paper Table 6c. The width of the row is the official code's at its only size.
     """
     row = embed(num_classes, CONCAT_FEATURES, embedding_init=glorot_uniform(), dtype=dtype,
                 name="embed")(y)
@@ -248,7 +248,7 @@ def bottom_size(height: int, width: int, factor: int, name: str) -> tuple[int, i
     return height // factor, width // factor
 
 
-def fast_gradients(conv: Layer, on_cpu: bool) -> dict[str, Any]:
+def fast_gradients(conv: Layer, on_cpu: bool) -> dict[str, Callable]:
     """The field that gives a Linen convolution, or a subclass, the gradients of `convolution`.
 
     Empty for a custom layer without that field, and for machines other than CPUs.
@@ -262,9 +262,9 @@ def _normalised(norm: Norm, name: str, x: jax.Array, y: jax.Array | None = None)
     return x if norm is None else norm(name=name)(x, y)
 
 
-def _conv3(conv: Layer, dtype: Any) -> Layer:
+def _conv3(conv: Layer, dtype: DTypeLike | None) -> Layer:
     def layer(features: int, name: str, fused: Callable | None = None,
-              fields: dict[str, Any] | None = None) -> nn.Module:
+              fields: dict[str, Callable] | None = None) -> nn.Module:
         # Only where it is needed: a custom layer may lack the field.
         options = {"conv_general_dilated": as_convolution(fused)} if fused else fields or {}
         return conv(features, (3, 3), kernel_init=glorot_uniform(2**0.5), dtype=dtype, name=name,
@@ -281,7 +281,7 @@ def _conv3_pool(conv3: Layer, features: int, pool: bool, fusion: str, on_cpu: bo
     return (lambda x: average_pool(layer(x))) if pool else layer
 
 
-def _conv1(conv: Layer, dtype: Any) -> Layer:
+def _conv1(conv: Layer, dtype: DTypeLike | None) -> Layer:
     def layer(features: int, name: str) -> nn.Module:
         return conv(features, (1, 1), kernel_init=glorot_uniform(), dtype=dtype, name=name)
     return layer

@@ -12,7 +12,8 @@ import flax.linen as nn
 import jax
 
 from sngan_jax.activation_norms import BatchNorm, ConditionalBatchNorm, Norm
-from sngan_jax.layers import normalized
+from sngan_jax.base.types import Config
+from sngan_jax.layers import Layer, normalized
 from sngan_jax.methods import ACTIVATION_NORMS, method_of
 from sngan_jax.models.blocks import FUSIONS, ConvTranspose
 from sngan_jax.models.cnn import CNNS, CNNDiscriminator, CNNGenerator
@@ -41,7 +42,7 @@ _OLD_TPU = re.compile(r"TPU v[23]", re.IGNORECASE)
 _PLAIN_TPU = re.compile(r"TPU (v4|v5|v6|7)", re.IGNORECASE)
 
 
-def fusion_of(config: Any, device_kind: str) -> str:
+def fusion_of(config: Config, device_kind: str) -> str:
     """One of FUSIONS: the config's, or for 'auto' the fastest on a kind of device."""
     if config.fusion != "auto":
         return config.fusion
@@ -58,12 +59,12 @@ def size_factor(model: str) -> int:
     return 2 ** max(len(shape.generator) - 1, shape.downsampling)
 
 
-def build_models(config: Any, *, channels: int, num_classes: int, axis_name: str | None = None,
+def build_models(config: Config, *, channels: int, num_classes: int, axis_name: str | None = None,
                  device_kind: str | None = None) -> tuple[nn.Module, nn.Module]:
     """The generator and the discriminator of a config.
 
     Args:
-      config: the fields under "Networks" and those of the method, see experiments/configs/paper.py.
+      config: config with the fields under "Networks" and of the method (`run.config`).
       channels: number of channels of the images.
       num_classes: 0 for unconditional networks.
       axis_name: name of the pmap over which batch norm averages its statistics, or None.
@@ -84,7 +85,7 @@ def build_models(config: Any, *, channels: int, num_classes: int, axis_name: str
     generator = {"image_size": config.image_size, "image_width": config.image_width,
                  "channels": channels,
                  "num_classes": num_classes, "norm": norm, "dtype": dtype, "on_cpu": on_cpu}
-    normalised: dict[str, Any] = {}
+    normalised: dict[str, Layer] = {}
     if config.generator_layers == "sn":
         options = {"n_steps": config.power_steps, "warmup_steps": config.power_warmup}
         normalised = {"conv": normalized(nn.Conv, **options),

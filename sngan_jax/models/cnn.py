@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from sngan_jax.activation_norms import Norm
 from sngan_jax.layers import Layer
@@ -79,7 +80,7 @@ class CNNGenerator(nn.Module):
     dense: Layer = nn.Dense
     norm: Norm = None
     norm_units: bool = False
-    dtype: Any = None
+    dtype: DTypeLike | None = None
     on_cpu: bool = False
     image_width: int = 0
 
@@ -133,7 +134,7 @@ class CNNDiscriminator(nn.Module):
     dense: Layer = nn.Dense
     embed: Layer = nn.Embed
     norm: Norm = None
-    dtype: Any = None
+    dtype: DTypeLike | None = None
     on_cpu: bool = False
 
     @nn.compact

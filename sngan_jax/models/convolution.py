@@ -1,23 +1,23 @@
 """Convolutions (NHWC, HWIO) in forms that are fast on a CPU, and a transposed one for all devices.
 
-XLA's CPU back end is slow on three kinds of convolution that its other back ends do well. One is
-the gradient of a strided convolution with respect to its input, where it multiplies out the zeros
-between the pixels. The others are both gradients of a transposed convolution, and convolutions from
-or to very few channels. The functions here compute the same sums in another order. `models.build`
-uses them for networks on a CPU; other devices get lax's.
+XLA's CPU back end is slow on three kinds of convolution that its other back ends do well. The first
+is the gradient of a strided convolution with respect to its input, for which XLA multiplies all
+zeros between the pixels. The others are both gradients of a transposed convolution, and
+convolutions from or to very few channels. These functions compute the same sums in another order.
+`models.build` uses them for networks on a CPU; other devices get lax's.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
+Pads = str | Sequence[tuple[int, int]]  # as in `lax.conv_general_dilated`
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 # Up to this many channels, in or out, one matrix product over all taps pays.
@@ -28,7 +28,7 @@ def convolve(x: jax.Array, kernel: jax.Array, padding: Padding,
              strides: tuple[int, int] = (1, 1)) -> jax.Array:
     """`lax.conv_general_dilated` of an image batch, with gradients that are fast on a CPU.
 
-    Differentiable to any order in reverse mode; with a stride, not in forward mode (`jax.jvp`,
+    Differentiable to any order in reverse mode, but with a stride not in forward mode (`jax.jvp`,
     `jax.hessian`). `native` allows forward mode; `config.convolutions="lax"` selects it.
 
     Args:
@@ -56,10 +56,12 @@ def convolve(x: jax.Array, kernel: jax.Array, padding: Padding,
     return native(x, kernel, padding, strides)
 
 
-def conv_general_dilated(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Any,
-                         lhs_dilation: Any = None, rhs_dilation: Any = None,
-                         dimension_numbers: Any = None, feature_group_count: int = 1,
-                         precision: Any = None) -> jax.Array:
+def conv_general_dilated(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Pads,
+                         lhs_dilation: Sequence[int] | None = None,
+                         rhs_dilation: Sequence[int] | None = None,
+                         dimension_numbers: lax.ConvGeneralDilatedDimensionNumbers = None,
+                         feature_group_count: int = 1,
+                         precision: lax.PrecisionLike = None) -> jax.Array:
     """`convolve` as the `conv_general_dilated` of a Linen convolution; other cases go to lax.
 
     Arguments and result as for `lax.conv_general_dilated`: x (n, h, w, in), kernel (kh, kw, in,
@@ -81,7 +83,7 @@ def conv_general_dilated(x: jax.Array, kernel: jax.Array, strides: Sequence[int]
 def conv_transpose(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     """`lax.conv_transpose(x, kernel, (stride, stride), "SAME")` as stride² small convolutions.
 
-    The same arithmetic, and no zero is ever multiplied, on any backend. Differentiable to any
+    It does the same arithmetic, and multiplies no zeros, on any backend. Differentiable to any
     order.
 
     Args:
@@ -110,7 +112,7 @@ def phases(x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int
     the kernel; the phases are then interleaved.
 
     Args:
-      padding: of the dilated image, above and to the left.
+      padding: padding of the dilated image, above and to the left.
 
     Returns:
       (n, stride·h, stride·w, out).

@@ -1,19 +1,18 @@
 """Resizing of images (NHWC), alone or as part of a convolution.
 
-As in the residual blocks of the paper's Tables 4 to 6 (reference: sngan_projection). The fused
-forms are the same functions, by linearity.
+They are the operations of the residual blocks in the paper's Tables 4 to 6 (reference:
+sngan_projection). The fused forms are the same functions, by linearity.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from sngan_jax.models.convolution import convolve, native, phases
+from sngan_jax.models.convolution import Pads, convolve, native, phases
 
 _NONE = ((0, 0), (0, 0))  # no padding
 
@@ -143,10 +142,12 @@ def _box(kernel: jax.Array, factor: int) -> jax.Array:
 
 
 def _hook(fused: Callable) -> Callable:
-    def convolution(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Any,
-                    lhs_dilation: Any = None, rhs_dilation: Any = None,
-                    dimension_numbers: Any = None, feature_group_count: int = 1,
-                    precision: Any = None) -> jax.Array:
+    def convolution(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Pads,
+                    lhs_dilation: Sequence[int] | None = None,
+                    rhs_dilation: Sequence[int] | None = None,
+                    dimension_numbers: lax.ConvGeneralDilatedDimensionNumbers = None,
+                    feature_group_count: int = 1,
+                    precision: lax.PrecisionLike = None) -> jax.Array:
         del dimension_numbers
         plain = all(d is None or set(d) == {1} for d in (strides, lhs_dilation, rhs_dilation))
         if not plain or padding != "SAME" or feature_group_count != 1 or precision is not None:

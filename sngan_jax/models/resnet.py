@@ -5,11 +5,12 @@ Reference for block order, widths and initialisers: pfnet-research/sngan_project
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from sngan_jax.activation_norms import Norm
 from sngan_jax.layers import Layer
@@ -91,7 +92,7 @@ class ResNetGenerator(nn.Module):
     dense: Layer = nn.Dense
     norm: Norm = None
     last_norm: Norm = None
-    dtype: Any = None
+    dtype: DTypeLike | None = None
     upsampling: str = "nearest"
     fusion: str = "all"
     on_cpu: bool = False
@@ -153,7 +154,7 @@ class ResNetDiscriminator(nn.Module):
     dense: Layer = nn.Dense
     embed: Layer = nn.Embed
     norm: Norm = None
-    dtype: Any = None
+    dtype: DTypeLike | None = None
     fusion: str = "all"
     on_cpu: bool = False
 

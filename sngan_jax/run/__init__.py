@@ -1,4 +1,4 @@
-"""A run of a config, from start to end, and the files in its folder."""
+"""A training run, from its config to the files in its workdir."""
 
 from sngan_jax.base.extras import need
 

@@ -1,8 +1,9 @@
-"""Checkpoints of a run: Orbax, one step a finished iteration, un-replicated, saved in background.
+"""Checkpoints of a run, written in the background with Orbax.
 
-They hold arrays of one shape whatever the number of devices, so that a run can move to another. A
-step is written in `checkpoints/saving`, gets its manifest, and only then its place: what stands in
-its place is whole. Damaged steps are moved into `checkpoints/damaged`, never deleted.
+Arrays are saved unreplicated, with the same shapes for any number of devices, so a run can move to
+other devices. A step is written in `checkpoints/saving`, gets its manifest, and is then renamed
+into place, so a step in its place is complete. Damaged steps are moved to `checkpoints/damaged`,
+never deleted.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import threading
 from collections.abc import Callable
 from concurrent import futures
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -26,12 +26,13 @@ import sngan_jax
 from sngan_jax.base.errors import one_line
 from sngan_jax.base.files import WriteError, cannot_write, sync_folder
 from sngan_jax.base.output import say
+from sngan_jax.base.types import JsonObject
 from sngan_jax.run.integrity import write_manifest
 from sngan_jax.run.stored_checkpoints import FORMAT, Saved, StoredCheckpoints, checkpointer
 from sngan_jax.step.checks import named_leaves
 from sngan_jax.step.state import TrainState
 
-# What TensorStore's errors say, which are no OSErrors, where a file cannot be written.
+# Messages of TensorStore, whose errors are not OSErrors, for a file that cannot be written.
 _DISK = re.compile("No space left on device|Disk quota|Read-only|Permission denied|"
                    "RESOURCE_EXHAUSTED|Input/output error|File too large")
 
@@ -41,16 +42,16 @@ class NotFiniteState(Exception):
 
 
 class Checkpoints(StoredCheckpoints):
-    """The checkpoints of the run that writes them; use as a context manager.
+    """Checkpoints of the run that this process trains; a context manager.
 
     Args:
       workdir: an existing folder, locked.
       keep: number of newest checkpoints to keep.
-      every: also keep those whose iteration is a multiple of this; 0: none.
-      still_ours: raises where another run has the folder, before anything is saved there.
+      every: also keep the checkpoints at multiples of this iteration; 0: none.
+      still_ours: called before anything is saved; raises if another run has taken the folder.
 
     Attributes:
-      best: the iteration of one more to keep, or None.
+      best: an iteration whose checkpoint is also kept, or None.
     """
 
     def __init__(self, workdir: Path, keep: int = 2, every: int = 0,
@@ -68,36 +69,37 @@ class Checkpoints(StoredCheckpoints):
     def __enter__(self) -> Checkpoints:
         return self
 
-    def __exit__(self, kind: Any, *_: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._writer.shutdown()
         if kind is None:
             self.check()
 
     def kept(self) -> set[int]:
-        """The iterations that are saved, or soon will be."""
+        """Iterations that are saved, or waiting to be."""
         waiting = {i for i, save in self._saves.copy().items() if not save.done()}
         return waiting.union(self.all())
 
-    def save(self, state: TrainState, meta: dict[str, Any]) -> None:
-        """Saves in the background, once, and in the first process; raises as `check`.
+    def save(self, state: TrainState, meta: JsonObject) -> None:
+        """Saves a state in the background, in the first process only; raises what `check` does.
 
-        Only the copy off the device is waited for, so that training may donate the state.
+        An iteration that is already saved is not saved again. The call returns once the state is
+        copied off the device, so training may then donate it.
         """
         with self._lock:
             self.check()
             iteration = int(state.iteration)
             if iteration in self.kept() or jax.process_index() > 0:
                 return
-            # One being written and one waiting: a third would be a copy of the state more.
+            # At most one is being written and one waiting; each holds a copy of the state.
             futures.wait(list(self._saves.values())[:-1])
             host = jax.tree.map(np.array, state)
             self._saves[iteration] = self._writer.submit(self._write, host, iteration, meta)
 
     def check(self) -> None:
-        """Raises what has gone wrong in the background.
+        """Raises the error of a save that failed in the background.
 
         Raises:
-          UserError: another run has the folder.
+          UserError: another run has taken the folder.
           WriteError: a checkpoint cannot be written.
           NotFiniteState: the state held NaN or infinity, and was not saved.
         """
@@ -109,19 +111,19 @@ class Checkpoints(StoredCheckpoints):
             save.result()
 
     def wait(self) -> None:
-        """Returns when everything is on the disk; raises as `check`."""
+        """Waits until everything is on disk; raises what `check` does."""
         futures.wait(list(self._saves.values()))
         self.check()
 
-    def newest(self, like: Callable[[dict[str, Any]], TrainState],
-               identity: dict[str, Any] | None = None) -> Saved | None:
-        """As of `StoredCheckpoints`; damaged ones are moved aside."""
+    def newest(self, like: Callable[[JsonObject], TrainState],
+               identity: JsonObject | None = None) -> Saved | None:
+        """Reads the newest undamaged checkpoint, and moves the damaged ones aside."""
         found = super().newest(like, identity)
         self.move_aside(self.bad)
         return found
 
     def move_aside(self, bad: list[int]) -> None:
-        """Moves damaged steps into a folder of their own, and says so."""
+        """Moves damaged steps to `checkpoints/damaged`, with a note on each."""
         for iteration in bad:
             step = self.folder / str(iteration)
             n = 1
@@ -135,7 +137,7 @@ class Checkpoints(StoredCheckpoints):
                 say(f"warning: the damaged checkpoint {step} could not be moved aside "
                     f"({error.strerror})")
 
-    def _write(self, host: TrainState, iteration: int, meta: dict[str, Any]) -> None:
+    def _write(self, host: TrainState, iteration: int, meta: JsonObject) -> None:
         step = self.saving / str(iteration)
         try:
             leaves = named_leaves(host)
@@ -155,7 +157,7 @@ class Checkpoints(StoredCheckpoints):
             sync_folder(self.folder)
             self._prune()
         except Exception as error:
-            # Room for what comes next; this was no checkpoint yet.
+            # Frees the space; this was not a checkpoint yet.
             shutil.rmtree(self.saving, ignore_errors=True)
             known = _DISK.search(str(error))
             if not (known or isinstance(error, OSError)):
@@ -164,7 +166,7 @@ class Checkpoints(StoredCheckpoints):
                                           known[0] if known else one_line(error))) from error
 
     def _prune(self) -> None:
-        """Deletes the steps that need not be kept, each by a rename first: none is half there."""
+        """Deletes the steps that need not be kept; each is renamed first, so none is incomplete."""
         for iteration in self.all()[:-self._keep]:
             if iteration == self.best or (self._every and iteration % self._every == 0):
                 continue
@@ -173,9 +175,9 @@ class Checkpoints(StoredCheckpoints):
         shutil.rmtree(self.deleting, ignore_errors=True)
 
     def _tidy(self) -> None:
-        """Puts the last save that was cut off aside; it has never been a checkpoint."""
+        """Moves the last interrupted save, which never was a checkpoint, to `unfinished`."""
         if cut := sorted(path.name for path in self.saving.glob("*")):
-            say(f"note: a save that was cut off is left out: {', '.join(cut)}")
+            say(f"note: an interrupted save is not used: {', '.join(cut)}")
             with contextlib.suppress(OSError):
                 shutil.rmtree(self.unfinished, ignore_errors=True)
                 self.damaged.mkdir(exist_ok=True)

@@ -8,13 +8,13 @@ import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import jax
 
 import sngan_jax
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.provenance import commit
+from sngan_jax.base.types import JsonObject
 
 # Settings that change every number, with the variable that sets each.
 _SETTINGS = {"jax_enable_x64": "JAX_ENABLE_X64",
@@ -24,14 +24,14 @@ _SETTINGS = {"jax_enable_x64": "JAX_ENABLE_X64",
              "jax_default_matmul_precision": "JAX_DEFAULT_MATMUL_PRECISION"}
 
 
-def conditions() -> dict[str, Any]:
+def conditions() -> JsonObject:
     """The conditions of this process, as plain values, for the meta of a checkpoint."""
     devices = jax.devices()
     return {**{name: getattr(jax.config, name) for name in _SETTINGS}, "jax": jax.__version__,
             "devices": f"{len(devices)} x {devices[0].device_kind}"}
 
 
-def environment() -> dict[str, Any]:
+def environment() -> JsonObject:
     """Versions, devices, commit and command of this process."""
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml-collections")
     return {
@@ -48,15 +48,15 @@ def environment() -> dict[str, Any]:
     }
 
 
-def changed(then: Mapping[str, Any], where: str) -> Iterator[str]:
-    """Sentences about a run that continues under another JAX or device, so its numbers may differ.
+def changed(then: Mapping[str, object], where: str) -> Iterator[str]:
+    """Warnings about a run that continues with another version of JAX or on another device.
 
     Args:
-      then: `conditions` from its checkpoint; those missing in an older one are not compared.
-      where: name of the checkpoint in the sentences.
+      then: `conditions` of its checkpoint; entries that an older checkpoint lacks are not compared.
+      where: name of the checkpoint in the warnings.
 
     Raises:
-      UserError: if a setting that changes every number differs.
+      UserError: a setting that changes every number differs.
     """
     now = conditions()
     for name, variable in _SETTINGS.items():

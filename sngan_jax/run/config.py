@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from sngan_jax.base.types import JsonObject
 from sngan_jax.data.crop import ALPHAS, FITS
 from sngan_jax.losses import LOSSES
 from sngan_jax.methods import ACTIVATION_NORMS, METHODS
@@ -34,21 +35,21 @@ from sngan_jax.step.sampling import BN_MODES
 
 
 class Rule(NamedTuple):
-    """The test that a value of the right type must pass, and its words (or a function for them)."""
+    """A test for values of the right type, and its description (or a function that returns it)."""
 
     accepts: Callable[[Any], bool]
     words: str | Callable[[], str]
 
 
 class Field(NamedTuple):
-    """A row of the table.
+    """A field of a config.
 
-    default: its type is the field's type.
+    default: default value, whose type is the field's type.
     comment: the meaning, for docs/configs.md.
     later: whether some runs are older than the field; the default is what they did.
     """
 
-    default: Any
+    default: bool | int | float | str
     rule: Rule
     comment: str
     later: bool = False
@@ -109,8 +110,8 @@ SECTIONS: dict[str, dict[str, Field]] = {
             "crop", _one_of(FITS), "how a picture gets the images' proportions: cropped to its "
             "centre, padded with bars, or stretched", later=True),
         "alpha": Field(
-            "white", _one_of(ALPHAS), "background of transparent parts; drop: the stored colours "
-            "as they are, and black bars", later=True),
+            "white", _one_of(ALPHAS), "background behind transparent pixels; drop: use the stored "
+            "colours and ignore transparency, with black bars", later=True),
         "channels": Field(
             0, Rule(lambda v: v in (0, 1, 3), "0 (as in the data), 1 (grey) or 3 (RGB)"),
             "colour channels of the images"),
@@ -246,11 +247,11 @@ FIELDS: dict[str, Field] = {name: field for section in SECTIONS.values()
                             for name, field in section.items()}
 
 
-def defaults() -> dict[str, Any]:
+def defaults() -> JsonObject:
     """The paper's standard CNN with spectral normalisation on CIFAR-10, in setting C."""
     return {name: field.default for name, field in FIELDS.items()}
 
 
-def completed(config: dict[str, Any]) -> dict[str, Any]:
-    """An older run's config, with the fields that were added since."""
+def completed(config: JsonObject) -> JsonObject:
+    """An older run's config, completed with the defaults of fields that were added since."""
     return {**{name: field.default for name, field in FIELDS.items() if field.later}, **config}

@@ -1,8 +1,8 @@
-"""Several processes, on one host or many, as one run: their start, their agreement, a peer's loss.
+"""Runs of several processes, on one host or many: joining, agreement, and the loss of a process.
 
-`jax.distributed` connects them. Over its key-value store each process tells that it is alive, or
-the sentence that it ended with, so that the others end too, and say why. Only the first process
-writes files; the others write into a folder that goes away.
+`jax.distributed` connects the processes. Through its key-value store each one reports that it is
+alive, or the error with which it ended. The others then end too, with that error. Only the first
+process writes to the workdir; the others write to a temporary folder.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from jax.experimental import multihost_utils
 
 from sngan_jax.base.errors import UserError, one_line
 from sngan_jax.base.output import say
+from sngan_jax.base.types import JsonObject, PyTree
 
 BAD_INPUT, PEER_LOST = 2, 3
 MODES = ("auto", "yes", "no")
@@ -36,7 +37,7 @@ _AGREE_WITHIN = 3600  # seconds: a host may read a large data set first
 _PREFIX = "sngan_jax"
 _BARRIERS = itertools.count()
 _ENDED = "ended: "
-# Speaks for a process that cannot, when its end of the pipe closes with nothing written.
+# Run by a child: prints its argument if the parent's end of the pipe closes with nothing written.
 _SAY_AT_END = "import sys; sys.stdin.buffer.read() or sys.stderr.write(sys.argv[1])"
 
 
@@ -46,7 +47,7 @@ def several(environment: Mapping[str, str]) -> bool:
         value = environment.get(name, "")
         return int(value) if value.isdigit() else 1
 
-    in_step = "SLURM_STEP_NODELIST" in environment  # not so in a batch script without srun
+    in_step = "SLURM_STEP_NODELIST" in environment  # absent in a batch script without srun
     return ((in_step and count("SLURM_NTASKS") > 1) or count("OMPI_COMM_WORLD_SIZE") > 1
             or count("MEGASCALE_NUM_SLICES") > 1
             or "," in environment.get("TPU_WORKER_HOSTNAMES", ""))
@@ -55,17 +56,18 @@ def several(environment: Mapping[str, str]) -> bool:
 @contextlib.contextmanager
 def joined(mode: str = "auto", coordinator: str = "", num_processes: int = 0,
            process_id: int = -1, timeout: int = 300) -> Iterator[None]:
-    """While entered, this process is part of the run that its environment or arguments name.
+    """Context in which this process is part of the run that its environment or arguments describe.
 
-    A single process does nothing. Among several, one that fails tells the others and ends at once
-    with its sentence, status BAD_INPUT; the loss of another one ends this one, status PEER_LOST.
+    A single process does nothing. If one of several processes fails, it tells the others and exits
+    at once; a UserError gives status BAD_INPUT. If a process fails or is lost, the others exit with
+    status PEER_LOST.
 
     Args:
-      mode: 'auto', join where `several` or a coordinator is given; 'yes', by the environment, as on
-        a TPU VM, whose variables do not say how many there are; 'no'.
-      coordinator, num_processes, process_id: host:port of the first one, how many there are, and
-        which this is, from 0; instead of the environment.
-      timeout: seconds within which all must have started.
+      mode: 'auto' joins if `several` says so or a coordinator is given; 'yes' always joins, as on a
+        TPU VM, whose environment does not give the number of processes; 'no' never joins.
+      coordinator, num_processes, process_id: host:port of the first process, number of processes,
+        and index of this one, from 0; together they replace the environment.
+      timeout: seconds within which all processes must start.
 
     Raises:
       UserError: wrong or incomplete arguments; not all processes started.
@@ -73,7 +75,8 @@ def joined(mode: str = "auto", coordinator: str = "", num_processes: int = 0,
     given = (bool(coordinator), num_processes > 0, process_id >= 0)
     if any(given) and not all(given):
         raise UserError("--coordinator=host:port, --num-processes and --process-id go together: "
-                        "give all three, or none and let SLURM, Open MPI or the TPU say")
+                        "give all three, or none to use the environment of SLURM, Open MPI or the "
+                        "TPU")
     if mode == "no" or (mode == "auto" and not coordinator and not several(os.environ)):
         yield
         return
@@ -100,7 +103,7 @@ def is_first() -> bool:
 
 @contextlib.contextmanager
 def seen_of_first(folder: str | os.PathLike) -> Iterator[Path]:
-    """The folder itself in the first process; in the others one that goes away, and no output."""
+    """The folder itself in the first process; in the others a temporary folder, and no output."""
     if is_first():
         yield Path(folder)
         return
@@ -109,10 +112,10 @@ def seen_of_first(folder: str | os.PathLike) -> Iterator[Path]:
         yield Path(scratch)
 
 
-def from_first(tree: Any) -> Any:
-    """The arrays of the first process, in all; the others give arrays of the same shapes.
+def from_first(tree: PyTree) -> PyTree:
+    """Broadcasts the arrays of the first process; the others pass arrays of the same shapes.
 
-    All wait for each other first: on CPUs, a collective itself gives up after thirty seconds.
+    The processes first wait at a barrier, because on CPUs a collective times out after 30 seconds.
     """
     if jax.process_count() == 1:
         return tree
@@ -120,11 +123,11 @@ def from_first(tree: Any) -> Any:
     return multihost_utils.broadcast_one_to_all(tree)
 
 
-def agree(topic: str, facts: Mapping[str, Any]) -> None:
-    """Compares plain values between all processes.
+def agree(topic: str, facts: Mapping[str, object]) -> None:
+    """Checks that all processes have the same plain values.
 
     Raises:
-      UserError: names what differs, and where; in every process.
+      UserError: a value differs; raised in every process, with the values and their hosts.
     """
     if jax.process_count() == 1:
         return
@@ -139,8 +142,8 @@ def agree(topic: str, facts: Mapping[str, Any]) -> None:
                         + ": start all with the same command, code and data")
 
 
-def disagreements(found: list[dict[str, Any]]) -> list[str]:
-    """Differences from the first, a sentence each. Each process has `host` and `facts`."""
+def disagreements(found: list[JsonObject]) -> list[str]:
+    """Sentences on how processes differ from the first; each has a `host` and `facts`."""
     first = found[0]
     return [f"{name} is {other['facts'].get(name, 'absent')!r} in process {i} on {other['host']} "
             f"and {first['facts'].get(name, 'absent')!r} in process 0 on {first['host']}"
@@ -150,9 +153,9 @@ def disagreements(found: list[dict[str, Any]]) -> list[str]:
 
 
 def told_to_stop(call: int) -> bool:
-    """Whether all processes end after this call of the step: one was told to, by SIGTERM.
+    """Whether all processes must stop after this call of the step, because one received SIGTERM.
 
-    JAX notes the signal, and chooses a call that none has passed.
+    JAX notes the signal, and chooses a call that no process has passed.
     """
     return jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(call)
 
@@ -177,10 +180,10 @@ def _connect(coordinator: str, num_processes: int, process_id: int, timeout: int
 
 
 def _last_words(sentence: str) -> Callable[[], object]:
-    """Has a sentence said if this process ends before it calls what is returned.
+    """Starts a child that prints a sentence if this process ends; returns a function to cancel it.
 
-    JAX's service aborts it where the coordinator is gone, or was never there, and then nothing of
-    its own can run.
+    JAX's service aborts a process whose coordinator is gone or never started, and the process can
+    then run no code.
     """
     child = subprocess.Popen(
         [sys.executable, "-S", "-E", "-c", _SAY_AT_END, f"error: {sentence}\n"],
@@ -189,9 +192,9 @@ def _last_words(sentence: str) -> Callable[[], object]:
 
 
 class _Watch:
-    """A thread that tells that this process is alive, and ends it where another is not.
+    """A thread that reports this process as alive, and ends it if another one fails or is lost.
 
-    Each process has one key: how often it has told so, or what it ended with.
+    Each process has one key. Its value is a count of reports, or the error that ended the process.
     """
 
     def __init__(self) -> None:
@@ -199,23 +202,23 @@ class _Watch:
         self._ending, self._lock = threading.Event(), threading.Lock()
         address = _jax_distributed.global_state.coordinator_address
         self._cancel_last_words = _last_words(
-            f"process {self._me} of {self._count} ended without a word of its own: it was killed, "
-            f"or JAX ended it because the first process, the coordinator at {address}, is gone; "
-            "start all again, and the run goes on from its last checkpoint")
+            f"process {self._me} of {self._count} ended without an error of its own: it was "
+            f"killed, or JAX ended it because the first process, the coordinator at {address}, is "
+            "gone; start all again, and the run continues from its last checkpoint")
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """An orderly end: the others need not miss this process."""
+        """Ends the watch normally; the others do not treat this process as lost."""
         self._ending.set()
         self._thread.join()
         self._tell(_ENDED)
         self._cancel_last_words()
 
     def fail(self, error: BaseException) -> None:
-        """Ends this process at once: its peers would never come to an orderly end's barrier."""
+        """Ends this process at once; a normal exit would wait at a barrier that no peer reaches."""
         if isinstance(error, jax.errors.JaxRuntimeError):
-            # A collective broke: a peer is lost, most likely, and the thread will say so.
+            # A collective failed, most likely because a peer is lost; the thread will report it.
             time.sleep(_LOST_AFTER + 3 * _BEAT)
         if isinstance(error, UserError):
             sentence, status = str(error), BAD_INPUT
@@ -225,8 +228,8 @@ class _Watch:
             sentence, status = f"{type(error).__name__}: {one_line(error)}", 1
             traceback.print_exception(error)
         self._ending.set()
-        self._thread.join(3 * _BEAT)  # so that no beat takes the place of the sentence
-        time.sleep(_BEAT / 4)  # the others may be about to find the same
+        self._thread.join(3 * _BEAT)  # so that no report overwrites the sentence
+        time.sleep(_BEAT / 4)  # the others may be about to raise the same error
         self._tell(_ENDED + sentence)
         if self._me == 0:
             time.sleep(3 * _BEAT)  # the others read it from here
@@ -252,7 +255,7 @@ class _Watch:
                     heard[i] = text, time.monotonic()
                 elif time.monotonic() - since > _LOST_AFTER:
                     self._end(f"{who} is lost: nothing was heard from it for {_LOST_AFTER:.0f} s; "
-                              "start all again, and the run goes on from its last checkpoint",
+                              "start all again, and the run continues from its last checkpoint",
                               PEER_LOST)
 
     def _tell(self, text: str) -> None:

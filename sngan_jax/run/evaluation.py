@@ -6,13 +6,14 @@ import json
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import flax.linen as nn
 import jax
+from ml_collections import ConfigDict
 
 from sngan_jax.base.cache import cache_folder
 from sngan_jax.base.files import write_text
+from sngan_jax.base.types import JsonObject
 from sngan_jax.data.image_set import ImageSet
 from sngan_jax.data.streaming import ImageStream
 from sngan_jax.metrics.choice import make_extractor
@@ -24,13 +25,13 @@ from sngan_jax.run.validate import names_of
 from sngan_jax.run.workdir import read_lines
 from sngan_jax.step.state import GeneratorState
 
-Evaluation = Callable[[GeneratorState, int, int], dict[str, Any]]
+Evaluation = Callable[[GeneratorState, int, int], JsonObject]
 
 
-def make_evaluation(config: Any, workdir: Path, generator: nn.Module,
+def make_evaluation(config: ConfigDict, workdir: Path, generator: nn.Module,
                     images: ImageSet | ImageStream, first_iteration: int) -> Evaluation | None:
-    """A function of (generator's state, iteration, number of replaced images) that scores, records
-    and returns the record.
+    """Function of (generator state, iteration, number of replaced images) that computes scores,
+    records them, and returns the record.
 
     The real images are the run's own: `config.evaluate_images` of them, or all if there are fewer.
     Their features are computed here, once, before training.
@@ -54,13 +55,13 @@ def make_evaluation(config: Any, workdir: Path, generator: nn.Module,
                            config.evaluate_images)
     check_features(extractor, protocol.fakes_for(metrics), keeps_features(metrics),
                    "samples (config.evaluate_images)")
-    # Several processes share the work, so none may skip it as done.
+    # Several processes share the work, so none may take the result from a cache instead.
     cache = cache_folder() if jax.process_count() == 1 else None
     real = of_images(images, config.split, protocol.num_real, metrics, extractor,
                      cache=cache, name="real images")
     _drop_later(workdir, first_iteration)
 
-    def evaluate(state: GeneratorState, iteration: int, replaced: int) -> dict[str, Any]:
+    def evaluate(state: GeneratorState, iteration: int, replaced: int) -> JsonObject:
         fake = of_samples(generator, state, config, protocol, metrics, extractor,
                           iteration=iteration, replaced=replaced)
         record = {**score(metrics, real, fake, extractor, protocol), "while_training": True}
@@ -70,12 +71,12 @@ def make_evaluation(config: Any, workdir: Path, generator: nn.Module,
     return evaluate
 
 
-def read_scores(workdir: Path) -> list[dict[str, Any]]:
-    """The records of a run, including those of `sngan evaluate`."""
+def read_scores(workdir: Path) -> list[JsonObject]:
+    """Score records of a run, including records by `sngan evaluate`."""
     return read_lines(workdir / SCORES, _is_record)
 
 
-def _is_record(record: Any) -> bool:
+def _is_record(record: JsonObject) -> bool:
     """Whether a value has the fields of a record; may raise KeyError or TypeError if not."""
     fake = record["fake"]
     return (isinstance(record["scores"], dict) and isinstance(fake, dict)
@@ -91,7 +92,7 @@ def recorded(workdir: Path, metric: str) -> dict[int, float]:
 
 
 def is_recorded(workdir: Path, iteration: int) -> bool:
-    """Whether a run has recorded its scores of an iteration."""
+    """Whether a run has recorded scores of an iteration during training."""
     return any(record.get("while_training") and record["fake"]["iteration"] == iteration
                for record in read_scores(workdir))
 

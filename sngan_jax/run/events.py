@@ -1,7 +1,7 @@
 """TensorBoard events, written at once by the calling thread.
 
-tensorboardX's SummaryWriter has a thread of its own, which a full disk ends silently, and keeps two
-minutes of events in memory, which a killed run loses.
+tensorboardX's SummaryWriter writes from a separate thread, which a full disk ends silently. It also
+keeps two minutes of events in memory, which a killed run loses.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from sngan_jax.base.files import naming
 
 @contextlib.contextmanager
 def _hidden(package: str) -> Iterator[None]:
-    """While entered, importing a package that is not yet imported fails as if it were absent."""
+    """Context in which importing a package fails as if it were absent, unless already imported."""
     if package in sys.modules:
         yield
         return
@@ -33,8 +32,8 @@ def _hidden(package: str) -> Iterator[None]:
         del sys.modules[package]
 
 
-# tensorboardX imports PyTorch wherever it is installed, for tensors that we never pass to it: two
-# seconds or more before the first iteration.
+# tensorboardX imports PyTorch if it is installed, for tensors that we never pass to it. That takes
+# two seconds or more.
 with _hidden("torch"):
     from tensorboardX import summary
     from tensorboardX.event_file_writer import EventsWriter
@@ -44,11 +43,11 @@ _COUNT = itertools.count()
 
 
 class Events:
-    """A separate event file for every start of a run.
+    """Writer of events, with a new file for each start of a run.
 
     Args:
       folder: made if missing.
-      first: steps from here on are void in older files.
+      first: first step of this start; this and later steps in older files are void.
 
     Raises:
       OSError: from every method, if it cannot write.
@@ -57,7 +56,7 @@ class Events:
     def __init__(self, folder: Path, first: int):
         self._folder = folder
         folder.mkdir(exist_ok=True)
-        # The file's name has whole seconds: two starts within one must not share a file.
+        # The file is named by the second, and two starts within one must not share a file.
         self._writer = EventsWriter(str(folder / "events"), f".{os.getpid()}.{next(_COUNT)}")
         self._write(session_log=SessionLog(status=SessionLog.START), step=first)
 
@@ -71,7 +70,7 @@ class Events:
         self._write(summary=summary.image(name, images, dataformats="NHWC"), step=step)
 
     def flush(self) -> None:
-        """Hands everything to the system."""
+        """Hands all events to the operating system."""
         with naming(self._folder / "events"):
             self._writer.flush()
 
@@ -79,6 +78,6 @@ class Events:
         """Flushes and closes the file."""
         self._writer.close()
 
-    def _write(self, **content: Any) -> None:
+    def _write(self, **content: object) -> None:
         with naming(self._folder / "events"):
             self._writer.write_event(Event(wall_time=time.time(), **content))

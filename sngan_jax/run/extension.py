@@ -1,22 +1,21 @@
-"""Making a run longer or shorter, if that does not change what is already trained."""
+"""Changes of a run's length that leave its training so far unchanged."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from sngan_jax.base.types import JsonObject
 
 
-def may_continue(old: Mapping[str, Any], new: Mapping[str, Any], iteration: int) -> bool:
+def may_continue(old: JsonObject, new: JsonObject, iteration: int) -> bool:
     """Whether a run of config `new` would be in the same state at `iteration` as the run of `old`.
 
-    So it is if the configs differ only in length and neither's learning rate has begun to fall.
+    It would if the configs differ only in length and neither's learning rate has begun to fall.
     """
     return _only_longer(old, new) and iteration <= new["iterations"] and (
         iteration - 1 <= min(_falls_from(old), _falls_from(new)))
 
 
-def why_not(old: Mapping[str, Any], new: Mapping[str, Any], iteration: int) -> str:
-    """The reason, to be appended to a sentence; empty if the configs differ in more."""
+def why_not(old: JsonObject, new: JsonObject, iteration: int) -> str:
+    """The reason, to be appended to a sentence; empty if the configs differ in more than length."""
     if not _only_longer(old, new):
         return ""
     if iteration > new["iterations"]:
@@ -27,10 +26,10 @@ def why_not(old: Mapping[str, Any], new: Mapping[str, Any], iteration: int) -> s
             f"{new['lr_decay_start']:g})")
 
 
-def _only_longer(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+def _only_longer(old: JsonObject, new: JsonObject) -> bool:
     return {**old, "iterations": 0} == {**new, "iterations": 0}
 
 
-def _falls_from(config: Mapping[str, Any]) -> float:
+def _falls_from(config: JsonObject) -> float:
     """The last iteration with the full learning rate (`step.recipe.linear_decay`)."""
     return config["lr_decay_start"] * config["iterations"]

@@ -1,4 +1,4 @@
-"""The real images of a run on its devices: the whole set at once, or one call's at a time."""
+"""Real images on a run's devices: the whole data set, or the batches of one call at a time."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ Batches = tuple[jax.Array, jax.Array | None, int]
 def feed(images: ImageSet | ImageStream, devices: list[jax.Device], key: jax.Array, *,
          first_iteration: int, n_dis: int, batch_size: int,
          iterations_per_call: int = 1) -> Iterator[Callable[[], Batches]]:
-    """A function that returns the images and labels (or None) of one call after another.
+    """Function that returns the images and labels (or None) for each call of the step in turn.
 
-    Their shapes are those of `recipe.Inputs`. The third value counts the images in the whole
-    batches that replace damaged ones.
+    Shapes are as in `recipe.Inputs`. The third value is the number of images, over all devices,
+    that replace damaged ones.
 
     Args:
       images: a set in memory is copied to every device, once. A stream is read in the same order
         while the devices work; each process reads what its own devices need.
       key: the step's key, on which the order depends.
-      first_iteration: number of finished iterations.
+      first_iteration: number of iterations already done.
     """
     if isinstance(images, ImageSet):
         rows = images.images.reshape(len(images), -1)  # see `Inputs`

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -16,7 +15,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 
 
 def image_grid(images: np.ndarray, columns: int | None = None, *, gap: int = 2) -> np.ndarray:
-    """One picture made of many.
+    """Arranges pictures in a grid.
 
     Args:
       images: uint8 (n, h, w, 1 or 3).
@@ -37,14 +36,13 @@ def image_grid(images: np.ndarray, columns: int | None = None, *, gap: int = 2) 
 
 
 def by_class(images: np.ndarray, num_classes: int) -> tuple[np.ndarray, int]:
-    """Images of the classes in turn, and the columns of a near square where each class has its
-    place.
+    """Images and number of columns for a nearly square grid in which each class has a fixed place.
 
     A few classes have several columns each. Many classes take several rows, and the last of these
-    is filled up with white.
+    rows is padded with white.
 
     Args:
-      images: uint8 (n, h, w, c), of the classes 0, 1, …, num_classes - 1, 0, 1, ….
+      images: uint8 (n, h, w, c), with classes 0, 1, …, num_classes - 1, 0, 1, ….
       num_classes: at least 1.
 
     Returns:
@@ -75,12 +73,12 @@ def save_grid(file: Path, images: np.ndarray, columns: int | None = None) -> Non
         _picture(grid).save(temporary, "PNG")
 
 
-# For a moving walk, by the name of the format: additional arguments for Pillow.
-MOVING: dict[str, dict[str, Any]] = {"gif": {}, "webp": {"lossless": True, "method": 4}}
+# Additional arguments for Pillow, by format of the animation.
+MOVING: dict[str, dict[str, bool | int]] = {"gif": {}, "webp": {"lossless": True, "method": 4}}
 
 
 def save_walks(file: Path, walks: np.ndarray, kind: str, milliseconds: int = 80) -> None:
-    """Writes walks side by side as one moving picture that runs back and forth endlessly.
+    """Writes walks side by side as one animation that runs back and forth in a loop.
 
     Args:
       walks: uint8 (walks, steps, h, w, 1 or 3).
@@ -108,8 +106,8 @@ def save_curves(file: Path, iterations: list[int], curves: dict[str, list[float]
     """Draws named curves over the iterations into a PNG."""
     from matplotlib.figure import Figure  # slow to import, and needed only here
 
-    # Fixed margins: a layout engine draws the figure twice. Many curves leave no place for a legend
-    # between them.
+    # Fixed margins, because a layout engine draws the figure twice. Many curves leave no room for a
+    # legend between them.
     beside = len(curves) > 6
     figure = Figure(figsize=(8, 4.5))
     axes = figure.add_axes((0.09, 0.12, 0.69 if beside else 0.89, 0.85))

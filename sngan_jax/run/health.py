@@ -1,15 +1,15 @@
-"""The numerical health of a run: NaN and infinity end it, a collapse gives a warning."""
+"""Numerical health of a run: NaN and infinity end it, a collapse brings a warning."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import jax
 import numpy as np
 
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.output import say
+from sngan_jax.base.types import PyTree
 from sngan_jax.step.checks import names_of_checks, state_checks, update_checks
 from sngan_jax.step.state import TrainState
 
@@ -39,12 +39,12 @@ class Watch:
         self._zero_rows = 0
         self._warned: set[str] = set()
 
-    def note(self, metrics: dict[str, Any]) -> None:
-        """Takes the report out of a call's metrics; nothing waits for it."""
+    def note(self, metrics: dict[str, PyTree]) -> None:
+        """Takes the report out of a call's metrics, without waiting for it."""
         self._pending.append((metrics.pop("health"), sorted(metrics)))
 
     def check(self) -> None:
-        """Raises Diverged if a report since the last check says so."""
+        """Raises Diverged if a report since the last check has a value that is not finite."""
         pending, self._pending = self._pending, []
         for report, names in zip(jax.device_get([report for report, _ in pending]),
                                  (names for _, names in pending), strict=True):
@@ -94,6 +94,6 @@ class Watch:
 
 
 def _first(names: list[str]) -> str:
-    """'x is not finite' for the first name, and how many more there are."""
+    """'x is not finite' for the first name, with the number of further names."""
     others = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
     return f"{names[0]}{others} is not finite"

@@ -1,7 +1,6 @@
-"""Proof that a checkpoint is the one that was written: a manifest of its files.
+"""Integrity of a checkpoint: a manifest with the size and SHA-256 of every file of the step.
 
-It has the size and the SHA-256 of every file of the step, and begins with its own: no byte of a
-step can change unnoticed.
+The manifest begins with its own SHA-256, so no byte of a step can change unnoticed.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ MANIFEST = "MANIFEST"
 
 
 class DamagedError(Exception):
-    """A checkpoint is not what was written; the text says what is wrong with it."""
+    """A checkpoint is not what was written; the message says what is wrong with it."""
 
 
 def write_manifest(folder: Path) -> None:
-    """Writes the manifest of all files below a folder, and brings everything to the disk."""
+    """Writes the manifest of all files below a folder, and syncs them to disk."""
     listed = {}
     for file in folder.rglob("*"):
         if file.is_file() and file.name != MANIFEST:
@@ -35,15 +34,15 @@ def write_manifest(folder: Path) -> None:
 def check_manifest(folder: Path) -> None:
     """Compares the files of a folder with its manifest.
 
-    Files that the manifest does not name, as a file manager's, are no damage.
+    Files that the manifest does not name, such as a file manager's, are ignored.
 
     Raises:
       DamagedError: a file is missing or is not what the manifest says.
-      ValueError, TypeError, OSError and others: the manifest is none, or a file cannot be read.
+      ValueError, TypeError, OSError and others: the manifest is malformed, or a file is unreadable.
     """
     digest, _, text = (folder / MANIFEST).read_bytes().partition(b"\n")
     if digest != hashlib.sha256(text).hexdigest().encode():
-        raise DamagedError(f"its {MANIFEST} does not have its own checksum")
+        raise DamagedError(f"its {MANIFEST} does not match its own checksum")
     for name, (_, expected) in json.loads(text).items():
         if not (folder / name).is_file():
             raise DamagedError(f"{name} is missing")

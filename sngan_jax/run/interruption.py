@@ -1,8 +1,9 @@
-"""Signals that end a run: it is saved first, wherever it stands when the signal comes.
+"""Signals that end a run; the run is saved first, whatever it is doing.
 
-Python runs a signal's handler between two of its own instructions, which can be minutes away while
-XLA compiles. So a thread learns of the signal at once, by Python's wake-up descriptor. It gives the
-main thread time to stop by itself; where that does not come back, it saves in its stead.
+Python runs a signal handler between two bytecode instructions of the main thread, which can be
+minutes away while XLA compiles. A second thread therefore reads signals from Python's wake-up
+descriptor. It gives the main thread time to stop by itself. If that takes too long, it saves the
+run and ends the process.
 """
 
 from __future__ import annotations
@@ -16,39 +17,39 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
 
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.output import say
 
 STOPPED = os.EX_TEMPFAIL
-# Ctrl-C and `kill`; the terminal or ssh closed; what schedulers send before their time is over
+Handler = Callable[[int, FrameType | None], object] | int | None  # as `signal.signal` takes it
+# Ctrl-C and `kill`; a closed terminal or ssh session; a scheduler's warning before the time limit
 # (SLURM's --signal, submitit); the limit of CPU time.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
            signal.SIGXCPU)
-# A second one of these is a person who will not wait. The others are sent again by themselves: by
-# the shell after the terminal, by the kernel each second.
+# If one of these comes again, a person does not want to wait. The others repeat without a person:
+# the shell sends SIGHUP after the terminal, the kernel SIGXCPU each second.
 _AT_ONCE = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(KeyboardInterrupt):
-    """Raised in the main thread by a signal, where nothing is lost by leaving the work."""
+    """A signal came while the main thread did work that it can leave without losing anything."""
 
 
 class Interruption:
-    """While entered, the first of SIGNALS is only noted; a second SIGINT or SIGTERM acts as usual.
+    """Context that only notes the first of SIGNALS; a second SIGINT or SIGTERM acts as usual.
 
-    A signal that was ignored before, as SIGHUP under `nohup`, stays ignored.
+    A signal that was ignored before, such as SIGHUP under `nohup`, stays ignored.
 
     Args:
-      own_process: whether this process may be ended where its main thread cannot be interrupted;
-        a second signal then ends it even there. Left, it is to end, and signals are ignored.
+      own_process: whether the process may be ended while its main thread cannot be interrupted, at
+        once by a second signal. On leaving the context it is about to end, and ignores signals.
       grace: seconds that the main thread has to stop by itself.
-      several: whether this is one of several processes, which must end together: JAX notes SIGTERM
-        then (`distributed.told_to_stop`), and the others are passed on to it.
+      several: whether this is one of several processes, which must end together. JAX then notes
+        SIGTERM (`distributed.told_to_stop`), and other signals are passed on as SIGTERM.
 
     Attributes:
-      signal: the one that came, or None.
+      signal: the signal that came, or None.
     """
 
     def __init__(self, *, own_process: bool = False, grace: float = 3.0, several: bool = False):
@@ -57,12 +58,12 @@ class Interruption:
         self._abandoning = False
         self._fallback: Callable[[], None] | None = None
         self._lock = threading.Lock()
-        self._old: dict[signal.Signals, Any] = {}
+        self._old: dict[signal.Signals, Handler] = {}
         self._watcher: threading.Thread | None = None
 
     @property
     def name(self) -> str:
-        """The name of the signal that came; empty where none did."""
+        """Name of the signal that came; empty if none did."""
         return self.signal.name if self.signal else ""
 
     def __enter__(self) -> Interruption:
@@ -82,14 +83,14 @@ class Interruption:
         self._old = {number: signal.signal(number, self._note) for number in heard}
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._old.items():
-            # A process of its own has nothing left to do but to end.
+            # The program's own process has nothing left to do but to end.
             signal.signal(number, signal.SIG_IGN if self._own_process and not self._several
                           else handler)
         if self._watcher is None:
             return
-        if sys.unraisablehook == self._unraisable:  # and not another's, which is to stay
+        if sys.unraisablehook == self._unraisable:  # a hook that another has set must stay
             sys.unraisablehook = self._old_hook
         signal.set_wakeup_fd(self._old_fd)
         self.set_fallback(None)
@@ -98,7 +99,7 @@ class Interruption:
 
     @contextlib.contextmanager
     def abandoning(self) -> Iterator[None]:
-        """Context in which a signal raises Stopped: its work can be left and done again."""
+        """Context in which a signal raises Stopped, for work that can be left and done again."""
         self._abandoning = True
         try:
             if self.signal is not None:
@@ -109,15 +110,15 @@ class Interruption:
         except Exception as error:
             if self.signal is None:
                 raise
-            raise Stopped from error  # C code has made another error of it, as a SystemError
+            raise Stopped from error  # C code turned it into another error, such as SystemError
         finally:
             self._abandoning = False
 
     def set_fallback(self, save: Callable[[], None] | None) -> None:
-        """Function that saves the run should the main thread not come back in time.
+        """Sets the function that saves the run if the main thread does not stop in time.
 
-        None where only the main thread can: it holds the state, or is saving. Returns never while
-        another thread is saving: the process ends then.
+        None means that only the main thread can save, because it holds the state or is saving. If
+        the other thread is already saving, the call does not return, because the process ends.
         """
         with self._lock:
             self._fallback = save
@@ -132,7 +133,7 @@ class Interruption:
             raise Stopped
 
     def _unraisable(self, unraisable: sys.UnraisableHookArgs) -> None:
-        # Where Stopped cannot be raised (a destructor, a callback of XLA), the note is enough.
+        # If Stopped cannot be raised (in a destructor, in a callback of XLA), the note is enough.
         if not isinstance(unraisable.exc_value, Stopped):
             self._old_hook(unraisable)
 
@@ -143,7 +144,7 @@ class Interruption:
                 try:
                     numbers = reader.recv(64)
                     if not numbers:
-                        return  # closed: left
+                        return  # the context has closed the socket
                 except TimeoutError:
                     numbers = b""
                 for number in numbers:
@@ -166,8 +167,8 @@ class Interruption:
                 return
             try:
                 self._fallback()
-                sentence, status = (f"stopped by {came.name}, saved; the same command goes on from "
-                                    "there"), STOPPED
+                sentence, status = (f"stopped by {came.name}, saved; the same command continues "
+                                    "from there"), STOPPED
             except BaseException as error:
                 sentence, status = f"error: {error}", getattr(error, "status", 1)
             say(sentence)

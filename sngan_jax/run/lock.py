@@ -1,7 +1,7 @@
-"""One writer a workdir: the kernel's lock on `<workdir>/lock`, and in it who holds it.
+"""One writer per workdir, by a kernel lock on the file `<workdir>/lock`, which names the holder.
 
-The kernel gives the lock free when its process ends, however it ends. On a file system shared
-with other hosts, where their locks may not be seen, the holder's sign of life is the file's date.
+The kernel releases the lock when the process ends, however it ends. A shared file system may not
+show the locks of other hosts, so the holder also updates the file's date as a heartbeat.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from typing import Any
 
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.output import say
+from sngan_jax.base.types import JsonObject
 
 LOCK = "lock"
-# Seconds between looks at the file, which are signs of life; after which another host is dead.
+# Seconds between heartbeats; seconds without one after which another host's run counts as dead.
 _BEAT, _STALE = 2.0, 300.0
 
 
 class InUse(UserError):
-    """A run of another host may be at work; a scheduler is to try again. Exit status 75."""
+    """A run on another host may be active; a scheduler should try again. Exit status 75."""
 
     status = os.EX_TEMPFAIL
 
@@ -37,13 +38,14 @@ class InUse(UserError):
 def locked(workdir: Path) -> Iterator[Callable[[], None]]:
     """Holds the lock of an existing folder.
 
-    A thread looks at the file. Where it was deleted, it is made again.
+    A thread sends the heartbeat, and makes the file again if it was deleted.
 
     Yields:
-      a function that raises UserError where another run was faster.
+      a function that raises UserError if another run has taken the lock after such a deletion.
 
     Raises:
-      UserError, InUse: another run holds it, on this or on another host.
+      UserError: a run on this host holds the lock.
+      InUse: a run on another host holds, or may hold, the lock.
       OSError: the file cannot be written.
     """
     file, left = workdir / LOCK, threading.Event()
@@ -58,12 +60,12 @@ def locked(workdir: Path) -> Iterator[Callable[[], None]]:
                     again = _take(file)
                     os.close(descriptor)
                     descriptor = again
-                    say(f"warning: {file} was deleted under this run, and is made again")
+                    say(f"warning: {file} was deleted during this run, and is made again")
                 os.utime(descriptor)
             except UserError as error:
                 lost.append(f"the lock of this run was deleted, and {error}")
             except OSError:
-                pass  # a server that does not answer, say; the next look may succeed
+                pass  # such as a server that does not answer; the next heartbeat may succeed
 
     def check() -> None:
         if lost:
@@ -83,14 +85,14 @@ def locked(workdir: Path) -> Iterator[Callable[[], None]]:
 
 
 def is_held(workdir: Path) -> bool:
-    """Whether a run is at work in a folder, on this host or, by its sign of life, on another."""
+    """Whether a run is active in a folder, on this host or, by its heartbeat, on another."""
     with contextlib.suppress(OSError), (workdir / LOCK).open("r+b") as file:
         return _is_at_work(file.fileno(), fcntl.LOCK_SH)
     return False
 
 
 def is_lock(file: Path) -> bool:
-    """Whether a file is one that a run wrote, or empty."""
+    """Whether a file is empty or a lock that a run wrote."""
     if not file.is_file():
         return False
     with file.open("rb") as opened:
@@ -98,7 +100,7 @@ def is_lock(file: Path) -> bool:
 
 
 def _take(file: Path) -> int:
-    """A descriptor that holds the lock; UserError, InUse: another run does."""
+    """Takes the lock and returns the file's descriptor; UserError, InUse: another run holds it."""
     while True:
         with contextlib.ExitStack() as failed:
             descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
@@ -109,14 +111,14 @@ def _take(file: Path) -> int:
                    f"{holder.get('date')}") if holder else "another run"
             if busy and holder.get("host", socket.gethostname()) != socket.gethostname():
                 raise InUse(f"{file.parent} is in use by {who}, or was until less than "
-                            f"{_STALE:.0f} s ago: the same command goes on when that run has ended")
+                            f"{_STALE:.0f} s ago: give the same command once that run has ended")
             if busy:
                 raise UserError(f"{file.parent} is in use by {who}: wait for that run or stop it, "
                                 "or choose another --workdir")
             if not _is_named(descriptor, file):
                 continue  # its holder has removed it just now
             if holder:
-                say(f"note: {file.parent} was left by {who} without an end: taken over")
+                say(f"note: {file.parent} was locked by {who} and is gone: taken over")
             text = json.dumps({
                 "host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid()),
                 "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")})
@@ -127,7 +129,7 @@ def _take(file: Path) -> int:
 
 
 def _is_named(descriptor: int, file: Path) -> bool:
-    """Whether the name is still that of the open file."""
+    """Whether a path still names the open file."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(file))
     except FileNotFoundError:
@@ -135,14 +137,14 @@ def _is_named(descriptor: int, file: Path) -> bool:
 
 
 def _is_at_work(descriptor: int, kind: int) -> bool:
-    """Whether another run holds the lock; takes it where not, shared or exclusive."""
+    """Whether another run holds the lock; if not, takes it, shared or exclusive."""
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         taken = True
     except OSError as error:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             return True
-        taken = False  # a file system without locks: what stands in the file must do
+        taken = False  # a file system without locks, where the file's content decides
     holder = _read(descriptor)
     if not holder:
         return False
@@ -151,8 +153,8 @@ def _is_at_work(descriptor: int, kind: int) -> bool:
     return not taken and holder.get("started") == _started(holder.get("pid"))
 
 
-def _read(descriptor: int) -> dict[str, Any]:
-    """Who stands in the file; empty where nobody does."""
+def _read(descriptor: int) -> JsonObject:
+    """The holder that the file names; empty if it names none."""
     try:
         holder = json.loads(os.pread(descriptor, 4096, 0))
     except (OSError, ValueError, RecursionError):
@@ -161,7 +163,7 @@ def _read(descriptor: int) -> dict[str, Any]:
 
 
 def _started(pid: Any) -> int | None:
-    """When a process of this host started, in the kernel's ticks; None where there is none."""
+    """Start time of a process on this host, in kernel ticks; None if there is no such process."""
     try:
         return int(Path(f"/proc/{int(pid)}/stat").read_text().rpartition(")")[2].split()[19])
     except (OSError, ValueError, TypeError, IndexError):

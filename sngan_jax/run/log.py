@@ -7,11 +7,12 @@ import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import jax
+from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from sngan_jax.base.types import JsonObject
 from sngan_jax.metrics.evaluate import score_table
 from sngan_jax.network import sigmas
 from sngan_jax.run.events import Events
@@ -28,7 +29,7 @@ from sngan_jax.step.state import GeneratorState, TrainState
 class Log:
     """Writes metrics, TensorBoard events, sample grids and curves into a workdir."""
 
-    def __init__(self, workdir: Path, iteration: int, config: Any, recipe: Recipe,
+    def __init__(self, workdir: Path, iteration: int, config: ConfigDict, recipe: Recipe,
                  num_classes: int, watch: Watch, rollbacks: int):
         self._workdir, self._watch = workdir, watch
         self._extra = {"rollbacks": rollbacks} if rollbacks else {}
@@ -49,30 +50,30 @@ class Log:
 
     @property
     def rows(self) -> int:
-        """The number of rows, including one that is kept for later."""
+        """Number of rows, including one that is kept but not yet written."""
         return len(self._file.rows) + (self._kept is not None)
 
     def keep(self, iteration: int, metrics: dict[str, jax.Array], state: TrainState,
              replaced: int = 0) -> None:
-        """Keeps the metrics (scalars) of an iteration on the device; nothing waits for them.
+        """Keeps the metrics (scalars) of an iteration on the device, without waiting for them.
 
-        replaced: number of damaged images replaced by others so far.
+        replaced: number of damaged images that were replaced so far.
         """
         if replaced:
             self._extra = {**self._extra, "replaced_images": replaced}
         self._kept = iteration, metrics, self._sigmas(state.discriminator)
 
     def compiled(self, iteration: int) -> None:
-        """Notes that the first call of the step has started, so its program is compiled."""
+        """Notes that the step is compiled, because its first call has started."""
         now = time.perf_counter()
         self._compile_seconds = now - self._marker[1]
         self._marker = (iteration, now)
 
     def write(self, bar: Progress | None) -> None:
-        """Fetches the metrics that were kept, if any, and writes them everywhere.
+        """Fetches the metrics that were kept, if any, and writes them to file, events and bar.
 
         Raises:
-          Diverged: before it would write a line with numbers that are not finite.
+          Diverged: a value is not finite; nothing is written.
         """
         with self._lock:  # a signal's thread may save in place of the main one
             self._write(bar)
@@ -104,7 +105,7 @@ class Log:
         self._marker = (iteration, time.perf_counter())
 
     def flush(self, bar: Progress | None) -> None:
-        """Calls `write` and makes sure everything is on the disk; raises Diverged like it."""
+        """Calls `write` and syncs everything to disk; raises Diverged as `write` does."""
         self._watch.check()
         self.write(bar)
         self._file.sync()
@@ -118,7 +119,7 @@ class Log:
         return self._workdir / "samples" / f"{iteration:07d}.png"
 
     def samples_of(self, generator: GeneratorState, iteration: int) -> None:
-        """Writes a grid from the same latents each time, and the curves so far."""
+        """Writes a grid of samples, always from the same latents, and the curves so far."""
         try:
             images = sample_images(self._generator, generator, self._fixed_key, self._labels,
                                    self._config)
@@ -131,8 +132,8 @@ class Log:
         self._events.images("samples", images, iteration)
         self.curves()
 
-    def scores(self, record: dict[str, Any], iteration: int) -> None:
-        """Shows a record, and writes its numbers as events."""
+    def scores(self, record: JsonObject, iteration: int) -> None:
+        """Prints a score record, and writes its numbers as events."""
         tqdm.write(score_table([record]))
         self._events.scalars({f"scores/{name}": value for name, value in record["scores"].items()
                               if isinstance(value, float)}, iteration)

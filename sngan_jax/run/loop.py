@@ -10,15 +10,16 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from sngan_jax.base.errors import UserError, printable
 from sngan_jax.base.files import write_errors
 from sngan_jax.base.output import say, steady
 from sngan_jax.base.provenance import code_version, commit
+from sngan_jax.base.types import JsonObject
 from sngan_jax.data.sources import DataError, ImageSet
 from sngan_jax.data.streaming import ImageStream
 from sngan_jax.run import distributed
@@ -51,7 +52,7 @@ from sngan_jax.step.setup import inputs_of, recipe_of
 from sngan_jax.step.state import TrainState, abstract_state, count_parameters, initial_state
 
 
-def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = False,
+def train(config: ConfigDict, workdir: str | os.PathLike, *, accept_changes: bool = False,
           own_process: bool = False) -> bool:
     """Trains, or continues training, in `workdir`.
 
@@ -65,13 +66,12 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
       own_process: whether a signal may end this process when Python cannot be interrupted.
 
     Returns:
-      True when all iterations are done; False if SIGINT or SIGTERM ended it early, with everything
-        saved.
+      True if all iterations are done; False if a signal ended the run early, with everything saved.
 
     Raises:
-      UserError: for a bad config, data or workdir, in one sentence, before any long work.
-      WriteError: if a file of the run cannot be written; what was saved before is untouched.
-      Diverged: for NaN or infinity, if config.on_nan does not (or no longer) say to roll back.
+      UserError: a bad config, data set or workdir, in one sentence, before any long work.
+      WriteError: a file of the run cannot be written; what was saved before is untouched.
+      Diverged: NaN or infinity, and config.on_nan does not (or no longer) allow a rollback.
     """
     devices = all_devices()
     validate(config, len(devices))
@@ -149,7 +149,7 @@ def train(config: Any, workdir: str | os.PathLike, *, accept_changes: bool = Fal
             return False
 
 
-def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step: Callable,
+def _train(config: ConfigDict, workdir: Path, recipe: Recipe, shapes: TrainState, step: Callable,
            images: ImageSet | ImageStream, devices: list[jax.Device], checkpoints: Checkpoints,
            interruption: Interruption, saved: Saved | None, rollbacks: int | None,
            source: RestoredRun | None) -> bool:
@@ -158,11 +158,11 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
     Args:
       shapes: shapes of the state, `jax.ShapeDtypeStruct`s.
       saved: the checkpoint from which the first process continues; None for a new run.
-      rollbacks: number of returns to a checkpoint because of NaN; None: as the checkpoint says.
+      rollbacks: number of returns to a checkpoint because of NaN; None: as stored in `saved`.
       source: the run from whose weights a new one starts, or None.
 
     Raises:
-      Diverged: with `rollbacks` and, in words, `last_good`.
+      Diverged: NaN or infinity; the error has `rollbacks` and, in words, `last_good`.
     """
     per_call = config.iterations_per_call
     with interruption.abandoning():
@@ -184,7 +184,7 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
         state, (first, rollbacks, replaced) = distributed.from_first(
             (state, (first, rollbacks, replaced)))
         first, rollbacks, replaced = int(first), int(rollbacks), int(replaced)
-        meta: dict[str, Any] = {
+        meta: JsonObject = {
             "data": images.fingerprint(), "channels": images.channels,
             "num_classes": images.num_classes, "identity": identity_of(config),
             "rollbacks": rollbacks, "config": config.to_dict(), "conditions": conditions(),
@@ -230,16 +230,16 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
                   batch_size=config.batch_size, iterations_per_call=per_call)
     state, inputs = replicate((state, inputs_of(config, key)), devices)
     inputs = inputs._replace(position=positions(devices))
-    # Virtual devices of one CPU can wait for each other for ever when steps pile up. Elsewhere two
-    # calls keep a device busy, and a signal waits for no more than that.
+    # Virtual devices of one CPU can deadlock when steps pile up. Elsewhere two calls keep a device
+    # busy, and a signal waits for no more than those.
     # With several processes pmap itself sends the key, 8 bytes, in each call.
     guard = "disallow" if jax.process_count() == 1 else "allow"
     in_flight: deque = deque(maxlen=1 if len(devices) > 1 and devices[0].platform == "cpu" else 2)
     begin = last_save = time.monotonic()
     iteration = first
 
-    def about() -> dict[str, Any]:
-        """The meta saved with the current state; all its rows are in the file, or kept."""
+    def about() -> JsonObject:
+        """Meta for the current state; all rows that it counts are in the file, or kept."""
         return {**meta, "replaced_images": replaced, "rows": log.rows}
 
     try:
@@ -311,20 +311,20 @@ def _train(config: Any, workdir: Path, recipe: Recipe, shapes: TrainState, step:
     return True
 
 
-def _is_due(iteration: int, every: int, config: Any) -> bool:
+def _is_due(iteration: int, every: int, config: ConfigDict) -> bool:
     """Whether a periodic action is due: every so many iterations (0: never), and at the end."""
     return bool(every) and (iteration % every == 0 or iteration == config.iterations)
 
 
-def _save_now(checkpoints: Checkpoints, log: Log, state: TrainState, meta: dict[str, Any]) -> None:
-    """Saves in place of the main thread, which does not come back."""
+def _save_now(checkpoints: Checkpoints, log: Log, state: TrainState, meta: JsonObject) -> None:
+    """Writes the log and a checkpoint at once, for a main thread that is blocked or stops."""
     log.flush(None)
     checkpoints.save(state, meta)
     checkpoints.wait()
 
 
 def _diverged(error: Exception, checkpoints: Checkpoints, rollbacks: int) -> Diverged:
-    """The complete error about numbers that went wrong."""
+    """The error completed by the last good state and the cure."""
     with contextlib.suppress(NotFiniteState):
         checkpoints.wait()
     saved = checkpoints.all()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.module import InterceptorContext
+from ml_collections import ConfigDict
 
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.memory import check_memory
@@ -25,23 +27,23 @@ from sngan_jax.step.recipe import Recipe
 from sngan_jax.step.state import TrainState, check_size, state_bytes
 
 
-def check_apart(config: Any, workdir: Path) -> None:
-    """UserError for a workdir whose pictures would join a `folder:` that is trained on."""
+def check_apart(config: ConfigDict, workdir: Path) -> None:
+    """UserError if a workdir lies in the `folder:` that is trained on, where its pictures join."""
     kind, _, place = config.dataset.partition(":")
     if kind != "folder":
         return
     try:
         folder, own = Path(place).expanduser().resolve(), workdir.resolve()
     except (OSError, RuntimeError, ValueError):
-        return  # no name of a folder: reading it says so
-    # What begins with a dot is no part of the data set.
+        return  # not the name of a folder, which reading it will report
+    # Names that begin with a dot are not part of the data set.
     if own.is_relative_to(folder) and not any(
             part.startswith(".") for part in own.relative_to(folder).parts):
         raise UserError(f"the workdir {workdir} lies in the data set {config.dataset}, which its "
                         "samples and curves would join: choose another --workdir")
 
 
-def load_data(config: Any) -> ImageSet | ImageStream:
+def load_data(config: ConfigDict) -> ImageSet | ImageStream:
     """The data set of a config; UserError if it does not suit the config."""
     images = (open_stream if config.stream else load)(
         config.dataset, channels=config.channels or None, split=config.split,
@@ -55,12 +57,12 @@ def load_data(config: Any) -> ImageSet | ImageStream:
     return images
 
 
-def names_of_classes(config: Any, images: ImageSet | ImageStream) -> tuple[str, ...]:
-    """The names of a data set's classes, as in `data.class_names`."""
+def names_of_classes(config: ConfigDict, images: ImageSet | ImageStream) -> tuple[str, ...]:
+    """Names of a data set's classes, as in `data.class_names`."""
     return class_names(config.dataset, images.num_classes, config.data_dir or None)
 
 
-def resumable(config: Any, workdir: Path, stored: StoredCheckpoints, shapes: TrainState,
+def resumable(config: ConfigDict, workdir: Path, stored: StoredCheckpoints, shapes: TrainState,
               images: ImageSet | ImageStream, accept_changes: bool) -> Saved | None:
     """The checkpoint from which a run continues; None for a new run. Changes nothing.
 
@@ -94,16 +96,16 @@ def resumable(config: Any, workdir: Path, stored: StoredCheckpoints, shapes: Tra
     return saved
 
 
-def check_room(config: Any, recipe: Recipe, shapes: TrainState, images: ImageSet | ImageStream,
-               devices: list[jax.Device]) -> None:
-    """Estimates from below the memory that a run needs, on this host and on each device.
+def check_room(config: ConfigDict, recipe: Recipe, shapes: TrainState,
+               images: ImageSet | ImageStream, devices: list[jax.Device]) -> None:
+    """Checks a lower bound of the memory that a run needs, on this host and on each device.
 
     Raises:
-      UserError: if the estimate exceeds the available memory.
+      UserError: the bound exceeds the available memory.
     """
     check_size(shapes)
     image = math.prod(recipe.image_shape)
-    # What is drawn: a grid of enlarged small images, and the picture made of it.
+    # A grid of enlarged small images, and the picture made of it.
     enlarged = image * max(1, -(-48 // config.image_size)) ** 2
     check_memory(2 * config.num_samples * enlarged,
                  f"the sample grids of config.num_samples = {config.num_samples:,}",
@@ -129,8 +131,8 @@ def check_room(config: Any, recipe: Recipe, shapes: TrainState, images: ImageSet
 def activation_bytes(recipe: Recipe) -> int:
     """Bytes that an update keeps for its backward pass: the inputs of all layers, and no more.
 
-    A layer's input is a factor of its weight's gradient. The number is that of the update that
-    keeps more, for all devices together.
+    A layer's input is a factor of its weight's gradient. The number is for the update that keeps
+    more, over all devices.
     """
     y = jnp.zeros((1,), jnp.int32) if recipe.generator.num_classes else None
     g = _inputs_of_layers(recipe.generator, jnp.zeros((1, recipe.latent_size)), y)
@@ -143,7 +145,7 @@ def _inputs_of_layers(network: nn.Module, x: jax.Array, y: jax.Array | None) -> 
     """Bytes of the inputs of a network's convolutions and dense layers; computes nothing."""
     found: dict[tuple[str, ...], int] = {}
 
-    def note(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+    def note(call: Callable, args: tuple, kwargs: dict, context: InterceptorContext) -> object:
         if context.method_name == "__call__" and isinstance(
                 context.module, nn.Conv | nn.Dense | ConvTranspose):
             found[context.module.path] = args[0].size * args[0].dtype.itemsize

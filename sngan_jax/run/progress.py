@@ -8,8 +8,9 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
+from ml_collections import ConfigDict
 from tqdm import tqdm
 
 
@@ -37,7 +38,7 @@ class Progress(contextlib.AbstractContextManager):
             self._say(f"compiling; {first:,} of {total:,} iterations are done")
 
     def update(self, count: int) -> None:
-        """Counts iterations that have started; the first of them come after the compilation."""
+        """Counts iterations that have started; the first call ends the compilation."""
         self._done += count
         now = time.perf_counter()
         if not self._compiled:
@@ -87,8 +88,8 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def finished(workdir: str | os.PathLike, config: Any, seconds: float | None) -> str:
-    """A summary of a finished run: what it made, where, and what to do next.
+def finished(workdir: str | os.PathLike, config: ConfigDict, seconds: float | None) -> str:
+    """Summary of a finished run: its files, its folder, and what to do next.
 
     seconds: time that its iterations took in this process; None if all were done before.
     """
@@ -107,7 +108,7 @@ def finished(workdir: str | os.PathLike, config: Any, seconds: float | None) -> 
 
 
 def _is_wide(stream: IO[str]) -> bool:
-    """Whether a stream is a terminal with room for a bar; a script's may have no columns."""
+    """Whether a stream is a terminal with room for a bar; under `script` it may have no columns."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         return stream.isatty() and os.get_terminal_size(stream.fileno()).columns >= 20
     return False

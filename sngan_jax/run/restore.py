@@ -1,11 +1,11 @@
-"""A finished or running run, from its workdir alone."""
+"""Restoring a run, finished or in training, from its workdir alone."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -13,6 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.types import JsonObject
 from sngan_jax.data.class_names import class_names
 from sngan_jax.data.pipeline import example_keys
 from sngan_jax.run.integrity import DamagedError
@@ -27,16 +28,17 @@ from sngan_jax.step.state import TrainState, abstract_state
 
 
 class GoneError(UserError):
-    """A checkpoint is not there, or not any more: a run that is training keeps the newest only."""
+    """A checkpoint does not exist, or no longer: a run in training deletes its older ones."""
 
 
 class RestoredRun(NamedTuple):
     """Networks and state of a checkpoint.
 
-    num_classes is 0 for an unconditional model; channels are those of its images; class_names are
-    () where the classes have numbers only; untrained are the players that were not in the file of
-    weights that the run was made of; replaced_images counts the places in the training so far where
-    another image stood for a damaged one (`config.on_bad_image`).
+    num_classes: number of classes; 0 for an unconditional model.
+    channels: number of channels of the images.
+    class_names: names of the classes; () if they have only numbers.
+    untrained: players that the file of weights lacked from which the run was made.
+    replaced_images: number of images so far that replaced damaged ones (`config.on_bad_image`).
     """
 
     config: ConfigDict
@@ -54,23 +56,23 @@ class RestoredRun(NamedTuple):
                ) -> np.ndarray:
         """One image for each label (ignored by an unconditional model): uint8 (n, h, w, c).
 
-        truncation: of the latents, as of `latents.sample_latents`.
+        truncation: bound of the latents (`latents.sample_latents`).
         """
         return sample_images(self.generator, self.state.generator, jax.random.key(seed), labels,
                              self.config, truncation=truncation)
 
     def latents(self, n: int, seed: int = 0, truncation: float | None = None) -> jax.Array:
-        """Latents that `sample` draws for its first n images: float32 (n, latent_size)."""
+        """Latents from which `sample` makes its first n images: float32 (n, latent_size)."""
         return sample_latents(example_keys(jax.random.key(seed), 0, n), self.config.latent_size,
                               self.config.latent, truncation)
 
     def images_of(self, z: jax.Array, y: jax.Array | None = None) -> np.ndarray:
-        """The images (n, h, w, c) of latents (n, d) and labels or class weights: `sampling`'s."""
+        """Images (n, h, w, c) of latents (n, d) and labels or class weights, by `sampling`."""
         return images_of(self.generator, self.state.generator, z, y, self.config)
 
 
 def saved_iterations(workdir: Path) -> list[int]:
-    """Iterations of a run's checkpoints, oldest first; UserError where there is none."""
+    """Iterations of a run's checkpoints, oldest first; UserError if there are none."""
     read_config(workdir)
     if saved := StoredCheckpoints(workdir).all():
         return saved
@@ -78,13 +80,13 @@ def saved_iterations(workdir: Path) -> list[int]:
 
 
 def restore_run(workdir: str | os.PathLike, iteration: int | None = None) -> RestoredRun:
-    """Restores a checkpoint of a run, which may be training; changes nothing there.
+    """Restores a checkpoint of a run, which may be training; changes nothing on disk.
 
     Args:
       iteration: None for the newest one that is not damaged.
 
     Raises:
-      UserError: where there is no such run, or it cannot be read.
+      UserError: there is no such run, or it cannot be read.
       GoneError: there is no such checkpoint.
     """
     workdir = Path(workdir).expanduser()
@@ -92,7 +94,7 @@ def restore_run(workdir: str | os.PathLike, iteration: int | None = None) -> Res
     validate(config, device_count=1)
     saved_iterations(workdir)
 
-    def networks(meta: dict[str, Any]) -> Recipe:
+    def networks(meta: JsonObject) -> Recipe:
         return recipe_of(config, meta["channels"], meta["num_classes"])
 
     iteration, state, meta = _read(workdir, iteration, config,
@@ -107,11 +109,11 @@ def restore_run(workdir: str | os.PathLike, iteration: int | None = None) -> Res
 
 
 def at_iteration(run: RestoredRun, workdir: Path, iteration: int) -> RestoredRun:
-    """Another checkpoint of a run that has been restored, without building its networks again.
+    """Restores another checkpoint of a restored run, without building its networks again.
 
     Raises:
-      UserError: it is damaged, or holds another model.
-      GoneError: it is not there.
+      UserError: the checkpoint is damaged, or holds another model.
+      GoneError: there is no such checkpoint.
     """
     _, state, meta = _read(workdir, iteration, run.config, lambda _: run.state)
     return run._replace(state=state, iteration=iteration,
@@ -119,7 +121,7 @@ def at_iteration(run: RestoredRun, workdir: Path, iteration: int) -> RestoredRun
 
 
 def _read(workdir: Path, iteration: int | None, config: ConfigDict,
-          like: Callable[[dict[str, Any]], TrainState]) -> Saved:
+          like: Callable[[JsonObject], TrainState]) -> Saved:
     stored, identity = StoredCheckpoints(workdir), identity_of(config)
     if iteration is None:
         if found := stored.newest(like, identity):

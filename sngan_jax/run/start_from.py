@@ -11,11 +11,12 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.types import PyTree
 from sngan_jax.network import update_spectral
 from sngan_jax.run.restore import RestoredRun, restore_run
 from sngan_jax.step.recipe import Recipe
 from sngan_jax.step.setup import normalized_weights
-from sngan_jax.step.state import TrainState
+from sngan_jax.step.state import Player, TrainState
 
 Place = tuple[str, ...]
 # Power steps for weights that came without their vectors, from random ones.
@@ -24,14 +25,14 @@ _NAMED = 6  # number of arrays that a sentence names
 
 
 class Taken(NamedTuple):
-    """What one network takes: its collections, and the fate of each array.
+    """The variables with which one network starts, and which of them come from the source.
 
     collections: 'params', 'batch_stats' and 'spectral'.
     number: number of parameter arrays that were taken.
-    anew: sentences on the parameters that were not taken.
+    anew: parameters that were not taken, each with the reason.
     """
 
-    collections: dict[str, Any]
+    collections: dict[str, PyTree]
     number: int
     anew: list[str]
 
@@ -57,7 +58,7 @@ def check_source(source: RestoredRun, recipe: Recipe, shapes: TrainState,
 
     Args:
       shapes: shapes of the recipe's state.
-      class_names, and further arguments: as for `started_from`.
+      class_names, source, recipe: as for `started_from`.
     """
     for ours, theirs in ((recipe.generator, source.generator),
                          (recipe.discriminator, source.discriminator)):
@@ -79,12 +80,13 @@ def started_from(state: TrainState, source: RestoredRun, recipe: Recipe,
 
     Parameters, batch statistics and spectral vectors are taken if they have the same place and
     shape in both. G's blocks are counted from the image, so that those for the same size match. The
-    optimizers and the moving average start anew. If the classes differ, so do their tables.
+    optimizers and the moving average start anew. If the classes differ, the class tables start
+    anew.
 
     Args:
       state: freshly initialised, of `recipe`.
-      class_names: names of this run's classes; if () because they have none, they count as the
-        source's if there are as many.
+      class_names: names of this run's classes; classes without names, (), count as the source's if
+        their number is the same.
     """
     said = [f"starting from iteration {source.iteration:,} of a run on {source.config.dataset}:"]
     players: list[Any] = []
@@ -111,7 +113,7 @@ def started_from(state: TrainState, source: RestoredRun, recipe: Recipe,
 
 def _both(state: TrainState, source: RestoredRun, class_names: tuple[str, ...]
           ) -> Iterator[Taken]:
-    """What G and D take; `state` may consist of shapes."""
+    """`Taken` of G, then of D; `state` may consist of shapes."""
     others = bool(class_names and source.class_names and class_names != source.class_names)
     g, d = source.state.generator, source.state.discriminator
     yield _taken(state.generator, g, others, moved=_blocks(state.generator.params)
@@ -119,8 +121,8 @@ def _both(state: TrainState, source: RestoredRun, class_names: tuple[str, ...]
     yield _taken(state.discriminator, d, others, moved=0)
 
 
-def _taken(new: Any, old: Any, other_classes: bool, moved: int) -> Taken:
-    """What one network takes.
+def _taken(new: Player, old: Player, other_classes: bool, moved: int) -> Taken:
+    """`Taken` of one network.
 
     Args:
       new, old: states of the same player.
@@ -153,7 +155,7 @@ def _taken(new: Any, old: Any, other_classes: bool, moved: int) -> Taken:
     return Taken(collections, len(kept), anew)
 
 
-def _blocks(params: Any) -> int:
+def _blocks(params: PyTree) -> int:
     return sum(name.removeprefix("block").isdecimal() for name in params)
 
 
@@ -162,7 +164,7 @@ def _place(path: Place, moved: int) -> Place:
     return (f"block{int(number) + moved}", *path[1:]) if number.isdecimal() else path
 
 
-def _is_class_table(path: Place, leaf: Any) -> bool:
+def _is_class_table(path: Place, leaf: jax.Array) -> bool:
     """Whether a parameter has a row, or a column, for each class."""
     return (path[-1] in ("gamma", "beta") and leaf.ndim == 2) or bool({"embed", "classes"}
                                                                      & set(path))

@@ -1,8 +1,8 @@
-"""Reading checkpoints: each is verified before a value of it is used, and nothing is changed.
+"""Reading checkpoints: each is verified before it is used, and nothing on disk is changed.
 
 A step is a folder `<workdir>/checkpoints/<iteration>` with Orbax's items `state` and `meta`, and a
-manifest (`integrity`). One without a `format` in its meta is of a version that kept no hashes.
-A run that is training may remove a step at any moment, which is no damage.
+manifest (`integrity`). A step without a `format` in its meta is from a version that kept no hashes.
+A run in training may remove a step at any moment, which does not count as damage.
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from ml_collections import ConfigDict
 
 import sngan_jax
 from sngan_jax.base.errors import UserError, one_line
 from sngan_jax.base.output import say
+from sngan_jax.base.types import JsonObject, PyTree
 from sngan_jax.run.integrity import MANIFEST, DamagedError, check_manifest
 from sngan_jax.step.checks import named_leaves
 from sngan_jax.step.state import TrainState
@@ -27,31 +29,31 @@ from sngan_jax.step.state import TrainState
 # are described by Orbax alone.
 FORMAT = 5
 CHECKPOINTS = "checkpoints"
-# What the meta item holds; all but the first three may be missing.
+# Fields of the meta item; all but the first three may be missing.
 _KINDS = {"channels": int, "num_classes": int, "data": str, "format": int, "identity": dict,
           "config": dict, "conditions": dict, "rollbacks": int, "rows": int,
           "replaced_images": int, "class_names": list, "untrained": list}
 
 
-def identity_of(config: Any) -> dict[str, Any]:
-    """Facts in which a checkpoint must agree with a run, whatever its arrays look like."""
+def identity_of(config: ConfigDict) -> JsonObject:
+    """Fields in which a checkpoint must agree with a run, even if its arrays fit."""
     return {name: config[name] for name in ("model", "method")}
 
 
 class Saved(NamedTuple):
-    """Content of a checkpoint; the state as numpy arrays."""
+    """Content of a checkpoint; the leaves of the state are NumPy arrays."""
 
     iteration: int
     state: TrainState
-    meta: dict[str, Any]
+    meta: JsonObject
 
 
 class StoredCheckpoints:
-    """The checkpoints in `<workdir>/checkpoints`, of a run that may be training.
+    """Checkpoints in `<workdir>/checkpoints` of a run that may be training.
 
     Attributes:
-      bad: the damaged ones that `newest` has found.
-      saving, deleting, damaged: folders of what is written, not wanted, or put aside.
+      bad: iterations of the damaged checkpoints that `newest` has found.
+      saving, deleting, damaged: folders for checkpoints being written, being deleted, and damaged.
     """
 
     def __init__(self, workdir: Path):
@@ -69,23 +71,23 @@ class StoredCheckpoints:
                       and path.is_dir())
 
     def are_all(self) -> bool:
-        """Whether there is nothing in the folder but what a run writes there."""
+        """Whether the folder holds only what a run writes there."""
         return all(path in (self.saving, self.deleting, self.damaged)
-                   or ".orbax-checkpoint-tmp" in path.name  # of the version without hashes
+                   or ".orbax-checkpoint-tmp" in path.name  # from the version without hashes
                    or (path.name.isdecimal() and any((path / name).exists() for name in (
                        MANIFEST, "_CHECKPOINT_METADATA"))) for path in self.folder.iterdir())
 
-    def read(self, iteration: int, like: Callable[[dict[str, Any]], TrainState],
-             identity: dict[str, Any] | None = None) -> Saved:
-        """A checkpoint, to the bit as it was saved.
+    def read(self, iteration: int, like: Callable[[JsonObject], TrainState],
+             identity: JsonObject | None = None) -> Saved:
+        """Reads a checkpoint, bitwise as it was saved.
 
         Args:
-          like: of the meta, a state of the same structure, or its shapes.
-          identity: what must stand in the meta's `identity`, as the method's name.
+          like: function of the meta that returns a state of the same structure, or its shapes.
+          identity: values that the meta's `identity` must have, such as the method's name.
 
         Raises:
-          DamagedError: it is not what was written.
-          UserError: it holds another model, method or format; not readable.
+          DamagedError: the checkpoint is not what was written.
+          UserError: it holds another model, method or format, or this user may not read it.
         """
         step = self.folder / str(iteration)
         with _damage(step), checkpointer() as opened:
@@ -104,7 +106,7 @@ class StoredCheckpoints:
                     and "data" in meta
                     and all(isinstance(word, str) for name in ("class_names", "untrained")
                             for word in meta.get(name, ()))):
-                raise DamagedError("its meta item does not hold what it should")
+                raise DamagedError("its meta item has missing or invalid fields")
         for name, ours in (identity or {}).items():
             if (theirs := meta.get("identity", {}).get(name, ours)) != ours:
                 raise UserError(f"the checkpoint {step} is of another run: {name} is {theirs!r} "
@@ -124,11 +126,11 @@ class StoredCheckpoints:
                 raise DamagedError(f"it is of iteration {int(state.iteration)}")
         return Saved(iteration, state, meta)
 
-    def newest(self, like: Callable[[dict[str, Any]], TrainState],
-               identity: dict[str, Any] | None = None) -> Saved | None:
-        """The newest checkpoint that is what was written; damaged ones are reported.
+    def newest(self, like: Callable[[JsonObject], TrainState],
+               identity: JsonObject | None = None) -> Saved | None:
+        """Reads the newest undamaged checkpoint, or returns None; damaged ones are reported.
 
-        Arguments, and the UserErrors raised, are those of `read`.
+        Arguments and UserErrors are as for `read`.
         """
         seen: set[int] = set()
         self.bad = []
@@ -149,7 +151,7 @@ class StoredCheckpoints:
         return None
 
     def none_left(self) -> UserError | None:
-        """The sentence where all checkpoints were damaged; None where there never was one."""
+        """The error if all checkpoints were damaged; None if there never was one."""
         if moved := sorted(path.name for path in self.damaged.glob("*") if path != self.unfinished):
             return UserError(
                 f"{self.folder.parent} has no checkpoint left: the damaged ones are in "
@@ -162,10 +164,10 @@ class StoredCheckpoints:
 
 
 def checkpointer() -> ocp.Checkpointer:
-    """Orbax's, for a step of the items `state` and `meta`; a context manager.
+    """Orbax's checkpointer for a step with the items `state` and `meta`; a context manager.
 
-    No process waits for another one: the first alone writes, and its arrays are whole. So the
-    files do not depend on the number of processes.
+    Only the first process writes, and its arrays are complete. So no process waits for another, and
+    the files do not depend on the number of processes.
     """
     me = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(
@@ -179,7 +181,7 @@ def checkpointer() -> ocp.Checkpointer:
 
 @contextlib.contextmanager
 def _damage(step: Path) -> Iterator[None]:
-    """Turns what is raised on files that are not what was written into a DamagedError."""
+    """Context that turns errors from files that are not what was written into DamagedError."""
     try:
         yield
     except PermissionError as error:
@@ -191,8 +193,8 @@ def _damage(step: Path) -> Iterator[None]:
         raise DamagedError(one_line(error)) from error
 
 
-def _difference(expected: Any, found: Any) -> str | None:
-    """The first leaf that differs in shape or dtype, in words; None where none does."""
+def _difference(expected: PyTree, found: PyTree) -> str | None:
+    """The first leaf that differs in shape or dtype, in words; None if none does."""
     wanted, there = ({path: f"{np.dtype(leaf.dtype).name} {tuple(leaf.shape)}"
                       for path, leaf in named_leaves(tree).items()} for tree in (expected, found))
     return next((f"{path}: {there.get(path, 'absent')} there, {wanted.get(path, 'absent')} expected"

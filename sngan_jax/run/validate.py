@@ -1,10 +1,11 @@
-"""Checks the whole config before anything is built: one sentence for each error."""
+"""Checks of a whole config before anything is built, with one sentence for each error."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+
+from ml_collections import ConfigDict
 
 from sngan_jax.base.errors import UserError
 from sngan_jax.methods import METHODS, layer_fields, method_of
@@ -13,7 +14,7 @@ from sngan_jax.models.build import size_factor
 from sngan_jax.models.cnn import CNNS
 from sngan_jax.run.config import FIELDS, Field
 
-# The names of fields in other programs.
+# Names that other programs give to the fields.
 SYNONYMS = {
     "lr": "learning_rate", "rate": "learning_rate",
     "g_lr": "learning_rate", "d_lr": "learning_rate", "epochs": "iterations", "steps": "iterations",
@@ -29,7 +30,7 @@ SYNONYMS = {
     "b1": "beta1", "b2": "beta2"}
 
 
-def validate(config: Any, device_count: int) -> None:
+def validate(config: ConfigDict, device_count: int) -> None:
     """Raises UserError for the first error in a config.
 
     Args:
@@ -67,7 +68,7 @@ def validate(config: Any, device_count: int) -> None:
     _check_effects(config)
 
 
-def check_fields(config: Any) -> None:
+def check_fields(config: Mapping[str, object]) -> None:
     """UserError for the first name that is not a field, or value that its field does not accept."""
     for name in config:
         if name not in FIELDS:
@@ -88,11 +89,11 @@ def in_words(field: Field) -> str:
 
 
 def names_of(text: str) -> list[str]:
-    """A list of the names in a text, separated by commas."""
+    """The names in a text that separates them by commas."""
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _check_effects(config: Any) -> None:
+def _check_effects(config: ConfigDict) -> None:
     """UserError for a choice that this config's model would ignore."""
     if config.model in CNNS:
         for name in ("upsampling", "pool", "shortcut_relu", "fusion"):
@@ -105,8 +106,8 @@ def _check_effects(config: Any) -> None:
                         "is false: add --config.conditional=true")
 
 
-def config_warnings(config: Any) -> Iterator[str]:
-    """Sentences about a valid config that is known, or likely, not to do what is wanted."""
+def config_warnings(config: ConfigDict) -> Iterator[str]:
+    """Warnings about a valid config that will not, or probably not, do what its user wants."""
     method = method_of(config)
     penalised = method.regularizer == "gradient_penalty"
     read = layer_fields(method, config)

@@ -6,11 +6,11 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from sngan_jax.base.errors import UserError, one_line
 from sngan_jax.base.files import leftovers, naming, write_errors, write_text
 from sngan_jax.base.output import say
+from sngan_jax.base.types import JsonObject
 from sngan_jax.metrics.evaluate import SCORES
 from sngan_jax.run.conditions import environment
 from sngan_jax.run.config import FIELDS, completed
@@ -27,7 +27,7 @@ _NAMES = {CONFIG, ENVIRONMENT, METRICS, LOCK, SCORES, CHECKPOINTS, "samples", "t
 
 
 def make_workdir(path: str | os.PathLike) -> Path:
-    """Creates the folder; UserError where that cannot be done."""
+    """Creates the folder; UserError if it cannot be made."""
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
@@ -42,12 +42,12 @@ def is_run(workdir: Path) -> bool:
     return (workdir / CONFIG).exists() or bool(stored.all() and stored.are_all())
 
 
-def check_workdir(workdir: Path, config: dict[str, Any], *, accept_changes: bool = False) -> None:
-    """Whether a run of this config may write here; changes nothing.
+def check_workdir(workdir: Path, config: JsonObject, *, accept_changes: bool = False) -> None:
+    """Checks that a run of this config may write here; changes nothing.
 
     Args:
-      workdir: need not exist.
-      config: plain values, as of `ConfigDict.to_dict()`.
+      workdir: folder, which need not exist.
+      config: plain values, as from `ConfigDict.to_dict()`.
       accept_changes: whether the folder may hold a run of another config.
 
     Raises:
@@ -87,8 +87,8 @@ def check_workdir(workdir: Path, config: dict[str, Any], *, accept_changes: bool
                         "): choose another --workdir") from error
 
 
-def open_workdir(workdir: Path, config: dict[str, Any]) -> None:
-    """Writes what a run begins with into a folder that `check_workdir` has passed; WriteError."""
+def open_workdir(workdir: Path, config: JsonObject) -> None:
+    """Writes the config and environment into a folder that `check_workdir` accepts; WriteError."""
     with write_errors("a file of the run", workdir):
         write_json(workdir / CONFIG, config)
         write_json(workdir / ENVIRONMENT, {**environment(), "earlier": _starts(workdir)})
@@ -96,8 +96,8 @@ def open_workdir(workdir: Path, config: dict[str, Any]) -> None:
             left.unlink(missing_ok=True)
 
 
-def _starts(workdir: Path) -> list[Any]:
-    """What environment.json says of the starts so far, the first one first."""
+def _starts(workdir: Path) -> list[JsonObject]:
+    """Descriptions of the starts so far from environment.json, oldest first."""
     try:
         last = json.loads((workdir / ENVIRONMENT).read_text())
         return [*last.pop("earlier", []), last]
@@ -108,11 +108,11 @@ def _starts(workdir: Path) -> list[Any]:
         return []
 
 
-def read_config(workdir: Path) -> dict[str, Any]:
+def read_config(workdir: Path) -> JsonObject:
     """The config that a folder's run was started with.
 
     Raises:
-      UserError: there is none, it is damaged, or has a field or a value of another kind.
+      UserError: there is no config, it is damaged, or a field or value is not valid.
     """
     file = workdir / CONFIG
     try:
@@ -133,16 +133,16 @@ def read_config(workdir: Path) -> dict[str, Any]:
     return config
 
 
-def differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
-    """What two configs of plain values differ in, in words."""
+def differences(old: JsonObject, new: JsonObject) -> Iterator[str]:
+    """Differences between two configs of plain values, in words."""
     new = json.loads(json.dumps(new))  # tuples become lists, as in a file
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
             yield f"{name}: {old.get(name, 'absent')!r} there, {new.get(name, 'absent')!r} here"
 
 
-def write_json(file: Path, value: Any) -> None:
-    """Writes a JSON file whole or not at all."""
+def write_json(file: Path, value: object) -> None:
+    """Writes a JSON file atomically."""
     write_text(file, json.dumps(value, indent=2) + "\n")
 
 
@@ -150,8 +150,8 @@ class MetricsFile:
     """`metrics.jsonl`: one JSON object a line, each with its `iteration`.
 
     Args:
-      iteration: of the state that the run goes on from; later lines, of a run that was cut off,
-        are dropped, so that no iteration stands there twice.
+      iteration: iteration from which the run continues; later lines, from before it was cut off,
+        are dropped, so that no iteration appears twice.
     """
 
     def __init__(self, workdir: Path, iteration: int):
@@ -159,31 +159,32 @@ class MetricsFile:
         self.rows = [row for row in read_metrics(workdir) if row["iteration"] <= iteration]
         write_text(self._path, "".join(json.dumps(row) + "\n" for row in self.rows))
 
-    def append(self, row: dict[str, Any]) -> None:
-        """Adds a line and hands it to the system."""
+    def append(self, row: JsonObject) -> None:
+        """Adds a line and hands it to the operating system."""
         self.rows.append(row)
         with naming(self._path), self._path.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
     def sync(self) -> None:
-        """Returns when every line is on the disk, as it must be before a checkpoint is."""
+        """Syncs every line to disk, as required before a checkpoint is saved."""
         with naming(self._path), self._path.open("rb") as file:
             os.fsync(file.fileno())
 
 
-def read_metrics(workdir: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics; those that were cut off or damaged are left out."""
+def read_metrics(workdir: Path) -> list[JsonObject]:
+    """Rows of a run's metrics, without lines that were cut off or damaged."""
     return read_lines(workdir / METRICS, lambda row: isinstance(row["iteration"], int))
 
 
-def read_lines(file: Path, holds: Callable[[Any], bool]) -> list[Any]:
-    """The JSON values of a file's lines, one each.
+def read_lines(file: Path, holds: Callable[[JsonObject], bool]) -> list[JsonObject]:
+    """JSON values of a file, one per line.
 
-    A last line without an end was cut off when the run was, and is left out; another one that is
-    no JSON, or is not what it should be, is left out with a warning.
+    A last line without a newline was cut off with its run, and is left out. Other lines that are
+    not JSON, or that `holds` rejects, are left out with a warning.
 
     Args:
-      holds: whether a value is what a line should be; may raise KeyError or TypeError for no.
+      holds: test for the value of a line; may raise KeyError or TypeError instead of returning
+        False.
     """
     if not file.exists():
         return []

@@ -107,8 +107,8 @@ def _part(size: int, share: float) -> int:
 def _moved(image: jax.Array, by: jax.Array, reach: int, axis: int) -> jax.Array:
     """`jnp.roll` by a traced distance in [-reach, reach], with zeros where it wrapped around.
 
-    Rolled by fixed powers of two, each of which is applied or not. The gradient then has the same
-    form; that of a roll by a traced distance would be a scatter.
+    The roll consists of fixed powers of two, each applied or not, so its gradient is again a roll.
+    A roll by a traced distance would have a scatter as its gradient.
     """
     size, forward = image.shape[axis], by + reach
     image = jnp.roll(image, -reach, axis)

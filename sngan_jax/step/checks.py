@@ -8,21 +8,24 @@ one was raised.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 
-Checks = dict[str, Any]  # kind of number -> tree
+from sngan_jax.base.types import Leaf, PyTree
+from sngan_jax.step.state import DiscriminatorState, GeneratorState
+
+Checks = dict[str, PyTree]  # kind of number -> tree
 
 
-def named_leaves(tree: Any) -> dict[str, Any]:
+def named_leaves(tree: PyTree) -> dict[str, Leaf]:
     """The leaves of a tree by path, such as 'generator/params/dense/kernel'."""
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf
             for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
 
 
-def state_checks(g: Any, d: Any) -> Checks:
+def state_checks(g: GeneratorState, d: DiscriminatorState) -> Checks:
     """Checks of the two players before an iteration."""
     return {"parameter generator": g.params, "spectral vector generator": g.spectral,
             "batch statistic generator": g.batch_stats,
@@ -30,7 +33,7 @@ def state_checks(g: Any, d: Any) -> Checks:
             "batch statistic discriminator": d.batch_stats}
 
 
-def update_checks(player: str, metrics: dict[str, Any], gradients: Any) -> Checks:
+def update_checks(player: str, metrics: Mapping[str, object], gradients: PyTree) -> Checks:
     """Checks of an update of 'generator' or 'discriminator', cause before effect.
 
     gradients: judged by their sums of squares (`sums_of_squares`), finite exactly where they are.
@@ -38,7 +41,7 @@ def update_checks(player: str, metrics: dict[str, Any], gradients: Any) -> Check
     return {"metric": _values(metrics), f"gradient of {player}": gradients}
 
 
-def _values(metrics: dict[str, Any]) -> dict[str, Any]:
+def _values(metrics: Mapping[str, object]) -> dict[str, object]:
     return {name: metrics[name] for name in sorted(metrics) if not name.endswith("_gradient")}
 
 
@@ -54,13 +57,13 @@ def flags_of_checks(checks: Checks) -> jax.Array:
                       for leaf in named_leaves(tree).values()])
 
 
-def sums_of_squares(gradients: Any) -> Any:
+def sums_of_squares(gradients: PyTree) -> PyTree:
     """The sum of squares of each leaf, a float32 scalar; the root of their sum is the norm."""
     return jax.tree.map(lambda x: jnp.sum(jnp.square(x.astype(jnp.promote_types(
         x.dtype, jnp.float32)))), gradients)
 
 
-def gradient_norm(squares: Any) -> jax.Array:
+def gradient_norm(squares: PyTree) -> jax.Array:
     """The Euclidean norm of all gradients together, from `sums_of_squares`."""
     return jnp.sqrt(sum(jax.tree.leaves(squares)))
 

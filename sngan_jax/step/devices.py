@@ -6,14 +6,13 @@ process places arrays on its own devices only.
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import numpy as np
 from jax import lax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from sngan_jax.base.types import PyTree
 from sngan_jax.step.forward import Collections
 from sngan_jax.step.recipe import Recipe
 
@@ -21,8 +20,9 @@ from sngan_jax.step.recipe import Recipe
 AXIS = "batch"
 
 
-def mean_over_devices(metrics: Any, gradients: Any, collections: tuple[Collections, ...],
-                      recipe: Recipe) -> tuple[Any, Any, tuple[Collections, ...]]:
+def mean_over_devices(metrics: dict[str, jax.Array], gradients: PyTree,
+                      collections: tuple[Collections, ...], recipe: Recipe
+                      ) -> tuple[dict[str, jax.Array], PyTree, tuple[Collections, ...]]:
     """Means over the devices of a pmap, in one all-reduce; outside pmap, the arguments unchanged.
 
     The vectors of the power iteration are equal on all devices without averaging, and so are batch
@@ -45,13 +45,16 @@ def all_devices() -> list[jax.Device]:
 
 
 def own_places(devices: list[jax.Device]) -> list[int]:
-    """The positions in `devices` of this process's own."""
+    """Positions in `devices` of this process's own devices."""
     return [i for i, device in enumerate(devices)
             if device.process_index == jax.process_index()]
 
 
-def replicate(tree: Any, devices: list[jax.Device]) -> Any:
-    """Copies a tree to each own device, placed as the pmap-ed step returns it: it compiles once."""
+def replicate(tree: PyTree, devices: list[jax.Device]) -> PyTree:
+    """Copies a tree to each own device.
+
+    The copies are placed as the pmap-ed step returns them, so that it compiles once.
+    """
     return jax.device_put(tree, NamedSharding(_own_mesh(devices), PartitionSpec()))
 
 
@@ -74,7 +77,7 @@ def memory_of(device: jax.Device) -> int | None:
 
 
 def own_part(rows: np.ndarray) -> np.ndarray:
-    """This process's part of rows (n, …) that all hold; n is a multiple of the processes."""
+    """This process's part of rows (n, …) that all processes hold; their number divides n."""
     return np.split(rows, jax.process_count())[jax.process_index()]
 
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import flax.linen as nn
 import jax
 
-from sngan_jax.divisors import Spec
+from sngan_jax.base.types import PyTree
 from sngan_jax.layers import NORMALIZED
-from sngan_jax.network import normalize
+from sngan_jax.network import Specs, normalize
 
-Collections = dict[str, Any]  # name -> tree; an absent collection is empty
-Variables = dict[str, Any]  # 'params' and the collections
+Collections = dict[str, PyTree]  # name -> tree; an absent collection is empty
+Variables = dict[str, PyTree]  # 'params' and the collections
 
 
 def generate(generator: nn.Module, variables: Variables, z: jax.Array, y: jax.Array | None, *,
-             power_step: bool = True, specs: Mapping[Any, Spec] | None = None
+             power_step: bool = True, specs: Specs | None = None
              ) -> tuple[jax.Array, Collections]:
     """Images (n, h, w, c) for latents z (n, d) and labels y, and the collections afterwards.
 
@@ -28,7 +25,7 @@ def generate(generator: nn.Module, variables: Variables, z: jax.Array, y: jax.Ar
 
 def discriminate(discriminator: nn.Module, variables: Variables, x: jax.Array,
                  y: jax.Array | None, *, power_step: bool,
-                 specs: Mapping[Any, Spec] | None = None
+                 specs: Specs | None = None
                  ) -> tuple[jax.Array, jax.Array | None, Collections]:
     """Logits (n,), class logits (None without a classifier), and the collections afterwards.
 
@@ -44,8 +41,8 @@ def discriminate(discriminator: nn.Module, variables: Variables, x: jax.Array,
 
 
 def _training(network: nn.Module, variables: Variables, inputs: jax.Array, y: jax.Array | None,
-              power_step: bool, specs: Mapping[Any, Spec] | None = None
-              ) -> tuple[Any, Collections]:
+              power_step: bool, specs: Specs | None = None
+              ) -> tuple[PyTree, Collections]:
     collections = {name: tree for name, tree in variables.items() if name != "params"}
     mutable = [name for name in collections if power_step or name != "spectral"]
     if specs is None:

@@ -1,9 +1,9 @@
 """One iteration of training: a generator update, then n_dis discriminator updates.
 
-The order and the batches are those of the official code (sngan_projection `updater.py`). The
-generator comes first, with fresh latents. Every discriminator update then gets new real images and
-fresh fakes; D(real) and D(fake) are separate forward passes, and each takes a power step. The
-generator's update takes one too.
+The order and the batches are as in the official code (sngan_projection `updater.py`). The generator
+comes first, with fresh latents. Every discriminator update then gets new real images and fresh
+fakes; D(real) and D(fake) are separate forward passes, and each takes a power step. The generator's
+update also takes one.
 
 All randomness is a function of (key, iteration, the example's position in the *global* batch), so
 that a run does not depend on the number of devices. Each function runs on one device of a pmap
@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from sngan_jax.base.types import PyTree
 from sngan_jax.losses import classification
 from sngan_jax.network import Specs, pack, unpack
 from sngan_jax.regularizers import Update
@@ -36,9 +36,9 @@ from sngan_jax.step.forward import Collections, Variables, discriminate
 from sngan_jax.step.parts import Found, mean_of_parts, stepped
 from sngan_jax.step.recipe import SIGMA_UPDATES, Inputs, Now, Recipe, now
 from sngan_jax.step.repeat import loop_of_one, repeat
-from sngan_jax.step.state import DiscriminatorState, TrainState, adam, moving_average
+from sngan_jax.step.state import DiscriminatorState, Player, TrainState, adam, moving_average
 
-Metrics = dict[str, Any]  # name -> float32 scalar, and bool `flags`
+Metrics = dict[str, jax.Array]  # name -> float32 scalar, and bool `flags`
 
 
 def train_iteration(state: TrainState, inputs: Inputs, recipe: Recipe
@@ -95,7 +95,7 @@ def update_generator(state: TrainState, at: Now, inputs: Inputs, recipe: Recipe
                       d.replace(**d_collections)), metrics
 
 
-def generator_loss(params: Any, state: TrainState, at: Now, inputs: Inputs, recipe: Recipe
+def generator_loss(params: PyTree, state: TrainState, at: Now, inputs: Inputs, recipe: Recipe
                    ) -> tuple[jax.Array, tuple[Metrics, Collections, Collections]]:
     """The loss of G with `params` on one batch of fakes; metrics, and both players' collections."""
     power_step, _, _ = SIGMA_UPDATES[recipe.sigma_updates]
@@ -115,7 +115,7 @@ def generator_loss(params: Any, state: TrainState, at: Now, inputs: Inputs, reci
 
 
 def update_discriminator(carry: tuple[DiscriminatorState, Collections], i: jax.Array, *,
-                         g_params: Any, at: Now, inputs: Inputs, recipe: Recipe
+                         g_params: PyTree, at: Now, inputs: Inputs, recipe: Recipe
                          ) -> tuple[tuple[DiscriminatorState, Collections], Metrics]:
     """D takes its i-th step of Adam in an iteration.
 
@@ -156,15 +156,15 @@ def update_discriminator(carry: tuple[DiscriminatorState, Collections], i: jax.A
     return (d.replace(**collections), g_collections), metrics
 
 
-def discriminator_loss(params: Any, collections: Collections, real: Batch, fake: Batch,
-                       keys: jax.Array, recipe: Recipe, between: Any = None
+def discriminator_loss(params: PyTree, collections: Collections, real: Batch, fake: Batch,
+                       keys: jax.Array, recipe: Recipe, between: PyTree = None
                        ) -> tuple[jax.Array, tuple[Metrics, Collections]]:
     """The loss of D with `params`, including its method's penalty; metrics and D's collections.
 
     Args:
       keys: n keys, one for each pair of a real and a fake image, for the penalty.
-      between: D's spectral vectors for the forward pass on the fakes, if they were stepped before;
-        None to use those that the pass on the real images leaves.
+      between: D's spectral vectors for the forward pass on the fakes, if computed before; None to
+        use the vectors after the pass on the real images.
     """
     variables = {"params": params, **collections}
     real_logits, fake_logits, classes, collections = _logits_of_both(variables, real, fake, recipe,
@@ -185,7 +185,7 @@ def discriminator_loss(params: Any, collections: Collections, real: Batch, fake:
     return total, (metrics, collections)
 
 
-def _logits_of_both(variables: Variables, real: Batch, fake: Batch, recipe: Recipe, between: Any
+def _logits_of_both(variables: Variables, real: Batch, fake: Batch, recipe: Recipe, between: PyTree
                     ) -> tuple[jax.Array, jax.Array, jax.Array | None, Collections]:
     """Logits of the real and of the fake images, class logits of the real ones, collections."""
     d = functools.partial(discriminate, recipe.discriminator, specs=recipe.specs)
@@ -204,14 +204,14 @@ def _logits_of_both(variables: Variables, real: Batch, fake: Batch, recipe: Reci
     return real_logits, fake_logits, classes, collections
 
 
-def _packed(change: Callable, player: Any, specs: Specs | None) -> Any:
+def _packed(change: Callable, player: Player, specs: Specs | None) -> Player:
     """A player with its vectors in a few arrays, or as stored (`network.pack`, `unpack`)."""
     if specs is None:
         return player
     return player.replace(spectral=change(player.params, player.spectral, specs))
 
 
-def update_player(player: Any, gradients: Any, rate: Any, inputs: Inputs) -> Any:
+def update_player(player: Player, gradients: PyTree, rate: jax.Array, inputs: Inputs) -> Player:
     """A player's state after a step of Adam: new parameters and moments."""
     direction, opt_state = adam(inputs.beta1, inputs.beta2).update(
         gradients, player.opt_state, player.params)

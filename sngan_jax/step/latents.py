@@ -66,7 +66,7 @@ def linear(a: jax.Array, b: jax.Array, steps: int) -> jax.Array:
 def spherical(a: jax.Array, b: jax.Array, steps: int) -> jax.Array:
     """Great arcs: sin((1 - t)Ω)/sin Ω · a + sin(tΩ)/sin Ω · b, Ω the angle between a and b.
 
-    Meant for normal latents, whose lengths concentrate (Shoemake 1985; White, "Sampling Generative
+    They suit normal latents, whose lengths concentrate (Shoemake 1985; White, "Sampling Generative
     Networks", 2016). Ends of different lengths are mixed as they are. If the ends are parallel or
     opposite, the arc is not unique, and the walk is `linear`.
 
@@ -107,7 +107,7 @@ def class_walk(first: int, last: int, num_classes: int, steps: int) -> jax.Array
     """
     for label in (first, last):
         if not 0 <= label < num_classes:
-            raise ValueError(f"class {label} is none of the {num_classes} classes 0 to "
+            raise ValueError(f"class {label} is not one of the {num_classes} classes 0 to "
                              f"{num_classes - 1}")
     t = _fractions(steps)[:, None]
     ends = jax.nn.one_hot(jnp.array([first, last]), num_classes)

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
+from sngan_jax.base.types import PyTree
 from sngan_jax.network import Specs, normalize
 from sngan_jax.step.forward import Collections
 from sngan_jax.step.recipe import Inputs, Recipe
 from sngan_jax.step.repeat import repeat
 
-Found = tuple[Mapping[str, Any], Any, tuple[Collections, ...]]  # metrics, gradients, collections
+# Metrics, gradients, and the collections of one network or two.
+Found = tuple[dict[str, jax.Array], PyTree, tuple[Collections, ...]]
 Part = Callable[[Inputs, Recipe], Found]
 
 
 def mean_of_parts(part: Part, inputs: Inputs, recipe: Recipe) -> Found:
     """Means of the metrics, gradients and batch statistics over the parts of this device's batch.
 
-    A part is the share that a device would have if there were `accumulate` times as many: the same
-    images, latents and noise. It takes no power step (`stepped`), so 'spectral' is the same in all.
+    A part has the images, latents and noise that a device would have among `accumulate` times as
+    many. It takes no power step (`stepped`), so 'spectral' is the same in all.
 
     Args:
       part: computes one part, from the inputs and the recipe that it is given; the whole batch if
@@ -42,7 +43,7 @@ def mean_of_parts(part: Part, inputs: Inputs, recipe: Recipe) -> Found:
     return _combined(lambda x, _: x / times, total, total)
 
 
-def stepped(params: Any, collections: Collections, specs: Specs | None) -> Collections:
+def stepped(params: PyTree, collections: Collections, specs: Specs | None) -> Collections:
     """A network's collections after the power steps of one forward pass in training.
 
     Raises:
@@ -58,7 +59,7 @@ def stepped(params: Any, collections: Collections, specs: Specs | None) -> Colle
 
 
 def _combined(operation: Callable, total: Found, found: Found) -> Found:
-    """The operation on every leaf but the spectral vectors, which come from `found`."""
+    """Applies an operation to every leaf except the spectral vectors, which come from `found`."""
     sums = jax.tree.map(operation, total[:2], found[:2])
     collections = tuple({**new, "batch_stats": jax.tree.map(
         operation, old["batch_stats"], new["batch_stats"])}

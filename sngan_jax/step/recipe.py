@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from sngan_jax.base.types import Leaf
 from sngan_jax.losses import Loss
 from sngan_jax.network import Specs
 from sngan_jax.regularizers import Constraint, Regularizer
@@ -94,13 +95,13 @@ class Inputs(NamedTuple):
     position: int32 scalar, the device's index among `Recipe.device_count`.
     """
 
-    images: Any
-    labels: Any
-    key: Any
-    learning_rate: Any
-    beta1: Any
-    beta2: Any
-    position: Any = 0
+    images: Leaf
+    labels: Leaf
+    key: Leaf
+    learning_rate: Leaf
+    beta1: Leaf
+    beta2: Leaf
+    position: Leaf = 0
 
 
 class Now(NamedTuple):
@@ -113,7 +114,7 @@ class Now(NamedTuple):
     """
 
     number: jax.Array
-    learning_rate: Any
+    learning_rate: jax.Array
     data_key: jax.Array
     noise_key: jax.Array
 

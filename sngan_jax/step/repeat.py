@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-Body = Callable[[Any, jax.Array], tuple[Any, Any]]
+Carry = TypeVar("Carry")
+Y = TypeVar("Y")
+Body = Callable[[Carry, jax.Array], tuple[Carry, Y]]
 
 
-def repeat(body: Body, carry: Any, times: int, platform: str) -> tuple[Any, Any]:
+def repeat(body: Body[Carry, Y], carry: Carry, times: int, platform: str) -> tuple[Carry, Y]:
     """body(carry, i) -> (carry, y) for i = 0 … times - 1; returns the last carry and all y.
 
     Unrolled on a CPU, whose back end is a hundred times slower on a convolution's gradient inside a
-    loop. A scan of length one is such a loop too.
+    loop. A scan of length one is also such a loop.
     """
     if times == 1 or platform == "cpu":
         body, ys = jax.jit(body), []  # traced and lowered once
@@ -27,7 +29,7 @@ def repeat(body: Body, carry: Any, times: int, platform: str) -> tuple[Any, Any]
     return lax.scan(body, carry, jnp.arange(times))
 
 
-def loop_of_one(body: Body, carry: Any, iteration: jax.Array) -> tuple[Any, Any]:
+def loop_of_one(body: Body[Carry, Y], carry: Carry, iteration: jax.Array) -> tuple[Carry, Y]:
     """`repeat` once, in a loop whose length XLA cannot know.
 
     The TPU compiler joins the all-reduces in a loop's body, but leaves those of straight-line code

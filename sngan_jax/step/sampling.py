@@ -10,13 +10,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 
 from sngan_jax.base.compilation import jit
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.types import Config, PyTree
 from sngan_jax.data.pipeline import example_keys, to_uint8
 from sngan_jax.network import specs, update_spectral
 from sngan_jax.step.devices import gathered, own_part, replicate, spread
-from sngan_jax.step.forward import generate
+from sngan_jax.step.forward import Variables, generate
 from sngan_jax.step.latents import sample_latents
 from sngan_jax.step.state import GeneratorState
 
@@ -35,17 +37,17 @@ _NOT_FINITE = ("the generator makes images with values that are not finite (NaN 
 
 
 class NotFiniteError(UserError):
-    """Raised for a generator whose images hold NaN or infinity."""
+    """A generator makes images with NaN or infinity."""
 
 
 def sample_images(generator: nn.Module, state: GeneratorState, key: jax.Array, labels: np.ndarray,
-                  config: Any, **options: Any) -> np.ndarray:
+                  config: Config, **options: Any) -> np.ndarray:
     """One image for each label: uint8 (n, h, w, c); arguments as for `sample_batches`."""
     return np.concatenate(list(sample_batches(generator, state, key, labels, config, **options)))
 
 
 def sample_batches(generator: nn.Module, state: GeneratorState, key: jax.Array,
-                   labels: np.ndarray, config: Any, *, batch_size: int = 256,
+                   labels: np.ndarray, config: Config, *, batch_size: int = 256,
                    ema: bool | None = None, bn_mode: str | None = None,
                    truncation: float | None = None) -> Iterator[np.ndarray]:
     """One image for each label, made batch by batch on all devices: uint8 (n, h, w, c).
@@ -55,14 +57,14 @@ def sample_batches(generator: nn.Module, state: GeneratorState, key: jax.Array,
     same call; each gets all images.
 
     Args:
-      generator: one that is not tied to a pmap axis (`setup.recipe_of` without devices).
+      generator: network that is not tied to a pmap axis (`setup.recipe_of` without devices).
       state: replicated or not.
       key: PRNG key for the latents.
       labels: int (n,), ignored by an unconditional generator.
       config: fields `latent_size`, `latent`, `bn_evaluation` (one of BN_MODES) and `bn_decay`.
       batch_size: images made at a time; the last batch is padded and cut.
       ema: whether to use the moving average of the generator; None: if the state has one.
-      bn_mode: one of BN_MODES; None: that of the config.
+      bn_mode: one of BN_MODES; None: the config's.
       truncation: as for `latents.sample_latents`.
 
     Raises:
@@ -82,17 +84,20 @@ def sample_batches(generator: nn.Module, state: GeneratorState, key: jax.Array,
     batch_size = -(-min(batch_size, n) // multiple) * multiple
     for start in range(0, n, batch_size):
         rows = part(np.arange(start, start + batch_size, dtype=np.int32))
-        images, finite = _draw(generator, config.latent_size, config.latent, mode == "batch",
-                               truncation, variables, key, spread(rows, devices),
-                               spread(np.take(labels, rows, mode="wrap").astype(np.int32), devices))
-        images, finite = whole(images), whole(finite)
+        drawn, good = _draw(generator, config.latent_size, config.latent, mode == "batch",
+                            truncation, variables, key, spread(rows, devices),
+                            spread(np.take(labels, rows, mode="wrap").astype(np.int32), devices))
+        images, finite = whole(drawn), whole(good)
         if not finite[:n - start].all():
             raise NotFiniteError(_NOT_FINITE)
         yield images[:n - start]
 
 
-def _checked(labels: Any, num_classes: int) -> np.ndarray:
-    """Labels as an array; UserError where one is no class. Without classes they only count."""
+def _checked(labels: npt.ArrayLike, num_classes: int) -> np.ndarray:
+    """Labels as an array; UserError if one is not a class.
+
+    Without classes, only their number matters.
+    """
     found = np.asarray(labels)
     if found.ndim != 1 or not len(found):
         raise UserError(f"labels have the shape {found.shape}: give one for each image, as "
@@ -106,7 +111,7 @@ def _checked(labels: Any, num_classes: int) -> np.ndarray:
 
 
 def images_of(generator: nn.Module, state: GeneratorState, z: jax.Array, y: jax.Array | None,
-              config: Any, *, ema: bool | None = None, bn_mode: str | None = None) -> np.ndarray:
+              config: Config, *, ema: bool | None = None, bn_mode: str | None = None) -> np.ndarray:
     """The images of given latents, made in one batch on one device: uint8 (n, h, w, c).
 
     Args:
@@ -114,7 +119,7 @@ def images_of(generator: nn.Module, state: GeneratorState, z: jax.Array, y: jax.
       z: float (n, latent_size).
       y: None for an unconditional generator; else integers (n,), or weights of the classes
         (n, num_classes), which mix the rows of the conditional batch norms (`latent.class_walk`).
-      config, ema, bn_mode: as for `sample_batches`; the statistics of the batch are those of z.
+      config, ema, bn_mode: as for `sample_batches`; the batch of 'batch' is z.
 
     Raises:
       NotFiniteError, UserError: as for `sample_batches`.
@@ -128,8 +133,8 @@ def images_of(generator: nn.Module, state: GeneratorState, z: jax.Array, y: jax.
     return np.asarray(images)
 
 
-def _variables(generator: nn.Module, state: GeneratorState, ema: bool | None, config: Any
-               ) -> dict[str, Any]:
+def _variables(generator: nn.Module, state: GeneratorState, ema: bool | None, config: Config
+               ) -> Variables:
     has = state.ema_params is not None
     if ema and not has:
         raise UserError("this run kept no moving average of its generator (config.ema_decay is 0): "
@@ -144,7 +149,7 @@ def _variables(generator: nn.Module, state: GeneratorState, ema: bool | None, co
 
 
 @functools.partial(jit, static_argnums=(0, 1))
-def _with_own_vectors(generator: nn.Module, latent_size: int, variables: Any) -> dict[str, Any]:
+def _with_own_vectors(generator: nn.Module, latent_size: int, variables: Variables) -> Variables:
     """Averaged weights with their own spectral vectors, by power steps from training's."""
     y = jnp.zeros(2, jnp.int32) if generator.num_classes else None
     found = specs(generator, jnp.zeros((2, latent_size)), y)
@@ -153,7 +158,7 @@ def _with_own_vectors(generator: nn.Module, latent_size: int, variables: Any) ->
 
 @functools.partial(jit, static_argnums=(0, 1, 2, 3, 4))
 def _draw(generator: nn.Module, latent_size: int, latent: str, of_batch: bool,
-          truncation: float | None, variables: Any, key: jax.Array, rows: jax.Array,
+          truncation: float | None, variables: Variables, key: jax.Array, rows: jax.Array,
           labels: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Images, and whether each is finite."""
     z = sample_latents(jax.vmap(lambda row: jax.random.fold_in(key, row))(rows), latent_size,
@@ -161,10 +166,10 @@ def _draw(generator: nn.Module, latent_size: int, latent: str, of_batch: bool,
     return _images(generator, of_batch, variables, z, labels if generator.num_classes else None)
 
 
-def _images(generator: nn.Module, of_batch: bool, variables: Any, z: jax.Array,
+def _images(generator: nn.Module, of_batch: bool, variables: Variables, z: jax.Array,
             y: jax.Array | None) -> tuple[jax.Array, jax.Array]:
     """Images of latents, and whether each is finite."""
-    images: Any
+    images: PyTree
     if of_batch:
         images = _in_training(generator, variables, z, y)[0]
     else:
@@ -175,7 +180,7 @@ def _images(generator: nn.Module, of_batch: bool, variables: Any, z: jax.Array,
 _compiled_images = functools.partial(jit, static_argnums=(0, 1))(_images)
 
 
-def standing_statistics(generator: nn.Module, variables: Any, config: Any) -> Any:
+def standing_statistics(generator: nn.Module, variables: Variables, config: Config) -> PyTree:
     """Means and variances of batch norm, averaged over 16 batches of 64 latents.
 
     Labels take turns. The latents are always the same.
@@ -194,16 +199,16 @@ def standing_statistics(generator: nn.Module, variables: Any, config: Any) -> An
 
 
 @functools.partial(jit, static_argnums=(0, 1, 2))
-def _from_zero(generator: nn.Module, latent_size: int, latent: str, variables: Any,
-               start: jax.Array, labels: jax.Array) -> Any:
+def _from_zero(generator: nn.Module, latent_size: int, latent: str, variables: Variables,
+               start: jax.Array, labels: jax.Array) -> PyTree:
     """The running averages after one batch; compiled once for all the sample grids of a run."""
     keys = example_keys(jax.random.key(0), start, labels.shape[0])
     z = sample_latents(keys, latent_size, latent)
     return _in_training(generator, variables, z, labels if generator.num_classes else None)[1]
 
 
-def _in_training(generator: nn.Module, variables: Any, z: jax.Array, y: jax.Array | None
-                 ) -> tuple[jax.Array, Any]:
+def _in_training(generator: nn.Module, variables: Variables, z: jax.Array, y: jax.Array | None
+                 ) -> tuple[jax.Array, PyTree]:
     """Images and batch statistics of a forward pass in training mode, without a power step."""
     images, collections = generate(generator, variables, z, y, power_step=False)
     return images, collections["batch_stats"]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sngan_jax.base.types import Config
 from sngan_jax.layers import Normalized
 from sngan_jax.losses import LOSSES
 from sngan_jax.methods import method_of
@@ -19,7 +18,7 @@ from sngan_jax.step.devices import AXIS
 from sngan_jax.step.recipe import Inputs, Recipe, linear_decay
 
 
-def recipe_of(config: Any, channels: int, num_classes: int,
+def recipe_of(config: Config, channels: int, num_classes: int,
               devices: list[jax.Device] | None = None) -> Recipe:
     """The networks, losses and schedule of a config.
 
@@ -64,8 +63,8 @@ def normalized_weights(recipe: Recipe, *, of_generator: bool = False) -> Specs |
     return specs(network, x, y)
 
 
-def inputs_of(config: Any, key: jax.Array, images: Any = None, labels: Any = None,
-              position: Any = 0) -> Inputs:
+def inputs_of(config: Config, key: jax.Array, images: jax.Array | None = None,
+              labels: jax.Array | None = None, position: jax.Array | int = 0) -> Inputs:
     """Arguments of a config's iterations, besides the state.
 
     Args:

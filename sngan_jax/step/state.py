@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -11,24 +12,25 @@ from flax import struct
 
 from sngan_jax.base.compilation import compiler_options
 from sngan_jax.base.memory import check_memory
+from sngan_jax.base.types import PyTree
 from sngan_jax.step.recipe import Recipe
 
 
 class _Player(struct.PyTreeNode):
     """A network's collections (an absent one is empty) and the moments of its optimizer."""
 
-    params: Any
-    batch_stats: Any
+    params: PyTree
+    batch_stats: PyTree
     opt_state: optax.OptState
-    spectral: Any = struct.field(default_factory=dict, kw_only=True)
+    spectral: PyTree = struct.field(default_factory=dict, kw_only=True)
 
     @property
-    def collections(self) -> dict[str, Any]:
+    def collections(self) -> dict[str, PyTree]:
         """The collections that a forward pass in training mode updates."""
         return {"spectral": self.spectral, "batch_stats": self.batch_stats}
 
     @property
-    def variables(self) -> dict[str, Any]:
+    def variables(self) -> dict[str, PyTree]:
         """Variables for `apply`."""
         return {"params": self.params, **self.collections}
 
@@ -40,8 +42,11 @@ class DiscriminatorState(_Player):
 class GeneratorState(_Player):
     """G's state; ema_*: moving averages of two of its collections, or None."""
 
-    ema_params: Any = None
-    ema_batch_stats: Any = None
+    ema_params: PyTree = None
+    ema_batch_stats: PyTree = None
+
+
+Player = TypeVar("Player", GeneratorState, DiscriminatorState)
 
 
 class TrainState(struct.PyTreeNode):
@@ -61,10 +66,10 @@ def adam(beta1: float | jax.Array, beta2: float | jax.Array) -> optax.GradientTr
     return optax.scale_by_adam(b1=beta1, b2=beta2, eps=1e-8)
 
 
-def moving_average(average: Any, new: Any, *, decay: float, iteration: jax.Array) -> Any:
+def moving_average(average: PyTree, new: PyTree, *, decay: float, iteration: jax.Array) -> PyTree:
     """decay·average + (1 - decay)·new, with a shorter memory in the first iterations.
 
-    Otherwise the initial values would weigh in for a long time.
+    Otherwise the initial values would count for a long time.
     """
     share = jnp.minimum(decay, (1 + iteration) / (10 + iteration))
     return jax.tree.map(lambda a, b: share * a + (1 - share) * b, average, new)
@@ -84,7 +89,7 @@ def create_state(key: jax.Array, recipe: Recipe) -> TrainState:
                                   jnp.zeros((2, *recipe.image_shape)), y)
     optimizer = adam(0.0, 0.0)  # the moments start the same, whatever the constants
 
-    def player(variables: Any) -> dict[str, Any]:
+    def player(variables: Mapping[str, PyTree]) -> dict[str, PyTree]:
         return {"params": variables["params"], "opt_state": optimizer.init(variables["params"]),
                 **{name: variables.get(name, {}) for name in ("batch_stats", "spectral")}}
 
@@ -124,6 +129,6 @@ def state_bytes(state: TrainState) -> int:
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
 
 
-def count_parameters(params: Any) -> int:
+def count_parameters(params: PyTree) -> int:
     """The number of scalars in a tree of arrays or of their shapes."""
     return sum(x.size for x in jax.tree.leaves(params))

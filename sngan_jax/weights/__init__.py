@@ -22,10 +22,10 @@ NAMES = tuple(sorted(file.stem for file in _FOLDER.glob("*.npz")))
 
 
 def load(name: str) -> RestoredRun:
-    """The networks of a name, or of a file that `sngan export-weights` wrote; no download.
+    """Loads networks by name, or from a file by `sngan export-weights`; downloads nothing.
 
-    Its `sample`, `images_of`, `generator`, `discriminator` and `state` are those of a run, without
-    optimizers.
+    The result has `sample`, `images_of`, `generator`, `discriminator` and `state` like a run, but
+    no optimizers.
 
     Args:
       name: one of NAMES, or the path of an `.npz`.
@@ -41,7 +41,7 @@ def load(name: str) -> RestoredRun:
 
 
 def card(name: str) -> str:
-    """The text about one of NAMES: data, command, commit, scores; UserError for another name."""
+    """The card of one of NAMES: data, command, commit, scores; UserError for another name."""
     if name not in NAMES:
         raise UserError(f"there is no card for {name!r}: there are cards for {', '.join(NAMES)}")
     return (_FOLDER / f"{name}.md").read_text()

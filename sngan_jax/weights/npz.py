@@ -11,20 +11,20 @@
 | `about`                                        | JSON: config, channels, num_classes, iteration, |
 |                                                | class_names, commit, command                    |
 
-The layers are those of `models/`, such as `block1/conv1`. W is the kernel as a matrix with a row
-for each output; its columns are the kernel's other axes in their order.
+Layers are named as in `models/`, such as `block1/conv1`. W is the kernel as a matrix with one row
+per output. Its columns are the other axes of the kernel, in order.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.files import write_errors
+from sngan_jax.base.types import JsonObject
 from sngan_jax.metrics.arrays import read_npz, write_npz
 from sngan_jax.run.config import completed
 from sngan_jax.weights.trained import Arrays, Trained
@@ -34,7 +34,7 @@ DTYPES = ("float32", "float16")
 
 
 def write(trained: Trained, file: Path, dtype: str = "float32") -> None:
-    """Writes the networks, whole or not at all.
+    """Writes the networks atomically.
 
     Args:
       dtype: dtype of the parameters, one of DTYPES; statistics and vectors are always float32.
@@ -64,7 +64,7 @@ def read(file: Path) -> Trained:
     """
     try:
         arrays = read_npz(file)
-        about: dict[str, Any] = json.loads(str(arrays.pop("about")))
+        about: JsonObject = json.loads(str(arrays.pop("about")))
         written = about.pop("format")
         fields = {name: about.pop(name) for name in Trained._fields[:4]}
         config = completed(fields.pop("config"))

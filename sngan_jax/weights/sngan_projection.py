@@ -5,7 +5,7 @@
 repository at e84b1a5.
 
 Its convolutions are (out, in, h, w), its dense layers (out, in), and G's first one fills images of
-(channels, h, w). D keeps u alone and takes a power step in every evaluation too. Here u and v are
+(channels, h, w). D stores only u, and takes a power step in every evaluation too. Here u and v are
 the result of that step, so that our evaluation, which takes none, equals theirs.
 """
 
@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.types import JsonObject
 from sngan_jax.metrics.arrays import read_npz
 from sngan_jax.models.blocks import CONCAT_FEATURES
 from sngan_jax.models.resnet import RESNETS
@@ -51,7 +51,8 @@ def read(files: list[Path]) -> Trained:
     return convert(found, FIELDS, NAME)
 
 
-def convert(found: Iterable[tuple[Path, Arrays]], fields: dict[str, Any], source: str) -> Trained:
+def convert(found: Iterable[tuple[Path, Arrays]], fields: Mapping[str, object], source: str
+            ) -> Trained:
     """The networks in files whose arrays have the names of this module's docstring.
 
     Args:
@@ -76,7 +77,7 @@ def convert(found: Iterable[tuple[Path, Arrays]], fields: dict[str, Any], source
     if "generator" not in sorted_files:
         raise UserError(f"{sorted_files['discriminator'][0]} is a discriminator alone: give the "
                         "generator's file too, whose first layer says how large the images are")
-    config: dict[str, Any] = {**defaults(), **fields}
+    config: JsonObject = {**defaults(), **fields}
     arrays: Arrays = {}
     num_classes = 0
     for player, take in (("generator", _generator), ("discriminator", _discriminator)):
@@ -114,7 +115,7 @@ def iteration_of(names: Iterable[str]) -> int:
 
 
 class Left:
-    """The arrays of a file, each to be taken once; KeyError for one that is not there."""
+    """The arrays of a file, each to be taken once; KeyError for a missing one."""
 
     def __init__(self, tensors: Arrays, file: Path, source: str):
         self._tensors, self._file, self._source = dict(tensors), file, source
@@ -146,7 +147,7 @@ def _some(tensors: Arrays) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} others" if len(names) > 3 else "")
 
 
-def _generator(left: Left, config: dict[str, Any]) -> tuple[Arrays, dict[str, Any], int]:
+def _generator(left: Left, config: JsonObject) -> tuple[Arrays, JsonObject, int]:
     """Our arrays, the fields that follow from their shapes, and the number of classes."""
     dense, bias = left.take("l1/W", 2), left.take("l1/b", 1)
     own: Arrays = {}
@@ -182,8 +183,8 @@ def _generator(left: Left, config: dict[str, Any]) -> tuple[Arrays, dict[str, An
                  }, num_classes
 
 
-def _discriminator(left: Left, config: dict[str, Any]) -> tuple[Arrays, dict[str, Any], int]:
-    """As `_generator`; `config` has the generator's fields, which say where the size is halved."""
+def _discriminator(left: Left, config: JsonObject) -> tuple[Arrays, JsonObject, int]:
+    """The counterpart of `_generator` for D; `config` has the generator's fields and sizes."""
     own: Arrays = {}
     widths: list[int] = []
     blocks = _count(left, "block{}/c1/W", 1)

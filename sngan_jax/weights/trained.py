@@ -1,11 +1,11 @@
-"""Trained networks without their run: their config, their arrays, and what they can do."""
+"""Trained networks without their run: their config, their arrays, and conversions to a run."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -13,6 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.types import JsonObject, PyTree
 from sngan_jax.run.checkpoint import Checkpoints
 from sngan_jax.run.conditions import environment
 from sngan_jax.run.lock import locked
@@ -37,33 +38,33 @@ class Trained(NamedTuple):
     config: all fields of a training config.
     channels: number of channels of the images; num_classes: 0 for an unconditional model.
     iteration: the iteration after which the weights were taken.
-    arrays: those of G, and of D if it is known; each collection of a network is complete.
+    arrays: arrays of G, and of D if it is known; each collection of a network is complete.
     about: other facts for the user, as plain values, such as the source and 'class_names'.
     """
 
-    config: dict[str, Any]
+    config: JsonObject
     channels: int
     num_classes: int
     iteration: int
     arrays: Arrays
-    about: dict[str, Any]
+    about: JsonObject
 
     @property
     def players(self) -> list[str]:
-        """The players whose arrays are there."""
+        """Players whose arrays are present."""
         return [player for player in PLAYERS if any(name.startswith(f"{player}/")
                                                     for name in self.arrays)]
 
 
-def trained_of(run: RestoredRun, about: Mapping[str, Any] | None = None) -> Trained:
-    """The networks of a run; G is the one that samples are drawn from, averaged if it can be.
+def trained_of(run: RestoredRun, about: Mapping[str, object] | None = None) -> Trained:
+    """Networks of a run; G is the network that draws samples, the moving average if there is one.
 
     Args:
       about: as in `Trained`.
     """
     g, d = run.state.generator, run.state.discriminator
     average = g.ema_params is not None
-    collections: dict[str, Any] = {"generator": {
+    collections: dict[str, PyTree] = {"generator": {
         "params": g.ema_params if average else g.params, "spectral": g.spectral,
         "batch_stats": g.ema_batch_stats if average else g.batch_stats}}
     if "discriminator" not in run.untrained:
@@ -81,8 +82,8 @@ def restored(trained: Trained, where: str) -> RestoredRun:
       where: name of the source of the weights, for errors.
 
     Raises:
-      UserError: for arrays that are missing, of another shape, not finite, or of no network, or for
-        an invalid config.
+      UserError: for arrays that are missing, extra, of another shape or not finite, or for an
+        invalid config.
     """
     config, recipe = _networks(trained)
     state = _state(trained, recipe, where)

@@ -53,7 +53,7 @@ def _images(n, size=8, channels=1, seed=0):
     pytest.param(name, marks=[] if name in ("sn", "batch_norm") else pytest.mark.slow)
     for name in METHODS if name != "layer_norm"])
 def test_measured_is_never_above_the_bound(method):
-    """In a residual network with classes, and with any batch statistics."""
+    """A residual network with classes, with any batch statistics."""
     d = _built(3, method=method)
     variables = filled(d, _images(1), jnp.zeros(1, jnp.int32))
     labels = np.arange(8, dtype=np.int32) % 3
@@ -142,7 +142,7 @@ def test_other_conditionings(model, conditioning):
 
 
 def test_batch_norm_is_its_largest_scale():
-    """Of two layers, the second normalised: the bound without it times max 1/√(var + ε)."""
+    """Two layers, the second normalised: the plain bound times max 1/√(var + ε)."""
     d = CNNDiscriminator((2, 3), slope=1.0, norm=BatchNorm)
     variables = filled(d, _images(1))
     norm = {"scale": jnp.array([2.0, -1.0, 0.5]), "bias": jnp.ones(3)}
@@ -181,7 +181,7 @@ class _Sine(nn.Module):
 
 
 @pytest.mark.parametrize(("d", "sentence"), [
-    (_OwnNet(), "_OwnNet is none of CNNDiscriminator, ResNetDiscriminator"),
+    (_OwnNet(), "_OwnNet is not one of CNNDiscriminator, ResNetDiscriminator"),
     (ResNetDiscriminator((2, 2), 1, conv=_wrapped, fusion="none"),
      "ResNetDiscriminator has another structure at 'block1/conv1"),
     (ResNetDiscriminator((2, 2), 1, norm=_Sine), "no rule here for the activation norm _Sine")])

@@ -136,7 +136,7 @@ def test_layers_with_options_of_linens_own(options):
 
 
 class _MeanNorm(nn.Conv):
-    """A layer of one's own, as in docs/extend.md."""
+    """A user's own layer, as in docs/extend.md."""
 
     def param(self, name, *args, **kwargs):
         w = super().param(name, *args, **kwargs)
@@ -144,7 +144,7 @@ class _MeanNorm(nn.Conv):
 
 
 class _Scaled(nn.Conv):
-    """Changes its weight outside of `param`, so that it cannot be seen."""
+    """A layer that changes its weight outside `param`, which cannot be seen."""
 
     def __call__(self, x):
         return 3 * super().__call__(x)
@@ -224,7 +224,7 @@ def test_operator_norm_against_the_dense_matrix(layer, options):
 
 @pytest.mark.parametrize("fusion", ["none", "all"])
 def test_norm_with_the_mean_after_it_is_the_same_fused_or_not(fusion):
-    """Against the dense matrix of convolution and mean, in every way that a block computes them."""
+    """Compares with the dense matrix of convolution and mean, in every form that a block uses."""
     d, variables, inputs = _discriminator(method="none", fusion=fusion)
     layer = linear_layers(d, variables, *inputs)["block1/conv2"]
     assert layer.pooled == (fusion == "all")

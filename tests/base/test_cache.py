@@ -1,4 +1,4 @@
-"""What is kept between programs."""
+"""The cache that programs share."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What is imported is declared, and what an extra brings is named where it is missing."""
+"""Every import is declared, and the error for a missing module names its extra."""
 
 import ast
 import configparser
@@ -112,7 +112,7 @@ def test_a_missing_module_is_a_sentence_that_names_its_extra():
 
 
 def without(code, *absent):
-    """What a process prints in which some modules are not installed."""
+    """Output of a process in which some modules are not installed."""
     done = subprocess.run(
         [sys.executable, "-c", f"import sys\nsys.modules |= dict.fromkeys({absent!r})\n{code}"],
         cwd=ROOT, text=True, capture_output=True)
@@ -121,7 +121,7 @@ def without(code, *absent):
 
 
 def test_the_layers_need_the_base_alone():
-    """Models, losses and methods too."""
+    """Models, losses and methods need no extra either."""
     absent = [module for module, extra in EXTRAS.items() if module != "scipy"
               and module not in ("orbax", "absl")]  # which Flax and Optax bring
     said = without("import sngan_jax\nfrom sngan_jax import *\nimport sngan_jax.methods, "

@@ -1,4 +1,4 @@
-"""What is said can be lost; it cannot end a program, and it cannot steer a terminal."""
+"""Output can be lost, but cannot end a program or control a terminal."""
 
 import io
 import subprocess

@@ -1,4 +1,4 @@
-"""Which source code a result comes from."""
+"""The source code of a result."""
 
 from sngan_jax.base import provenance
 

@@ -1,4 +1,4 @@
-"""Names of classes from folders and from files of TFDS, and the class that a word means."""
+"""Names of classes from folders and TFDS files, and lookup of a class by name."""
 
 import pytest
 

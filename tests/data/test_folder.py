@@ -1,4 +1,4 @@
-"""Folders of pictures of every kind, and what is said of them."""
+"""Folders of pictures of every kind, and their descriptions."""
 
 import io
 import re
@@ -161,7 +161,7 @@ class TestKinds:
 
 
 class TestSaid:
-    """What a person is told of a folder, in memory and streamed."""
+    """The description of a folder, in memory and streamed."""
 
     def told(self, folder, **options):
         spec, options = f"folder:{folder}", {"image_size": 8, **options}

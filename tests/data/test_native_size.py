@@ -1,4 +1,4 @@
-"""Images in the size that they have, where none is asked for."""
+"""Images keep their own size if none is requested."""
 
 import numpy as np
 import pytest

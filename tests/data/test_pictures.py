@@ -1,4 +1,4 @@
-"""Files of pictures: their kind by content, their pixels as Pillow's, and what is refused."""
+"""Picture files: their kind by content, pixels equal to Pillow's, and refusals."""
 
 import io
 import warnings
@@ -115,8 +115,8 @@ def test_numbers_of_unknown_range(tmp_path, array, kind, sentence):
 
 
 @pytest.mark.parametrize(("content", "sentence"), [
-    (b"", "it is empty"), (b"<svg></svg>", "by its content it is none of PNG, JPEG"),
-    (b"%!PS-Adobe-3.0 EPSF-3.0\n", "none of"), (b"BM" + bytes(100), ".+"),
+    (b"", "it is empty"), (b"<svg></svg>", "by its content it is not one of PNG, JPEG"),
+    (b"%!PS-Adobe-3.0 EPSF-3.0\n", "not one of"), (b"BM" + bytes(100), ".+"),
     (encoded(COLOR, "WEBP")[:40], ".+"), (encoded(COLOR, "GIF")[:60], ".+"),
     (encoded(COLOR, "TIFF")[:100], ".+"), (encoded(COLOR, "JPEG2000")[:90], ".+")],
     ids=["empty", "svg", "eps", "bmp", "webp", "gif", "tiff", "jp2"])

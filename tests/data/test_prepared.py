@@ -134,7 +134,7 @@ class TestReading:
 
     @pytest.mark.peers
     def test_tfrecord_equals_array_record(self, root, tmp_path):
-        """In a process of its own: TensorFlow and PyTorch in one have crashed it."""
+        """Runs separately, because TensorFlow and PyTorch have crashed in one process."""
         splits = ("train", "train[:50%]", "unlabelled")
         done = subprocess.run([sys.executable, "-c", TFRECORD, tmp_path, *splits], text=True,
                               cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -1,4 +1,4 @@
-"""Digits, arrays in files, and what is said about those that cannot be read."""
+"""Digits, arrays in files, and errors about files that cannot be read."""
 
 import dataclasses
 import gzip
@@ -310,7 +310,7 @@ class TestIdx:
     def test_missing(self, tmp_path):
         with pytest.raises(DataError, match="has no train-images-idx3-ubyte or"):
             load(f"idx:{tmp_path}", image_size=8)
-        with pytest.raises(DataError, match="no such folder: give that of the four files"):
+        with pytest.raises(DataError, match="no such folder: give the folder of the four files"):
             load(f"idx:{tmp_path}/nothing", image_size=8)
         with pytest.raises(DataError, match="no split 'val': there are 'train' and 'test'"):
             load(f"idx:{tmp_path}", image_size=8, split="val")

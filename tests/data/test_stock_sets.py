@@ -1,4 +1,4 @@
-"""The stock data sets of the configs, in small: TFDS prepares them, both readers agree."""
+"""Small versions of the configs' stock data sets: TFDS prepares them, both readers agree."""
 
 import contextlib
 import io

@@ -69,7 +69,7 @@ class TinyTensor(_Tiny):
 
 
 class TinyModes(_Tiny):
-    """PNGs of grey, grey with alpha, RGB, RGBA and a palette, of which TFDS is told nothing."""
+    """PNGs in grey, grey with alpha, RGB, RGBA and a palette, undeclared to TFDS."""
 
     FEATURES = {"image": tfds.features.Image(shape=(None, None, 3))}  # noqa: RUF012
 

@@ -1,4 +1,4 @@
-"""Which compilers of other devices are installed, and what they are asked in."""
+"""Installed compilers of other devices, and the environment in which to run them."""
 
 import importlib.metadata
 
@@ -6,12 +6,12 @@ from tests.run.processes import environment
 
 
 def without_flags() -> dict[str, str]:
-    """The environment of a program that wakes libtpu, which ends at flags of XLA for CPUs."""
+    """Environment of a program that starts libtpu, which fails on XLA flags for CPUs."""
     return {**environment(1), "XLA_FLAGS": ""}
 
 
 def is_installed(distribution: str) -> bool:
-    """Whether pip has put it there; `experiments` may hide its modules."""
+    """Whether pip has installed a compiler; `experiments` may hide its modules."""
     try:
         importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:

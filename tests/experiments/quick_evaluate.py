@@ -1,4 +1,4 @@
-"""`experiments.evaluate` as it is, but the classifier takes a tenth of its training steps."""
+"""`experiments.evaluate`, with a tenth of the classifier's training steps."""
 
 import runpy
 

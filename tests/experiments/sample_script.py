@@ -1,4 +1,4 @@
-"""What `sngan sample` says of wrong flags: JSON lists of arguments -> JSON sentences.
+"""Errors of `sngan sample` about wrong flags: JSON lists of arguments -> JSON sentences.
 
 The workdirs `no-classes` and `uniform` stand for runs of such models.
 """

@@ -1,4 +1,4 @@
-"""Compilers of devices that are not here: no program wakes them but the one that asks them."""
+"""Compilers of absent devices are started only by the program that needs them."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ SKIP = "JAX_SKIP_CUDA_CONSTRAINTS_CHECK"
 
 
 def hidden(root, environment):
-    """What `hide` does to a machine: (modules, environment)."""
+    """Effect of `hide` on a machine: (modules, environment)."""
     modules = {}
     hide(root, environment, modules)
     return modules, environment
@@ -64,7 +64,7 @@ def test_who_means_a_tpu_gets_libtpu(tmp_path):
 
 
 def run(*arguments):
-    """stderr of a process that has no word on platforms in its environment."""
+    """stderr of a process whose environment does not choose a platform."""
     environment = {key: value for key, value in os.environ.items()
                    if key not in ("JAX_PLATFORMS", SKIP) and not key.startswith("TPU_")}
     done = subprocess.run([sys.executable, *arguments], cwd=ROOT, text=True, capture_output=True,
@@ -78,7 +78,7 @@ def run(*arguments):
                     reason="needs [tpu-check] or [gpu-check]")
 @pytest.mark.skipif(has_tpu() or has_card(), reason="there is a device here")
 def test_a_program_is_silent_beside_the_compilers():
-    """Without `experiments`, JAX wakes them, and they complain (not beside another of them)."""
+    """Without `experiments`, JAX starts them, and they complain (except beside one another)."""
     devices = "jax.devices()"
     assert run("-c", f"import experiments, jax; {devices}") == ""
     assert run("-c", f"import jax, experiments; {devices}") == ""

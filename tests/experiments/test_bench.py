@@ -1,4 +1,4 @@
-"""experiments.bench: figures that agree with what is known, one sentence for bad input."""
+"""experiments.bench: figures that agree with known values, one sentence for bad input."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The configs say what the paper says; their arguments are words in any order."""
+"""The configs agree with the paper; their arguments are words in any order."""
 
 import itertools
 

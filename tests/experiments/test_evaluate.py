@@ -59,7 +59,7 @@ def test_a_checkpoint_that_has_gone_is_left_out(place, monkeypatch, capsys):
 
 def test_the_record_counts_the_images_that_stand_for_damaged_ones(finished_run, tmp_path,
                                                                   monkeypatch):
-    """In the training, as the checkpoint says, and among the real images; from the cache too."""
+    """The record counts them in training and among the real images, cached or not."""
     monkeypatch.setenv("SNGAN_JAX_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(evaluate, "extractor_of", lambda *_: mean_extractor(dimensions=1))
     rng = np.random.default_rng(0)

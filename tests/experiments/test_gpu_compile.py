@@ -1,6 +1,6 @@
-"""NVIDIA's compiler itself, asked about cards that are not there: verdicts, and launches as pinned.
+"""NVIDIA's compiler, asked about absent cards: verdicts, and pinned numbers of launches.
 
-The counts are those of one version of XLA (gpu_counts.json); with another one each test says so.
+The counts are for one version of XLA (gpu_counts.json); with another, each test names the version.
 """
 
 import json
@@ -24,7 +24,7 @@ pytestmark = [
 
 
 def compile_check(*arguments):
-    """(record, output, status) of the program."""
+    """Record, output and exit status of the program."""
     done = subprocess.run([sys.executable, "-m", "experiments.compile_check", *arguments], cwd=ROOT,
                           env=without_flags(), text=True, capture_output=True, timeout=580)
     assert done.returncode in (0, 1), done.stderr
@@ -32,14 +32,14 @@ def compile_check(*arguments):
 
 
 def count(record, key):
-    """One of the numbers that are pinned: of an origin, of `none` beside it, or of the record."""
+    """A pinned number: of an origin, of `none` for comparison, or of the record."""
     if key in record["launches_by_origin"]:
         return record["launches_by_origin"][key][2]
     return record["compared_with"]["launches"] if key == "none" else record[key]
 
 
 def assert_as_pinned(record, name):
-    """The counts of a record against those of the file."""
+    """Compares the counts of a record with the file."""
     expected = {key: value for key, value in PINNED["counts"][name].items() if key != "arguments"}
     found = {key: count(record, key) for key in expected}
     version = "" if jax.__version__ == PINNED["jax"] else (

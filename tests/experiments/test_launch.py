@@ -1,4 +1,4 @@
-"""The launch scripts: their words, and a real SLURM on this machine that runs them."""
+"""The launch scripts: their text, and runs of them in a real SLURM on this machine."""
 
 import json
 import os

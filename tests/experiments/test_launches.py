@@ -69,7 +69,7 @@ def test_the_origin_of_each_launch():
 
 
 class Compiled:
-    """What XLA returns, as far as the launches go."""
+    """A stand-in for XLA's compiled program, with what the launches need."""
 
     def __init__(self, text):
         self.as_text = lambda: text
@@ -148,7 +148,7 @@ def test_a_function_of_another_package_has_no_name_here():
 
 
 def qualified_names(module):
-    """Names of all functions of a module's source, without what they are inside of."""
+    """Names of all functions in a module's source, without the enclosing ones."""
     import ast
 
     found = set()

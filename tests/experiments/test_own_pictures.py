@@ -1,4 +1,4 @@
-"""A folder of one's own pictures, from files of several kinds to samples and scores."""
+"""A folder of a user's own pictures, from files of several kinds to samples and scores."""
 
 import json
 import re
@@ -21,7 +21,7 @@ def flags(**changes):
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    """Twelve pictures of two classes, a text, and a picture without a picture's name."""
+    """Twelve pictures of two classes, a text file, and a picture with another suffix."""
     folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
     for i, kind in enumerate(["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"] * 2):
         file = folder / ("cats" if i % 2 else "dogs") / (f"{i}" if kind == "GIF" else f"{i}.jpg")

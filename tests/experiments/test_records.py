@@ -1,4 +1,4 @@
-"""Guesses from the repository's records: what is timed itself, and what follows in proportion."""
+"""Guesses from the repository's records, for timed methods and in proportion for others."""
 
 import json
 import statistics

@@ -1,4 +1,4 @@
-"""A sweep: its plan is a function of words and of the disk; it goes on however it ended."""
+"""A sweep: its plan depends on the request and the disk; it continues however it ended."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The sweep of a table: a plan is a function of its words, and more words only add runs."""
+"""The sweep of a table: a plan depends on its request, and a larger request only adds runs."""
 
 import itertools
 import json
@@ -54,7 +54,7 @@ def config_of(cell):
 
 
 def pretend(cell, sweep, iteration, *, scores=True, rate=2.0):
-    """The files of a run that is that far."""
+    """Files of a run at this iteration."""
     folder = cell.run.workdir(sweep)
     (folder / "checkpoints" / str(iteration)).mkdir(parents=True, exist_ok=True)
     rows = [{"iteration": 1, "compile_seconds": 7.0},

@@ -1,4 +1,4 @@
-"""Targets of compile_check, what is asked of them, and what a method costs: no compiler."""
+"""Targets of compile_check, their devices, and the cost of a method, without a compiler."""
 
 import importlib.util
 import json
@@ -156,7 +156,7 @@ def test_bad_input_is_a_sentence(arguments, words):
 
 
 def test_the_stored_records_of_cards_are_whole():
-    """docs/compile_check.md is made of them."""
+    """docs/compile_check.md is made from the records."""
     file = ROOT / "experiments" / "results" / "nvidia" / "launches.jsonl"
     records = [json.loads(line) for line in file.read_text().splitlines()]
     assert records

@@ -1,4 +1,4 @@
-"""The check of TPUs: pure pieces against what is known, and the real compiler where it is."""
+"""The check of TPUs: pure functions against known values, and the compiler if it is installed."""
 
 import importlib.util
 import json
@@ -183,7 +183,7 @@ print(json.dumps(check(config, parse_topology("v3-8"), facts_of(config, 0, 0))))
 @needs_libtpu
 @pytest.mark.slow
 def test_a_loop_over_five_updates_takes_the_time_of_five():
-    """Against the same updates one after the other, of which the compiler counts each."""
+    """Compares with unrolled updates, each of which the compiler counts."""
     records = {}
     for form in ("loop", "written out"):
         done = subprocess.run([sys.executable, "-c", _WRITTEN_OUT, form], cwd=ROOT, text=True,

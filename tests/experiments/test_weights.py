@@ -13,7 +13,7 @@ NAMES = [f"c{i}" for i in range(10)]
 
 @pytest.fixture(scope="module")
 def folder(finished_run, tmp_path_factory):
-    """With weights.npz of the finished run, and the snapshots of networks of the authors."""
+    """A folder with weights.npz of the finished run, and snapshots of the authors' networks."""
     folder = tmp_path_factory.mktemp("weights")
     done = program("experiments.export_weights", f"--workdir={finished_run}",
                    f"--out={folder}/weights.npz", f"--classes={','.join(NAMES)}")
@@ -42,7 +42,7 @@ def test_samples_without_a_run(folder, finished_run):
 
 @pytest.fixture(scope="module")
 def again(folder):
-    """The run that the file becomes again."""
+    """The run made from the file."""
     done = program("experiments.import_weights", "--from=sngan_jax", folder / "weights.npz",
                    f"--workdir={folder}/again")
     assert done.returncode == 0, done.stderr

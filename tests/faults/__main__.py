@@ -1,11 +1,11 @@
-"""Injects faults into real runs, and counts how often the run came through.
+"""Injects faults into real runs, and counts the rounds that a run survives.
 
     python -m tests.faults --rounds=5
     python -m tests.faults --only=kill --rounds=200 --seed=0
 
-Prints a table and one JSON line; exit status 1 where a round did not hold. `--rounds` is of each
-fault (of `malformed`, fifty inputs a round; of `soak`, a thousand iterations). docs/reliability.md
-has the counts that the project requires.
+Prints a table and one JSON line. The exit status is 1 if a round did not hold. `--rounds` is the
+number of rounds of each fault. A round of `malformed` is fifty inputs, a round of `soak` a thousand
+iterations. docs/reliability.md has the required numbers of rounds.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import time
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Programs are compiled once, for this process and for those that it starts; in a folder of the
-# user's own, as compiled programs are run.
+# Programs are compiled once for this process and its children. The cache is in the user's home,
+# because whoever can write to it can run code here.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR",
                       os.path.expanduser("~/.cache/sngan_jax/faults"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
@@ -59,12 +59,12 @@ def main() -> int:
     """Runs the faults that the flags name."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default=",".join(FAULTS), help="names with commas")
+    parser.add_argument("--only", default=",".join(FAULTS), help="names, separated by commas")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--iterations", type=int, default=runs.FIELDS["iterations"],
-                        help="of the runs that are killed, stopped and compared")
+                        help="length of the runs that are killed, stopped and compared")
     parser.add_argument("--stop_seconds", type=float, default=processes.STOP["seconds"],
-                        help="that a run may take to stop at a signal")
+                        help="seconds that a run may take to stop at a signal")
     parser.add_argument("--keep", action="store_true", help="keep the folders")
     flags = parser.parse_args()
     runs.FIELDS["iterations"] = flags.iterations

@@ -1,4 +1,4 @@
-"""Bytes that change and files that go missing in the newest checkpoint: flip, truncate."""
+"""Changed bytes and missing files in the newest checkpoint: flip, truncate."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from sngan_jax.step.setup import recipe_of
 from sngan_jax.step.state import abstract_state
 from tests.faults.runs import Outcome, differences, run, said, straight, tiny_config
 
-# One in so many rounds goes through the real program, and is trained to the end.
+# One round in this many goes through the real program, and is trained to the end.
 _REAL = 40
 
 
 def flip(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
-    """One bit or more of one random byte of a random file."""
+    """Flips one or more bits of a random byte in a random file."""
     def damage(step: Path) -> str:
         file = _random_file(step, rng)
         content = bytearray(file.read_bytes())
@@ -33,7 +33,7 @@ def flip(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
 
 
 def truncate(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
-    """A random file cut or deleted; or several; or a whole folder emptied."""
+    """Cuts or deletes a random file, deletes three, or empties or deletes a folder."""
     def damage(step: Path) -> str:
         kind = rng.choice(["cut", "delete", "several", "empty", "folder"])
         if kind == "cut":
@@ -86,7 +86,7 @@ def _rounds(rounds: int, work: Path, damage) -> Outcome:
                 found = checkpoints.newest(lambda meta: shapes, identity)
             words = words.getvalue()
             if found is None or found.iteration != before or not _equal(found.state, whole):
-                problems.append(f"{found and found.iteration} was used and not {before}")
+                problems.append(f"{found and found.iteration} was used instead of {before}")
         if f"{newest} is damaged" not in words:
             problems.append("nothing was said")
         if not any((workdir / "checkpoints" / "damaged").glob(f"{newest}-*")):

@@ -1,4 +1,4 @@
-"""A file system that fills up, or becomes read-only, under a run: disk."""
+"""A file system that fills up or becomes read-only during a run: disk."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FULL, _CANNOT_WRITE = 60.0, (74,)
 
 
 def disk(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
-    """Fills a small tmpfs at a random moment of a run; every fifth round it is read-only."""
+    """Fills a small tmpfs at a random moment of a run; every fifth round makes it read-only."""
     place = work / "small"
     place.mkdir()
     try:
@@ -111,7 +111,7 @@ def _rounds(rounds: int, rng: np.random.Generator, work: Path, place: Path) -> O
 
 
 def _whole(workdir: Path, shapes, identity) -> list[int]:
-    """The checkpoints that verify."""
+    """Verifies all checkpoints, and returns their iterations."""
     stored = StoredCheckpoints(workdir)
     for iteration in stored.all():
         stored.read(iteration, lambda meta: shapes, identity)
@@ -127,7 +127,7 @@ def _mount(*arguments: str) -> None:
 
 
 def _fill(file: Path, leave: int) -> None:
-    """Writes until the file system is full, then gives so many bytes back."""
+    """Writes until the file system is full, then frees `leave` bytes."""
     with file.open("wb", buffering=0) as out:
         try:
             while True:

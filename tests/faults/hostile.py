@@ -1,6 +1,6 @@
-"""The bytes of hostile files: damaged ones, bombs, absurd headers, pickles that would run.
+"""Contents of hostile files: damage, decompression bombs, absurd headers, pickles that run code.
 
-`malformed` gives them to what reads such files.
+`malformed` passes them to the readers of these files.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from PIL import Image
 
 
 def damaged(content: bytes, rng: np.random.Generator) -> bytes:
-    """Some bytes changed, a piece cut out, doubled, or the end missing."""
+    """Changes some bytes, cuts out or doubles a piece, or cuts off the end."""
     data = bytearray(content)
     for _ in range(int(rng.integers(1, 4))):
         if not data:
@@ -75,7 +75,7 @@ def _bomb_npz(name: str, content: bytes) -> bytes:
 
 
 def hostile_npz(rng: np.random.Generator, folder: Path, name: str) -> bytes:
-    """A member with an absurd header, a bomb, or a pickle that would leave a mark."""
+    """An archive whose member has an absurd header, is a bomb, or is a pickle with a Payload."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         match int(rng.integers(4)):
@@ -101,7 +101,7 @@ def hostile_npz(rng: np.random.Generator, folder: Path, name: str) -> bytes:
 
 
 class Payload:
-    """Unpickled, it would make a file."""
+    """An object whose unpickling makes a folder, as a trace."""
 
     def __init__(self, folder: Path):
         self._folder = folder
@@ -122,7 +122,7 @@ def torch_tensor(size: tuple[int, ...], stride: tuple[int, ...]) -> bytes:
 
 
 def tensor_of_tensor(length: int, count: int) -> bytes:
-    """A tensor of `count` numbers that takes another one, (length, 0), for its storage."""
+    """The pickle of a tensor of `count` numbers whose storage is a tensor of shape (length, 0)."""
     storage = (b"(" + _text("storage") + b"ctorch\nFloatStorage\n" + _text("0") + _text("cpu")
                + _number(4) + b"tQ")
     empty = _tensor(storage, (length, 0), (0, 0))
@@ -130,7 +130,7 @@ def tensor_of_tensor(length: int, count: int) -> bytes:
 
 
 def shared_tree(levels: int) -> bytes:
-    """Dictionaries each of which holds the one below twice, with a tensor at the bottom."""
+    """The pickle of nested dictionaries, each with two references to the next, and a tensor."""
     tree = torch_tensor((4,), (1,))[2:-1]
     for place in range(levels):
         put, get = (code + struct.pack("<I", place) for code in (b"r", b"j"))

@@ -1,8 +1,8 @@
-"""Inputs that are none: configs, flags, images, npz, idx, weights, statistics, checkpoints.
+"""Malformed inputs: configs, flags, images, npz, idx, weights, statistics, checkpoints.
 
-Each goes through the function that the programs call, in this process, and some through the
-programs themselves. It must be used, or refused in one sentence; within ten seconds, within a
-gibibyte, and nothing in it may run.
+Each input goes through the function that the programs call, in this process; some go through the
+programs themselves. An input must be used, or refused in one sentence, within ten seconds and one
+GiB. No code in it may run.
 """
 
 from __future__ import annotations
@@ -66,24 +66,24 @@ Case = Callable[[np.random.Generator, Path], object]
 
 
 class _TooLong(BaseException):
-    """Raised by the alarm; no handler of errors catches it."""
+    """The alarm went off; no `except Exception` catches this."""
 
 
 def malformed(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
-    """Fifty inputs a round; every hundredth goes through a program."""
+    """Reads fifty inputs per round; every hundredth goes through a program."""
     reference = straight(work, iterations=20)
     shutil.copytree(reference, work / "template")
     inputs, held, notes, worst = rounds * _PER_ROUND, 0, [], 0.0
     marker = work / "executed"
     _CASES["metadata"] = lambda rng, folder: _metadata(rng, folder, work / "template")
     names = list(_CASES)
-    for name in names:  # what is loaded or compiled once is no cost of the input
+    for name in names:  # so that loading and compiling, done once, do not count
         with contextlib.suppress(Exception), _quiet():
             folder = work / "warm"
             folder.mkdir()
             _CASES[name](np.random.default_rng(0), folder)
         shutil.rmtree(work / "warm", ignore_errors=True)
-    bomb_png(9_000, 9_000, honest=True)  # to make it takes longer than to refuse it
+    bomb_png(9_000, 9_000, honest=True)  # making it takes longer than refusing it
     base = _peak()
     for n in range(inputs):
         folder = work / "case"
@@ -115,7 +115,7 @@ def malformed(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
 
 
 def torch(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
-    """PyTorch files that would read beyond their bytes, never end, or run something."""
+    """Reads PyTorch files that address bytes beyond their end, never end, or run code."""
     held, notes, slowest = 0, [], 0.0
     for n in range(rounds):
         folder, problem, begun = work / f"torch-{n}", "", time.monotonic()
@@ -199,7 +199,7 @@ def _config(rng: np.random.Generator, folder: Path) -> None:
 
 
 def _workdir_files(rng: np.random.Generator, folder: Path) -> None:
-    """A workdir's own text files, damaged or deep."""
+    """A workdir's text files, damaged or deeply nested."""
     deep = "[" * 100_000
     good = json.dumps(digits.get_config().to_dict())
     texts = [b"", deep.encode(), b"null", b"[1]", b'{"iteration": "x"}\n', b"\xff\xfe\0" * 9,
@@ -214,7 +214,7 @@ def _workdir_files(rng: np.random.Generator, folder: Path) -> None:
 
 
 def _images(rng: np.random.Generator, folder: Path) -> None:
-    """A folder of pictures, one of them damaged, a bomb, or no file at all."""
+    """A folder of pictures, one of them damaged, a bomb, or not a regular file."""
     for n in range(3):
         ending, content = picture(rng)
         (folder / f"{n}.{ending}").write_bytes(content)
@@ -246,7 +246,7 @@ def _npz(rng: np.random.Generator, folder: Path) -> None:
 
 
 def _idx(rng: np.random.Generator, folder: Path) -> None:
-    """MNIST's files, plain or zipped."""
+    """MNIST's files, plain or gzipped."""
     images = bytes([0, 0, 8, 3]) + struct.pack(">III", 5, 8, 8) + bytes(5 * 64)
     labels = bytes([0, 0, 8, 1]) + struct.pack(">I", 5) + bytes(range(5))
     if rng.random() < 0.2:
@@ -265,7 +265,7 @@ def _idx(rng: np.random.Generator, folder: Path) -> None:
 
 
 def _weights(rng: np.random.Generator, folder: Path) -> None:
-    """Inception's weights: our .npz, or a file of PyTorch."""
+    """Inception's weights, as our .npz or a PyTorch file."""
     if rng.random() < 0.4:
         good = npz_content({"stem/conv/kernel": np.zeros((3, 3, 3, 2), np.float32)},
                             compressed=False)
@@ -278,9 +278,9 @@ def _weights(rng: np.random.Generator, folder: Path) -> None:
         Payload.pickled(folder),
         b"\x80\x02}r\xff\xff\xff\x7f.",  # memo place 2**31
         b"\x80\x05\x96" + b"\xff" * 8,  # a bytearray of 2**64 bytes
-        b"\x80\x02]q\0h\0a.",  # a list that holds itself
-        b"\x80\x02}q\0X\1\0\0\0ah\0s.",  # and a dictionary
-        b"\x80\x02" + b"]" * 9000 + b"a" * 8999 + b".",  # deep
+        b"\x80\x02]q\0h\0a.",  # a list that contains itself
+        b"\x80\x02}q\0X\1\0\0\0ah\0s.",  # a dictionary that contains itself
+        b"\x80\x02" + b"]" * 9000 + b"a" * 8999 + b".",  # deeply nested lists
         torch_tensor((10**6, 10**6), (0, 0)), torch_tensor((4,), (1,)),
         torch_tensor((-4,), (1,)), pickle.dumps({"a": 1}, 2)]
     tree = trees[int(rng.integers(len(trees)))]
@@ -296,7 +296,7 @@ def _weights(rng: np.random.Generator, folder: Path) -> None:
 
 
 def _statistics(rng: np.random.Generator, folder: Path) -> None:
-    """Mean and covariance of features."""
+    """A file with the mean and covariance of features."""
     about = [json.dumps({"extractor": "means"}), "[" * 5000, "null", "{}", "\0"][int(
         rng.integers(5))]
     good = npz_content({"mu": np.zeros(3), "sigma": np.eye(3), "n": int(rng.choice(
@@ -309,7 +309,7 @@ def _statistics(rng: np.random.Generator, folder: Path) -> None:
 
 
 def _metadata(rng: np.random.Generator, folder: Path, template: Path) -> None:
-    """A checkpoint's JSON files that say something else, with a manifest that agrees."""
+    """A checkpoint with changed JSON files and a manifest that matches them."""
     from sngan_jax.run.integrity import write_manifest
 
     shutil.copytree(template, folder / "run")
@@ -334,7 +334,7 @@ _CASES: dict[str, Case] = {"config": _config, "files": _workdir_files, "images":
 
 
 def _program(rng: np.random.Generator, folder: Path) -> None:
-    """Flags that a person gives by mistake, through the real programs."""
+    """Wrong flags, given to the real programs."""
     value = str(_ODD[int(rng.integers(len(_ODD)))]).replace("\0", "").replace("\ud800", "")
     field = str(rng.choice(list(FIELDS)))
     config = "--config=experiments/configs/digits.py"

@@ -1,4 +1,4 @@
-"""NaN put into a batch, a weight, a gradient of a real run, in this process: nan."""
+"""NaN in a batch, a weight or a gradient of a real run, in this process: nan."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _KERNELS = {"generator": ("block1/conv1/kernel", "dense/kernel"),
 
 
 def nan(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
-    """Noticed within one logging interval, located, and nothing of it saved."""
+    """Injects NaN, which must be noticed within one logging interval, located, and never saved."""
     held, notes = 0, []
     for n in range(rounds):
         kind = ("batch", "weight", "gradient")[n % 3]
@@ -50,7 +50,7 @@ def _round(workdir: Path, kind: str, network: str, leaf: str, at: int, back: boo
                          on_nan="rollback" if back else "stop")
     calls: list[int] = []
     said, problems = io.StringIO(), []
-    jax.clear_caches()  # or else the programs of all rounds would pile up
+    jax.clear_caches()  # otherwise the programs of all rounds pile up
     with _injected(kind, network, leaf, at, calls), contextlib.redirect_stderr(said), \
             contextlib.redirect_stdout(io.StringIO()):
         try:
@@ -65,7 +65,7 @@ def _round(workdir: Path, kind: str, network: str, leaf: str, at: int, back: boo
     noticed = calls[calls.index(at) + 1:]
     noticed = noticed[:noticed.index(min(noticed))] if back and noticed else noticed
     if len(noticed) > _LOG:
-        problems.append(f"{len(noticed)} iterations more were done")
+        problems.append(f"{len(noticed)} more iterations were done")
     if finished != back:
         problems.append(f"config.on_nan={config.on_nan}, and train returned {finished}")
     saved = StoredCheckpoints(workdir).all()
@@ -82,7 +82,7 @@ def _round(workdir: Path, kind: str, network: str, leaf: str, at: int, back: boo
 
 @contextlib.contextmanager
 def _injected(kind: str, network: str, leaf: str, at: int, calls: list[int]):
-    """The run's step, which goes wrong in one iteration, the first time that it comes there."""
+    """Context in which the run's step goes wrong once, when it first reaches iteration `at`."""
     build = loop.make_train_step
 
     def poison(array):
@@ -116,7 +116,7 @@ def _injected(kind: str, network: str, leaf: str, at: int, calls: list[int]):
 
 
 def _wrong_step(kind: str, network: str, leaf: str, changed):
-    """While the step is traced, a batch or a gradient holds NaN."""
+    """Context in which a step that is traced has NaN in its batch or gradient."""
     if kind == "batch":
         real = iteration.real_batch
 

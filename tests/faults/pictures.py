@@ -1,4 +1,4 @@
-"""Damaged pictures in a stream: it stops, saved, or goes on with others, to the bit: pictures."""
+"""Damaged pictures in a stream, at which a run saves and stops or uses other pictures: pictures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STREAM = {"image_size": 8, "stream": True, "evaluate_every": 0, "iterations": 2
 
 
 def pictures(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
-    """Some pictures whose pixels, or whose headers, are damaged; then killed, and resumed."""
+    """Damages the pixels or headers of some pictures; the run that skips them is also killed."""
     held, notes = 0, []
     for n in range(rounds):
         folder, header = work / f"pictures-{n}", n % 3 == 2
@@ -36,7 +36,7 @@ def pictures(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
         if header and not all(f"{i:03d}.png" in said(stopped) for i in bad):
             problems.append(f"not all were named: {said(stopped)[-300:]}")
         if header == stopped.exists():
-            problems.append("the workdir was made, or was not")
+            problems.append("the workdir was made" if header else "the workdir was not made")
         if not header:
             saved = StoredCheckpoints(stopped).all()
             if f"stopped at iteration {max(saved, default=0):,}" not in said(stopped):
@@ -44,7 +44,7 @@ def pictures(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
         if status := run(skipped, on_bad_image="skip", **fields):
             problems.append(f"skip: exit status {status}: {said(skipped)[-300:]}")
         if "takes its place" not in said(skipped):
-            problems.append("nothing was said of what was skipped")
+            problems.append("no warning about a skipped picture")
         process = start(killed, on_bad_image="skip", **fields)
         time.sleep(rng.uniform(3, 12))
         process.kill()

@@ -1,4 +1,4 @@
-"""Processes that are killed, stopped, or meet: kill, sigterm, lock."""
+"""Processes that are killed, stopped, or share a folder: kill, sigterm, signals, lock."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from tests.faults.runs import (
     wait_for_iteration,
 )
 
-# A process has its imports behind it after so many seconds, and trains after the second number.
+# Seconds after which a process has finished its imports, and after which it trains.
 _IMPORTS, _TRAINING = 1.0, 6.0
 _LANES = 2
-# Seconds that a stop may take; `--stop_seconds`.
+# Seconds that a stop may take, the flag `--stop_seconds`.
 STOP = {"seconds": 10.0}
 _LONG = {"iterations": ITERATIONS * 50, "evaluate_every": 0}
 
 
 def kill(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
-    """kill -9 at a random moment, resume, again: each folder ends as the straight run."""
+    """Kills a run at random moments and resumes it; it must end like the undisturbed run."""
     reference = straight(work)
     plans = [rng.uniform(_IMPORTS, _TRAINING + 8, size=rounds) for _ in range(_LANES)]
     share = [rounds // _LANES + (lane < rounds % _LANES) for lane in range(_LANES)]
@@ -78,13 +78,13 @@ def kill(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
 
 
 def sigterm(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
-    """SIGTERM (or SIGINT) at a random moment: saved at most one iteration old, gone in 10 s."""
+    """Sends SIGTERM or SIGINT at a random moment; no logged iteration may be lost, in 10 s."""
     return _stopped(rounds, rng, work, lambda: (
         signal.SIGTERM if rng.random() < 0.8 else signal.SIGINT))
 
 
 def signals(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
-    """The other signals that end a process, in turn: as SIGTERM."""
+    """Sends the other signals that end a run, in turn; the requirements are the same."""
     others = itertools.cycle(n for n in SIGNALS if n not in (signal.SIGTERM, signal.SIGINT))
     return _stopped(rounds, rng, work, lambda: next(others))
 
@@ -120,7 +120,7 @@ def _stopped(rounds: int, rng: np.random.Generator, work: Path,
         saved = max(StoredCheckpoints(workdir).all(), default=0)
         told = re.search(r"at iteration ([\d,]+), saved", said(workdir))
         problems = []
-        # Python itself needs a moment before it can have a handler; at its end all may be done.
+        # Python needs a moment before it has a handler, and the run may finish by itself.
         if status != 75 and not (status == -number and delay < _IMPORTS) and not (
                 status == 0 and saved == FIELDS["iterations"]):
             problems.append(f"exit status {status} after {delay:.1f} s: {said(workdir)[-300:]}")
@@ -141,11 +141,11 @@ def _stopped(rounds: int, rng: np.random.Generator, work: Path,
 
 
 def lock(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
-    """Two runs started on one folder, up to three seconds apart: the later one refuses."""
+    """Starts two runs on one folder, up to three seconds apart; exactly one must refuse."""
     held, notes, slowest = 0, [], 0.0
     for n in range(rounds):
         workdir = work / f"lock-{n}"
-        if n % 2:  # of a run that exists, or of a new one
+        if n % 2:  # the folder holds a run already
             stopped = start(workdir, **_LONG)
             wait_for_iteration(workdir, stopped)
             stopped.kill()

@@ -1,6 +1,4 @@
-"""`experiments.train` as it is, but scores come from a feature extractor that takes no time."""
-
-
+"""`experiments.train`, with scores from a feature extractor that takes no time."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Several at one folder: those that read beside a run that prunes, and hosts: readers, hosts."""
+"""Other processes at a run's folder, which read it or take its lock: readers, hosts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LONG = {"iterations": 10**6, "evaluate_every": 0, "sample_every": 10**6}
 
 
 def readers(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
-    """The newest checkpoint, and each, of a run that saves and prunes all the time."""
+    """Reads the newest checkpoint, then each one, of a run that keeps saving and deleting."""
     workdir, held, notes, gone = work / "readers", 0, [], 0
     process = start(workdir, keep_checkpoints=1, checkpoint_every=2, **_LONG)
     wait_for_iteration(workdir, process, 10)
@@ -56,7 +56,7 @@ def readers(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
 
 
 def hosts(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
-    """`lock` deleted under a run, and then another run; the lock of a host that is not there."""
+    """Deletes a run's lock, then takes it or starts another run; or meets another host's lock."""
     held, notes = 0, []
     for n in range(rounds):
         workdir, problems = work / f"hosts-{n}", []
@@ -89,7 +89,7 @@ def hosts(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
             begun = time.monotonic()
             while all(p.poll() is None for p in both) and time.monotonic() - begun < 60:
                 time.sleep(0.05)
-            time.sleep(5)  # long enough for both to go
+            time.sleep(5)  # long enough for both to end
             left = [p for p in both if p.poll() is None]
             gone = [p for p in both if p.poll() is not None]
             if len(left) != 1 or gone[0].returncode != 2:

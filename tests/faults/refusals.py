@@ -1,4 +1,4 @@
-"""What is refused before anything is written or allocated: refuse, sizes, conditions."""
+"""Refusals before anything is written or allocated: refuse, sizes, conditions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SECONDS, _MEMORY = 10.0, 1 << 30
 
 
 def refuse(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
-    """A folder of others, a config that the checkpoint cannot have, bad data: nothing changes."""
+    """Gives a run a foreign folder, an unfit config or bad data; nothing on disk may change."""
     reference = straight(work, iterations=20)
 
     def foreign(folder: Path) -> dict:
@@ -80,7 +80,7 @@ def refuse(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
 
 
 def sizes(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
-    """Sizes whose product no machine has: a sentence with the number, in no time and no memory."""
+    """Trains with sizes whose product exceeds any memory; refused at once, with the number."""
     np.savez_compressed(work / "many.npz", images=np.zeros((4_194_304, 1, 1), np.uint8))
     big = [{"dataset": f"npz:{work / 'many.npz'}", "image_size": 65536},
            {"image_size": 65536}, {"image_size": 32768, "channels": 3},
@@ -115,7 +115,7 @@ def sizes(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
 
 
 def conditions(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
-    """A run that goes on under other settings of JAX, or without its files: refused, or said."""
+    """Resumes a run with other JAX settings or without a file; refused, or with a warning."""
     reference = straight(work, iterations=20)
     held, notes = 0, []
     for n in range(rounds):
@@ -141,8 +141,8 @@ def conditions(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
         else:
             problems = [] if status == 0 else [f"exit status {status}: {said(folder)[-300:]}"]
         if words not in said(folder):
-            problems.append(f"nothing was said of it: {said(folder)[-300:]}")
-        if case == 3 and run(folder, iterations=20):  # of the config that the checkpoint says
+            problems.append(f"no sentence with {words!r}: {said(folder)[-300:]}")
+        if case == 3 and run(folder, iterations=20):  # the checkpoint's own config
             problems.append(f"it did not go on: {said(folder)[-300:]}")
         held += not problems
         notes += [f"round {n}, case {case}: {problem}" for problem in problems]

@@ -1,4 +1,4 @@
-"""Real training processes of a tiny model, and what is compared of their folders."""
+"""Real training processes of a tiny model, and comparisons of their folders."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ FIELDS = {
     "sample_every": 50, "checkpoint_every": 10, "num_samples": 9, "evaluate_every": 25,
     "evaluate_metrics": "fid", "evaluate_images": 16, "learning_rate": 1e-4}
 
-# What differs between two runs of the same numbers.
+# Fields that differ between two runs with equal numbers.
 _CLOCK = ("time", "compile_seconds", "iterations_per_second", "images_per_second", "date",
           "seconds", "commit", "device")
 
 
 class Outcome(NamedTuple):
-    """How a fault went; notes are about the rounds that did not hold."""
+    """Result of a fault; `notes` are about the rounds that did not hold."""
 
     rounds: int
     held: int
@@ -42,19 +42,19 @@ class Outcome(NamedTuple):
 
 
 def tiny_config(**changes: Any) -> Any:
-    """The config of the tiny run."""
+    """Config of the tiny run."""
     config = digits.get_config()
     config.update({**FIELDS, **changes})
     return config
 
 
 def environment() -> dict[str, str]:
-    """Of the processes: one device, and the harness's own cache of compiled programs."""
+    """Environment of the processes: this checkout, and one CPU device."""
     return {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
 
 
 def command(workdir: Path, **changes: Any) -> list[str]:
-    """The command line of the tiny run."""
+    """Command line of the tiny run."""
     return [sys.executable, "-m", "tests.faults.program", "--config=experiments/configs/digits.py",
             f"--workdir={workdir}",
             *(f"--config.{name}={value}" for name, value in {**FIELDS, **changes}.items())]
@@ -62,7 +62,7 @@ def command(workdir: Path, **changes: Any) -> list[str]:
 
 def start(workdir: Path, *, log: Path | None = None, variables: dict[str, str] | None = None,
           flags: Sequence[str] = (), **changes: Any) -> subprocess.Popen:
-    """Starts the program; its words go to `<workdir>.log`, or to `<log>.log`."""
+    """Starts the program, with its output in `<workdir>.log` or `<log>.log`."""
     words = log or workdir
     with words.with_name(words.name + ".log").open("wb") as log:
         return subprocess.Popen([*command(workdir, **changes), *flags], cwd=ROOT, stdout=log,
@@ -70,12 +70,12 @@ def start(workdir: Path, *, log: Path | None = None, variables: dict[str, str] |
 
 
 def said(workdir: Path) -> str:
-    """What the last process of a folder printed."""
+    """Output of the last process of a folder."""
     return workdir.with_name(workdir.name + ".log").read_text(errors="replace")
 
 
 def run(workdir: Path, timeout: float = 1200, **changes: Any) -> int:
-    """Runs the program to its end; its exit status."""
+    """Runs the program to its end, and returns its exit status."""
     process = start(workdir, **changes)
     try:
         return process.wait(timeout)
@@ -84,7 +84,7 @@ def run(workdir: Path, timeout: float = 1200, **changes: Any) -> int:
 
 
 def straight(work: Path, **changes: Any) -> Path:
-    """The folder of the run that nothing happens to, made once."""
+    """Trains a run that is not disturbed, the reference, and returns its folder."""
     workdir = work / "straight"
     if run(workdir, **changes):
         raise RuntimeError(f"the straight run failed: {said(workdir)}")
@@ -92,13 +92,13 @@ def straight(work: Path, **changes: Any) -> Path:
 
 
 def content(folder: Path) -> dict[Path, tuple[int, bytes | None]]:
-    """All that is in a folder, with its dates."""
+    """Contents and modification times of all files in a folder."""
     return {path: (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else None)
             for path in sorted(folder.rglob("*"))}
 
 
 def refusal_problems(words: str, status: int | None, expected: int = 2) -> list[str]:
-    """What is wrong with the end of a program that was to refuse: one sentence and its status."""
+    """Problems with a refusal, which must be one sentence and the expected exit status."""
     problems = [] if status == expected else [f"exit status {status}: {words[-300:]}"]
     if words.count("error: ") != 1 or "Traceback" in words:
         problems.append(f"no sentence: {words[-300:]}")
@@ -106,7 +106,7 @@ def refusal_problems(words: str, status: int | None, expected: int = 2) -> list[
 
 
 def differences(workdir: Path, reference: Path) -> list[str]:
-    """In what a finished run is not, to the bit, the reference."""
+    """Differences between a finished run and the reference, which must be bitwise equal."""
     found = []
     ours, theirs = (restore_run(folder) for folder in (workdir, reference))
     if not same_state(ours, theirs):
@@ -134,12 +134,12 @@ def same_state(a: RestoredRun, b: RestoredRun) -> bool:
 
 
 def rows(workdir: Path) -> list[dict[str, Any]]:
-    """The metrics without the clock."""
+    """Rows of the metrics, without times."""
     return [_timeless(row) for row in read_metrics(workdir)]
 
 
 def scores(workdir: Path) -> list[dict[str, Any]]:
-    """The scores without the clock."""
+    """Score records, without times."""
     file = workdir / "scores.jsonl"
     if not file.exists():
         return []
@@ -151,16 +151,16 @@ def _timeless(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def prefix_problem(workdir: Path, reference: Path) -> str:
-    """What is wrong with the metrics of a run under way: a gap, a line twice, other numbers."""
+    """The problem if a run's metrics are not a prefix of the reference's; empty otherwise."""
     ours, theirs = rows(workdir), rows(reference)
     if ours != theirs[:len(ours)]:
-        return f"metrics are no beginning of the straight run's ({len(ours)} lines)"
+        return f"metrics are not a prefix of the straight run's ({len(ours)} lines)"
     return ""
 
 
 def wait_for_iteration(workdir: Path, process: subprocess.Popen, more_than: int = 0,
                        timeout: float = 120) -> int:
-    """Waits until a line of metrics beyond an iteration is there; its iteration (0: it ended)."""
+    """Waits for a row of metrics after an iteration; returns its iteration, 0 if the run ended."""
     end = time.monotonic() + timeout
     while time.monotonic() < end and process.poll() is None:
         found = read_metrics(workdir)
@@ -171,6 +171,6 @@ def wait_for_iteration(workdir: Path, process: subprocess.Popen, more_than: int 
 
 
 def traceback_of(workdir: Path) -> str:
-    """'a traceback was shown', and how it begins and ends, where one was."""
+    """Sentence with the beginning and end of a traceback in the output; empty if there is none."""
     _, found, lines = said(workdir).partition("Traceback (most recent call")
     return f"a traceback was shown: {lines[:300]} … {lines[-600:]}" if found else ""

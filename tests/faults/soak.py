@@ -1,4 +1,4 @@
-"""A long run of a very small model, in a process of its own: soak."""
+"""A long run of a very small model, in a separate process: soak."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MEMORY, _SPEED = 0.02, 0.05
 
 
 def soak(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
-    """A thousand iterations a round: memory flat within 2 %, speed within 5 %."""
+    """Trains a thousand iterations per round; memory may change by 2 %, speed fall by 5 %."""
     del rng
     iterations, workdir = 1000 * rounds, work / "soak"
     every = max(iterations // _LINES // _PER_CALL, 1) * _PER_CALL
@@ -37,7 +37,7 @@ def soak(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
         return Outcome(1, 0, [said(workdir)[-500:]])
     used = [size for iteration, size in memory if size and iteration > _WARM_UP * iterations]
     rows = [row for row in read_metrics(workdir) if row["iteration"] > _WARM_UP * iterations]
-    # By processor time the machine's other work would not count; by the clock it does: thirds.
+    # Times are by the clock, so other work on the machine counts; medians of thirds reduce that.
     speeds = [row["iterations_per_second"] for row in rows]
     memory_change, speed_change = _change(used), _change(speeds)
     problems = []
@@ -53,13 +53,13 @@ def soak(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
 
 
 def _change(values: list[float]) -> float:
-    """The median of the last third over that of the first, less one."""
+    """Relative change from the median of the first third to the median of the last."""
     third = max(len(values) // 3, 1)
     return statistics.median(values[-third:]) / statistics.median(values[:third]) - 1
 
 
 def _resident(pid: int) -> int:
-    """Bytes of a process in memory; 0 where it has ended."""
+    """Resident memory of a process in bytes; 0 if it has ended."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, IndexError):

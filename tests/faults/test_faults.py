@@ -1,4 +1,4 @@
-"""A few rounds of each fault of the harness; docs/reliability.md has long ones."""
+"""A few rounds of each fault of the harness; docs/reliability.md reports longer ones."""
 
 import os
 import subprocess

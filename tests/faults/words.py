@@ -1,4 +1,4 @@
-"""What a run says when nobody takes it, and when the words are of others: output, names."""
+"""Output that cannot be written, and names with control characters: output, names."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _STOP = 60.0
 
 
 def output(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
-    """A pipe that closes, a log on a full disk, Ctrl-C that ends `tee` first: goes on, or saves."""
+    """Closes the output's pipe, or fills its disk; the run must continue, or save at Ctrl-C."""
     reference = straight(work)
     held, notes = 0, []
     for n, kind in zip(range(rounds), itertools.cycle(("tee", "head", "full")), strict=False):
@@ -64,7 +64,7 @@ def output(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
 
 
 def names(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
-    """Images whose names have random control characters, one damaged: none reaches the output."""
+    """Names images with random control characters, one damaged; none may reach the output."""
     held, notes = 0, []
     marks = ["\x1b]0;x\x07", "\x1b[2J", "\n", "\r", "\x9b31m", "\u202e", "\udcff", "\x08"]
     for n in range(rounds):

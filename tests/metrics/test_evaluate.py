@@ -205,7 +205,7 @@ def test_kid_says_its_subsets():
 
 
 def test_images_of_their_own_sizes(tmp_path):
-    """Each goes through `prepare` on the host; the features are those of the images one by one."""
+    """Images go through `prepare` on the host; features equal those of single images."""
     rng = np.random.default_rng(0)
     sizes, images = ((4, 4), (5, 3), (9, 7), (2, 2)), []
     for i, size in enumerate(sizes):

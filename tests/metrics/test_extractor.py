@@ -1,4 +1,4 @@
-"""Batches of any length give what all images at once give."""
+"""Batches of any length give the same features as all images at once."""
 
 import hypothesis.strategies as st
 import numpy as np

@@ -1,4 +1,4 @@
-"""Numbers of images by name."""
+"""Protocols by name, and their numbers of images."""
 
 import pytest
 

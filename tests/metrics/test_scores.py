@@ -1,4 +1,4 @@
-"""Scores by name, each by its own function; what cannot be computed is said at once."""
+"""Scores by name, each against its function; impossible scores are refused at once."""
 
 import numpy as np
 import pytest

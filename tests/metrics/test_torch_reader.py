@@ -29,7 +29,7 @@ class _Tensor:
 
 @pytest.fixture
 def torch(monkeypatch):
-    """Modules of PyTorch's names, so that pickle writes these."""
+    """Modules with PyTorch's names, so that pickle writes them."""
     modules = {name: types.ModuleType(name) for name in ("torch", "torch._utils")}
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)

@@ -1,4 +1,4 @@
-"""Convolutions with gradients of their own, against lax's: values, gradients, second order."""
+"""Convolutions with custom gradients, against lax's: values, gradients, second derivatives."""
 
 import flax.linen as nn
 import jax
@@ -94,7 +94,7 @@ def test_bfloat16_and_vmap(stride, features):
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_the_gradient_multiplies_no_zeros(stride):
-    """A strided one has as many small convolutions as phases; few channels are matrix products."""
+    """A strided convolution has one small convolution per phase; few channels need none."""
     def gradient(x, kernel):
         return jax.grad(lambda x: convolve(x, kernel, ((1, 1), (1, 1)), (stride, stride)).sum())(x)
 

@@ -1,4 +1,4 @@
-"""Spectral normalisation in the generator: which weights, σ of each, and what is sampled."""
+"""Spectral normalisation in the generator: the weights, σ of each, and samples."""
 
 from types import SimpleNamespace
 
@@ -44,7 +44,7 @@ def test_every_weight_but_the_tables_is_divided_by_its_sigma(model):
 
 
 def test_averaged_weights_are_sampled_with_vectors_of_their_own():
-    """Those of training are the raw weights'; σ of the average is another's."""
+    """Training's vectors are for the raw weights, and the average has another σ."""
     g = _generator()
     init = jax.jit(g.init)
     variables = init(jax.random.key(0), jnp.zeros((1, 6)))

@@ -40,7 +40,7 @@ def _counts(model, size, num_classes=0, z=128, **changes):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_images_that_are_not_square(model):
-    """Every model at the least sizes that it makes, wide and tall, in both networks."""
+    """Every model at its smallest sizes, wide and tall, in both networks."""
     factor = size_factor(model)
     for height, width in ((factor, 2 * factor), (2 * factor, factor)):
         config = _config(model, height, image_width=width, generator_width=2,
@@ -63,7 +63,7 @@ def test_images_that_are_not_square(model):
 
 @pytest.mark.slow
 def test_a_wide_generator_is_the_square_one_of_its_parts():
-    """Convolutions know no edges of squares: with one column, the sides change places."""
+    """With transposed kernels, a wide generator makes the tall one's images, transposed."""
     g, _ = build_models(_config("resnet32", 8, image_width=16, generator_width=4,
                                 convolutions="lax"), channels=1, num_classes=0)
     z = jax.random.normal(jax.random.key(1), (2, 128))
@@ -86,7 +86,7 @@ def _conv(k, i, o):
 
 
 def test_cnn_counts_are_those_of_table_3():
-    """By hand: G 3.81 M and D 2.94 M at 32x32; 5.13 M and 2.95 M at 48x48."""
+    """Counts by hand: G 3.81 M and D 2.94 M at 32x32; 5.13 M and 2.95 M at 48x48."""
     d = (_conv(3, 3, 64) + _conv(4, 64, 64) + _conv(3, 64, 128) + _conv(4, 128, 128)
          + _conv(3, 128, 256) + _conv(4, 256, 256) + _conv(3, 256, 512))
     deconvs = (_conv(4, 512, 256) + _conv(4, 256, 128) + _conv(4, 128, 64) + _conv(3, 64, 3)
@@ -108,7 +108,7 @@ def test_counts_of_chainer_gan_lib():
 
 
 def test_count_with_a_wider_last_layer():
-    """Figure 4: the width into and out of the seventh layer, in numbers written out."""
+    """Figure 4: the widths into and out of the seventh layer, as literal numbers."""
     for scale in (0.5, 1, 2, 4, 6, 8):
         i, o = int(256 * scale), int(512 * scale)
         d = _counts("cnn", 48, last_layer_multiplier=scale)[1]
@@ -395,7 +395,7 @@ def _value_and_grads(net, variables, arguments):
 
 @pytest.fixture(scope="module")
 def plain():
-    """A G with batch norm and a normalised D, their variables and inputs, and what they give."""
+    """A G with batch norm and a normalised D, with their variables, inputs and outputs."""
     found = []
     for net, shape in (
             (ResNetGenerator(16, 3, (8, 6, 4), norm=BatchNorm, last_norm=BatchNorm, fusion="none"),
@@ -414,7 +414,7 @@ def plain():
 
 @pytest.mark.parametrize("fusion", ["pointwise", "all", "dilated"])
 def test_a_fused_network_is_the_plain_one_in_value_and_gradients(fusion, plain):
-    """On the same parameters, those of a normalised D and of a G with batch norm."""
+    """Runs both forms on the parameters of a normalised D and a G with batch norm."""
     for net, variables, arguments, (a, a_grads) in plain:
         b, b_grads = jax.jit(functools.partial(_value_and_grads, net.clone(fusion=fusion)))(
             variables, arguments)
@@ -437,7 +437,7 @@ def test_the_fusion_that_pays_on_the_device(kind, expected):
 
 @pytest.mark.parametrize("model", ["cnn", "resnet32"])
 def test_a_discriminator_has_forward_mode_but_for_the_forms_of_a_cpu(model):
-    """By the device's kind: what a GPU and a TPU get, and a CPU where it is asked to."""
+    """Choices by kind of device: for a GPU, a TPU, and a CPU if requested."""
     x = jnp.linspace(-1, 1, 64).reshape(1, 8, 8, 1)
     small = {"discriminator_width": 2, "generator_width": 2}
 

@@ -1,4 +1,4 @@
-"""The notebooks: those committed hold what they printed, and all of them run from top to bottom."""
+"""The notebooks: committed ones contain their output, and all run from top to bottom."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Training processes of one run on this machine: starting them, ending them."""
+"""Training processes of one run on this machine: starting and ending them."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ def free_port() -> int:
 
 
 def environment(devices: int) -> dict[str, str]:
-    """Of a process with so many simulated devices, each of which needs a thread of its own."""
+    """Environment of a process with simulated devices, each of which needs a thread."""
     flags = [f for f in os.environ["XLA_FLAGS"].split() if "device_count" not in f]
     flags.append(f"--xla_force_host_platform_device_count={devices}")
     return {**os.environ, "XLA_FLAGS": " ".join(flags), "JAX_PLATFORMS": "cpu",
@@ -42,8 +42,8 @@ def start(processes: int, devices: int, workdir: Path, *arguments: str,
           path: Path | None = None) -> list[subprocess.Popen]:
     """The processes of a run, whose output goes to files beside the workdir.
 
-    only: further arguments of some of them. folders: that each runs in, where not all in ROOT.
-    path: a folder of modules that come first.
+    only: further arguments of some processes. folders: their folders, if not ROOT.
+    path: folder that comes first in the module search path.
     """
     port, started = free_port(), []
     for i in range(processes):
@@ -59,19 +59,19 @@ def start(processes: int, devices: int, workdir: Path, *arguments: str,
 
 
 def output(workdir: Path, process: int) -> Path:
-    """The file with all that a process said."""
+    """The file with a process's output."""
     return workdir.with_name(f"{workdir.name}.{process}.txt")
 
 
 def sentence(workdir: Path, process: int) -> str:
-    """The one error that a process ended with."""
+    """The only error with which a process ended."""
     text = output(workdir, process).read_text()
     (line,) = [line for line in text.splitlines() if line.startswith("error: ")]
     return line
 
 
 def wait(started: list[subprocess.Popen], timeout: float = 240) -> list[int]:
-    """The exit statuses; kills what takes longer."""
+    """Exit statuses; kills processes that take longer."""
     deadline = time.monotonic() + timeout
     try:
         return [process.wait(max(deadline - time.monotonic(), 0.1)) for process in started]
@@ -83,7 +83,7 @@ def wait(started: list[subprocess.Popen], timeout: float = 240) -> list[int]:
 
 
 def wait_for(found, what: str, timeout: float = 180, of: Sequence[subprocess.Popen] = ()):
-    """What `found()` returns once it is true; an error where one of the processes ends first."""
+    """Waits until `found()` is true and returns its value; fails if a process ends first."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if result := found():

@@ -1,7 +1,7 @@
 """Runs that are cut off after a checkpoint and resumed, on all devices of this process.
 
-Arguments: a folder, then methods. Prints a JSON object: method -> in what the resumed run is not,
-to the bit, the run never stopped (see test_resume.py).
+Arguments: a folder, then methods. Prints a JSON object: method -> bitwise differences between the
+resumed run and a run never stopped (see test_resume.py).
 """
 
 import contextlib

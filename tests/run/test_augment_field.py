@@ -1,4 +1,4 @@
-"""`config.augment` in a run: 'auto' is decided once, and what is sampled is not augmented."""
+"""`config.augment` in a run: 'auto' is decided once, and samples are not augmented."""
 
 import json
 import shutil

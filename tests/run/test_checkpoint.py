@@ -1,4 +1,4 @@
-"""Checkpoints: what is kept, what comes back, what is said about damage."""
+"""Checkpoints: which are kept, how they are restored, and reports of damage."""
 
 import shutil
 
@@ -89,7 +89,7 @@ def test_another_method_or_a_newer_format_is_refused(tmp_path, monkeypatch):
 def test_a_meta_item_of_other_types_is_damage(tmp_path, value):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state(1), {**META, **value})
-    with pytest.raises(DamagedError, match="its meta item does not hold what it should"):
+    with pytest.raises(DamagedError, match="its meta item has missing or invalid fields"):
         StoredCheckpoints(tmp_path).read(1, lambda meta: state(0))
 
 
@@ -123,7 +123,7 @@ def test_an_emptied_step_and_a_save_that_was_cut_off(tmp_path, capsys):
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.newest(lambda meta: state(0)).iteration == 1
     said = capsys.readouterr().err
-    assert "cut off is left out: 3" in said and "2 is damaged" in said
+    assert "interrupted save is not used: 3" in said and "2 is damaged" in said
     assert (tmp_path / "checkpoints" / "damaged" / "unfinished" / "3").is_dir()
 
 
@@ -145,7 +145,7 @@ def test_a_reader_moves_nothing(tmp_path, capsys):
 
 
 def without_spectral(state):
-    """As the first versions saved it: its generator had no spectral vectors, and no hashes."""
+    """A step of the first versions, without hashes and without spectral vectors of G."""
     fields = {name: value for name, value in vars(state.generator).items() if name != "spectral"}
     return jax.tree.map(np.array, state.replace(generator=fields))
 

@@ -1,4 +1,4 @@
-"""What numbers depend on: a setting of JAX is refused, a version or a device is said."""
+"""Conditions of a run's numbers: other JAX settings are refused, other versions bring a warning."""
 
 import jax
 import pytest

@@ -1,4 +1,4 @@
-"""Several processes are one run: the same losses, one set of files, sentences where one is lost."""
+"""Several processes as one run: the same losses, one set of files, errors if one is lost."""
 
 import os
 import signal
@@ -60,7 +60,7 @@ def iterations(workdir):
 
 @pytest.mark.slow
 def test_processes_wait_for_each_other_longer_than_a_collective_does(tmp_path):
-    """One that comes 40 s later to the first collective; Gloo gives up after thirty."""
+    """One process reaches the first collective 40 s late; Gloo times out after 30 s."""
     slow = tmp_path / "slow" / "sitecustomize.py"
     slow.parent.mkdir()
     slow.write_text(_SLOW)

@@ -1,4 +1,4 @@
-"""Runs that are made longer: what the schedule of the step itself says."""
+"""Runs that are made longer, checked against the step's own schedule."""
 
 import itertools
 

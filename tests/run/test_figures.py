@@ -1,4 +1,4 @@
-"""Grids pixel by pixel, and that curves become a picture."""
+"""Grids pixel by pixel, and pictures of curves."""
 
 import numpy as np
 import pytest
@@ -76,7 +76,7 @@ def test_save_curves_takes_missing_values(tmp_path):
 
 @pytest.mark.parametrize("layers", [1, 4, 9])
 def test_save_spectra_draws_a_panel_for_each_layer(layers, tmp_path):
-    """Also for a single value, values of 0, and a layer that is zero."""
+    """Curves are drawn for a single value, zeros, and a layer that is zero too."""
     spectra = {f"block{i}/conv": values for i, values in zip(
         range(layers), ([3.0, 2.0, 0.0], [5.0], [0.0, 0.0], *[[2.0, 1.0]] * 9), strict=False)}
     save_spectra(tmp_path / "s.png", spectra)

@@ -1,4 +1,4 @@
-"""What is said of numbers that went wrong, and of a collapse."""
+"""Errors about NaN and infinity, and warnings about a collapse."""
 
 import jax
 import jax.numpy as jnp

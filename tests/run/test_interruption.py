@@ -1,4 +1,4 @@
-"""Signals: noted, raised, or dealt with by another thread."""
+"""Signals: noted, raised, or handled by another thread."""
 
 import os
 import re

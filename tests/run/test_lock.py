@@ -46,7 +46,7 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path, capsys):
             pass
         process.kill()
     with locked(tmp_path):
-        assert f"left by process {process.pid}" in capsys.readouterr().err
+        assert f"locked by process {process.pid} " in capsys.readouterr().err
 
 
 def test_another_host_holds_it_until_it_gives_no_sign_of_life(tmp_path):

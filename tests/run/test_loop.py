@@ -37,7 +37,7 @@ def like_finished(**changes):
 
 @pytest.fixture
 def finished(finished_run, tmp_path):
-    """A copy of the finished run, to go on with."""
+    """A copy of the finished run, to be continued."""
     return shutil.copytree(finished_run, tmp_path / "finished")
 
 

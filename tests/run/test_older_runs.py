@@ -1,4 +1,4 @@
-"""Runs of older versions go on: a tiny one of commit b97922f (conditional digits, 4 iterations)."""
+"""Runs of older versions continue: one of commit b97922f (conditional digits, 4 iterations)."""
 
 import zipfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a run looks at before it changes anything."""
+"""Checks of a run before it changes anything."""
 
 from contextlib import nullcontext
 from pathlib import Path

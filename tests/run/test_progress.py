@@ -1,4 +1,4 @@
-"""What a run shows: lines in a file, a bar in a terminal, what was made at the end."""
+"""Progress of a run: lines in a file, a bar in a terminal, a summary at the end."""
 
 import fcntl
 import io
@@ -52,7 +52,7 @@ def test_only_the_first_process_shows_anything(clock):
 
 
 def in_terminal(columns, clock):
-    """What is written to a terminal of so many columns."""
+    """Output to a terminal with this number of columns."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     found = []

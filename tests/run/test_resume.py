@@ -1,7 +1,7 @@
-"""A run that was cut off and resumed is, to the bit, the run never stopped.
+"""A run that was cut off and resumed is bitwise equal to a run that was never stopped.
 
 Parameters, spectral vectors, batch statistics, optimizers, moving average, metrics and samples. One
-method for each shape that a state can have; the others keep what one of these keeps.
+method represents each structure that a state can have.
 """
 
 import json

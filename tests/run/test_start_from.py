@@ -1,4 +1,4 @@
-"""What a run takes from another one, array by array."""
+"""Arrays that a run takes from another one."""
 
 import shutil
 
@@ -43,7 +43,7 @@ def _leaves(state, name):
 
 
 def _equal(a, b, name):
-    """Whether an array is the same in both, for all that are there with the same shape."""
+    """For each array with the same shape in both, whether it is equal."""
     there = _leaves(b, name)
     return {path: path in there and leaf.shape == there[path].shape
             and bool((leaf == there[path]).all()) for path, leaf in _leaves(a, name).items()}

@@ -52,7 +52,7 @@ def test_the_best_of_the_scores_noted_while_training(tmp_path):
 
 
 def content(folder):
-    """All that is in a folder, with dates."""
+    """Contents and dates of all files in a folder."""
     return {path: (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else None)
             for path in folder.rglob("*")}
 

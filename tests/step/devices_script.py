@@ -2,16 +2,16 @@
 
     devices_script.py METHOD[,device | ,parts] …
 
-`sn` on 2 and on 4 as well, as how a batch is shared is the same for all methods.
+`sn` also runs on 2 and on 4, because all methods share a batch in the same way.
 
 In float64: there the gradient of a bias before a batch norm, zero but for rounding, is far below
-Adam's epsilon. In float32 Adam makes whole steps of that rounding, and of that of every gradient
-that nearly cancels, so that the parameters would depend on the order of the sums.
+Adam's epsilon. In float32 Adam makes full steps of that rounding, and of the rounding of every
+gradient that nearly cancels, so the parameters would depend on the order of the sums.
 
-Prints a JSON line a method: its losses for each count; of each array of the state, how far it is
-from that of one device, in units of its norm and at most; and, for `sn`, samples in each mode of
-batch norm. `device`: batch norm of each device alone. `parts`: no batch norm, G normalised too, and
-batches in two parts on several devices.
+Prints one JSON line per method: its losses for each count; the distance of each array of the state
+from its value on one device, relative to the norm and at most; and, for `sn`, samples in each mode
+of batch norm. `device`: batch norm of each device alone. `parts`: no batch norm, G normalised too,
+and batches in two parts on several devices.
 """
 
 import functools

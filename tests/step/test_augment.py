@@ -1,4 +1,4 @@
-"""The augmentations against NumPy on the same random numbers, their gradients, what they touch."""
+"""The augmentations against NumPy on the same random numbers; gradients, and use in the step."""
 
 import jax
 import jax.numpy as jnp

@@ -51,7 +51,7 @@ def check_equal(result):
 
 @pytest.mark.slow
 def test_spectral_normalisation_with_synchronised_batch_norm():
-    """And with batch norm per device, which is another function, and the same on all devices."""
+    """Batch norm per device is a different function, but keeps the state equal on all devices."""
     together, alone = on_devices("sn", "sn,device")
     check_equal(together)
     images = together["samples"]

@@ -1,7 +1,7 @@
 """The training step against the paper's loop written out with plain jax, one device, no pmap.
 
-Where two programs are compared after an update, both compute in float64: Adam makes a whole step of
-any gradient, also of one that is zero but for float32's rounding.
+Two programs that are compared after an update both compute in float64, because Adam makes a full
+step even of a gradient that is only float32's rounding.
 """
 
 import functools
@@ -40,7 +40,7 @@ def float64():
 
 
 def _recipe(conditional, conditioning="projection", axis=AXIS, **changes):
-    """The paper's residual networks with labels; without, what compiles faster."""
+    """The paper's residual networks with labels; without labels, networks that compile faster."""
     classes = CLASSES if conditional else 0
     plain = functools.partial(BatchNorm, axis_name=axis)
     norm = functools.partial(ConditionalBatchNorm, classes, axis_name=axis) if classes else plain
@@ -97,7 +97,7 @@ def _run(recipe, state, inputs, iterations):
 
 
 def _reference_iteration(s, state, opts, data, it):
-    """Generator first, then n_dis discriminator updates: a dict of collections, optax's Adam."""
+    """The paper's loop: G, then n_dis updates of D, on dicts of collections with optax's Adam."""
     adam_ = optax.adam(1e-2, b1=0.5, b2=0.9)
     state, opts = dict(state), dict(opts)
     g, d, loss = s.generator, s.discriminator, s.loss
@@ -247,7 +247,7 @@ def test_a_regularizer_is_added_and_takes_no_power_step():
 
 @pytest.mark.slow
 def test_power_steps_of_each_mode():
-    """In every call 1 + 2·n_dis, once an update n_dis, once an iteration 1: u after that many."""
+    """u equals that after 1 + 2·n_dis steps ('call'), n_dis ('update') or 1 ('iteration')."""
     d_steps = {}
     for mode in ("call", "update", "iteration"):
         recipe, state, inputs = _setup(
@@ -373,7 +373,7 @@ def test_an_iteration_outside_pmap_is_the_one_of_a_device():
 
 @pytest.mark.parametrize("changes", [{"together": True}, {"sigma_updates": "update"}])
 def test_weights_normalised_before_a_pass_are_those_of_the_layers(float64, changes):
-    """As on a GPU: W̄ of all of D's layers at once, and the layers return it."""
+    """W̄ of all of D's layers is computed at once, as on a GPU, and the layers return it."""
     recipe, state, inputs = _setup(False, axis=None, n_dis=1, **changes)
     weights = normalized_weights(recipe)
     assert len(weights) == 3

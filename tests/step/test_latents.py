@@ -57,7 +57,7 @@ def test_what_cannot_be_walked():
             walk(A, B, 1)
         with pytest.raises(ValueError, match=r"got \(3, 8\) and \(2, 8\)"):
             walk(A, B[:2], 3)
-    with pytest.raises(ValueError, match="class 4 is none of the 4 classes 0 to 3"):
+    with pytest.raises(ValueError, match="class 4 is not one of the 4 classes 0 to 3"):
         class_walk(0, 4, 4, 3)
 
 

@@ -33,7 +33,7 @@ def _no_norm(name):
 
 
 def _iteration(norm=_no_norm, **changes):
-    """State and metrics after an iteration; with parts, by the specs that they need."""
+    """State and metrics after an iteration; parts get the specs that they need."""
     recipe = Recipe(SmallGenerator(norm, conv=SNConv, dense=SNDense),
                     SmallDiscriminator(SNConv, SNDense), LOSSES["non_saturating"], 4, 8, 2, 5,
                     (4, 4, 1), lambda it: 1.0)._replace(**changes)
@@ -73,7 +73,7 @@ def test_parts_are_the_whole_batch_without_batch_norm(parts, changes):
 
 @pytest.mark.slow
 def test_running_statistics_move_once_an_update():
-    """By the mean over the parts: the means are those of the whole batch."""
+    """The means over the parts are the means of the whole batch."""
     whole, parted = (_iteration(BatchNorm, accumulate=parts, n_dis=1, decay=lambda it: 0.0)[1]
                      for parts in (1, 2))
     _same(whole.generator.batch_stats["norm"]["mean"], parted.generator.batch_stats["norm"]["mean"])

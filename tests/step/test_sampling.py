@@ -1,4 +1,4 @@
-"""Samples: what each depends on, and which statistics batch norm uses."""
+"""Samples: their inputs, and the statistics that batch norm uses."""
 
 from types import SimpleNamespace
 

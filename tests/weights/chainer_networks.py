@@ -1,7 +1,7 @@
 """The networks of pfnet-research/sngan_projection in NumPy: random snapshots, and their results.
 
-Written from what gen_models/, dis_models/ and source/links/ say at commit e84b1a5. Layouts are
-Chainer's: images (n, c, h, w), convolutions (out, in, h, w), dense layers (out, in).
+Written from gen_models/, dis_models/ and source/links/ at commit e84b1a5. Layouts are Chainer's:
+images (n, c, h, w), convolutions (out, in, h, w), dense layers (out, in).
 """
 
 import itertools
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def generator(seed, widths=(4, 4, 4, 4), latent=6, bottom=4, classes=0, channels=3):
-    """The arrays of a snapshot of G by their names, as of ResNetGenerator_1000.npz."""
+    """Arrays of a snapshot of G by name, as in ResNetGenerator_1000.npz."""
     draw = Draw(seed)
     arrays = {"l1/W": draw(bottom**2 * widths[0], latent), "l1/b": draw(bottom**2 * widths[0])}
     for i, (before, width) in enumerate(itertools.pairwise(widths), start=2):
@@ -152,11 +152,11 @@ def convolution(x, weight, bias):
 
 
 def unpooled(x):
-    """Every pixel twice along both sides."""
+    """Repeats every pixel twice along both sides."""
     return x.repeat(2, 2).repeat(2, 3)
 
 
 def pooled(x):
-    """Means of squares of 2x2."""
+    """Means over 2x2 squares."""
     n, c, h, w = x.shape
     return x.reshape(n, c, h // 2, 2, w // 2, 2).mean((3, 5))

@@ -1,4 +1,4 @@
-"""mimicry's checkpoints: the names here, and in the group `peers` the networks themselves."""
+"""mimicry's checkpoints: their names, and in the group `peers` the networks."""
 
 import importlib.util
 import sys

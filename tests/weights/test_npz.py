@@ -1,4 +1,4 @@
-"""Our file of weights: what goes in comes out, NumPy reads it, and others are one sentence."""
+"""Our file of weights: a round trip, reading with NumPy, and one sentence for other files."""
 
 import json
 
@@ -66,7 +66,7 @@ def test_a_number_too_large_for_half_precision(run, tmp_path):
 
 
 def changed(file, folder, **arrays):
-    """A copy with other arrays; None: without."""
+    """A copy with other arrays; None removes an array."""
     with np.load(file) as old:
         content = {k.replace("/", "."): v for k, v in old.items()} | arrays
     there = {k.replace(".", "/"): v for k, v in content.items() if v is not None}

@@ -1,4 +1,4 @@
-"""The weights that come with the package: what a user gets from them, offline."""
+"""The weights that come with the package, used offline."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def digits():
 
 
 def test_the_digits_are_those_that_are_asked_for(digits):
-    """By an independent classifier, a support vector machine on the pixels."""
+    """Checks the labels with an independent classifier, a support vector machine on the pixels."""
     grade = Grader().grade(digits, 500, seed=1)
     assert grade["classifier_accuracy"] >= 0.98
     assert grade["class_agreement"] >= 0.9 and grade["least"] > 0.05

@@ -1,4 +1,4 @@
-"""Snapshots of the authors' networks give what their networks give, in NumPy."""
+"""Snapshots of the authors' networks give the same results as those networks in NumPy."""
 
 import jax
 import numpy as np
@@ -18,7 +18,7 @@ MODELS = {
 
 
 def saved(folder, g=None, d=None):
-    """The files that a training writes."""
+    """Files that a training run writes."""
     files = []
     for arrays, name in ((g, "ResNetGenerator"), (d, "SNResNetProjectionDiscriminator")):
         if arrays is not None:

@@ -1,4 +1,4 @@
-"""Folders of runs, written by hand: what a sweep leaves, without the training."""
+"""Folders of runs, written by hand as a sweep leaves them."""
 
 import json
 
@@ -20,7 +20,7 @@ def record(iteration, scores, *, seed=0, n=500, **more):
 
 
 def write_sweep(folder, request=TINY, scores=None):
-    """All runs of a request, finished; scores: of a cell -> its last scores."""
+    """All runs of a request, finished; scores: function from a cell to its last scores."""
     open_sweep(request, folder)
     cells = plan_table(request)
     for cell in cells:
@@ -29,13 +29,13 @@ def write_sweep(folder, request=TINY, scores=None):
 
 
 def scores_of(cell):
-    """Different ones of each run."""
+    """Scores that differ between runs."""
     n = sum(map(ord, cell.variant + cell.setting)) + 7 * cell.seed
     return {"fcd": 100 + n / 8, "cs": 1 + n / 4096, "cs_std": 0.01, "class_share": [0.5, 0.5]}
 
 
 def write_run(folder, cell, scores, *, at=60, earlier=BETTER_EARLIER, **config):
-    """A run that is saved at iteration `at` of 60, scored there if `scores`."""
+    """A run saved at iteration `at` of 60, with scores there if `scores`."""
     (folder / "checkpoints" / str(at)).mkdir(parents=True, exist_ok=True)
     fields = dict(change.partition("=")[::2] for change in cell.run.changes)
     (folder / "config.json").write_text(json.dumps({

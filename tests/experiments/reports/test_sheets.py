@@ -1,4 +1,4 @@
-"""Sheets of samples: which run is at which place, and what lies between the ends of a walk."""
+"""Sheets of samples: the place of each run, and the points between the ends of a walk."""
 
 from types import SimpleNamespace
 
@@ -49,7 +49,7 @@ class Painter:
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What the runs are asked for; runs named wgan_gp cannot be read."""
+    """Records the requests to runs; runs named wgan_gp cannot be read."""
     calls = []
 
     def restore(folder):

@@ -78,7 +78,7 @@ def test_a_critic_that_cannot_be_read_is_left_out_and_the_others_are_drawn(tmp_p
 
 @pytest.mark.slow
 def test_a_real_sweep_and_its_report(tmp_path):
-    """Trains three tiny runs, and finds in the page what numpy finds in their checkpoints."""
+    """Trains three tiny runs, and compares the page with NumPy's values from their checkpoints."""
     pytest.importorskip("submitit", reason="a sweep needs submitit: pip install 'sngan_jax[sweep]'")
     short = ("--set=iterations=20", "--set=keep_every=10", "--set=checkpoint_every=10",
              "--set=batch_size=16", "--set=evaluate_every=10", "--set=evaluate_images=200")

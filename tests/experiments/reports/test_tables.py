@@ -35,7 +35,7 @@ def cell(table, label, column):
 
 
 def shown(value, more=""):
-    """Four digits, of numbers from 1 to 9,999."""
+    """Four significant digits, for numbers from 1 to 9,999."""
     return f"{value:.{4 - len(str(int(value)))}f}{more}"
 
 

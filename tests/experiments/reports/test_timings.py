@@ -1,4 +1,4 @@
-"""Figure 10: bars of what sngan bench methods wrote, and words for what it did not."""
+"""Figure 10: bars for the methods in the file of sngan bench methods, words for the others."""
 
 import json
 
