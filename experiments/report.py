@@ -23,8 +23,8 @@ from sngan_jax.base.provenance import commit
 from sngan_jax.run.workdir import make_workdir
 
 from . import cli
-from .reports.figures import FIGURES, draw
-from .reports.page import MARKDOWN, PAGE, PICTURES, TABLES, Report, write_report
+from .reports.figures import FIGURES
+from .reports.page import MARKDOWN, PAGE, PICTURES, TABLES, write_report
 from .reports.parts import Missing
 from .reports.runs import FINISHED, collect
 from .reports.tables import make_tables
@@ -62,7 +62,7 @@ def make_report(folders: Sequence[Path], out: Path, command: str = "") -> None:
         pictures = make_workdir(out / PICTURES)
         for old in pictures.glob("*.png"):
             old.unlink()
-        figures = draw(FIGURES, found, pictures)
+        figures = [figure(found, pictures) for figure in FIGURES]
         tables = make_tables(found)
         finished = sum(run.state == FINISHED for run in found.runs)
         about = (*(f"{sweep.title}; folder {sweep.folder}." for sweep in found.sweeps),
@@ -70,8 +70,7 @@ def make_report(folders: Sequence[Path], out: Path, command: str = "") -> None:
                  "last checkpoints; results chosen in hindsight are in separate tables.",
                  f"Made {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC by commit "
                  f"{source or 'unknown'}" + (f", by the command: {command}" if command else ""))
-        write_report(Report("Spectral normalisation for GANs: tables and figures", about, found,
-                            tuple(tables), figures), out)
+        write_report(out, about, found, tables, figures)
     absent = sum(isinstance(figure, Missing) for figure in figures)
     print(f"{len(tables)} tables, {len(figures) - absent} figures ({absent} not run) of {finished} "
           f"finished runs of {len(found.runs)}: {out / PAGE}, {MARKDOWN}, {TABLES}/*.csv")

@@ -14,28 +14,26 @@ from sngan_jax.run.figures import COLOURS
 
 def as_markdown(record: dict[str, Any]) -> str:
     """The record as tables: a row for each layer, then bounds and measurements."""
-    lines = ["| layer | kind | shape | σ | operator norm | stable rank |",
-             "|---|---|---|---|---|---|"]
-    for layer in record["layers"]:
-        shape = "x".join(map(str, layer["shape"]))
-        lines.append(f"| {layer['name']} | {layer['kind']} | {shape} | {layer['sigma']:.3g} | "
-                     f"{layer['operator_norm']:.3g} | {layer['stable_rank']:.2f} of "
-                     f"{len(layer['singular_values'])} |")
     norms = record["gradient_norm"]
-    rows = [("upper bound: product of operator norms", record["upper_bound"]),
+    lines = ["| layer | kind | shape | σ | operator norm | stable rank |",
+             "|---|---|---|---|---|---|",
+             *(f"| {layer['name']} | {layer['kind']} | {'x'.join(map(str, layer['shape']))} | "
+               f"{layer['sigma']:.3g} | {layer['operator_norm']:.3g} | "
+               f"{layer['stable_rank']:.2f} of {len(layer['singular_values'])} |"
+               for layer in record["layers"]),
+             "", "| Lipschitz constant of D | |", "|---|---|"]
+    for name, value in (
+            ("upper bound: product of operator norms", record["upper_bound"]),
             ("the same with σ of the reshaped kernels (the paper's; not a bound)",
              record["upper_bound_reshaped"]),
-            *((f"largest gradient norm, {name}", norms[key]) for name, key in (
-                ("real images", "real"), ("samples", "samples"), ("between them", "between"),
-                ("by ascent", "ascent"))),
+            ("largest gradient norm, real images", norms["real"]),
+            ("largest gradient norm, samples", norms["samples"]),
+            ("largest gradient norm, between them", norms["between"]),
+            ("largest gradient norm, by ascent", norms["ascent"]),
             ("largest ratio of a pair", record["pair_ratio"]),
-            ("lower bound: the largest of the five", record["lower_bound"])]
-    lines += ["", "| Lipschitz constant of D | |", "|---|---|"]
-    for name, value in rows:
+            ("lower bound: the largest of the five", record["lower_bound"])):
         lines.append(f"| {name} | {'none' if value is None else f'{value:,.4g}'} |")
-    if record["why"]:
-        lines += ["", f"No upper bound: {record['why']}."]
-    return "\n".join(lines)
+    return "\n".join(lines) + (f"\n\nNo upper bound: {record['why']}." if record["why"] else "")
 
 
 def save_spectra(file: Path, spectra: dict[str, Sequence[float]], columns: int = 4) -> None:

@@ -10,20 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from sngan_jax.metrics.scores import LESS_IS_BETTER
+from sngan_jax.run.evaluation import best_of
 
 from .published import rows_of
-from .runs import (
-    FINISHED,
-    METRICS,
-    NOT_SCORED,
-    Collection,
-    RecordedProtocol,
-    Run,
-    Sweep,
-    how_far,
-    recorded_protocol,
-)
+from .runs import FINISHED, METRICS, NOT_SCORED, Collection, RecordedProtocol, Run
 
 _COLUMNS = ("key", "sweep", "title", "anchor", "run", "method", "setting", "seed", "protocol",
             "metric", "value", "state", "iteration", "run_folder", "commit", "best", "best_at",
@@ -44,8 +34,8 @@ def score_frame(found: Collection) -> pd.DataFrame:
       iteration, commit: the score's iteration and commit; '' without one.
       best, best_at, scored: the best score of all checkpoints, its iteration, and their number.
     """
-    rows = (row for sweep in found.sweeps for row in _of_sweep(sweep, found.of(sweep)))
-    frame = pd.DataFrame(list(rows), columns=_COLUMNS).astype({"value": float, "best": float})
+    frame = pd.DataFrame(list(_rows(found)), columns=_COLUMNS).astype(
+        {"value": float, "best": float})
     # Two names may differ in characters that an anchor cannot hold.
     cell = frame.groupby(["key", "method", "setting"], sort=False).ngroup()
     shared = cell.groupby(frame["anchor"]).transform("nunique") > 1
@@ -53,22 +43,24 @@ def score_frame(found: Collection) -> pd.DataFrame:
     return frame
 
 
-def _of_sweep(sweep: Sweep, runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
-    labels = {(place.variant, setting): place.label for place in rows_of(sweep, runs)
-              for setting in place.settings}
-    order = list(labels)
-    runs = sorted(runs, key=lambda run: (order.index((run.variant, run.setting)), run.seed))
-    for n, protocol in enumerate(_protocols(runs) or [None], 1):
-        key = f"{sweep.key}-{n}" if n > 1 else sweep.key
-        there = {name for run in runs if (last := last_record(run, protocol))
-                 for name in last["scores"]}
-        for metric in [name for name in METRICS if name in there] or [""]:
-            for run in runs:
-                label = labels[run.variant, run.setting]
-                yield {"key": key, "sweep": sweep.key,
-                       "title": f"{label.strip()}, setting {run.setting}" if run.setting else label,
-                       "anchor": anchor(f"from-{key}-{run.variant}-{run.setting}"),
-                       **_row(run, protocol, metric)}
+def _rows(found: Collection) -> Iterator[dict[str, Any]]:
+    for sweep in found.sweeps:
+        labels = {(place.variant, setting): place.label
+                  for place in rows_of(sweep, found.of(sweep)) for setting in place.settings}
+        order = list(labels)
+        runs = sorted(found.of(sweep), key=lambda run: (
+            order.index((run.variant, run.setting)), run.seed))
+        for n, protocol in enumerate(_protocols(runs) or [None], 1):
+            key = f"{sweep.key}-{n}" if n > 1 else sweep.key
+            there = {name for run in runs if (last := last_record(run, protocol))
+                     for name in last["scores"]}
+            for metric in [name for name in METRICS if name in there] or [""]:
+                for run in runs:
+                    title = labels[run.variant, run.setting]
+                    title = f"{title.strip()}, setting {run.setting}" if run.setting else title
+                    anchor = re.sub(r"[^\w.-]+", "_", f"from-{key}-{run.variant}-{run.setting}")
+                    yield {"key": key, "sweep": sweep.key, "title": title, "anchor": anchor,
+                           **_row(run, protocol, metric)}
 
 
 def _row(run: Run, protocol: RecordedProtocol | None, metric: str) -> dict[str, Any]:
@@ -79,18 +71,17 @@ def _row(run: Run, protocol: RecordedProtocol | None, metric: str) -> dict[str, 
     elif last and metric in last["scores"]:
         state = "no finite score"
     else:
-        state = NOT_SCORED if run.state == FINISHED else how_far(run)
-    scored = {record["fake"]["iteration"]: score for record in run.records
-              if recorded_protocol(record) == protocol
-              and (score := _finite(record, metric)) is not None}
-    sign = 1 if LESS_IS_BETTER.get(metric, True) else -1
-    best_at = min(scored, key=lambda at: (sign * scored[at], at), default=None)
+        state = NOT_SCORED if run.state == FINISHED else run.how_far
+    scored = {record["fake"]["iteration"]: score for record in run.records.get(protocol, ())
+              if (score := _finite(record, metric)) is not None}
+    best_at = best_of(scored, metric, scored)
     return {"run": run, "method": run.variant, "setting": run.setting, "seed": run.seed,
             "protocol": protocol, "metric": metric, "value": value, "state": state,
             "iteration": last["fake"]["iteration"] if last else "",
             "run_folder": str(run.folder),
             "commit": (last or {}).get("commit") or run.environment.get("commit") or "unknown",
-            "best": scored.get(best_at), "best_at": best_at, "scored": len(scored)}
+            "best": None if best_at is None else scored[best_at], "best_at": best_at,
+            "scored": len(scored)}
 
 
 def runs_of(scores: pd.DataFrame) -> list[Run]:
@@ -103,21 +94,15 @@ def last_record(run: Run, protocol: RecordedProtocol | None) -> dict[str, Any] |
 
     Records that exist only because they were the best of several checkpoints are left out.
     """
-    found = [record for record in run.records if recorded_protocol(record) == protocol
-             and record["fake"].get("iteration") == run.iterations and "best_of" not in record]
+    found = [record for record in run.records.get(protocol, ()) if "best_of" not in record
+             and record["fake"]["iteration"] == run.config["iterations"]]
     return found[-1] if found and run.state == FINISHED else None
-
-
-def anchor(text: str) -> str:
-    """A name to which a link can lead."""
-    return re.sub(r"[^\w.-]+", "_", text)
 
 
 def _protocols(runs: Sequence[Run]) -> list[RecordedProtocol]:
     """The protocols that scored the last iterations of finished runs, most frequent first."""
-    counts = collections.Counter(
-        protocol for run in runs for protocol in dict.fromkeys(map(recorded_protocol, run.records))
-        if last_record(run, protocol))
+    counts = collections.Counter(protocol for run in runs for protocol in run.records
+                                 if last_record(run, protocol))
     return sorted(counts, key=lambda protocol: (-counts[protocol], protocol.name != "paper"))
 
 

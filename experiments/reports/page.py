@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -20,14 +20,7 @@ from sngan_jax.base.files import write_text
 
 from .frame import last_record, runs_of, score_frame
 from .parts import Entry, Figure, Missing, Table
-from .runs import (
-    METRICS,
-    Collection,
-    RecordedProtocol,
-    Run,
-    how_far,
-    recorded_protocol,
-)
+from .runs import METRICS, Collection
 
 PAGE, MARKDOWN, TABLES, PICTURES = "report.html", "report.md", "tables", "figures"
 _COLUMNS = ("table", "method", "setting", "seed", "metric", "value", "std", "runs", "state",
@@ -35,18 +28,13 @@ _COLUMNS = ("table", "method", "setting", "seed", "metric", "value", "std", "run
 _COMMAND = re.compile(r"(sngan [a-z][^;]*? --[^;]*?)(?=\.?$|;|\)|\. )")
 
 
-class Report(NamedTuple):
-    """The content of a report; about: sentences under the title."""
-
-    title: str
-    about: tuple[str, ...]
-    found: Collection
-    tables: tuple[Table, ...]
-    figures: tuple[Figure | Missing, ...]
-
-
-def write_report(report: Report, folder: Path) -> None:
+def write_report(folder: Path, about: Sequence[str], found: Collection, tables: Sequence[Table],
+                 figures: Sequence[Figure | Missing]) -> None:
     """Writes `PAGE`, `MARKDOWN` and the CSV files; those of an earlier report are replaced.
+
+    Args:
+      about: sentences under the title.
+      figures: their files are in the folder `PICTURES`.
 
     Raises:
       OSError: if one of them cannot be written.
@@ -54,11 +42,21 @@ def write_report(report: Report, folder: Path) -> None:
     (folder / TABLES).mkdir(parents=True, exist_ok=True)
     for old in (folder / TABLES).glob("*.csv"):
         old.unlink()
-    for table in report.tables:
+    for table in tables:
         write_text(folder / TABLES / f"{table.key}.csv", csv_text(table))
-    shown = {"report": report, "runs": _runs(report.found), "sources": sources_of(report.found)}
-    for name, environment in ((MARKDOWN, _markdown(folder)), (PAGE, _html())):
-        write_text(folder / name, environment.get_template(name).render(shown))
+    runs = tuple(tuple(Entry(str(text), "text") for text in (
+        run.folder, run.config["method"], run.setting, run.seed, run.how_far))
+        for run in found.runs)
+    markdown = _environment(_marked, _fenced)
+    html = _environment(escape, Markup("<code>{}</code>").format)
+    copied = markdown.get_template("table.md").module.table
+    html.filters |= {"data": lambda file: base64.b64encode(file.read_bytes()).decode(),
+                     "copied": lambda table: escape(str(copied(table, links=False)))}
+    for name, environment in ((MARKDOWN, markdown), (PAGE, html)):
+        write_text(folder / name, environment.get_template(name).render(
+            about=about, notes=found.notes, tables=tables, figures=figures,
+            sources=sources_of(found), runs=Table(
+                "", "", "", ("folder", "method", "setting", "seed", "state"), runs)))
 
 
 def csv_text(table: Table) -> str:
@@ -76,28 +74,7 @@ def _cell(value: Any) -> Any:
     return value
 
 
-def _html() -> Environment:
-    def data(file: Path) -> str:
-        return f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"
-
-    copied = _markdown(Path()).get_template("table.md").module.table
-    return _environment(escape, lambda command: Markup("<code>{}</code>").format(command),
-                        data=data, copied=lambda table: escape(str(copied(table, links=False))))
-
-
-def _markdown(folder: Path) -> Environment:
-    def mark(text: str) -> Markup:
-        return Markup(re.sub(r"[\\`*[\]<|]|&(?=#?\w+;)|(?<!\w)_|_(?!\w)", r"\\\g<0>", text))
-
-    def code(command: str) -> Markup:
-        fence = "`" * (1 + max(map(len, re.findall("`+", command)), default=0))
-        return Markup(f"{fence}{command}{fence}")
-
-    return _environment(mark, code, place=lambda file: file.relative_to(folder).as_posix())
-
-
-def _environment(mark: Callable[[str], Markup], code: Callable[[str], Markup],
-                 **filters: Callable[..., str]) -> Environment:
+def _environment(mark: Callable[[str], Markup], code: Callable[[str], Markup]) -> Environment:
     """Templates whose values are escaped by `mark`; `rich` values pass commands to `code`."""
     def finalize(value: Any) -> Markup:
         return value if isinstance(value, Markup) else mark(printable(str(value)))
@@ -109,8 +86,20 @@ def _environment(mark: Callable[[str], Markup], code: Callable[[str], Markup],
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"), undefined=StrictUndefined,
         autoescape=True, finalize=finalize, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"rich": rich, "slug": _slug, **filters}
+    environment.filters |= {"rich": rich, "slug": _slug}
+    environment.globals["metrics"] = METRICS
     return environment
+
+
+def _marked(text: str) -> Markup:
+    """Text in which Markdown sees no mark."""
+    return Markup(re.sub(r"[\\`*[\]<|]|&(?=#?\w+(?:;|$))|(?<!\w)_|_(?!\w)", r"\\\g<0>", text))
+
+
+def _fenced(command: str) -> Markup:
+    """Code in Markdown."""
+    fence = "`" * (1 + max(map(len, re.findall("`+", command)), default=0))
+    return Markup(f"{fence}{command}{fence}")
 
 
 def _slug(text: str) -> str:
@@ -119,44 +108,18 @@ def _slug(text: str) -> str:
 
 
 def sources_of(found: Collection) -> list[dict[str, Any]]:
-    """Each row and setting of each protocol: anchor, title, protocol, and a line for each run."""
-    return [{"anchor": of["anchor"].iloc[0], "title": of["title"].iloc[0],
-             "protocol": protocol.sentence() if protocol else "not scored",
-             "lines": [_provenance(run, protocol) for run in runs_of(of)]}
-            for _, of in score_frame(found).groupby(["key", "method", "setting"], sort=False)
-            for protocol in of["protocol"].iloc[:1]]
+    """Each row and setting of each protocol: anchor, title, protocol, and the runs.
 
-
-def _provenance(run: Run, protocol: RecordedProtocol | None) -> str:
-    """Folder, checkpoint, seed, scores, commits, machine, date of a run behind a cell."""
-    record, there = last_record(run, protocol), run.environment
-    words = [f"seed {run.seed}", str(run.folder)]
-    if record:
-        earlier = [f"{other['fake']['iteration']:,}: {_scores(other)}" for other in run.records
-                   if recorded_protocol(other) == protocol and other is not record]
-        words += [f"checkpoint of iteration {record['fake']['iteration']:,}", _scores(record),
-                  f"scored {record.get('date', 'at an unknown time')} on "
-                  f"{record.get('device', 'an unknown device')} by commit "
-                  f"{record.get('commit') or 'unknown'}",
-                  *([f"other scores, at iteration {', at '.join(earlier)}"] * bool(earlier))]
-    else:
-        words.append(how_far(run))
-    words.append(
-        f"trained {there.get('date', 'at an unknown time')} by commit "
-        f"{there.get('commit') or 'unknown'} on {there.get('devices', 'an unknown device')}, "
-        f"{there.get('cores', '?')} cores, {there.get('platform', 'an unknown system')}"
-        if there else "trained on an unknown machine (no environment.json)")
-    return "; ".join(words)
-
-
-def _scores(record: dict[str, Any]) -> str:
-    return ", ".join(f"{METRICS[name]} {value}" for name, value in record["scores"].items()
-                     if name in METRICS)
-
-
-def _runs(found: Collection) -> Table:
-    """All runs, and their states."""
-    lines = tuple((Entry(str(run.folder), "text"), Entry(run.config["method"], "text"),
-                   Entry(run.setting, "text"), Entry(str(run.seed), "text"),
-                   Entry(how_far(run), "text")) for run in found.runs)
-    return Table("", "", "", ("folder", "method", "setting", "seed", "state"), lines)
+    A run stands there with its record and with the others of that protocol.
+    """
+    sources = []
+    for _, of in score_frame(found).groupby(["key", "method", "setting"], sort=False):
+        first, runs = of.iloc[0], []
+        for run in runs_of(of):
+            last = last_record(run, first["protocol"])
+            runs.append((run, last, [record for record in run.records.get(first["protocol"], ())
+                                     if record is not last]))
+        sources.append({"anchor": first["anchor"], "title": first["title"], "runs": runs,
+                        "protocol": first["protocol"].sentence() if first["protocol"] else
+                        "not scored"})
+    return sources

@@ -5,14 +5,14 @@ Files are only read, never written; a file that cannot be read becomes a note.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sngan_jax.base.errors import UserError
-from sngan_jax.metrics.evaluate import SCORES
 from sngan_jax.run.evaluation import read_scores
 from sngan_jax.run.lock import is_held
 from sngan_jax.run.stored_checkpoints import StoredCheckpoints
@@ -52,7 +52,7 @@ class Run(NamedTuple):
     """A run of a sweep.
 
     variant, setting: its row and column; setting is '' for runs outside a table.
-    records: records of scores.jsonl; saved: iterations of its checkpoints, oldest first.
+    records: those of scores.jsonl by protocol; saved: iterations of its checkpoints, oldest first.
     state: FINISHED (and scored), NOT_SCORED, UNFINISHED or RUNNING.
     """
 
@@ -63,19 +63,20 @@ class Run(NamedTuple):
     seed: int
     config: dict[str, Any]
     environment: dict[str, Any]
-    records: tuple[dict[str, Any], ...]
+    records: dict[RecordedProtocol, list[dict[str, Any]]]
     saved: tuple[int, ...]
     state: str
 
     @property
-    def name(self) -> str:
-        """The folder names of the sweep and the run, for readers."""
-        return f"{self.sweep.folder.name}/{self.folder.name}"
+    def trained(self) -> bool:
+        """Whether it has all its iterations."""
+        return self.state in (FINISHED, NOT_SCORED)
 
     @property
-    def iterations(self) -> int:
-        """The iterations that the config asks for."""
-        return self.config["iterations"]
+    def how_far(self) -> str:
+        """The state in words, with the iterations of an unfinished run."""
+        at, of = max(self.saved, default=0), self.config["iterations"]
+        return self.state if self.trained or at >= of else f"{self.state}: {at:,} of {of:,}"
 
 
 class Collection(NamedTuple):
@@ -88,6 +89,12 @@ class Collection(NamedTuple):
     def of(self, sweep: Sweep) -> list[Run]:
         """The runs of a sweep."""
         return [run for run in self.runs if run.sweep == sweep]
+
+
+def first_seeds(runs: Iterable[Run]) -> dict[tuple[str, str], Run]:
+    """{(setting, variant): the run with checkpoints of the first seed}."""
+    return {(run.setting, run.variant): run
+            for run in sorted(runs, key=lambda run: -run.seed) if run.saved}
 
 
 class RecordedProtocol(NamedTuple):
@@ -120,15 +127,21 @@ class RecordedProtocol(NamedTuple):
                 f"{self.bn_mode} statistics{ema}; latents of seed {self.seed}")
 
 
-def recorded_protocol(record: dict[str, Any]) -> RecordedProtocol:
-    """The protocol of a record; '' for what it does not say."""
+def _protocol_of(record: dict[str, Any]) -> RecordedProtocol | None:
+    """The protocol of a record, '' for what it does not say; None if a field cannot be read.
+
+    The record may be from another program.
+    """
     real, fake = record.get("real") or {}, record["fake"]
-    return RecordedProtocol(*("" if value is None else value for value in (
+    if not isinstance(real, dict) or not isinstance(fake.get("iteration"), int):
+        return None
+    protocol = RecordedProtocol(*("" if value is None else value for value in (
         record.get("protocol", ""), record.get("extractor", ""), str(record.get("checksum", "")),
         record.get("resize"), real.get("n"), fake.get("n"), record.get("n_score"),
         record.get("splits"), real.get("images") or str(real.get("statistics", "")),
         real.get("split"), real.get("seed"), fake.get("bn_mode"), fake.get("ema") or "",
         fake.get("seed"))))
+    return None if any(isinstance(value, (dict, list)) for value in protocol) else protocol
 
 
 def collect(folders: Sequence[Path]) -> Collection:
@@ -197,10 +210,14 @@ def _run(sweep: Sweep, folder: Path) -> Run:
         if not isinstance(config.get(name), kind):
             raise UserError(f"its {CONFIG} has no {name}: it is not a run of this program")
     variant, setting = _place(sweep, folder.name, config)
-    records = tuple(filter(_is_whole, read_scores(folder))) if (folder / SCORES).is_file() else ()
+    records: dict[RecordedProtocol, list[dict[str, Any]]] = {}
+    for record in read_scores(folder):
+        if protocol := _protocol_of(record):
+            records.setdefault(protocol, []).append(record)
     saved = tuple(StoredCheckpoints(folder).all())
-    scored = any(record["fake"].get("iteration") == config["iterations"] for record in records)
-    done = scored or (saved and saved[-1] >= config["iterations"])
+    scored = any(record["fake"]["iteration"] == config["iterations"]
+                 for of in records.values() for record in of)
+    done = scored or max(saved, default=0) >= config["iterations"]
     state = FINISHED if scored else NOT_SCORED if done else UNFINISHED
     if not done and is_held(folder):
         state = RUNNING
@@ -222,28 +239,12 @@ def _place(sweep: Sweep, name: str, config: dict[str, Any]) -> tuple[str, str]:
                     "its row, setting and seed, as in its config")
 
 
-def _is_whole(record: dict[str, Any]) -> bool:
-    """Whether a record, possibly from another program, has all fields that are read."""
-    real, fake = record.get("real") or {}, record["fake"]
-    return isinstance(real, dict) and isinstance(fake.get("iteration"), int) and not any(
-        isinstance(value, (dict, list)) for value in recorded_protocol(record))
-
-
 def _environment(folder: Path) -> dict[str, Any]:
-    try:
+    with contextlib.suppress(OSError, ValueError):
         found = json.loads((folder / "environment.json").read_text())
         return found if isinstance(found, dict) else {}
-    except (OSError, ValueError):
-        return {}
+    return {}
 
 
 def _count(n: int | str) -> str:
     return f"{n:,}" if isinstance(n, int) else str(n)
-
-
-def how_far(run: Run) -> str:
-    """The state in words, with the iterations of an unfinished run."""
-    if run.state == FINISHED:
-        return "finished"
-    at = run.saved[-1] if run.saved else 0
-    return run.state if at >= run.iterations else f"{run.state}: {at:,} of {run.iterations:,}"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.reports import extra
+from experiments.reports import extra, spectra
 from experiments.reports.page import sources_of
 from experiments.reports.parts import Missing
 from experiments.reports.runs import collect
@@ -22,7 +22,7 @@ K = 2.0
 USED = {"conv0": {20: 0.5, 60: 0.99}, "head/dense": {20: 0.75, 60: 0.9999}}
 
 
-def spectra(folder, iteration):
+def spectra_of(folder, iteration):
     if "power_steps=20" in folder.name:
         raise UserError("damaged")
     if folder.name.startswith("sn_svd"):
@@ -33,7 +33,7 @@ def spectra(folder, iteration):
 
 @pytest.fixture
 def steps(tmp_path, monkeypatch):
-    monkeypatch.setattr(extra, "spectra_of", spectra)
+    monkeypatch.setattr(spectra, "spectra_of", spectra_of)
     cells = write_sweep(tmp_path / "steps", Request("steps", "digits", "tiny", seeds=2))
     for cell in cells:
         folder = tmp_path / "steps" / cell.run.name
@@ -69,7 +69,7 @@ def test_the_error_of_sigma(steps):
 
 
 def test_the_error_is_drawn_by_layer(steps, tmp_path):
-    figure = extra.figure_steps(steps, tmp_path)
+    figure = spectra.figure_steps(steps, tmp_path)
     assert len(figure.provenance) == 4 and "checkpoints 20, 60" in figure.provenance[0]
     with Image.open(figure.file) as picture:
         assert 900 <= picture.width <= 1200
@@ -123,6 +123,6 @@ def test_what_has_not_been_run_says_how(tmp_path):
     found = collect([tmp_path / "t"])
     assert "--table=steps" in extra.steps_table(found).caption
     assert "--table=norms" in extra.norms_table(found).caption
-    absent = extra.figure_steps(found, tmp_path)
+    absent = spectra.figure_steps(found, tmp_path)
     assert isinstance(absent, Missing) and "--table=steps" in absent.reason
     assert "--table=lipschitz" in figure_lipschitz(found, tmp_path).reason

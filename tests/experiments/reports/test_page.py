@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from experiments.report import make_report
-from experiments.reports import figures
+from experiments.reports.figures import FIGURES
 from experiments.reports.parts import Figure, Missing
 from experiments.reports.runs import collect
 from experiments.reports.scores import figure1
@@ -132,7 +132,7 @@ def test_markdown_has_the_same_numbers_and_its_pictures(made):
 
 def test_a_figure_without_data_says_what_makes_it(made):
     found = collect([made / "table2"])
-    drawn = figures.draw(figures.FIGURES, found, made / "out" / "figures")
+    drawn = [figure(found, made / "out" / "figures") for figure in FIGURES]
     absent = {figure.title.split(":")[0]: figure.reason for figure in drawn
               if isinstance(figure, Missing)}
     assert {f"Figure {n}" for n in (3, 4, 6, 7, 9, 10, 11, 12, 15)} | {
@@ -146,6 +146,13 @@ def test_a_figure_without_data_says_what_makes_it(made):
     # Both settings, three methods, two seeds.
     assert len(shown["Figure 1"].provenance) == len(shown["Figure 2"].provenance) == 12
     assert "the paper: IS" in shown["Figure 1"].title
+
+
+def test_residual_networks_alone_are_in_no_figure_of_settings(tmp_path):
+    own = Request("2", "cifar10", "paper", methods=("sn",), settings=("own",))
+    write_sweep(tmp_path / "t2", own, lambda cell: {"fid": 20.0, "is": 8.0})
+    absent = figure1(collect([tmp_path / "t2"]), tmp_path)
+    assert isinstance(absent, Missing) and "--table=2" in absent.reason
 
 
 def test_a_report_that_is_made_again_has_no_old_files(tmp_path, monkeypatch):

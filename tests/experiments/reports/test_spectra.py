@@ -10,10 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from experiments.reports import critic
 from experiments.reports.critic import critic_losses, held_out_split
+from experiments.reports.runs import collect
 from experiments.reports.spectra import allowed_sets, spectra_of
+from experiments.sweeps.tables import Request
+from sngan_jax.base.errors import UserError
 from sngan_jax.data.sources import load
 from sngan_jax.run.restore import restore_run
+from tests.experiments.reports.disk import write_sweep
 from tests.run.processes import environment
 
 ROOT = Path(__file__).parents[3]
@@ -22,7 +27,7 @@ ROOT = Path(__file__).parents[3]
 @settings(max_examples=30, deadline=None)
 @given(n=st.integers(2, 12), seed=st.integers(0, 2**31))
 def test_the_allowed_sets_hold_every_weight_that_a_method_makes(n, seed):
-    sets = {allowed.name: allowed for allowed in allowed_sets(n)}
+    sets = allowed_sets(n)
     w = np.random.default_rng(seed).normal(size=(n, n)) ** 3
     made = {"SN": w / np.linalg.norm(w, 2), "Frobenius norm": w / np.linalg.norm(w),
             "WN": w / np.linalg.norm(w, axis=1, keepdims=True),
@@ -30,21 +35,23 @@ def test_the_allowed_sets_hold_every_weight_that_a_method_makes(n, seed):
     assert set(made) == set(sets)
     for name, weight in made.items():
         values = np.linalg.svd(weight, compute_uv=False)
-        assert (values <= sets[name].highest + 1e-9).all(), name
-        assert (values >= sets[name].lowest - 1e-9).all(), name
+        lowest, highest = sets[name]
+        assert (values <= highest + 1e-9).all(), name
+        assert (values >= lowest - 1e-9).all(), name
 
 
 def test_the_bounds_of_the_allowed_sets_are_reached():
     n = 9
-    sets = {allowed.name: allowed for allowed in allowed_sets(n)}
+    sets = allowed_sets(n)
     for name, total in (("Frobenius norm", 1.0), ("WN", float(n))):
+        lowest, highest = sets[name]
         for i in range(1, n + 1):  # i equal values, and no others
-            np.testing.assert_allclose(sets[name].highest[i - 1], np.sqrt(total / i))
-        assert sets[name].lowest[0] == pytest.approx(np.sqrt(total / n))
-        np.testing.assert_allclose(sets[name].lowest[1:], 0)
+            np.testing.assert_allclose(highest[i - 1], np.sqrt(total / i))
+        assert lowest[0] == pytest.approx(np.sqrt(total / n))
+        np.testing.assert_allclose(lowest[1:], 0)
     # Rows of length 1, all the same: rank one, the largest value of all.
     same_rows = np.full((n, n), n**-0.5)
-    assert np.linalg.norm(same_rows, 2) == pytest.approx(sets["WN"].highest[0])
+    assert np.linalg.norm(same_rows, 2) == pytest.approx(sets["WN"][1][0])
 
 
 @pytest.mark.parametrize(("split", "rest"), [
@@ -52,6 +59,21 @@ def test_the_bounds_of_the_allowed_sets_are_reached():
     ("unlabelled[:7]", "unlabelled[7:]")])
 def test_held_out_images_are_those_that_a_run_has_not_seen(split, rest):
     assert held_out_split(split) == rest
+
+
+def test_a_critic_that_cannot_be_read_is_left_out_and_the_others_are_drawn(tmp_path, monkeypatch):
+    def losses(run):
+        if run.variant == "wgan_gp":
+            raise UserError("damaged")
+        return ["3 training", "2 held-out"], {60: {"training": 1.0, "held-out": 2.0}}
+
+    monkeypatch.setattr(critic, "_losses", losses)
+    write_sweep(tmp_path / "f", Request("figure15", "digits", "tiny"))
+    figure = critic.figure15(collect([tmp_path / "f"]), tmp_path)
+    assert "3 training and 2 held-out images" in figure.caption
+    assert figure.caption.endswith(" Left out: damaged.")
+    assert [line.split(": ")[1].split(",")[0] for line in figure.provenance] == [
+        "wn_wgan_gp", "sn_wgan_gp"]
 
 
 @pytest.mark.slow
@@ -91,9 +113,9 @@ def test_a_real_sweep_and_its_report(tmp_path):
         expected = np.linalg.svd(matrix, compute_uv=False) / (u @ matrix @ v)
         np.testing.assert_allclose(spectra_of(run, 20)[f"conv{i}"], expected, rtol=1e-4)
 
-    critic = tmp_path / "figure15" / "wgan_gp,A,seed=0"
+    trained = tmp_path / "figure15" / "wgan_gp,A,seed=0"
     images = load("digits", image_size=8, split="train[1500:]").images[:50]
-    restored = restore_run(critic, 10)
+    restored = restore_run(trained, 10)
 
     def mean(pixels):
         x = (np.asarray(pixels, np.float32) + 0.5) / 128 - 1
@@ -101,7 +123,7 @@ def test_a_real_sweep_and_its_report(tmp_path):
             restored.state.discriminator.variables, x)).mean(dtype=np.float64)
 
     fake = restored.sample(np.zeros(50, np.int32))
-    (first, losses), _ = critic_losses(critic, [10, 20], {"held-out": images})
+    (first, losses), _ = critic_losses(trained, [10, 20], {"held-out": images}).items()
     assert first == 10
     np.testing.assert_allclose(losses["held-out"], mean(fake) - mean(images), rtol=1e-3, atol=1e-5)
     assert re.search(r"297 training and 297 held-out", page)

@@ -9,6 +9,7 @@ from experiments.bench.methods import figures
 from experiments.reports.parts import Figure, Missing
 from experiments.reports.runs import collect
 from experiments.reports.timings import figure10, read_timings
+from sngan_jax.base.errors import UserError
 from tests.experiments.reports.disk import TINY, write_sweep
 
 METHODS = ("sn", "wgan_gp", "gan_gp", "weight_norm", "weight_clipping", "orthonormal", "layer_norm",
@@ -50,8 +51,8 @@ def test_the_bars(tmp_path):
 
 
 @pytest.mark.parametrize(("change", "words"), [
-    (lambda r: r.pop("commit"), "it has no commit"),
-    (lambda r: r.update(parts=[]), "it has no part"),
+    (lambda r: r.pop("commit"), "has no commit"),
+    (lambda r: r.update(parts=[]), "has no part"),
     (lambda r: r["parts"][0]["methods"]["sn"].update(ratio=float("nan")), "not numbers"),
     (lambda r: r["parts"][0].pop("methods"), "not a report of sngan bench methods")])
 def test_another_file_is_named(change, words, tmp_path):
@@ -59,8 +60,8 @@ def test_another_file_is_named(change, words, tmp_path):
     change(wrong)
     file = tmp_path / "methods.json"
     file.write_text(json.dumps(wrong))
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(UserError, match=words):
         read_timings(file)
     file.write_text("{")
-    with pytest.raises(ValueError):
+    with pytest.raises(UserError):
         read_timings(file)
