@@ -6,7 +6,7 @@
 
 import sys
 
-from . import cli
+from . import cli, stopping
 
 # The programs of `sngan` and `python -m experiments`, by the name of the module.
 PROGRAMS = {
@@ -29,8 +29,15 @@ PROGRAMS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the program that the first word names; returns its exit status."""
-    return cli.start(PROGRAMS, sys.argv[1:] if argv is None else argv, __doc__ or "")
+    """Runs the program that the first word names; returns its exit status.
+
+    Without `argv`, the command line is that of this process, which ends with the program.
+    """
+    if argv is None:
+        argv = sys.argv[1:]
+        if argv[:1] == ["train"]:
+            stopping.end_at_once()  # a signal may come during the imports
+    return cli.start(PROGRAMS, argv, __doc__ or "")
 
 
 if __name__ == "__main__":

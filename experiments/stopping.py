@@ -12,11 +12,17 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.
 def end_at_once() -> None:
     """Makes signals end the process with status 75, until other handlers replace this one.
 
-    Signals that are ignored, such as SIGHUP under `nohup`, stay ignored.
+    For the process of a program, not for one that calls its `main`. Signals that are ignored, such
+    as SIGHUP under `nohup`, stay ignored.
     """
     for number in SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _end)
+
+
+def ends_at_once() -> bool:
+    """Whether `end_at_once` is in effect."""
+    return any(signal.getsignal(number) is _end for number in SIGNALS)
 
 
 def _end(number: int, _frame: FrameType | None) -> None:
@@ -24,6 +30,3 @@ def _end(number: int, _frame: FrameType | None) -> None:
         os.write(2, f"stopped by {signal.Signals(number).name} before anything was done\n".encode())
     finally:
         os._exit(os.EX_TEMPFAIL)
-
-
-end_at_once()

@@ -12,7 +12,10 @@ VM needs --distributed=yes, and anything else the three flags --coordinator, --n
 --process-id (docs/scaling.md). Exit status 3: another process was lost.
 """
 
-from . import stopping  # noqa: F401, I001  (first: a signal may come while the rest is read)
+from . import stopping
+
+if __name__ == "__main__":
+    stopping.end_at_once()  # a signal may come during the other imports
 
 import argparse
 import sys
@@ -51,7 +54,7 @@ def main(options: argparse.Namespace) -> int:
     with distributed.joined(options.distributed, options.coordinator, options.num_processes,
                             options.process_id, options.join_within):
         done = train(config, options.workdir, accept_changes=options.accept_config_changes,
-                     own_process=True)
+                     own_process=stopping.ends_at_once())
     return 0 if done else STOPPED
 
 

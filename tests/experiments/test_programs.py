@@ -3,11 +3,14 @@
 import json
 import re
 import shutil
+import signal
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.__main__ import main
+from sngan_jax.run.interruption import SIGNALS
 from tests.programs import program
 
 CONFIG = "--config=experiments/configs/digits.py:conditional"
@@ -147,3 +150,10 @@ def test_a_missing_workdir_is_a_sentence():
     assert done.returncode == 2 and "is not the workdir of a run" in done.stderr
     done = program("experiments.sample")
     assert done.returncode == 2 and "--workdir is missing" in done.stderr
+
+
+def test_a_program_that_python_calls_leaves_the_signals_as_they_are(tmp_path):
+    before = [signal.getsignal(number) for number in SIGNALS]
+    assert main(["train", "--config=digits", "--config.dataset=npz:none.npz",
+                 f"--workdir={tmp_path / 'run'}"]) == 2
+    assert [signal.getsignal(number) for number in SIGNALS] == before

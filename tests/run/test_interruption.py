@@ -1,5 +1,6 @@
 """Signals: noted, raised, or handled by another thread."""
 
+import contextlib
 import os
 import re
 import signal
@@ -103,24 +104,28 @@ with Interruption(own_process=True, grace=float(sys.argv[1])) as interruption:
 """
 
 
+@contextlib.contextmanager
 def _stuck(grace):
-    process = subprocess.Popen([sys.executable, "-c", _STUCK, str(grace)], text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout.readline() == "ready\n"
-    time.sleep(0.2)
-    process.send_signal(signal.SIGTERM)
-    return process
+    with subprocess.Popen([sys.executable, "-c", _STUCK, str(grace)], text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            assert process.stdout.readline() == "ready\n"
+            time.sleep(0.2)
+            process.send_signal(signal.SIGTERM)
+            yield process
+        finally:
+            process.kill()
 
 
 def test_a_main_thread_that_does_not_come_back_is_saved_by_another():
-    process = _stuck(0.5)
-    out, err = process.communicate(timeout=20)
+    with _stuck(0.5) as process:
+        out, err = process.communicate(timeout=20)
     assert process.returncode == 75 and out == "rescued\n" and "saved" in err
 
 
 def test_a_second_signal_ends_at_once():
-    process = _stuck(1000)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=20)
+    with _stuck(1000) as process:
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=20)
     assert process.returncode in (128 + signal.SIGTERM, -signal.SIGTERM) and out == ""
