@@ -178,7 +178,7 @@ def _naming_unknown(init: Callable[..., None]) -> Callable[..., None]:
     free = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
     @functools.wraps(init)
-    def call(self: Any, *args: Any, **kwargs: Any) -> None:
+    def call(self: Any, *args: object, **kwargs: object) -> None:
         if unknown := [name for name in kwargs if name not in parameters and not free]:
             raise TypeError(
                 f"{type(self).__name__} has no argument {unknown[0]!r}"
@@ -220,7 +220,7 @@ def _watched(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
     # `wraps` also copies Flax's mark for methods that it already manages. The plain method is
     # managed, so interceptors and captured intermediates see a single call.
     @functools.wraps(method)
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(self: Any, *args: object, **kwargs: object) -> Any:
         outer = vars(self).get("_call")
         if outer is None or name == "__call__":
             vars(self)["_call"] = args, kwargs
@@ -257,7 +257,7 @@ def _projecting(method: Callable[..., Any]) -> Callable[..., Any]:
     Their calls are intercepted, and a normalised twin in the same scope answers them.
     """
     @functools.wraps(method)
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(self: Any, *args: object, **kwargs: object) -> Any:
         def intercept(call_next: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any],
                       context: nn.module.InterceptorContext) -> Any:
             part: Any = context.module

@@ -44,7 +44,7 @@ L = TypeVar("L", bound=nnx.Module)
 class _Bar(nnx.Param[Any]):
     """W̄, in the weight's place while a method of its layer runs."""
 
-    def set_value(self, value: Any, **kwargs: Any) -> None:
+    def set_value(self, value: Any, **kwargs: object) -> None:
         raise ValueError("a method of a normalised layer writes the layer's weight, which is W̄ "
                          "until the method returns: write the weight outside of the layer")
 
@@ -82,7 +82,7 @@ class Normalized(nnx.Module):
             cls.set_view = view if issubclass(cls, _Attention) else joined  # type: ignore
         super().__init_subclass__(**kwargs)
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         theirs = inspect.signature(self.plain_class.__init__).parameters
         own = {k: kwargs.pop(k) for k in OPTIONS if k in kwargs and k not in theirs}
         rngs = nnx_linen.rngs_of(self, args, kwargs, OPTIONS)
