@@ -27,6 +27,7 @@ release = version = sngan_jax.__version__
 copyright = "the authors of sngan_jax, Apache-2.0"
 html_title = f"sngan_jax {release}"
 html_theme = "furo"
+pygments_dark_style = "github-dark"  # Furo's own underlines modules as if they were links
 html_favicon = "images/favicon.svg"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
@@ -62,7 +63,7 @@ autodoc_default_options = {"members": True, "ignore-module-all": True}
 autodoc_inherit_docstrings = False
 add_module_names = False
 # A longer signature has one argument per line.
-maximum_signature_line_length = 110
+maximum_signature_line_length = 90
 highlight_language = "none"
 smartquotes_action = "qe"  # because two dashes begin a flag
 
