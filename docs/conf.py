@@ -27,6 +27,7 @@ release = version = sngan_jax.__version__
 copyright = "the authors of sngan_jax, Apache-2.0"
 html_title = f"sngan_jax {release}"
 html_theme = "furo"
+pygments_dark_style = "github-dark"  # Furo's own underlines modules as if they were links
 html_favicon = "images/favicon.svg"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
@@ -62,7 +63,7 @@ autodoc_default_options = {"members": True, "ignore-module-all": True}
 autodoc_inherit_docstrings = False
 add_module_names = False
 # A longer signature has one argument per line.
-maximum_signature_line_length = 110
+maximum_signature_line_length = 80
 highlight_language = "none"
 smartquotes_action = "qe"  # because two dashes begin a flag
 
@@ -98,8 +99,12 @@ def _skipped(app, what, name, obj, skip, options):
 
 def _signature(app, what, name, obj, options, signature, returns):
     """A layer's signature: its own fields, without those that Flax gives to every module."""
-    if what != "class" or not issubclass(obj, nn.Module):
+    if what != "class":
         return None
+    if not issubclass(obj, nn.Module):  # defaults of a NamedTuple, by their names
+        short = re.sub(r"<class '(?:\w+\.)*(\w+)'>|<function [^>]*<lambda>>",
+                       lambda found: found[1] or "...", signature or "")
+        return short or None, returns
     fields = {field.name: field for field in dataclasses.fields(obj)
               if field.init and field.name not in ("parent", "name")}
     if issubclass(obj, layers.Normalized):  # the plain layer's arguments, and the options
@@ -113,7 +118,7 @@ def _argument(field):
         return field.name
     if isinstance(field.default, (bool, int, float, str, tuple, type(None))):
         return f"{field.name}={field.default!r}"
-    return f"{field.name}=…"
+    return f"{field.name}=..."
 
 
 def setup(app):

@@ -9,8 +9,8 @@ import re
 import textwrap
 
 SECTION = re.compile(r"(Args|Attributes|Returns|Yields|Raises):(?: +(.*))?$")
-# "name: text", "one, other: text"; in a section the name may be several words.
-NAME = re.compile(r"(\*{0,2}[\w.]+(?:, \*{0,2}[\w.]+)*|'\w+'):(?: (.*))?$")
+# "name: text", "one, other: text", but not "Word: text"; in a section a name may be several words.
+NAME = re.compile(r"(\*{0,2}[a-z_][\w.]*(?:, \*{0,2}[\w.]+)*|'\w+'):(?: (.*))?$")
 PHRASE = re.compile(r"([^:`]*(?:`[^`]*`[^:`]*)*):(?: (.*))?$")
 
 
@@ -26,9 +26,9 @@ def _blocks(lines: list[str], item: re.Pattern):
         elif section := SECTION.match(lines[0]):
             body, lines = _split(lines[1:], lambda line: not line or line[0] == " ")
             yield f"**{section[1]}**"
-            if section[2]:  # text that follows on the line and continues below it
-                body = [section[2], *map(str.lstrip, body)]
             named = PHRASE if section[1] in ("Args", "Attributes", "Raises") else NAME
+            if section[2] or not any(named.match(line.lstrip()) for line in body):  # one text
+                body = [section[2] or "", *map(str.lstrip, body)]
             yield from _blocks(textwrap.dedent("\n".join(body)).splitlines(), named)
         elif lines[0][0] == " ":
             block, lines = _split(lines, lambda line: not line or line[0] == " ")

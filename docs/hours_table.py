@@ -145,8 +145,8 @@ def _cells(*texts: str) -> str:
 
 def _priced(name: str, count: int, hours: dict[str, float]) -> str:
     return f"| {name} |" + _cells(str(count), *(
-        f"{h:.0f} h, {PRICES[device] * h:,.0f} $" if h >= 10 else
-        f"{h:.1f} h, {PRICES[device] * h:,.0f} $" for device, h in hours.items()))
+        f"{h:.0f} h, \\${PRICES[device] * h:,.0f}" if h >= 10 else
+        f"{h:.1f} h, \\${PRICES[device] * h:,.0f}" for device, h in hours.items()))
 
 
 def page_with_tables(page: str) -> str:

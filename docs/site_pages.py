@@ -1,7 +1,7 @@
 """Pages of the site that are files elsewhere: results, notebooks and the GAN in one file.
 
 Sphinx reads only one folder, so `write` copies them into docs/generated. `with_site_links` turns a
-link to a file of the repository into one to its page; a file without a page is named by its path.
+link to a file of the repository into one to its page or picture; another file is named by its path.
 """
 
 import configparser
@@ -57,6 +57,8 @@ def write() -> None:
             # No list of pages has these; other pages link to them.
             orphan = "---\norphan: true\n---\n\n" if target.parent.name == "weights" else ""
             text = orphan + with_site_links(text, path.parent.relative_to(ROOT))
+            if path.name == "report.md":  # all reports have one title
+                text = re.sub("^# .*", f"# Report of {path.parent.name}", text)
         target.write_text(text)
 
 
@@ -106,7 +108,7 @@ def with_site_links(text: str, folder: Path | str) -> str:
         if not path or path.startswith("/") or ":" in path:
             return match[0]
         place = posixpath.normpath(posixpath.join(Path(folder).as_posix(), path))
-        if picture or place.startswith("docs/"):
+        if picture or place.startswith("docs/") or place.endswith(".png"):
             page = posixpath.relpath(place, "docs")
         elif place in known:
             page = known[place]

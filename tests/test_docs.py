@@ -269,6 +269,8 @@ def test_one_version_everywhere():
     ("A sum.\n\nArgs:\n  x, y: (n,), with\n    a second line.\n\nReturns:\n  a scalar.",
      "A sum.\n\n**Args**\n\n``x, y``\n   (n,), with\n   a second line.\n\n**Returns**\n\n"
      "a scalar."),
+    ("Data: a set.\n\nReturns:\n  an array, or\n    None.",
+     "Data: a set.\n\n**Returns**\n\nan array, or\nNone."),
     ("Start:\n\n    python -m this *\n\nand read.",
      "Start:\n\n::\n\n   python -m this *\n\nand read."),
     ("| a | b |\n|---|---|", "::\n\n   | a | b |\n   |---|---|"),

@@ -1,0 +1,1 @@
+"""Configs of the experiments: the settings of the paper, and one file for each data set."""

@@ -1,7 +1,6 @@
 """Fashion-MNIST's 60,000 pictures of clothing, from its four files in MNIST's IDX format.
 
-    sngan train --config=fashion_mnist \
-        --config.dataset=idx:data/fashion-mnist --workdir=runs/fashion
+    sngan train --config=fashion_mnist --config.dataset=idx:data/fashion-mnist --workdir=runs/fmnist
 
 The folder holds train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz (Debian's package
 `dataset-fashion-mnist` has them). The standard CNN has a quarter of its width, so that two CPU

@@ -1,7 +1,6 @@
 """Your own images: a folder of pictures, sub-folders as classes.
 
-    sngan train --config=folder:32 \
-        --config.dataset=folder:my/images --workdir=runs/mine
+    sngan train --config=folder:32 --config.dataset=folder:my/images --workdir=runs/mine
 
 The argument is the side of the images: 32 (the default), 48, 64, 128 or 256, each with the paper's
 residual networks for that size. After a comma come words as for the other configs, such as
