@@ -1,0 +1,1 @@
+"""What a trained discriminator is: its singular values, and how Lipschitz it is."""

@@ -52,9 +52,10 @@ def read_tfds(
       images uint8 (n, height, width, channels), labels int32 (n,) or None (no class label
       feature, or -1 throughout, as in stl10's 'unlabelled'), num_classes.
 
-    DataError: for a set that is not prepared (the message has the command), an ambiguous
-      configuration, an unknown split, TFRecord without TensorFlow, no image feature, or damaged
-      files.
+    Raises:
+      DataError: for a set that is not prepared (the message has the command), an ambiguous
+        configuration, an unknown split, TFRecord without TensorFlow, no image feature, or damaged
+        files.
     """
     folder = prepared_folder(spec, data_dir)
     _check_features(folder)

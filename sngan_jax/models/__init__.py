@@ -1,0 +1,1 @@
+"""Generators and discriminators, and the pair that a config names."""
