@@ -1,4 +1,4 @@
-"""Handling of signals before the work begins; resumable programs import this first."""
+"""Signals that come before the work of a resumable program begins."""
 
 import os
 import signal

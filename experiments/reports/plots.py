@@ -63,7 +63,7 @@ def drawing(name: str, title: str, attempts: Callable[[Collection], Iterable[tup
       attempts: the sweeps in turn, each with what to draw, and further arguments of the function.
       absent: the reason if there is nothing, before the command that makes the runs of `table`;
         what could not be read stands at {lost}.
-      read: what to draw -> whatever of it can be read, and the end of a caption on the rest.
+      read: function of what to draw: the readable part, and the end of a caption on the rest.
     """
     def decorate(draw: Callable[..., Drawn]) -> Callable[[Collection, Path], Figure | Missing]:
         def figure(found: Collection, folder: Path) -> Figure | Missing:

@@ -52,7 +52,7 @@ class Run(NamedTuple):
     """A run of a sweep.
 
     variant, setting: its row and column; setting is '' for runs outside a table.
-    records: those of scores.jsonl by protocol; saved: iterations of its checkpoints, oldest first.
+    records: rows of scores.jsonl by protocol; saved: iterations of its checkpoints, oldest first.
     state: FINISHED (and scored), NOT_SCORED, UNFINISHED or RUNNING.
     """
 

@@ -54,7 +54,7 @@ def parse_grid(texts: Sequence[str]) -> list[tuple[str, list[str]]]:
         name, separator, values = text.partition("=")
         found = [value.strip() for value in values.split(",")]
         may_be_empty = name in FIELDS and FIELDS[name].default == ""
-        if not separator or not any(found) or not (all(found) or may_be_empty):
+        if not separator or not name or not any(found) or not (all(found) or may_be_empty):
             raise UserError(f"--grid={text}: write a field and its values, as in "
                             "--grid=learning_rate=1e-4,2e-4 or --grid=arg=sn+A,wgan_gp+A")
         if name in (known for known, _ in grid):

@@ -59,6 +59,8 @@ def test_what_is_finished_is_left_out_and_what_was_cut_off_goes_first(tmp_path):
 @pytest.mark.parametrize(("grid", "seeds", "words"), [
     (["learning_rate"], 1, "write a field and its values"),
     (["learning_rate=1,"], 1, "write a field and its values"),
+    (["=1,2"], 1, "write a field and its values"),
+    (["augment="], 1, "write a field and its values"),
     (["seed=1", "seed=2"], 1, "names seed twice"),
     (["learning=1"], 1, "did you mean learning_rate"),
     (["n_dis=0"], 1, "at least 1"),
