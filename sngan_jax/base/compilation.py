@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
@@ -20,30 +19,14 @@ Options = dict[str, Any]  # names and values of XLA's compiler options
 # faster than XLA's own code on reductions, so it gets the reductions only.
 # The TPU compiler splits an all-reduce of more than 128 MiB, such as the gradients of a large
 # generator; here only from 512 MiB (docs/scaling.md).
-# An NVIDIA card gets a whole iteration as one CUDA graph (XLA's "command buffer"), in which kernels
-# that do not depend on each other run at the same time (docs/performance.md).
 OPTIONS: dict[str, Options] = {
     "cpu": {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"},
-    "tpu": {"xla_jf_crs_combiner_threshold_in_bytes": 2**29},
-    "cuda": {"xla_gpu_enable_command_buffer": "FUSION,CUBLAS,CUBLASLT,CUDNN,CONVOLUTION,"
-             "CUSTOM_CALL,COLLECTIVES,CONDITIONAL,WHILE,DYNAMIC_SLICE_FUSION",
-             "xla_gpu_command_buffer_scheduling_mode": "CONCURRENT"}}
+    "tpu": {"xla_jf_crs_combiner_threshold_in_bytes": 2**29}}
 
 
 # For a program that runs once, such as the networks' initialisation: not worth optimising.
 OPTIONS_FOR_ONE_CALL: dict[str, Options] = {
     "cpu": {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}}
-
-
-def kind_of_backend() -> str:
-    """The default backend, as in `OPTIONS`; "gpu" where a GPU gets no options of ours.
-
-    These are an AMD card, several cards (not measured), and a user's own choice in XLA_FLAGS.
-    """
-    platform = jax.default_backend()
-    version = jax.devices()[0].client.platform_version
-    alone = jax.device_count() == 1 and "command_buffer" not in os.environ.get("XLA_FLAGS", "")
-    return "cuda" if platform == "gpu" and "cuda" in version.lower() and alone else platform
 
 
 @functools.cache
@@ -55,7 +38,7 @@ def compiler_options(one_call: bool = False) -> Options:
     Args:
       one_call: whether the program runs only once.
     """
-    options = (OPTIONS_FOR_ONE_CALL if one_call else OPTIONS).get(kind_of_backend(), {})
+    options = (OPTIONS_FOR_ONE_CALL if one_call else OPTIONS).get(jax.default_backend(), {})
     if not options:
         return {}
     try:

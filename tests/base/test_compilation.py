@@ -1,7 +1,5 @@
 """Compiler options: taken where this XLA knows them, and nothing else changes."""
 
-from types import SimpleNamespace
-
 import jax
 import jax.numpy as jnp
 import pytest
@@ -12,27 +10,12 @@ from sngan_jax.base.compilation import (
     compile_at_first_call,
     compiler_options,
     jit,
-    kind_of_backend,
 )
 
 
 def test_the_options_are_known_to_this_xla():
     assert compiler_options() == OPTIONS["cpu"]
     assert jax.jit(jnp.sin, compiler_options=compiler_options())(1.0) == jnp.sin(1.0)
-
-
-@pytest.mark.parametrize(("platform", "devices", "flags", "kind"), [
-    ("PJRT C API\ncuda 13000", 1, "", "cuda"), ("PJRT C API\nrocm 60300", 1, "", "gpu"),
-    ("PJRT C API\ncuda 13000", 2, "", "gpu"),
-    ("PJRT C API\ncuda 13000", 1, "--xla_gpu_enable_command_buffer=", "gpu")])
-def test_one_nvidia_card_gets_graphs_unless_the_user_chooses(monkeypatch, platform, devices, flags,
-                                                             kind):
-    card = SimpleNamespace(client=SimpleNamespace(platform_version=platform))
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(jax, "devices", lambda: [card] * devices)
-    monkeypatch.setattr(jax, "device_count", lambda: devices)
-    monkeypatch.setenv("XLA_FLAGS", flags)
-    assert kind_of_backend() == kind
 
 
 def test_a_program_for_one_call_computes_the_same():
