@@ -66,4 +66,4 @@ def test_the_clothes_are_those_that_are_asked_for(tmp_path):
     labels = np.arange(2000) % 10
     extractor = classifier_extractor(trained)
     logits = extractor.function(extractor.params, run.sample(labels, seed=0))[1]
-    assert np.mean(np.argmax(logits, 1) == labels) >= 0.84  # the card: 85.5 %
+    assert np.mean(np.argmax(logits, 1) == labels) >= 0.93  # the card: 94.8 %
