@@ -1,4 +1,4 @@
-"""Spectral normalisation of this and of other libraries, measured on the same weights.
+"""Spectral normalization of this and of other libraries, measured on the same weights.
 
     python -m venv peers && peers/bin/pip install -e . dm-haiku torch
     peers/bin/python -m docs.compare_sn

@@ -37,7 +37,7 @@ TARGETS = ("h100", "a100")
 SMALL = ("imagenet128", "l4")
 # Forms of a config for which one target is enough.
 _FORMS = ("cifar10_resnet, bfloat16", "cifar10_resnet, bfloat16, together")
-# Compiled with `none` as well, to show what spectral normalisation costs.
+# Compiled with `none` as well, to show what spectral normalization costs.
 _COMPARED = {("cifar10_resnet, bfloat16", "h100"), ("cifar10_resnet", "h100"),
              ("cifar10_cnn:sn,C", "h100"), ("stl10_resnet", "h100"), ("stl10_cnn", "h100"),
              SMALL}

@@ -54,9 +54,7 @@ def write() -> None:
             name = "A GAN in one file" + (", in NNX" if "nnx" in source else "")
             text = f"# {name}\n\nThe whole of `{source}`:\n\n```python\n{text}```\n"
         else:
-            # No list of pages has these; other pages link to them.
-            orphan = "---\norphan: true\n---\n\n" if target.parent.name == "weights" else ""
-            text = orphan + with_site_links(text, path.parent.relative_to(ROOT))
+            text = with_site_links(text, path.parent.relative_to(ROOT))
             if path.name == "report.md":  # all reports have one title
                 text = re.sub("^# .*", f"# Report of {path.parent.name}", text)
         target.write_text(text)

@@ -1,4 +1,4 @@
-"""Spectrally normalised layers of several libraries behind one small interface, for `compare_sn`.
+"""Spectrally normalized layers of several libraries behind one small interface, for `compare_sn`.
 
 Every layer has `train(x)` and `evaluate(x)`, which return its output, and `stored()`, the weight
 that the library keeps. JAX layers also count the products in their evaluation.
@@ -77,10 +77,10 @@ def _flax_linen():
         train=lambda m, v, x: m.apply(v, x, update_stats=True, mutable=["batch_stats"]),
         evaluate=lambda m, v, x: m.apply(v, x, update_stats=False))
 
-    def normalised(layer):
+    def normalized(layer):
         return lambda *args, **kwargs: nn.SpectralNorm(layer(*args, **kwargs))
 
-    return _linen_layers(make, normalised(nn.Dense), normalised(nn.ConvTranspose))
+    return _linen_layers(make, normalized(nn.Dense), normalized(nn.ConvTranspose))
 
 
 def _linen_layers(make, dense, conv_transpose):

@@ -7,7 +7,7 @@ Every field of the config is a flag: --config.iterations=200 --config.batch_size
 command resumes the run. Exit status: 0 if all iterations are done, 2 for bad input, 75 if a signal
 stopped the run with everything saved, 74 for a file that cannot be written, 70 for NaN or infinity.
 
-On several hosts, start the same command on each: SLURM's srun, mpirun and GKE are recognised. A TPU
+On several hosts, start the same command on each: SLURM's srun, mpirun and GKE are recognized. A TPU
 VM needs --distributed=yes, and anything else the three flags --coordinator, --num-processes and
 --process-id (docs/scaling.md). Exit status 3: another process was lost.
 """

@@ -1,7 +1,7 @@
-"""Normalisation of activations: batch norm, plain and conditional, and layer norm.
+"""Normalization of activations: batch norm, plain and conditional, and layer norm.
 
 As with the spectral layers, the mutable collection is the switch. Applied with
-`mutable=["batch_stats"]`, a layer normalises by the statistics of the batch and updates the running
+`mutable=["batch_stats"]`, a layer normalizes by the statistics of the batch and updates the running
 ones; applied without it, the layer uses the running ones. Defaults are Chainer's, with which the
 paper's numbers were made: decay 0.9, epsilon 2e-5 (reference: sngan_projection, Chainer v3
 `BatchNormalization`).
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
 
-# Constructor of a layer that normalises activations; None for no such layer.
+# Constructor of a layer that normalizes activations; None for no such layer.
 Norm = Callable[..., nn.Module] | None
 
 
@@ -32,7 +32,7 @@ class BatchNorm(nn.BatchNorm):
 
     def __call__(  # type: ignore[override]  # what Linen's argument says, the collection says here
             self, x: jax.Array, y: jax.Array | None = None) -> jax.Array:
-        """Normalises x (n, ..., c). `y` is ignored: the signature is that of a conditional norm."""
+        """Normalizes x (n, ..., c). `y` is ignored: the signature is that of a conditional norm."""
         del y
         batch = self.is_mutable_collection("batch_stats")
         return super().__call__(x, use_running_average=not batch)
@@ -74,7 +74,7 @@ class LayerNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, y: jax.Array | None = None) -> jax.Array:
-        """Normalises x (n, ..., c); `y` is ignored."""
+        """Normalizes x (n, ..., c); `y` is ignored."""
         del y
         return nn.LayerNorm(self.epsilon, dtype=self.dtype, use_scale=False,
                             reduction_axes=tuple(range(1, x.ndim)), feature_axes=-1,

@@ -23,7 +23,7 @@ State = dict[str, jax.Array]  # the vectors of a weight, by name
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """A normalised weight: what its matrix is, and what it is divided by.
+    """A normalized weight: what its matrix is, and what it is divided by.
 
     Attributes:
       layout: one letter for each axis of the weight, see `spectral`; none for a stack's axes.
@@ -59,24 +59,19 @@ class Spec:
             bounded = False
         if not bounded:
             raise ValueError(f"lipschitz={self.lipschitz!r} must be a positive number")
-        for name in ("n_steps", "warmup_steps"):
+        for name, least, default in (("n_steps", 1, 1), ("warmup_steps", 0, 15)):
             number = getattr(self, name)
-            if not spectral.is_whole(number):
-                raise ValueError(f"{name}={number!r} must be a whole number")
-        if self.n_steps < 1:
-            raise ValueError(f"n_steps={self.n_steps} must be at least 1; a layer at evaluation "
-                             "takes none")
-        if self.warmup_steps < 0:
-            raise ValueError(f"warmup_steps={self.warmup_steps} must be 0 or more")
+            if not spectral.is_whole(number) or number < least:
+                raise ValueError(f"{name}={number!r} must be a whole number, {least} or more" + (
+                    "; a layer at evaluation takes none" if least else ""))
+            if self.divisor in STATELESS and number != default:
+                raise ValueError(f"divisor={self.divisor!r} needs no power iteration, so leave out "
+                                 f"{name}={number}")
         if not isinstance(self.learnable_scale, bool | np.bool_):
             raise ValueError(f"learnable_scale={self.learnable_scale!r} must be True or False")
         if self.learnable_scale and self.lipschitz != 1:
             raise ValueError("learnable_scale=True learns the scale that "
                              f"lipschitz={self.lipschitz} would fix: choose one")
-        for name, default in (("n_steps", 1), ("warmup_steps", 15)):
-            if self.divisor in STATELESS and getattr(self, name) != default:
-                raise ValueError(f"divisor={self.divisor!r} needs no power iteration, so leave out "
-                                 f"{name}={getattr(self, name)}")
 
     def widened(self, weight: jax.Array) -> jax.Array:
         """The weight, masked, in the dtype of the iteration."""

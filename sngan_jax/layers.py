@@ -49,15 +49,15 @@ copyreg.pickle(_Picklable, _reduced)
 
 
 class Normalized(nn.Module, kw_only=True, metaclass=_Picklable):
-    """Mixin of every normalised layer: its options, and W̄ in place of W.
+    """Mixin of every normalized layer: its options, and W̄ in place of W.
 
     divisor: name of what W is divided by.
       'spectral': the largest singular value of the (outputs, rest) matrix (paper, section 2.1).
-      'operator': the norm of the convolution itself, for the input size at initialisation
+      'operator': the norm of the convolution itself, for the input size at initialization
         (Farnia, Zhang, Tse, ICLR 2019); other layers are treated as with 'spectral'.
       'bidirectional': the mean over the (outputs, rest) and the (inputs, rest) matrix (Lin,
         Sekar, Fanti, NeurIPS 2021); `lipschitz` is their scale.
-      'weight': each row's own length (weight normalisation: Salimans, Kingma, NeurIPS 2016).
+      'weight': each row's own length (weight normalization: Salimans, Kingma, NeurIPS 2016).
       'frobenius': the Frobenius norm (paper, Appendix E).
       'svd': the exact value of 'spectral', by an SVD in every forward pass; slow, without state,
         for comparison.
@@ -106,7 +106,7 @@ class Normalized(nn.Module, kw_only=True, metaclass=_Picklable):
               **init_kwargs: Any) -> Any:
         """Linen's `param`, with W̄ for a weight; ValueError if the weight is not a matrix."""
         value = super().param(name, init_fn, *init_args, unbox=False, **init_kwargs)
-        # `nn.Embed` declares its table in setup(), which runs once; `_Table` normalises each use.
+        # `nn.Embed` declares its table in setup(), which runs once; `_Table` normalizes each use.
         if name in self.sn_weights and not isinstance(self, nn.Embed):
             value = _reparametrize(self, name, value)
         return meta.unbox(value) if unbox else value
@@ -121,7 +121,7 @@ def normalized(layer_class: type[L], *, weights: Mapping[str, str] | None = None
     the option can only be given here.
 
     Args:
-      layer_class: `nn.Dense`, `nn.Conv`, …; Linen's attention, whose projections are normalised; or
+      layer_class: `nn.Dense`, `nn.Conv`, …; Linen's attention, whose projections are normalized; or
         one of your own layers with a parameter 'kernel' or 'embedding'. A module of several layers
         is refused when it is called: use `network.normalize` for it.
       weights: for your own layer, {name of a parameter: its layout}, see `spectral`; the default is
@@ -254,7 +254,7 @@ def _check_weights(layer: Any) -> None:
 def _projecting(method: Callable[..., Any]) -> Callable[..., Any]:
     """The method of Linen's attention, which makes its `DenseGeneral` layers itself.
 
-    Their calls are intercepted, and a normalised twin in the same scope answers them.
+    Their calls are intercepted, and a normalized twin in the same scope answers them.
     """
     @functools.wraps(method)
     def call(self: Any, *args: object, **kwargs: object) -> Any:
@@ -276,7 +276,7 @@ def _projecting(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _Table:
-    """The table of `nn.Embed`, normalised at each use: two calls take two power steps."""
+    """The table of `nn.Embed`, normalized at each use: two calls take two power steps."""
 
     def __get__(self, layer: Any, owner: type | None = None) -> Any:
         if layer is None:
@@ -328,7 +328,7 @@ def spec_of(layer: Any, name: str, raw: jax.Array, call: Call) -> Spec:
     if raw.ndim < 2:
         raise ValueError(
             f"{_where(layer)}: the parameter '{name}' of shape {raw.shape} is not a matrix: "
-            "normalise only weights of two or more axes, and name them in normalized(…, "
+            "normalize only weights of two or more axes, and name them in normalized(…, "
             "weights={name: layout})"
         )
     own = isinstance(layer, Normalized)

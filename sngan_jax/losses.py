@@ -1,7 +1,7 @@
 """Losses of the two players: pure functions of logits, named in `LOSSES`.
 
 D(x) is the raw, un-squashed output of the discriminator. Every function returns the scalar
-(float32) that its player *minimises*, averaged over the batch.
+(float32) that its player *minimizes*, averaged over the batch.
 """
 
 from __future__ import annotations

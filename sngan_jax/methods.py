@@ -65,7 +65,7 @@ def _orthonormal(config: Config) -> Layers:
 
 
 def _started(layer: Layer, **init: nn.initializers.Initializer) -> Layer:
-    """The layer, with initialisers that replace the model's own."""
+    """The layer, with initializers that replace the model's own."""
     return lambda *args, **kwargs: layer(*args, **{**kwargs, **init})
 
 

@@ -1,4 +1,4 @@
-"""A whole network at once: which weights it normalises, their power steps, σ and W̄.
+"""A whole network at once: which weights it normalizes, their power steps, σ and W̄.
 
     found = specs(model, x)                                # one abstract trace
     state = init_spectral(params, found, jax.random.key(0))
@@ -86,9 +86,9 @@ class _Marked(struct.PyTreeNode, meta.AxisMetadata):
 
 
 def specs(model: nn.Module, *inputs: Any, method: Any = "__call__", **kwargs: Any) -> Specs:
-    """The weights of a Linen model that are, or can be, normalised, by an abstract `init`.
+    """The weights of a Linen model that are, or can be, normalized, by an abstract `init`.
 
-    In a model with normalised layers, these are the weights of those layers, with their options. In
+    In a model with normalized layers, these are the weights of those layers, with their options. In
     a plain model, they are the weights of all of Linen's own linear layers, treated as `normalized`
     would treat them. The result is a dictionary: leave weights out, or change one with
     `dataclasses.replace`.
@@ -142,7 +142,7 @@ def specs(model: nn.Module, *inputs: Any, method: Any = "__call__", **kwargs: An
                              "variable_broadcast of the nn.scan, nn.vmap or nn.RNN around it")
         result[path] = dataclasses.replace(box.spec, stack=box.stack, state_stack=stacks.pop())
     if not result:
-        raise ValueError(f"{type(model).__name__} has no layer whose weight is normalised or which "
+        raise ValueError(f"{type(model).__name__} has no layer whose weight is normalized or which "
                          "is Linen's own: write its specs by hand, {path: Spec(layout)}")
     return result
 
@@ -342,6 +342,6 @@ def _both(variables: Variables, missing: Any = None) -> tuple[Any, Any]:
         found = (sorted(map(str, variables)) if given else
                  f"an object of type {type(variables).__name__}")
         raise ValueError(f"expected variables with 'params' and 'spectral', got {found}: pass all "
-                         "that init returned for a model with normalised layers, or of a plain "
+                         "that init returned for a model with normalized layers, or of a plain "
                          "model {'params': …, 'spectral': init_spectral(…)}")
     return variables["params"], variables.get(COLLECTION, missing)

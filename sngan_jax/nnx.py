@@ -45,12 +45,12 @@ class _Bar(nnx.Param[Any]):
     """W̄, in the weight's place while a method of its layer runs."""
 
     def set_value(self, value: Any, **kwargs: object) -> None:
-        raise ValueError("a method of a normalised layer writes the layer's weight, which is W̄ "
+        raise ValueError("a method of a normalized layer writes the layer's weight, which is W̄ "
                          "until the method returns: write the weight outside of the layer")
 
 
 class Normalized(nnx.Module):
-    """Base of every normalised layer: its options, and W̄ in place of W.
+    """Base of every normalized layer: its options, and W̄ in place of W.
 
     The constructor takes the arguments of the layer class and, by name, these options:
 
@@ -226,12 +226,12 @@ def _spec(options: Mapping[str, Any]) -> Spec:
 
 
 class _Attention(Normalized):
-    """Base of a normalised attention: its projections of query, key, value and output."""
+    """Base of a normalized attention: its projections of query, key, value and output."""
 
     def _sn_setup(self, options: Mapping[str, Any], rngs: Any) -> None:
         for part in self._sn_layers():
             if type(part) is not nnx.LinearGeneral or self.sn_weights is not Normalized.sn_weights:
-                raise ValueError(f"{type(self).__name__} normalises the kernels of its projections,"
+                raise ValueError(f"{type(self).__name__} normalizes the kernels of its projections,"
                                  " four nnx.LinearGeneral: leave out weights= and other classes")
             object.__setattr__(part, "__class__", SNLinearGeneral)
             part._sn_setup(options, rngs)  # type: ignore[attr-defined]
@@ -263,7 +263,7 @@ FAMILY: tuple[Any, ...] = (SNLinear, SNLinearGeneral, SNEinsum, SNConv, SNConvTr
 def sigmas(model: Any) -> dict[str, jax.Array]:
     """{'path/of/layer': σ} of a model's stored weights, as in `network.sigmas`.
 
-    Raises ValueError for a model without normalised layers. Like the functions below, it also
+    Raises ValueError for a model without normalized layers. Like the functions below, it also
     raises it for a stack whose axes the shapes do not tell; under `nnx.vmap` there is no stack.
     """
     return network.sigmas(*_network(model)[:2])
@@ -292,7 +292,7 @@ def fold(model: Any) -> Any:
     """The plain model with W̄ as its weights: NNX's own layers, without u, v and learnt scales.
 
     Raises:
-      ValueError: as for `sigmas`, and for a subclass of a normalised class.
+      ValueError: as for `sigmas`, and for a subclass of a normalized class.
     """
     model = nnx.clone(model)
     variables, specs, places = _network(model)
@@ -302,8 +302,8 @@ def fold(model: Any) -> Any:
             continue
         kind, plain = type(layer).__name__, layer.plain_class
         if "plain_class" not in vars(type(layer)):
-            raise ValueError(f"{kind} is a subclass of a normalised class and has no plain class: "
-                             f"make it a subclass of {plain.__name__}, and normalise {kind} by "
+            raise ValueError(f"{kind} is a subclass of a normalized class and has no plain class: "
+                             f"make it a subclass of {plain.__name__}, and normalize {kind} by "
                              "normalized(…)")
         for name, spec, _ in layer.sn_specs:
             path = (*map(str, parts), name)
@@ -347,7 +347,7 @@ def _network(model: Any) -> tuple[dict[str, Any], dict[Path, Spec], dict[Path, A
             axes = (0,) * len(stack.sizes)
             specs[path] = dataclasses.replace(spec, mask=mask, stack=axes, state_stack=axes)
     if not specs:
-        raise ValueError(f"{type(model).__name__} has no normalised layer: pass a model whose "
+        raise ValueError(f"{type(model).__name__} has no normalized layer: pass a model whose "
                          "layers are those of sngan_jax.nnx")
     flat = {path: stack.front(variable[...]) for path, (variable, stack) in places.items()}
     return {"params": {}, COLLECTION: {}, **unflatten_dict(flat)}, specs, places

@@ -118,13 +118,13 @@ def weights_of(layer: Any, named: Mapping[str, str | None]) -> dict[str, str]:
         raise ValueError(
             f"{kind} has no parameter {' or '.join(map(repr, sorted(missing or named)))}, but "
             f"{', '.join(there) or 'none at all'}: name its weights in normalized(…, "
-            "weights={name: layout}); in a module of several layers, normalise those")
+            "weights={name: layout}); in a module of several layers, normalize those")
     found = {}
     for name in sorted(held & set(named)):
         weight = vars(layer)[name]
         if weight.ndim < 2:
             raise ValueError(f"{kind}: the parameter '{name}' of shape {weight.shape} is not a "
-                             "matrix: normalise only weights of two or more axes, and name them in "
+                             "matrix: normalize only weights of two or more axes, and name them in "
                              "normalized(…, weights={name: layout})")
         found[name] = named[name] or layout(layer, weight[...])
     return found

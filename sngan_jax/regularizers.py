@@ -91,7 +91,7 @@ def clip_weights(params: PyTree, bound: float) -> PyTree:
 def project_weights(params: PyTree, bound: float) -> PyTree:
     """Replaces every weight W by W / max(1, σ(W)/bound); biases stay.
 
-    A small weight stays as it is. Equation 9 of Gouk, Frank, Pfahringer, Cree, "Regularisation
+    A small weight stays as it is. Equation 9 of Gouk, Frank, Pfahringer, Cree, "Regularization
     of neural networks by enforcing Lipschitz continuity", 2018. σ is that of the (outputs, rest)
     matrix, by SVD, which is slow.
     """

@@ -1,4 +1,4 @@
-"""Spectral normalisation on arrays: power iteration, the largest singular value, W̄ = K·W/σ(W).
+"""Spectral normalization on arrays: power iteration, the largest singular value, W̄ = K·W/σ(W).
 
 Miyato, Kataoka, Koyama, Yoshida, "Spectral Normalization for Generative Adversarial Networks",
 ICLR 2018 (arXiv 1802.05957). Equation numbers refer to that paper. This module does not use Flax.
@@ -133,7 +133,7 @@ def matricize(weight: jax.Array, layout: str, rows: str = "o") -> jax.Array:
       weight: array with one axis for each letter of `layout`.
       layout: letters of 'o', 'i', 's', 'b'; see the module's text.
       rows: the letter whose axes become the rows: 'o' for the paper's matrix, 'i' for the second
-        one of bidirectional spectral normalisation (Lin, Sekar, Fanti, NeurIPS 2021).
+        one of bidirectional spectral normalization (Lin, Sekar, Fanti, NeurIPS 2021).
 
     Returns:
       array of the weight's dtype. The columns keep the order of the remaining axes. If the layout
@@ -167,7 +167,7 @@ def iteration_dtype(dtype: DTypeLike) -> np.dtype:
     """
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(
-            f"a weight of dtype {jnp.dtype(dtype).name} has no spectral normalisation here: "
+            f"a weight of dtype {jnp.dtype(dtype).name} has no spectral normalization here: "
             "use a real floating dtype such as float32 or bfloat16"
         )
     return jnp.promote_types(dtype, jnp.float32)

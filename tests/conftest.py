@@ -1,4 +1,4 @@
-"""Tests compile many small functions and run each a few times: XLA need not optimise them."""
+"""Tests compile many small functions and run each a few times: XLA need not optimize them."""
 
 import fcntl
 import os
@@ -92,7 +92,7 @@ def forgotten_programs():
 
 @pytest.fixture
 def no_compilation_cache():
-    """Turns the cache off for large programs, whose serialisation is slow and has crashed XLA."""
+    """Turns the cache off for large programs, whose serialization is slow and has crashed XLA."""
     jax.config.update("jax_enable_compilation_cache", False)
     jax.clear_caches()
     yield

@@ -1,4 +1,4 @@
-"""The normalised layers one by one: against the plain Linen layer, and against numpy's SVD."""
+"""The normalized layers one by one: against the plain Linen layer, and against numpy's SVD."""
 
 import functools
 import math
@@ -250,7 +250,7 @@ def test_operator_norm_of_layers(plain, kwargs, size):
 
     two, y = run(variables, x)
     np.testing.assert_allclose(two, values[0], rtol=1e-5)
-    # The normalised layer is 1-Lipschitz: its bias cancels in a difference.
+    # The normalized layer is 1-Lipschitz: its bias cancels in a difference.
     assert np.linalg.norm(y[0] - y[1]) <= 1.0001 * np.linalg.norm(x[0] - x[1])
 
 
@@ -361,7 +361,7 @@ def test_half_precision_variables_iterate_in_float32():
         assert {a.dtype for a in jax.tree.leaves(new)} == {jnp.dtype("float32")}
 
 
-def test_attend_and_embedding_are_normalised():
+def test_attend_and_embedding_are_normalized():
     layer = layers.SNEmbed(5, 3, warmup_steps=500)
     variables = layer.init(KEY, np.arange(5))
     rows = layer.apply(variables, np.arange(5))

@@ -1,4 +1,4 @@
-"""The options of the normalised layers, networks of bounded Lipschitz constant, and wrong use."""
+"""The options of the normalized layers, networks of bounded Lipschitz constant, and wrong use."""
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +61,7 @@ def test_learnable_scale():
         variables["params"]
     )
     assert gradient["gamma"] == pytest.approx(float((w * w).sum() / top(w)), rel=1e-4)
-    # The other parameters are the plain layer's, those initialised after it too.
+    # The other parameters are the plain layer's, those initialized after it too.
     biased = normalized(nn.Dense, learnable_scale=True)(4, bias_init=nn.initializers.normal())
     plain = nn.Dense(4, bias_init=nn.initializers.normal())
     np.testing.assert_array_equal(
@@ -69,7 +69,7 @@ def test_learnable_scale():
     )
 
 
-def test_weight_normalisation():
+def test_weight_normalization():
     layer = normalized(nn.Conv, divisor="weight")(5, (3, 3), use_bias=False)
     variables = layer.init(KEY, IMAGE)
     assert list(variables) == ["params"]  # no state
@@ -88,7 +88,7 @@ def test_weight_normalisation():
     np.testing.assert_allclose(layer.apply(variables, IMAGE), want, atol=1e-5)
 
 
-def test_frobenius_normalisation_and_zero_weights():
+def test_frobenius_normalization_and_zero_weights():
     layer = normalized(nn.Dense, divisor="frobenius", lipschitz=2.0)(4, use_bias=False)
     variables = layer.init(KEY, X)
     assert np.linalg.norm(used(layer, variables)) == pytest.approx(2, rel=1e-6)
@@ -216,8 +216,8 @@ def test_options_out_of_range():
         ({"n_steps": True}, "n_steps=True must be a whole number"),
         ({"learnable_scale": "no"}, "learnable_scale='no' must be True or False"),
         ({"divisor": "nuclear"}, "divisor='nuclear' is unknown: use one of 'spectral'"),
-        ({"n_steps": 0}, "n_steps=0 must be at least 1"),
-        ({"warmup_steps": -2}, "warmup_steps=-2 must be 0 or more"),
+        ({"n_steps": 0}, "n_steps=0 must be a whole number, 1 or more"),
+        ({"warmup_steps": -2}, "warmup_steps=-2 must be a whole number, 0 or more"),
         ({"divisor": "weight", "n_steps": 2}, "needs no power iteration, so leave out n_steps=2"),
         ({"learnable_scale": True, "lipschitz": 2.0}, "choose one"),
     ]:

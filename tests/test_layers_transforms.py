@@ -1,4 +1,4 @@
-"""The normalised layers under JAX's and Flax's transformations, and through checkpoints."""
+"""The normalized layers under JAX's and Flax's transformations, and through checkpoints."""
 
 import os
 import subprocess

@@ -64,7 +64,7 @@ def test_the_scale_of_appendix_e_is_a_parameter_that_starts_at_the_norm(method, 
 
 
 @pytest.mark.parametrize("features", [4, 9])
-def test_orthonormal_starts_orthonormal_whatever_the_models_initialiser(features):
+def test_orthonormal_starts_orthonormal_whatever_the_models_initializer(features):
     layer = METHODS["orthonormal"].layers(None)
     zeros = jax.nn.initializers.zeros
     dense = layer.dense(features, kernel_init=zeros).init(jax.random.key(0), jnp.ones((1, 6)))

@@ -277,12 +277,12 @@ def test_a_model_of_others_in_every_way_of_calling():
     found = specs(model, LINE)
 
     @jax.jit
-    def normalised():
+    def start():
         params = model.init(KEY, LINE)["params"]
         state = init_spectral(params, warm(found, 500), jax.random.key(1))
         return params, state, normalize(params, state, found)[0]
 
-    params, state, bar = normalised()
+    params, state, bar = start()
     names = ["encoder_0", "encoder_1", "decoder"]
     assert sorted(state) == sorted(names)
     weights = {name: np.asarray(params[name]["kernel"]) / top(params[name]["kernel"])
@@ -305,7 +305,7 @@ def test_a_model_of_others_in_every_way_of_calling():
             wrong.apply({"params": params}, LINE, method="encode")
 
 
-def test_subclasses_of_a_normalised_layer_call_super():
+def test_subclasses_of_a_normalized_layer_call_super():
     class Scaled(SNDense):
         @nn.compact
         def __call__(self, x):
@@ -315,7 +315,7 @@ def test_subclasses_of_a_normalised_layer_call_super():
     variables = layer.init(KEY, LINE)
     assert top(layer.apply(variables, np.eye(4, dtype=np.float32))) == pytest.approx(2, rel=1e-4)
     assert list(specs(layer, LINE)) == [("kernel",)]
-    steep = normalized(Scaled, lipschitz=3.0)(3, use_bias=False)  # normalised once, not twice
+    steep = normalized(Scaled, lipschitz=3.0)(3, use_bias=False)  # normalized once, not twice
     assert top(steep.apply(variables, np.eye(4, dtype=np.float32))) == pytest.approx(6, rel=1e-4)
 
 

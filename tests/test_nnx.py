@@ -211,7 +211,7 @@ def test_drop_in(plain, kwargs, x):
 
 
 class Critic(nnx.Module):
-    """One network, of plain or of normalised layers."""
+    """One network, of plain or of normalized layers."""
 
     def __init__(self, linear=SNLinear, convolution=SNConv, *, rngs):
         self.blocks = nnx.List([convolution(4, 6, (3, 3), rngs=rngs),
@@ -467,14 +467,14 @@ def test_class_factory():
     layer = normalized(Steps, n_steps=3)(5, rngs=nnx.Rngs(0))
     assert layer(X).shape == (3, 5) and layer.sn_specs[0][1].n_steps == 3
 
-    # A subclass of a normalised class, which reads the weight itself.
+    # A subclass of a normalized class, which reads the weight itself.
     class Doubled(SNLinear):
         def __call__(self, x):
             return x @ (2 * self.kernel[...])
 
     layer = Doubled(6, 4, use_bias=False, warmup_steps=500, rngs=nnx.Rngs(0))
     assert np.linalg.svd(layer(np.eye(6)), compute_uv=False)[0] == pytest.approx(2, rel=1e-5)
-    with pytest.raises(ValueError, match=r"Doubled is a subclass of a normalised class and has no "
+    with pytest.raises(ValueError, match=r"Doubled is a subclass of a normalized class and has no "
                                          r"plain class: make it a subclass of Linear"):
         fold(layer)
     with pytest.raises(ValueError, match="writes the layer's weight"):
@@ -521,7 +521,7 @@ WRONG = [
      lambda r: normalized(SNLinear(6, 4, rngs=r))),
     (TypeError, r"weights=\['kernel'\] is not a dictionary", lambda r: normalized(
         nnx.Linear, weights=["kernel"])),
-    (ValueError, "normalises the kernels of its projections", lambda r: normalized(
+    (ValueError, "normalizes the kernels of its projections", lambda r: normalized(
         nnx.MultiHeadAttention, weights={"kernel": "io"})(2, 6, rngs=r)),
     (ValueError, "expected the variables of a Linen network", lambda r: nnx_state(
         SNLinear(6, 4, rngs=r), None)),
@@ -550,7 +550,7 @@ WRONG = [
      lambda r: normalized(nnx.LayerNorm)(6, rngs=r)),
     (ValueError, "has no parameter 'kernal', but bias, kernel",
      lambda r: normalized(nnx.Linear, weights={"kernal": "io"})(6, 4, rngs=r)),
-    (ValueError, "in a module of several layers, normalise those",
+    (ValueError, "in a module of several layers, normalize those",
      lambda r: normalized(Critic)(rngs=r)),
     (ValueError, r"the parameter 'bias' of shape \(4,\) is not a matrix",
      lambda r: normalized(nnx.Linear, weights={"bias": "o"})(6, 4, rngs=r)),
@@ -560,10 +560,10 @@ WRONG = [
     (ValueError, "diagonal or a sum", lambda r: sn.SNEinsum("ab,bcc->ac", (6, 2, 2), rngs=r)),
     (ValueError, "was made for 'ab,bc->ac', but in the equation of this call",
      lambda r: sn.SNEinsum("ab,bc->ac", (6, 6), rngs=r)(X, "ab,cb->ac")),
-    (ValueError, "has no normalised layer: pass a model",
+    (ValueError, "has no normalized layer: pass a model",
      lambda r: sigmas(nnx.Linear(6, 4, rngs=r))),
-    (ValueError, "int has no normalised layer", lambda r: power_steps(3)),
-    (ValueError, "State has no normalised layer",
+    (ValueError, "int has no normalized layer", lambda r: power_steps(3)),
+    (ValueError, "State has no normalized layer",
      lambda r: fold(nnx.state(SNLinear(6, 4, rngs=r)))),
     (ValueError, "n=0 is not a number of power steps",
      lambda r: power_steps(SNLinear(6, 4, rngs=r), 0)),

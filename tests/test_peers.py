@@ -1,4 +1,4 @@
-"""Beside other libraries: the same weights normalised, the same files read, the same iteration."""
+"""Beside other libraries: the same weights normalized, the same files read, the same iteration."""
 
 import functools
 import json

@@ -1,7 +1,7 @@
 """Timings of the library on this machine.
 
     sngan bench step --config=cifar10_resnet:sn
-    sngan bench step --config=… --compare=unfused,unnormalised --peer=torch
+    sngan bench step --config=… --compare=unfused,unnormalized --peer=torch
     sngan bench methods --repeats=5 --out=runs/table2/methods.json
     sngan bench layers
     sngan bench metrics --extractor=classifier
@@ -14,8 +14,8 @@ machine. Variants to be compared take turns in one process, and figures are medi
 
 PROGRAMS = {
     "step": "an iteration of a config: time, parts, FLOPs, memory; others beside it if asked",
-    "layers": "forward and backward of the CIFAR ResNet D, normalised over plain",
-    "methods": "100 updates of G with every method, and their ratio to no normalisation",
+    "layers": "forward and backward of the CIFAR ResNet D, normalized over plain",
+    "methods": "100 updates of G with every method, and their ratio to no normalization",
     "metrics": "images per second through the extractor, and seconds for each score",
     "input": "images per second of a config's input: sampled on the device, or read from files",
     "start": "from the shell to the first iteration",

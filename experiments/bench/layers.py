@@ -1,4 +1,4 @@
-"""Cost of normalised layers: forward and backward of the CIFAR ResNet D, with and without."""
+"""Cost of normalized layers: forward and backward of the CIFAR ResNet D, with and without."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def main(options: argparse.Namespace) -> None:
 
 
 def layers(batch: int, repeats: int, width: int) -> dict[str, Any]:
-    """Forward and backward of the CIFAR ResNet D, normalised over plain, alternating in one
+    """Forward and backward of the CIFAR ResNet D, normalized over plain, alternating in one
     process.
 
     The backward pass goes from the hinge loss to the parameters; a power step is taken and stored.
@@ -41,32 +41,32 @@ def layers(batch: int, repeats: int, width: int) -> dict[str, Any]:
     x = jax.random.normal(jax.random.key(1), (batch, 32, 32, 3))
     widths = (width,) * 4
     plain = ResNetDiscriminator(widths=widths, conv=nn.Conv, dense=nn.Dense, embed=nn.Embed)
-    normalised = plain.clone(conv=SNConv, dense=SNDense, embed=SNEmbed)
+    normalized = plain.clone(conv=SNConv, dense=SNDense, embed=SNEmbed)
     passes = {name: _TrainingPass(net, x) for name, net in
-              [("plain", plain), ("normalised", normalised)]}
+              [("plain", plain), ("normalized", normalized)]}
     seconds = in_turns(passes, repeats)
-    ratios = [n / p for n, p in zip(seconds["normalised"], seconds["plain"], strict=True)]
+    ratios = [n / p for n, p in zip(seconds["normalized"], seconds["plain"], strict=True)]
     report = {
         "benchmark": "layers",
         "batch": batch, "width": width, "repeats": repeats,
         "plain_seconds": round(statistics.median(seconds["plain"]), 4),
-        "normalised_seconds": round(statistics.median(seconds["normalised"]), 4),
-        "ratio": round(statistics.median(seconds["normalised"])
+        "normalized_seconds": round(statistics.median(seconds["normalized"]), 4),
+        "ratio": round(statistics.median(seconds["normalized"])
                        / statistics.median(seconds["plain"]), 4),
         "median_of_paired_ratios": round(statistics.median(ratios), 4),
-        "normalised_layers": len(jax.tree.leaves(passes["normalised"].state)) // 2,
+        "normalized_layers": len(jax.tree.leaves(passes["normalized"].state)) // 2,
         **{f"hlo_dots_{name}": _dots(run.compiled) for name, run in passes.items()},
         **{f"jaxpr_dots_{name}": run.jaxpr_dots for name, run in passes.items()},
     }
     report["extra_dots_per_layer"] = (
-        (report["jaxpr_dots_normalised"] - report["jaxpr_dots_plain"]) / report["normalised_layers"]
+        (report["jaxpr_dots_normalized"] - report["jaxpr_dots_plain"]) / report["normalized_layers"]
     )
     rows = [(name, f"{report[f'{name}_seconds'] * 1e3:.1f} ms", report[f"jaxpr_dots_{name}"],
              report[f"hlo_dots_{name}"]) for name in passes]
     print_table(("D", "forward + backward", "products traced", "products compiled"), rows)
     print(f"ratio {report['ratio']:.3f} (median of paired ratios "
           f"{report['median_of_paired_ratios']:.3f}) over {repeats} turns at batch {batch}; "
-          f"{report['normalised_layers']} normalised layers, "
+          f"{report['normalized_layers']} normalized layers, "
           f"{report['extra_dots_per_layer']:.2f} extra products each")
     return report
 

@@ -1,4 +1,4 @@
-"""Time of each method's generator updates, compared with no normalisation (Figure 10).
+"""Time of each method's generator updates, compared with no normalization (Figure 10).
 
 All methods take turns in one process, so that other work on the machine affects all of them alike.
 The report has paired ratios: a method's turn over the same turn of `none`.
@@ -59,7 +59,7 @@ def main(options: argparse.Namespace) -> None:
 
 def methods(config: str, methods: list[str], n_dis: list[int], width: int, batch: int, updates: int,
             repeats: int, changes: list[str], out: str | None, command: str) -> dict[str, Any]:
-    """Seconds of 100 updates of G with every method, and their ratio to no normalisation."""
+    """Seconds of 100 updates of G with every method, and their ratio to no normalization."""
     names = list(dict.fromkeys([*methods, PLAIN]))
     for name in names:
         if name not in METHODS:

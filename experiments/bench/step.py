@@ -36,7 +36,7 @@ from .timing import (
     print_table,
 )
 
-COMPARED = ("unfused", "unnormalised", "torch", "torch-compiled")
+COMPARED = ("unfused", "unnormalized", "torch", "torch-compiled")
 PEERS = {"torch": ("torch", "torch-compiled")}
 _IMAGES = 512
 
@@ -86,8 +86,8 @@ def step(config: str, changes: list[str], compare: list[str], peer: str | None, 
     variants = {"ours": config}
     if "unfused" in names:
         variants["unfused"] = changed(config, fusion="none")
-    if "unnormalised" in names:
-        variants["unnormalised"] = changed(config, method="none", loss=config.loss or "hinge")
+    if "unnormalized" in names:
+        variants["unnormalized"] = changed(config, method="none", loss=config.loss or "hinge")
     compiled = {name: compile_step(c, channels) for name, c in variants.items()}
     runs: dict[str, Callable[[], None]] = {name: c.call for name, c in compiled.items()}
     if {"torch", "torch-compiled"} & set(names):

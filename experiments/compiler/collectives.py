@@ -22,7 +22,7 @@ class AllReduce(NamedTuple):
 
     arrays, bytes: number of arrays that it sums, and their bytes.
     in_loop: whether it is in the loop over the discriminator's updates.
-    of_norm: whether it belongs to a synchronised batch norm, not to gradients and metrics.
+    of_norm: whether it belongs to a synchronized batch norm, not to gradients and metrics.
     """
 
     arrays: int
@@ -32,7 +32,7 @@ class AllReduce(NamedTuple):
 
 
 def all_reduces(text: str) -> list[AllReduce]:
-    """The all-reduces of an optimised program, `compiled.as_text()`."""
+    """The all-reduces of an optimized program, `compiled.as_text()`."""
     found = []
     for line in text.splitlines():
         if not (instruction := _INSTRUCTION.search(line)):
@@ -48,7 +48,7 @@ def all_reduces(text: str) -> list[AllReduce]:
 
 
 def sizes_of_all_reduces(text: str) -> dict[str, int]:
-    """{name of the instruction: bytes that it sums} for an optimised program."""
+    """{name of the instruction: bytes that it sums} for an optimized program."""
     return {name[1]: all_reduces(line)[0].bytes for line in text.split("\n")
             if _INSTRUCTION.search(line) and (name := _NAME.match(line))}
 

@@ -4,13 +4,13 @@ JAX writes the stack of Python functions of each operation into a program, also 
 pass, and XLA keeps it through its passes. So an origin is a set of modules and functions:
 
 1. An instruction has the first origin in TABLE that has one of the functions on its stack. A
-   weight's normalisation comes before the layer that calls it in TABLE. Without any match, the
+   weight's normalization comes before the layer that calls it in TABLE. Without any match, the
    instruction belongs to the rest.
 2. A fusion mixes instructions of several origins, and gets the most frequent one. A check inside a
    kernel of the optimizer thus costs no launch. In a tie, the earlier one in TABLE wins.
    Instructions that XLA itself inserted have no stack and no vote.
 3. A launch that only moves or casts numbers belongs to "casts and copies", whatever its stack,
-   unless the weights' normalisation needs it.
+   unless the weights' normalization needs it.
 
 A launch has one origin, so the origins add up to all launches. One limit: an operation that JAX
 traces once for several callers (`jnp.where`) has the stack of the first one.
@@ -24,18 +24,18 @@ from typing import NamedTuple
 
 from .hlo import Function, Instruction, Program
 
-NORMALISATION = "power iteration and W̄"
+NORMALIZATION = "power iteration and W̄"
 CONVOLUTIONS = "convolutions"
 NETWORKS = "batch norm and activations"
 OPTIMIZER = "optimizer and averages"
 CHECKS = "checks"
 CASTS = "casts and copies"
 REST = "the rest"
-ORIGINS = (NORMALISATION, CONVOLUTIONS, NETWORKS, OPTIMIZER, CHECKS, CASTS, REST)
+ORIGINS = (NORMALIZATION, CONVOLUTIONS, NETWORKS, OPTIMIZER, CHECKS, CASTS, REST)
 
 
 class Names(NamedTuple):
-    """The names by which an origin is recognised.
+    """The names by which an origin is recognized.
 
     modules: dotted names; a package stands for all modules in it.
     functions: functions of sngan_jax, qualified, without the functions that contain them.
@@ -49,7 +49,7 @@ class Names(NamedTuple):
 # resizing, bias) count as convolutions, and so do dense layers; operations of the networks outside
 # layers (ReLU, sums) count as activations.
 TABLE: tuple[tuple[str, Names], ...] = (
-    (NORMALISATION, Names(("sngan_jax.spectral", "sngan_jax.divisors", "sngan_jax.network",
+    (NORMALIZATION, Names(("sngan_jax.spectral", "sngan_jax.divisors", "sngan_jax.network",
                            "sngan_jax.packing"),
                           ("_reparametrize",))),
     (CHECKS, Names(("sngan_jax.step.checks",))),
@@ -76,7 +76,7 @@ def origin_of(program: Program, instruction: Instruction) -> str:
     votes = collections.Counter(of_stack(stack) for stack in stacks if stack)
     origin = max(_PLACES, key=lambda name: votes[name]) if votes else REST
     moves = all(one.opcode in _MOVES for one in inside)
-    return CASTS if moves and origin != NORMALISATION else origin
+    return CASTS if moves and origin != NORMALIZATION else origin
 
 
 @functools.cache

@@ -18,7 +18,7 @@ from ..paper.table1 import SETTINGS
 
 
 def paper_defaults() -> ConfigDict:
-    """The standard CNN with spectral normalisation on CIFAR-10, in setting C."""
+    """The standard CNN with spectral normalization on CIFAR-10, in setting C."""
     return ConfigDict(defaults())
 
 

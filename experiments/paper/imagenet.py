@@ -1,7 +1,7 @@
 """Class-conditional ImageNet at 128x128: the published single numbers.
 
 Figures 5 and 13 of the paper are curves whose points were never printed, so they are not here. The
-paper says that without normalisation and with layer norm, training collapsed at the beginning.
+paper says that without normalization and with layer norm, training collapsed at the beginning.
 Sources: Figure 7 of arXiv 1802.05957v1; README_paper.md of the authors' sngan_projection. All were
 trained on 4 GPUs with global batches of 64 for D and 128 for G.
 """

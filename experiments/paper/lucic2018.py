@@ -1,7 +1,7 @@
 """FIDs on Fashion-MNIST from Lucic et al. 2018, Are GANs Created Equal? (arXiv 1711.10337).
 
 10,000 generated images against the 10,000 of the test set; each is the best of their search over
-hyper-parameters. None has spectral normalisation, and the networks differ from ours.
+hyper-parameters. None has spectral normalization, and the networks differ from ours.
 """
 
 from . import Row, Value

@@ -1,4 +1,4 @@
-"""Table 7: reparametrisations of the critic of WGAN-GP, unsupervised, on CIFAR-10.
+"""Table 7: reparametrizations of the critic of WGAN-GP, unsupervised, on CIFAR-10.
 
 W = γ·W/|W| with a learnt γ (Appendix E). Source: Table 7 of arXiv 1802.05957v1.
 """

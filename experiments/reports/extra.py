@@ -31,7 +31,7 @@ from .spectra import sigma_errors
 # What the table of a sweep shows.
 WHAT = {
     "2": "unsupervised generation with every method in every setting of Table 1",
-    "7": "reparametrisations of the critic of WGAN-GP",
+    "7": "reparametrizations of the critic of WGAN-GP",
     "8": "WGAN-GP with an auxiliary classifier, with labels",
     "conditional": "SN with labels, by how D uses them",
     "steps": "SN with several power steps per forward pass, and exact (not in the paper)",
@@ -39,7 +39,7 @@ WHAT = {
     "norms": "SN by other norms of a convolution (not in the paper)",
     "figure4": "width into and out of D's last layer",
     "figure11": "updates of D per update of G",
-    "figure15": "the critic of WGAN-GP, reparametrised",
+    "figure15": "the critic of WGAN-GP, reparametrized",
 }
 # The measurements of an audit: {heading: name in the CSV}.
 _MEASURED = {"largest σ of a layer": "largest σ", "largest operator norm": "largest operator norm",
@@ -117,7 +117,7 @@ def fashion_mnist(scores: pd.DataFrame) -> Table:
                  "Ours: runs on data with “fashion” in the name, scored with 10,000 generated "
                  f"images against the 10,000 of the test set, with: {how}; images have the size of "
                  "the run's. Theirs: the best of a search over hyper-parameters for each loss, "
-                 "without spectral normalisation, with other networks, at 28x28 pixels.",
+                 "without spectral normalization, with other networks, at 28x28 pixels.",
                  ("run", "ours: FID ↓", "paper: FID, Lucic et al."), tuple(lines), tuple(records))
 
 

@@ -124,7 +124,7 @@ def _curves(found: Collection) -> Iterator[tuple[Sweep, pd.DataFrame, str | None
          "It needs runs of sn and orthonormal in one setting with several scores (evaluate_every). "
          "Make them with", "2")
 def figure5(curves: pd.DataFrame, setting: str) -> Drawn:
-    """Scores over the iterations, for SN and orthonormal regularisation."""
+    """Scores over the iterations, for SN and orthonormal regularization."""
     metrics = [metric for metric in METRICS if (curves["metric"] == metric).any()]
     figure, axes = new_figure(3.6, len(metrics))
     for plot, metric in zip(axes, metrics, strict=True):

@@ -236,5 +236,5 @@ def figure14(found: Collection, folder: Path) -> Figure:
                   "down to zero, are the values that the i-th largest singular value can take; the "
                   "dot is the smallest possible largest value. Orthonormal: only the line. WN and "
                   "the Frobenius norm fix the sum of squares, so a large first value leaves little "
-                  "for the others; SN fixes the largest; orthonormal regularisation fixes all.",
+                  "for the others; SN fixes the largest; orthonormal regularization fixes all.",
                   save(figure, folder / "figure14.png"))

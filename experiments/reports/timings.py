@@ -17,7 +17,7 @@ TIMINGS = "methods.json"
 
 
 def figure10(found: Collection, folder: Path) -> Figure | Missing:
-    """Bars for the time of 100 generator updates, as ratios to no normalisation."""
+    """Bars for the time of 100 generator updates, as ratios to no normalization."""
     title = "Figure 10: time of 100 generator updates"
     # Also beside the sweeps of --table=all.
     places = list(dict.fromkeys(folder / TIMINGS for sweep in found.sweeps

@@ -14,7 +14,7 @@ def lanczos_norm(normal: Linear, input_shape: tuple[int, ...], *, tolerance: flo
 
     A power iteration approaches the norm from below, and slowly if singular values lie close
     together, as for a convolution of a large image. The Lanczos iteration (with full
-    reorthogonalisation; Golub, Van Loan, "Matrix Computations", §10.1) is far faster. The residual
+    reorthogonalization; Golub, Van Loan, "Matrix Computations", §10.1) is far faster. The residual
     is added to its result, so that the error is upwards. In theory it can miss the largest value
     altogether, if the first vector is orthogonal to it; a random vector is not.
 

@@ -1,7 +1,7 @@
 """The linear layers of a network in its forward pass: W̄, and its singular values.
 
 W̄ is the matrix by which a layer multiplies its input: the stored weight after the division by σ
-and the factor K, after weight normalisation, times a learnt γ, clipped; in a plain layer, the
+and the factor K, after weight normalization, times a learnt γ, clipped; in a plain layer, the
 stored weight itself. It is caught where the layer asks Linen for it, and checked against the
 layer's output, so the same lines serve every method of `methods.py` and your own layers.
 """

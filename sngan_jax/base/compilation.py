@@ -24,7 +24,7 @@ OPTIONS: dict[str, Options] = {
     "tpu": {"xla_jf_crs_combiner_threshold_in_bytes": 2**29}}
 
 
-# For a program that runs once, such as the networks' initialisation: not worth optimising.
+# For a program that runs once, such as the networks' initialization: not worth optimizing.
 OPTIONS_FOR_ONE_CALL: dict[str, Options] = {
     "cpu": {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}}
 

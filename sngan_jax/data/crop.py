@@ -207,7 +207,7 @@ def resampling(size: int, new_size: int, kernel: Callable[[np.ndarray], np.ndarr
                ) -> np.ndarray:
     """Pillow's 1-D resampling with a filter, as a matrix.
 
-    When shrinking, the filter is widened by the scale (which is the antialiasing); it is normalised
+    When shrinking, the filter is widened by the scale (which is the antialiasing); it is normalized
     at the borders (Pillow, src/libImaging/Resample.c, precompute_coeffs).
 
     Args:

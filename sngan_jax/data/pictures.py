@@ -15,7 +15,7 @@ from sngan_jax.base.files import is_file
 from sngan_jax.data.image_set import DataError, bad_image
 
 # The first bytes of each kind of file. Only these decoders of Pillow run: some others would call an
-# external program (Ghostscript for EPS), and a few recognise their files by name only.
+# external program (Ghostscript for EPS), and a few recognize their files by name only.
 _BEGINNINGS = {
     "PNG": (b"\x89PNG\r\n\x1a\n",), "JPEG": (b"\xff\xd8\xff",), "GIF": (b"GIF87a", b"GIF89a"),
     "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "BMP": (b"BM",),

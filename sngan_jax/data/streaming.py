@@ -77,7 +77,7 @@ class ImageStream:
     def fingerprint(self) -> str:
         """16 hex digits of the set's description on disk."""
         size = repr((self._count, *self.shape)).encode()
-        # Empty for the default, so that older runs still recognise their data.
+        # Empty for the default, so that older runs still recognize their data.
         size += repr(self.reading).encode() if self.reading != CROPPED else b""
         return hashlib.sha256(self._identity + size).hexdigest()[:16]
 

@@ -1,7 +1,7 @@
 """The Inception v3 network of every published FID and IS: TensorFlow's `inception-2015-12-05`.
 
 It is not torchvision's: averages at the border count only the pixels inside, the last block has a
-max pool, and the head is 1008 wide. Batch normalisation is folded into the convolutions, because it
+max pool, and the head is 1008 wide. Batch normalization is folded into the convolutions, because it
 is fixed. Names are taken from the TensorFlow graph.
 """
 
@@ -19,7 +19,7 @@ FEATURES, CLASSES, SIDE = 2048, 1008, 299
 
 
 class Conv(nn.Conv):
-    """Convolution (n, h, w, c) with its folded batch normalisation, and ReLU."""
+    """Convolution (n, h, w, c) with its folded batch normalization, and ReLU."""
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return nn.relu(super().__call__(x))

@@ -26,7 +26,7 @@ from sngan_jax.metrics.inception import SIDE, InceptionV3
 from sngan_jax.metrics.torch_reader import read_torch
 
 FILE = "inception-2015-12-05.npz"
-_EPSILON = 1e-3  # of batch normalisation, in the TensorFlow graph
+_EPSILON = 1e-3  # of batch normalization, in the TensorFlow graph
 
 # pytorch-fid's names for the blocks and for their convolutions, in our order.
 _STEM = {"conv": "Conv2d_1a_3x3", "conv_1": "Conv2d_2a_3x3", "conv_2": "Conv2d_2b_3x3",
@@ -129,7 +129,7 @@ def save_weights(weights: Weights, file: Path) -> None:
 
 def _fold(kernel: np.ndarray, beta: np.ndarray, mean: np.ndarray, variance: np.ndarray,
           scale: np.ndarray | float = 1.0) -> dict[str, np.ndarray]:
-    """A convolution OIHW and its batch normalisation as one: kernel HWIO and bias."""
+    """A convolution OIHW and its batch normalization as one: kernel HWIO and bias."""
     factor = scale / np.sqrt(variance.astype(np.float64) + _EPSILON)
     return {"kernel": (kernel.transpose(2, 3, 1, 0) * factor).astype(np.float32),
             "bias": (beta - mean * factor).astype(np.float32)}

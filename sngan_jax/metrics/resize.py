@@ -52,7 +52,7 @@ def inception_input(images: jax.Array, kind: str = "tf1", side: int = 299) -> ja
         x = jnp.einsum("nhwc,oh->nowc", x, rows, precision="highest")
         x = jnp.einsum("nowc,pw->nopc", x, columns, precision="highest")
         x = jnp.clip(x, 0, 255) if kind == "bicubic" else x
-    x = _normalised(x, kind)
+    x = _normalized(x, kind)
     return jnp.broadcast_to(x, (*x.shape[:-1], 3)) if channels == 1 else x
 
 
@@ -67,13 +67,13 @@ def input_of_one(image: np.ndarray, kind: str, side: int = 299) -> np.ndarray:
         x = np.tensordot(resize_matrix(height, side, kind), x, 1)
         x = np.moveaxis(np.tensordot(x, resize_matrix(width, side, kind), (1, 1)), 2, 1)
         x = np.clip(x, 0, 255) if kind == "bicubic" else x
-    return np.broadcast_to(_normalised(x, kind), (side, side, 3))
+    return np.broadcast_to(_normalized(x, kind), (side, side, 3))
 
 
 Array = TypeVar("Array", jax.Array, np.ndarray)
 
 
-def _normalised(x: Array, kind: str) -> Array:
+def _normalized(x: Array, kind: str) -> Array:
     return x / 127.5 - 1 if kind == "half_pixel" else (x - 128) / 128
 
 

@@ -98,13 +98,13 @@ class GeneratorBlock(nn.Module):
     def __call__(self, x: jax.Array, y: jax.Array | None = None) -> jax.Array:
         conv3 = _conv3(self.conv, self.dtype)
         resize = UPSAMPLING[self.upsampling] if self.upsample else (lambda x: x)
-        h = nn.relu(_normalised(self.norm, "norm1", x, y))
+        h = nn.relu(_normalized(self.norm, "norm1", x, y))
         fused = _UPSAMPLING_CONVOLUTIONS.get(self.fusion)
         if fused and self.upsample and self.upsampling == "nearest":
             h = conv3(self.features, name="conv1", fused=fused)(h)
         else:
             h = conv3(self.features, name="conv1")(resize(h))
-        h = _normalised(self.norm, "norm2", h, y)
+        h = _normalized(self.norm, "norm2", h, y)
         h = conv3(self.features, name="conv2")(nn.relu(h))
         if self.upsample or x.shape[-1] != self.features:
             conv1 = _conv1(self.conv, self.dtype)(self.features, name="shortcut")
@@ -134,9 +134,9 @@ class DiscriminatorBlock(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         conv3 = _conv3(self.conv, self.dtype)
         resize = average_pool if self.downsample else (lambda x: x)
-        h = nn.relu(_normalised(self.norm, "norm1", x))
+        h = nn.relu(_normalized(self.norm, "norm1", x))
         h = conv3(x.shape[-1], name="conv1")(h)
-        h = nn.relu(_normalised(self.norm, "norm2", h))
+        h = nn.relu(_normalized(self.norm, "norm2", h))
         h = _conv3_pool(conv3, self.features, self.downsample, self.fusion, self.on_cpu)(h)
         x = nn.relu(x) if self.shortcut_relu else x
         if self.downsample or x.shape[-1] != self.features:
@@ -165,7 +165,7 @@ class FirstDiscriminatorBlock(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         conv3 = _conv3(self.conv, self.dtype)
         h = conv3(self.features, name="conv1", fields=fast_gradients(self.conv, self.on_cpu))(x)
-        h = nn.relu(_normalised(self.norm, "norm1", h))
+        h = nn.relu(_normalized(self.norm, "norm1", h))
         h = _conv3_pool(conv3, self.features, True, self.fusion, self.on_cpu)(h)
         shortcut = _conv1(self.conv, self.dtype)(self.features, name="shortcut")
         return shortcut(average_pool(x)) + h
@@ -258,7 +258,7 @@ def fast_gradients(conv: Layer, on_cpu: bool) -> dict[str, Callable]:
     return {"conv_general_dilated": conv_general_dilated} if linen and on_cpu else {}
 
 
-def _normalised(norm: Norm, name: str, x: jax.Array, y: jax.Array | None = None) -> jax.Array:
+def _normalized(norm: Norm, name: str, x: jax.Array, y: jax.Array | None = None) -> jax.Array:
     return x if norm is None else norm(name=name)(x, y)
 
 

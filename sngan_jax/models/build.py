@@ -31,7 +31,7 @@ BN_SYNCS = ("all", "device")
 # The convolutions of `convolution.py`, lax's own, or whichever is faster on the device. The first
 # have no forward mode.
 CONVOLUTIONS = ("auto", "cpu", "lax")
-# The layers of the generator: Linen's, or spectrally normalised (Zhang et al. 2019, SAGAN).
+# The layers of the generator: Linen's, or spectrally normalized (Zhang et al. 2019, SAGAN).
 GENERATOR_LAYERS = ("", "sn")
 # 'auto': the fastest on the device.
 FUSION_CHOICES = ("auto", *FUSIONS)
@@ -85,14 +85,13 @@ def build_models(config: Config, *, channels: int, num_classes: int, axis_name: 
     generator = {"image_size": config.image_size, "image_width": config.image_width,
                  "channels": channels,
                  "num_classes": num_classes, "norm": norm, "dtype": dtype, "on_cpu": on_cpu}
-    normalised: dict[str, Layer] = {}
+    layers: dict[str, Layer] = {}
     if config.generator_layers == "sn":
         options = {"n_steps": config.power_steps, "warmup_steps": config.power_warmup}
-        normalised = {"conv": normalized(nn.Conv, **options),
-                      "dense": normalized(nn.Dense, **options)}
+        layers = {"conv": normalized(nn.Conv, **options), "dense": normalized(nn.Dense, **options)}
         if config.model in CNNS:
-            normalised["conv_transpose"] = normalized(ConvTranspose, **options)
-    generator |= normalised
+            layers["conv_transpose"] = normalized(ConvTranspose, **options)
+    generator |= layers
     discriminator = {**method.layers(config)._asdict(), "num_classes": num_classes,
                      "conditioning": config.conditioning,
                      "norm": ACTIVATION_NORMS[method.activation_norm](config, axis_name),

@@ -62,8 +62,8 @@ class CNNGenerator(nn.Module):
       image_size, image_width: multiples of 8; width 0 means square.
       width: w.
       num_classes: the number of classes that `norm` is conditional on, or 0.
-      norm: called as `norm(name=…)(x, y)`; None for no normalisation.
-      norm_units: normalise each unit, not each channel, after the dense layer (chainer-gan-lib).
+      norm: called as `norm(name=…)(x, y)`; None for no normalization.
+      norm_units: normalize each unit, not each channel, after the dense layer (chainer-gan-lib).
       dtype: dtype of the computation; parameters are float32.
       on_cpu: whether to use convolutions that are fast on a CPU; they compute the same function.
 

@@ -60,7 +60,7 @@ def upsample_conv(x: jax.Array, kernel: jax.Array, factor: int = 2) -> jax.Array
 
     Args:
       x: (n, h, w, in).
-      kernel: (kh, kw, in, out), already reparametrised: σ is that of this kernel, not of its sums.
+      kernel: (kh, kw, in, out), already reparametrized: σ is that of this kernel, not of its sums.
 
     Returns:
       (n, factor·h, factor·w, out).
@@ -100,7 +100,7 @@ def conv_pool(x: jax.Array, kernel: jax.Array, factor: int = 2) -> jax.Array:
 
     Args:
       x: (n, h, w, in), h and w multiples of the factor.
-      kernel: (kh, kw, in, out), already reparametrised.
+      kernel: (kh, kw, in, out), already reparametrized.
 
     Returns:
       (n, h/factor, w/factor, out).
@@ -125,7 +125,7 @@ def _conv_pool(x: jax.Array, kernel: jax.Array, factor: int, convolution: Callab
 def as_convolution(fused: Callable[[jax.Array, jax.Array], jax.Array]) -> Callable:
     """One of the four functions above, as the `conv_general_dilated` of a Linen convolution.
 
-    So the layer keeps its parameters, its normalisation and its bias:
+    So the layer keeps its parameters, its normalization and its bias:
     `SNConv(features, (3, 3), conv_general_dilated=as_convolution(conv_pool))`.
     """
     return _CONVOLUTIONS[fused]

@@ -1,6 +1,6 @@
 """The residual networks of the paper (Tables 4-6) and its official code: tables and two modules.
 
-Reference for block order, widths and initialisers: pfnet-research/sngan_projection.
+Reference for block order, widths and initializers: pfnet-research/sngan_projection.
 """
 
 from __future__ import annotations

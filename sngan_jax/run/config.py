@@ -169,11 +169,11 @@ SECTIONS: dict[str, dict[str, Field]] = {
             "sn", _one_of(METHODS), "what constrains D: a row of Table 2 or 7 (docs/paper.md)"),
         "loss": Field("", _own_or(LOSSES), "loss of both players"),
         "discriminator_norm": Field(
-            "", _own_or(ACTIVATION_NORMS), "normalisation of D's activations"),
+            "", _own_or(ACTIVATION_NORMS), "normalization of D's activations"),
         "regularizer": Field("", _own_or(REGULARIZERS), "penalty added to D's loss"),
         "lipschitz": Field(1.0, _POSITIVE, "K, for each layer of D: its weight becomes K·W/σ(W)"),
         "power_steps": Field(1, _COUNT, "power steps in a forward pass of D (Algorithm 1)"),
-        "power_warmup": Field(0, _COUNT_OR_NONE, "power steps at initialisation"),
+        "power_warmup": Field(0, _COUNT_OR_NONE, "power steps at initialization"),
         "sigma_updates": Field(
             "call", _one_of(SIGMA_UPDATES),
             "when D takes power steps: in every call, or once an update or iteration"),
@@ -248,7 +248,7 @@ FIELDS: dict[str, Field] = {name: field for section in SECTIONS.values()
 
 
 def defaults() -> JsonObject:
-    """The paper's standard CNN with spectral normalisation on CIFAR-10, in setting C."""
+    """The paper's standard CNN with spectral normalization on CIFAR-10, in setting C."""
     return {name: field.default for name, field in FIELDS.items()}
 
 

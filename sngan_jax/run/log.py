@@ -156,7 +156,7 @@ class Log:
         layers = [name for name in rows[-1] if name.startswith("sigma/")]
         if layers:
             save_curves(self._workdir / "sigma.png", iterations, columns(layers),
-                        "σ of each weight of D, before normalisation")
+                        "σ of each weight of D, before normalization")
 
     def close(self) -> None:
         """Closes the event file; without room on the disk, unflushed events may be lost."""

@@ -84,7 +84,7 @@ def started_from(state: TrainState, source: RestoredRun, recipe: Recipe,
     anew.
 
     Args:
-      state: freshly initialised, of `recipe`.
+      state: freshly initialized, of `recipe`.
       class_names: names of this run's classes; classes without names, (), count as the source's if
         their number is the same.
     """

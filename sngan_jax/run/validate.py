@@ -109,11 +109,11 @@ def _check_effects(config: ConfigDict) -> None:
 def config_warnings(config: ConfigDict) -> Iterator[str]:
     """Warnings about a valid config that will not, or probably not, do what its user wants."""
     method = method_of(config)
-    penalised = method.regularizer == "gradient_penalty"
+    penalized = method.regularizer == "gradient_penalty"
     read = layer_fields(method, config)
     if method.constraint == "project":
         read.add("lipschitz")
-    if method.loss == "wasserstein" and not penalised and method.constraint == "none":
+    if method.loss == "wasserstein" and not penalized and method.constraint == "none":
         if "lipschitz" in read:
             yield (f"config.method={config.method} with the Wasserstein loss is known to fail (the "
                    "authors, sngan_projection issue 15): use the hinge loss, or the method "
@@ -121,7 +121,7 @@ def config_warnings(config: ConfigDict) -> Iterator[str]:
         else:
             yield (f"config.method={config.method} does not bound the discriminator, so the "
                    "Wasserstein loss has no minimum: use wgan_gp or weight_clipping")
-    if method.activation_norm == "batch" and penalised:
+    if method.activation_norm == "batch" and penalized:
         yield ("batch norm in the discriminator makes each logit depend on the whole batch, but "
                "the gradient penalty assumes that it depends on one image: use "
                "--config.discriminator_norm=layer")

@@ -45,7 +45,7 @@ def real_batch(i: jax.Array | int, key: jax.Array, now: Now, inputs: Inputs, rec
 
     Args:
       i: index of D's update in the iteration.
-      key: PRNG key for dequantisation, flips and augmentation.
+      key: PRNG key for dequantization, flips and augmentation.
     """
     keys = own_keys(key, recipe.batch_size, inputs, recipe)
     count = len(keys)

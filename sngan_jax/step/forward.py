@@ -18,7 +18,7 @@ def generate(generator: nn.Module, variables: Variables, z: jax.Array, y: jax.Ar
              ) -> tuple[jax.Array, Collections]:
     """Images (n, h, w, c) for latents z (n, d) and labels y, and the collections afterwards.
 
-    specs: G's normalised weights, as in `Recipe`.
+    specs: G's normalized weights, as in `Recipe`.
     """
     return _training(generator, variables, z, y, power_step, specs)
 
@@ -33,7 +33,7 @@ def discriminate(discriminator: nn.Module, variables: Variables, x: jax.Array,
       x: images (n, h, w, c).
       y: labels, or None.
       power_step: whether `'spectral'` is updated.
-      specs: D's normalised weights, as in `Recipe`.
+      specs: D's normalized weights, as in `Recipe`.
     """
     output, collections = _training(discriminator, variables, x, y, power_step, specs)
     logits, classes = output if isinstance(output, tuple) else (output, None)

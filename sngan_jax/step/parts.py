@@ -51,7 +51,7 @@ def stepped(params: PyTree, collections: Collections, specs: Specs | None) -> Co
     """
     if specs is None:
         if collections["spectral"]:
-            raise ValueError("accumulate needs the specs of every normalised weight, but this "
+            raise ValueError("accumulate needs the specs of every normalized weight, but this "
                              "network has vectors and no specs: give its Recipe sngan_jax.specs(…)")
         return collections
     steps = max(spec.n_steps for spec in specs.values())

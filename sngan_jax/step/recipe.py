@@ -32,7 +32,7 @@ class Recipe(NamedTuple):
     latent: a key of LATENTS.
     flip: mirror real images at random.
     augment: names from `augment.AUGMENTATIONS`, applied to real and generated images.
-    sigma_updates: a key of SIGMA_UPDATES. A normalised G takes a step when it is called with
+    sigma_updates: a key of SIGMA_UPDATES. A normalized G takes a step when it is called with
       gradients, and in D's updates if D's pass on the fakes takes one.
     power_steps: whether forward passes take the power steps that are due.
     accumulate: number of parts in which each device's batch is taken, one after another.
@@ -43,7 +43,7 @@ class Recipe(NamedTuple):
       whose batch norm is per device.
     axis_name, device_count: the pmap that shares each batch; None and 1 outside pmap.
     platform: the devices' platform, such as "tpu", which decides how updates are repeated.
-    specs, generator_specs: the normalised weights of D and of G (`network.specs`), if W̄ of all of
+    specs, generator_specs: the normalized weights of D and of G (`network.specs`), if W̄ of all of
       them is computed at once before a forward pass: few launches, for a GPU; `accumulate` needs
       it. None if each layer computes its own: less traffic, for a CPU and a TPU.
     """

@@ -52,7 +52,7 @@ def recipe_of(config: Config, channels: int, num_classes: int,
 
 
 def normalized_weights(recipe: Recipe, *, of_generator: bool = False) -> Specs | None:
-    """The specs of the normalised weights of D, or of G; None if none is normalised."""
+    """The specs of the normalized weights of D, or of G; None if none is normalized."""
     network = recipe.generator if of_generator else recipe.discriminator
     conv = getattr(network, "conv", None)
     if not (isinstance(conv, type) and issubclass(conv, Normalized)):

@@ -76,7 +76,7 @@ def moving_average(average: PyTree, new: PyTree, *, decay: float, iteration: jax
 
 
 def create_state(key: jax.Array, recipe: Recipe) -> TrainState:
-    """Initialises both networks.
+    """Initializes both networks.
 
     Args:
       key: typed PRNG key.
@@ -101,7 +101,7 @@ def create_state(key: jax.Array, recipe: Recipe) -> TrainState:
 
 
 def initial_state(recipe: Recipe, seed: int) -> TrainState:
-    """The initial state of a run with this seed, compiled without optimisation: it runs once.
+    """The initial state of a run with this seed, compiled without optimization: it runs once.
 
     Raises:
       UserError: if this machine's memory cannot hold the networks.

@@ -264,7 +264,7 @@ def _norm(left: Left, theirs: str, ours: str, own: Arrays) -> int:
 
 
 def _normalized(left: Left, theirs: str, ours: str, own: Arrays) -> None:
-    """A layer with spectral normalisation into `own`, with its bias if it has one."""
+    """A layer with spectral normalization into `own`, with its bias if it has one."""
     dense = theirs.startswith("l")
     weight = left.take(f"{theirs}/W", 2 if dense else 4)
     own[f"params/{ours}/kernel"] = _kernel(weight)

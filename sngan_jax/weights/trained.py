@@ -137,7 +137,7 @@ def _networks(trained: Trained) -> tuple[ConfigDict, Recipe]:
 
 
 def _state(trained: Trained, recipe: Recipe, where: str) -> TrainState:
-    """The state whose networks hold the arrays; a missing D is initialised."""
+    """The state whose networks hold the arrays; a missing D is initialized."""
     shapes = abstract_state(recipe._replace(ema_decay=0.0))
     if trained.players == ["generator"]:
         state = initial_state(recipe._replace(ema_decay=0.0), trained.config["seed"])

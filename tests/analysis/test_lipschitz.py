@@ -142,7 +142,7 @@ def test_other_conditionings(model, conditioning):
 
 
 def test_batch_norm_is_its_largest_scale():
-    """Two layers, the second normalised: the plain bound times max 1/√(var + ε)."""
+    """Two layers, the second normalized: the plain bound times max 1/√(var + ε)."""
     d = CNNDiscriminator((2, 3), slope=1.0, norm=BatchNorm)
     variables = filled(d, _images(1))
     norm = {"scale": jnp.array([2.0, -1.0, 0.5]), "bias": jnp.ones(3)}

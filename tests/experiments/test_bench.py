@@ -106,7 +106,7 @@ def test_turns_alternate():
     (["--config=experiments/configs/digits.py", "--set", "batchsize=3"], "did you mean batch_size"),
     (["--config=experiments/configs/digits.py", "--set", "batch_size=x"],
      "batch_size is 'x', expected a whole number"),
-    (["--config=experiments/configs/digits.py", "--compare=tensorflow"], "unfused, unnormalised"),
+    (["--config=experiments/configs/digits.py", "--compare=tensorflow"], "unfused, unnormalized"),
 ])
 def test_bad_input_is_one_sentence(capsys, arguments, sentence):
     assert main(["step", *arguments]) == 2

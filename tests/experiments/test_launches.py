@@ -16,7 +16,7 @@ from experiments.compiler.origins import (
     CHECKS,
     CONVOLUTIONS,
     NETWORKS,
-    NORMALISATION,
+    NORMALIZATION,
     OPTIMIZER,
     ORIGINS,
     REST,
@@ -29,7 +29,7 @@ from experiments.compiler.targets import parse_target
 from experiments.configs import digits
 from sngan_jax.base.errors import UserError
 
-# Frames: 1 iteration, 2 a normalised convolution, 3 its σ (called from 2), 4 Adam, 5 a check, 6 the
+# Frames: 1 iteration, 2 a normalized convolution, 3 its σ (called from 2), 4 Adam, 5 a check, 6 the
 # walk, 7 ReLU in a network.
 TEXT = (Path(__file__).parent / "program.hlo").read_text()
 
@@ -62,9 +62,9 @@ def test_the_origin_of_each_launch():
     found = {one.instruction.name: origin_of(program, one.instruction)
              for one in launches_of(program).counted}
     assert found == {
-        "fusion.1": NORMALISATION, "fusion.7": NORMALISATION, "conv.1": CONVOLUTIONS,
+        "fusion.1": NORMALIZATION, "fusion.7": NORMALIZATION, "conv.1": CONVOLUTIONS,
         "fusion.2": OPTIMIZER,  # the check rides with it
-        "fusion.3": CASTS, "copy.1": CASTS, "fusion.4": NORMALISATION, "all-reduce-start.1": REST,
+        "fusion.3": CASTS, "copy.1": CASTS, "fusion.4": NORMALIZATION, "all-reduce-start.1": REST,
         "fusion.5": NETWORKS}
 
 
@@ -80,7 +80,7 @@ def test_the_origins_of_a_record_add_up():
     config.n_dis = 5
     record = cost_of(Compiled(TEXT), config, parse_target("h100"))
     rows = record["launches_by_origin"]
-    assert tuple(rows) == ORIGINS and rows[NORMALISATION] == [1, 3, 16]
+    assert tuple(rows) == ORIGINS and rows[NORMALIZATION] == [1, 3, 16]
     for once, update, total in rows.values():
         assert total == once + 5 * update
     assert record["launches"] == sum(row[2] for row in rows.values()) == 30

@@ -12,7 +12,7 @@ import pytest
 from experiments.compiler import compare
 from experiments.compiler.cards import CARDS, SHARE
 from experiments.compiler.check import memory_of
-from experiments.compiler.origins import NORMALISATION, ORIGINS
+from experiments.compiler.origins import NORMALIZATION, ORIGINS
 from experiments.compiler.records import find, same
 from experiments.compiler.tables import launch_row, table, verdict
 from experiments.compiler.targets import devices_of, parse_target
@@ -77,7 +77,7 @@ def test_memory_of_a_card_is_held_against_what_jax_takes_of_it():
 
 def record(method, launches, **fields):
     rows = {origin: [0, 0, 0] for origin in ORIGINS}
-    rows[NORMALISATION] = [2, launches, 2 + 5 * launches]
+    rows[NORMALIZATION] = [2, launches, 2 + 5 * launches]
     return {"topology": "h100", "devices": 1, "hosts": 1, "device": "NVIDIA H100 80GB HBM3",
             "model": "cnn", "dataset": "digits", "method": method, "dtype": "float32", "n_dis": 5,
             "fusion": "all", "bn_sync": "all", "batch_size": 64, "generator_batch_size": 64,
@@ -93,7 +93,7 @@ def record(method, launches, **fields):
 def test_the_table_of_a_card():
     rows = dict(table(record("sn", 10)))
     assert rows["launches of an iteration"].startswith("52 = 2 + 5 x 10")
-    assert rows[f"  {NORMALISATION}"] == "52 = 2 + 5 x 10" and rows["state donated"] == "yes"
+    assert rows[f"  {NORMALIZATION}"] == "52 = 2 + 5 x 10" and rows["state donated"] == "yes"
     assert "3 launches per pass" in rows["beside them"]
     assert launch_row(record("sn", 10))[4:9] == ("1.00", "16.0", "52", "2", "10")
     failed = {**record("sn", 10), "compiles": False, "why_not": "no bfloat16"}
@@ -105,7 +105,7 @@ def test_what_a_method_costs_on_a_card():
     sn, none = record("sn", 10), record("none", 4, hbm_bytes=2**29)
     found = compare.difference(sn, none)
     assert found["launches"] == 30 and found["hbm_bytes"] == 2**29
-    assert found["launches_by_origin"][NORMALISATION] == [0, 6, 30]
+    assert found["launches_by_origin"][NORMALIZATION] == [0, 6, 30]
     header, *rows = compare.table(sn, none)
     assert header[1:4] == ("sn", "none", "difference")
     assert ("launches of an iteration", "52", "22", "+30", "+136.4 %") in rows

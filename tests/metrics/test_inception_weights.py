@@ -42,7 +42,7 @@ def test_both_forms_give_all_the_networks_arrays(flat):
     assert {name for name, _ in from_torchscript(script)} == set(flat)
 
 
-def test_folding_is_batch_normalisation():
+def test_folding_is_batch_normalization():
     rng = np.random.default_rng(0)
     kernel = rng.normal(size=(4, 3, 1, 1)).astype(np.float32)
     beta, mean, scale = rng.normal(size=(3, 4)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Spectral normalisation in the generator: the weights, σ of each, and samples."""
+"""Spectral normalization in the generator: the weights, σ of each, and samples."""
 
 from types import SimpleNamespace
 

@@ -336,7 +336,7 @@ def test_discriminator_block_is_the_papers_formula():
     assert params["block2"]["conv1"]["kernel"].shape == (3, 3, 2, 2)  # hidden width = width in
 
 
-def test_initialisers_are_chainers():
+def test_initializers_are_chainers():
     d = ResNetDiscriminator((64, 64), 1)
     params = jax.jit(d.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))["params"]
     p = params["block2"]
@@ -349,15 +349,15 @@ def test_initialisers_are_chainers():
     assert float(c["conv6"]["kernel"].std()) == pytest.approx(0.02, rel=1e-2)
 
 
-def test_every_layer_of_the_discriminator_is_normalised_and_no_bias():
+def test_every_layer_of_the_discriminator_is_normalized_and_no_bias():
     d = ResNetDiscriminator((4, 4), 1, num_classes=3, conv=SNConv, dense=SNDense, embed=SNEmbed)
     variables = jax.eval_shape(d.init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)),
                                jnp.zeros((1,), jnp.int32))
-    normalised = {jax.tree_util.keystr(path[:-1])
+    normalized = {jax.tree_util.keystr(path[:-1])
                   for path, _ in jax.tree_util.tree_leaves_with_path(variables["spectral"])}
     layers = {jax.tree_util.keystr(path[:-1])
               for path, _ in jax.tree_util.tree_leaves_with_path(variables["params"])}
-    assert normalised == layers
+    assert normalized == layers
     assert "bias" not in variables["params"]["head"]["dense"]  # snresnet_32.l5
 
 
@@ -395,7 +395,7 @@ def _value_and_grads(net, variables, arguments):
 
 @pytest.fixture(scope="module")
 def plain():
-    """A G with batch norm and a normalised D, with their variables, inputs and outputs."""
+    """A G with batch norm and a normalized D, with their variables, inputs and outputs."""
     found = []
     for net, shape in (
             (ResNetGenerator(16, 3, (8, 6, 4), norm=BatchNorm, last_norm=BatchNorm, fusion="none"),
@@ -414,7 +414,7 @@ def plain():
 
 @pytest.mark.parametrize("fusion", ["pointwise", "all", "dilated"])
 def test_a_fused_network_is_the_plain_one_in_value_and_gradients(fusion, plain):
-    """Runs both forms on the parameters of a normalised D and a G with batch norm."""
+    """Runs both forms on the parameters of a normalized D and a G with batch norm."""
     for net, variables, arguments, (a, a_grads) in plain:
         b, b_grads = jax.jit(functools.partial(_value_and_grads, net.clone(fusion=fusion)))(
             variables, arguments)

@@ -10,7 +10,7 @@ gradient that nearly cancels, so the parameters would depend on the order of the
 
 Prints one JSON line per method: its losses for each count; the distance of each array of the state
 from its value on one device, relative to the norm and at most; and, for `sn`, samples in each mode
-of batch norm. `device`: batch norm of each device alone. `parts`: no batch norm, G normalised too,
+of batch norm. `device`: batch norm of each device alone. `parts`: no batch norm, G normalized too,
 and batches in two parts on several devices.
 """
 

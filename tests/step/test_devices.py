@@ -50,7 +50,7 @@ def check_equal(result):
 
 
 @pytest.mark.slow
-def test_spectral_normalisation_with_synchronised_batch_norm():
+def test_spectral_normalization_with_synchronized_batch_norm():
     """Batch norm per device is a different function, but keeps the state equal on all devices."""
     together, alone = on_devices("sn", "sn,device")
     check_equal(together)

@@ -372,7 +372,7 @@ def test_an_iteration_outside_pmap_is_the_one_of_a_device():
 
 
 @pytest.mark.parametrize("changes", [{"together": True}, {"sigma_updates": "update"}])
-def test_weights_normalised_before_a_pass_are_those_of_the_layers(float64, changes):
+def test_weights_normalized_before_a_pass_are_those_of_the_layers(float64, changes):
     """W̄ of all of D's layers is computed at once, as on a GPU, and the layers return it."""
     recipe, state, inputs = _setup(False, axis=None, n_dis=1, **changes)
     weights = normalized_weights(recipe)

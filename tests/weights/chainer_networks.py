@@ -38,11 +38,11 @@ def discriminator(seed, widths=(4, 4, 4, 4), halving=2, classes=0, bias=False, c
         if i <= halving or before != width:
             shapes["c_sc"] = (width, before, 1, 1)
         for name, shape in shapes.items():
-            arrays |= draw.normalised(f"block{i}/{name}", shape)
+            arrays |= draw.normalized(f"block{i}/{name}", shape)
         before = width
-    arrays |= draw.normalised(f"l{len(widths) + 1}", (1, before), bias)
+    arrays |= draw.normalized(f"l{len(widths) + 1}", (1, before), bias)
     if classes:
-        arrays |= draw.normalised("l_y", (classes, concat or before), bias=False)
+        arrays |= draw.normalized("l_y", (classes, concat or before), bias=False)
     return arrays
 
 
@@ -65,8 +65,8 @@ class Draw:
                              f"{name}/betas/W": self(classes, size)}
         return arrays | {f"{name}/gamma": 1 + self(size), f"{name}/beta": self(size)}
 
-    def normalised(self, name, shape, bias=True):
-        """A layer with spectral normalisation: W, u and perhaps b."""
+    def normalized(self, name, shape, bias=True):
+        """A layer with spectral normalization: W, u and perhaps b."""
         arrays = {f"{name}/W": self(*shape), f"{name}/u": self.rng.normal(
             size=(1, shape[0])).astype(np.float32)}
         return arrays | ({f"{name}/b": self(shape[0])} if bias else {})

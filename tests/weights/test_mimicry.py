@@ -19,13 +19,13 @@ def named_as_in_pytorch(arrays):
     for name, array in arrays.items():
         *path, last = name.split("/")
         prefix = "model_state_dict." + ".".join(path)
-        normalised = "/".join([*path, "u"]) in arrays
+        normalized = "/".join([*path, "u"]) in arrays
         match last:
             case "W" if path[-1] == "gammas":
                 both = np.concatenate([array, arrays[name.replace("gammas", "betas")]], axis=1)
                 found[prefix.removesuffix("gammas") + "embed.weight"] = both
             case "W" if path[-1] != "betas":
-                found[f"{prefix}.weight{'_orig' if normalised else ''}"] = array
+                found[f"{prefix}.weight{'_orig' if normalized else ''}"] = array
             case "b":
                 found[f"{prefix}.bias"] = array
             case "u":
