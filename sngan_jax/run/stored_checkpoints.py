@@ -29,6 +29,7 @@ from sngan_jax.step.state import TrainState
 # are described by Orbax alone.
 FORMAT = 5
 CHECKPOINTS = "checkpoints"
+_PATIENCE = 20  # checkpoints that a run deletes while one is being read
 # Fields of the meta item; all but the first three may be missing.
 _KINDS = {"channels": int, "num_classes": int, "data": str, "format": int, "identity": dict,
           "config": dict, "conditions": dict, "rollbacks": int, "rows": int,
@@ -130,9 +131,11 @@ class StoredCheckpoints:
                identity: JsonObject | None = None) -> Saved | None:
         """Reads the newest undamaged checkpoint, or returns None; damaged ones are reported.
 
-        Arguments and UserErrors are as for `read`.
+        Arguments and UserErrors are as for `read`; also UserError if a run in training deletes each
+        checkpoint before it has been read.
         """
         seen: set[int] = set()
+        vanished = 0
         self.bad = []
         while left := [iteration for iteration in self.all() if iteration not in seen]:
             seen.add(left[-1])
@@ -143,6 +146,12 @@ class StoredCheckpoints:
                     self.bad.append(left[-1])
                     say(f"warning: the checkpoint {self.folder / str(left[-1])} is damaged "
                         f"({error}): the one before is used")
+                elif (vanished := vanished + 1) == _PATIENCE:
+                    raise UserError(
+                        f"the run in {self.folder.parent} deletes its checkpoints faster than they "
+                        f"can be read here ({vanished} vanished): read it after its end, or train "
+                        "with a larger config.checkpoint_every or config.keep_checkpoints"
+                    ) from error
                 continue
             if "format" not in saved.meta:
                 say(f"note: the checkpoint {saved.iteration} is of a version that kept no hashes: "

@@ -30,15 +30,16 @@ _LONG = {"iterations": 10**6, "evaluate_every": 0, "sample_every": 10**6}
 def readers(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
     """Reads the newest checkpoint, then each one, of a run that keeps saving and deleting."""
     workdir, held, notes, gone = work / "readers", 0, [], 0
-    process = start(workdir, keep_checkpoints=1, checkpoint_every=2, **_LONG)
-    wait_for_iteration(workdir, process, 10)
+    # Slow enough that a busy machine reads a checkpoint before the next two have been saved.
+    process = start(workdir, keep_checkpoints=2, checkpoint_every=10, **_LONG)
+    wait_for_iteration(workdir, process, 30)
     for n in range(rounds):
         problems, words = [], io.StringIO()
         with contextlib.redirect_stderr(words):
             try:
                 run = restore_run(workdir)
                 for iteration in saved_iterations(workdir):
-                    time.sleep(rng.uniform(0, 0.2))
+                    time.sleep(rng.uniform(0, 1))
                     try:
                         run = at_iteration(run, workdir, iteration)
                     except GoneError:

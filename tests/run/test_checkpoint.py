@@ -1,5 +1,6 @@
 """Checkpoints: which are kept, how they are restored, and reports of damage."""
 
+import itertools
 import shutil
 
 import jax
@@ -134,6 +135,18 @@ def test_when_none_is_left_the_run_does_not_begin_again_silently(tmp_path):
         with Checkpoints(tmp_path) as checkpoints:
             assert checkpoints.newest(lambda meta: state(0)) is None
             assert "has no checkpoint left" in str(checkpoints.none_left())
+
+
+def test_a_run_that_deletes_its_checkpoints_faster_than_they_are_read(tmp_path, monkeypatch):
+    stored, numbers = StoredCheckpoints(tmp_path), itertools.count(1)
+
+    def gone(*_):
+        raise DamagedError("its MANIFEST is missing")
+
+    monkeypatch.setattr(stored, "all", lambda: [next(numbers)])
+    monkeypatch.setattr(stored, "read", gone)
+    with pytest.raises(UserError, match=r"faster than they can be read here \(20 vanished"):
+        stored.newest(lambda meta: state(0))
 
 
 def test_a_reader_moves_nothing(tmp_path, capsys):
