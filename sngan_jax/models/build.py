@@ -13,7 +13,7 @@ import jax
 
 from sngan_jax.activation_norms import BatchNorm, ConditionalBatchNorm, Norm
 from sngan_jax.base.types import Config
-from sngan_jax.layers import Layer, normalized
+from sngan_jax.layers import normalized
 from sngan_jax.methods import ACTIVATION_NORMS, method_of
 from sngan_jax.models.blocks import FUSIONS, ConvTranspose
 from sngan_jax.models.cnn import CNNS, CNNDiscriminator, CNNGenerator
@@ -85,13 +85,12 @@ def build_models(config: Config, *, channels: int, num_classes: int, axis_name: 
     generator = {"image_size": config.image_size, "image_width": config.image_width,
                  "channels": channels,
                  "num_classes": num_classes, "norm": norm, "dtype": dtype, "on_cpu": on_cpu}
-    layers: dict[str, Layer] = {}
     if config.generator_layers == "sn":
         options = {"n_steps": config.power_steps, "warmup_steps": config.power_warmup}
-        layers = {"conv": normalized(nn.Conv, **options), "dense": normalized(nn.Dense, **options)}
+        generator |= {"conv": normalized(nn.Conv, **options),
+                      "dense": normalized(nn.Dense, **options)}
         if config.model in CNNS:
-            layers["conv_transpose"] = normalized(ConvTranspose, **options)
-    generator |= layers
+            generator["conv_transpose"] = normalized(ConvTranspose, **options)
     discriminator = {**method.layers(config)._asdict(), "num_classes": num_classes,
                      "conditioning": config.conditioning,
                      "norm": ACTIVATION_NORMS[method.activation_norm](config, axis_name),

@@ -135,7 +135,6 @@ class StoredCheckpoints:
         checkpoint before it has been read.
         """
         seen: set[int] = set()
-        vanished = 0
         self.bad = []
         while left := [iteration for iteration in self.all() if iteration not in seen]:
             seen.add(left[-1])
@@ -146,10 +145,10 @@ class StoredCheckpoints:
                     self.bad.append(left[-1])
                     say(f"warning: the checkpoint {self.folder / str(left[-1])} is damaged "
                         f"({error}): the one before is used")
-                elif (vanished := vanished + 1) == _PATIENCE:
+                elif len(seen) - len(self.bad) == _PATIENCE:
                     raise UserError(
                         f"the run in {self.folder.parent} deletes its checkpoints faster than they "
-                        f"can be read here ({vanished} vanished): read it after its end, or train "
+                        f"can be read here ({_PATIENCE} vanished): read it after its end, or train "
                         "with a larger config.checkpoint_every or config.keep_checkpoints"
                     ) from error
                 continue

@@ -63,7 +63,7 @@ def test_the_clothes_are_those_that_are_asked_for(tmp_path):
     run = weights.load("fashion_mnist")
     trained = cached_classifier(load_images(f"idx:{FASHION}", image_size=32), tmp_path)
     assert trained.accuracy >= 0.9
-    labels = np.arange(500) % 10
+    labels = np.arange(2000) % 10
     extractor = classifier_extractor(trained)
     logits = extractor.function(extractor.params, run.sample(labels, seed=0))[1]
-    assert np.mean(np.argmax(logits, 1) == labels) >= 0.92  # the card: 94.8 %
+    assert np.mean(np.argmax(logits, 1) == labels) >= 0.93  # the card: 94.8 %
