@@ -99,8 +99,9 @@ def _skipped(app, what, name, obj, skip, options):
 
 def _signature(app, what, name, obj, options, signature, returns):
     """A layer's signature: its own fields, without those that Flax gives to every module."""
-    if what != "class":
-        return None
+    if what != "class":  # `Float[jaxlib._jax.Array, 'n']`, from another module in each jaxlib
+        return [text and re.sub(r"[\w.]+\.Array\b", "Array", text)
+                for text in (signature, returns)]
     if not issubclass(obj, nn.Module):  # defaults of a NamedTuple, by their names
         short = re.sub(r"<class '(?:\w+\.)*(\w+)'>|<function [^>]*<lambda>>",
                        lambda found: found[1] or "...", signature or "")

@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+
+from sngan_jax.base.shapes import Float, Integer, Shaped
 
 
 class Loss(NamedTuple):
@@ -20,87 +23,82 @@ class Loss(NamedTuple):
     generator: (fake logits (m,)) -> scalar
     """
 
-    discriminator: Callable[[jax.Array, jax.Array], jax.Array]
-    generator: Callable[[jax.Array], jax.Array]
+    discriminator: Callable[[Array, Array], Array]
+    generator: Callable[[Array], Array]
 
 
-def non_saturating_discriminator(real: jax.Array, fake: jax.Array) -> jax.Array:
+def non_saturating_discriminator(real: Float[Array, " n"], fake: Float[Array, " m"]
+                                 ) -> Float[Array, ""]:
     """-E[log D(x)] - E[log(1 - D(G(z)))] with D = sigmoid(logit) (paper eq. 15).
 
-    real: (n,); fake: (m,).
     At the optimal D its value is log 4 minus twice the Jensen-Shannon divergence.
     """
     real, fake = at_least_float32(real), at_least_float32(fake)
     return jnp.mean(jax.nn.softplus(-real)) + jnp.mean(jax.nn.softplus(fake))
 
 
-def non_saturating_generator(fake: jax.Array) -> jax.Array:
+def non_saturating_generator(fake: Float[Array, " m"]) -> Float[Array, ""]:
     """-E[log D(G(z))] with D = sigmoid(logit) (paper §4: the alternative of Goodfellow et al.).
 
-    fake: (m,).
     Against the optimal D, its gradient is the gradient of KL(p_G, q_data) minus twice the
     Jensen-Shannon divergence (Arjovsky & Bottou 2017, Theorem 2.5).
     """
     return jnp.mean(jax.nn.softplus(-at_least_float32(fake)))
 
 
-def minimax_generator(fake: jax.Array) -> jax.Array:
+def minimax_generator(fake: Float[Array, " m"]) -> Float[Array, ""]:
     """E[log(1 - D(G(z)))] with D = sigmoid(logit) (paper §2, before the alternative of §4).
 
-    fake: (m,).
     Against the optimal D, the generator descends twice the Jensen-Shannon divergence minus log 4;
     its gradient vanishes where D is confident.
     """
     return -jnp.mean(jax.nn.softplus(at_least_float32(fake)))
 
 
-def wasserstein_discriminator(real: jax.Array, fake: jax.Array) -> jax.Array:
+def wasserstein_discriminator(real: Float[Array, " n"], fake: Float[Array, " m"]
+                              ) -> Float[Array, ""]:
     """-E[D(x)] + E[D(G(z))] (Arjovsky et al. 2017; paper eq. 29 without its penalty).
 
-    real: (n,); fake: (m,).
     At the optimal D among K-Lipschitz functions its value is -K times the Wasserstein-1 distance;
     without such a bound it has no minimum.
     """
     return jnp.mean(at_least_float32(fake)) - jnp.mean(at_least_float32(real))
 
 
-def wasserstein_generator(fake: jax.Array) -> jax.Array:
+def wasserstein_generator(fake: Float[Array, " m"]) -> Float[Array, ""]:
     """-E[D(G(z))]: against the optimal D, descends K times the Wasserstein-1 distance.
 
-    fake: (m,). Arjovsky et al. 2017.
+    Arjovsky et al. 2017.
     """
     return -jnp.mean(at_least_float32(fake))
 
 
-def hinge_discriminator(real: jax.Array, fake: jax.Array) -> jax.Array:
+def hinge_discriminator(real: Float[Array, " n"], fake: Float[Array, " m"]
+                        ) -> Float[Array, ""]:
     """E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))] (paper eq. 16).
 
-    real: (n,); fake: (m,).
     At the optimal D its value is two minus twice the total variation distance.
     """
     real, fake = at_least_float32(real), at_least_float32(fake)
     return jnp.mean(jax.nn.relu(1 - real)) + jnp.mean(jax.nn.relu(1 + fake))
 
 
-def hinge_generator(fake: jax.Array) -> jax.Array:
+def hinge_generator(fake: Float[Array, " m"]) -> Float[Array, ""]:
     """-E[D(G(z))] (paper eq. 17).
 
-    fake: (m,).
     Against the optimal D, whose values are -1 and 1, it descends the total variation distance.
     """
     return wasserstein_generator(fake)
 
 
-def classification(class_logits: jax.Array, y: jax.Array) -> jax.Array:
-    """E[-log p(y | x)]: an auxiliary classifier's term in a player's loss (Odena et al. 2017).
-
-    class_logits: (n, classes); y: int (n,). Returns a float32 scalar.
-    """
+def classification(class_logits: Float[Array, "n classes"], y: Integer[Array, " n"]
+                   ) -> Float[Array, ""]:
+    """E[-log p(y | x)]: an auxiliary classifier's term in a player's loss (Odena et al. 2017)."""
     log_p = jax.nn.log_softmax(at_least_float32(class_logits))
     return -jnp.mean(jnp.take_along_axis(log_p, y[:, None], axis=1))
 
 
-def at_least_float32(x: jax.Array) -> jax.Array:
+def at_least_float32(x: Shaped[Array, "*shape"]) -> Float[Array, "*shape"]:
     """An array in float32, or in its own wider type: bfloat16 loses digits in a sum."""
     return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
 

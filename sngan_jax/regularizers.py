@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
+from sngan_jax.base.shapes import Float
 from sngan_jax.base.types import Config, PyTree
 from sngan_jax.linen import WEIGHTS
 from sngan_jax.losses import at_least_float32
@@ -27,28 +29,29 @@ class Update(NamedTuple):
     keys: n keys, one for each pair of a real and a fake image.
     """
 
-    logits: Callable[[jax.Array], jax.Array]
+    logits: Callable[[Array], Array]
     params: PyTree
-    real: jax.Array
-    fake: jax.Array
-    keys: jax.Array
+    real: Array
+    fake: Array
+    keys: Array
 
 
-Regularizer = Callable[[Update], jax.Array]
+Regularizer = Callable[[Update], Array]
 Constraint = Callable[[PyTree], PyTree]
 
 
-def gradient_penalty(logits: Callable[[jax.Array], jax.Array], real: jax.Array, fake: jax.Array,
-                     epsilon: jax.Array) -> jax.Array:
+def gradient_penalty(logits: Callable[[Array], Array], real: Float[Array, "n h w c"],
+                     fake: Float[Array, "n h w c"], epsilon: Float[Array, " n"]
+                     ) -> Float[Array, ""]:
     """E[(|| grad f(x) || - 1)^2] at x = epsilon·real + (1 - epsilon)·fake (paper eq. 29-31).
 
     Args:
       logits: f, images (n, h, w, c) -> (n,); each logit depends on its own image only.
-      real, fake: (n, h, w, c).
-      epsilon: (n,) in [0, 1].
+      real, fake: images.
+      epsilon: numbers in [0, 1].
 
     Returns:
-      a float32 scalar, without the coefficient λ.
+      the penalty without its coefficient λ.
     """
     epsilon = epsilon.reshape(-1, *(1,) * (real.ndim - 1))
     x = epsilon * real + (1 - epsilon) * fake
@@ -59,19 +62,19 @@ def gradient_penalty(logits: Callable[[jax.Array], jax.Array], real: jax.Array, 
     return jnp.mean((lengths - 1) ** 2)
 
 
-def weights(params: PyTree) -> list[jax.Array]:
+def weights(params: PyTree) -> list[Array]:
     """The weights of the layers in a tree of parameters, in any shape: no biases, no scales."""
     return [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)
             if path[-1].key in WEIGHTS]
 
 
-def orthonormal_penalty(params: PyTree) -> jax.Array:
+def orthonormal_penalty(params: PyTree) -> Float[Array, ""]:
     """Sum over the weights of ||W'W - I||^2 in the Frobenius norm (paper eq. 14).
 
     W is the (rest, outputs) matrix of a layer, or its transpose, whichever makes W'W the smaller:
-    the two values differ by a constant, and only the smaller can be zero. Returns a float32 scalar.
+    the two values differ by a constant, and only the smaller can be zero.
     """
-    total: jax.Array | float = 0.0
+    total: Array | float = 0.0
     for weight in weights(params):
         matrix = at_least_float32(weight).reshape(-1, weight.shape[-1])
         if matrix.shape[0] < matrix.shape[1]:
@@ -83,7 +86,7 @@ def orthonormal_penalty(params: PyTree) -> jax.Array:
 
 def clip_weights(params: PyTree, bound: float) -> PyTree:
     """Clips every weight to [-bound, bound]; biases stay (paper §4.1, Arjovsky et al. 2017)."""
-    def clip(path: tuple[jax.tree_util.DictKey, ...], leaf: jax.Array) -> jax.Array:
+    def clip(path: tuple[jax.tree_util.DictKey, ...], leaf: Array) -> Array:
         return jnp.clip(leaf, -bound, bound) if path[-1].key in WEIGHTS else leaf
     return jax.tree_util.tree_map_with_path(clip, params)
 
@@ -95,7 +98,7 @@ def project_weights(params: PyTree, bound: float) -> PyTree:
     of neural networks by enforcing Lipschitz continuity", 2018. σ is that of the (outputs, rest)
     matrix, by SVD, which is slow.
     """
-    def project(path: tuple[jax.tree_util.DictKey, ...], leaf: jax.Array) -> jax.Array:
+    def project(path: tuple[jax.tree_util.DictKey, ...], leaf: Array) -> Array:
         if path[-1].key not in WEIGHTS:
             return leaf
         wide = at_least_float32(leaf)
@@ -105,7 +108,7 @@ def project_weights(params: PyTree, bound: float) -> PyTree:
 
 
 def _gradient_penalty(config: Config) -> Regularizer:
-    def regularizer(update: Update) -> jax.Array:
+    def regularizer(update: Update) -> Array:
         epsilon = jax.vmap(jax.random.uniform)(update.keys)
         return config.gp_coefficient * gradient_penalty(
             update.logits, update.real, update.fake, epsilon)

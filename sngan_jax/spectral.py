@@ -20,11 +20,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
 from jax.typing import DTypeLike
 
-Linear = Callable[[jax.Array], jax.Array]
-Triplet = tuple[jax.Array, jax.Array, jax.Array]  # σ, u and v
+from sngan_jax.base.shapes import Float, Shaped
+
+Linear = Callable[[Array], Array]
+Triplet = tuple[Float[Array, ""], Float[Array, "*u"], Float[Array, "*v"]]  # σ, u and v
 
 
 class LinearMap(NamedTuple):
@@ -34,23 +36,22 @@ class LinearMap(NamedTuple):
     transpose: Linear
 
 
-def power_iteration(w: jax.Array | LinearMap, u: jax.Array, v: jax.Array, steps: int = 1
-                    ) -> Triplet:
+def power_iteration(w: Float[Array, "rows columns"] | LinearMap, u: Float[Array, "*u"],
+                    v: Float[Array, "*v"], steps: int = 1) -> Triplet:
     """Power steps on u and v, and σ = uᵀWv (Algorithm 1, equations 18-21).
 
     u and v are constants for differentiation, so that dσ/dW = u vᵀ (equations 9-12). A step costs
     two products; σ comes from the second one.
 
     Args:
-      w: float array (rows, columns), the paper's W; or a linear map.
-      u: float array (rows,), or of the shape of the map's output: estimate of the left singular
-        vector.
-      v: float array (columns,), or of the shape of the map's input: estimate of the right one.
+      w: the paper's W, or a linear map.
+      u: (rows,), or the shape of the map's output: estimate of the left singular vector.
+      v: (columns,), or the shape of the map's input: estimate of the right one.
       steps: number of power steps. With 0, u and v stay as they are, and σ does not depend on their
         lengths.
 
     Returns:
-      (σ, u, v): a scalar, and unit vectors after one step or more.
+      (σ, u, v), with unit vectors after one step or more.
 
     Raises:
       ValueError: if `steps` is no number of steps or the shapes do not fit together.
@@ -60,7 +61,7 @@ def power_iteration(w: jax.Array | LinearMap, u: jax.Array, v: jax.Array, steps:
         raise ValueError(f"steps is {steps!r}: the number of power steps must be a whole number, 0 "
                          "or more")
 
-    def step(u: jax.Array, v: jax.Array) -> Triplet:
+    def step(u: Array, v: Array) -> tuple[Array, Array, Array]:
         v = lax.stop_gradient(unit(transpose(u), v))
         product = apply(v)
         u = lax.stop_gradient(unit(product, u))
@@ -84,37 +85,30 @@ def is_whole(number: object) -> bool:
     return isinstance(number, int | np.integer) and not isinstance(number, bool)
 
 
-def unit(x: jax.Array, fallback: jax.Array) -> jax.Array:
+def unit(x: Float[Array, "*shape"], fallback: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """x / ‖x‖₂, or `fallback` where ‖x‖₂² is 0 or infinite.
 
     In float32 this is right for lengths from 1e-15 to 1e15, with room to spare. x = 0 gives
     `fallback`, so the previous vector is there when W is no longer 0.
-
-    Args:
-      x: float array of any shape. The norm is taken over all of it.
-      fallback: array of x's shape.
     """
     squared = jnp.sum(jnp.square(x))
     usable = (squared > 0) & (squared < jnp.inf)
     return jnp.where(usable, x * lax.rsqrt(jnp.where(usable, squared, 1)), fallback)
 
 
-def divide(weight: jax.Array, sigma: jax.Array, lipschitz: jax.typing.ArrayLike = 1.0
-           ) -> jax.Array:
+def divide(weight: Float[Array, "*shape"], sigma: Float[Array, "*#shape"],
+           lipschitz: jax.typing.ArrayLike = 1.0) -> Float[Array, "*shape"]:
     """W̄ = K·W/σ (equation 8 with K = 1), by one multiplication; K·W where σ = 0.
 
     Args:
-      weight: float array.
-      sigma: array that broadcasts against it; in float32, from 1e-15 to 1e15, or 0.
+      weight: W.
+      sigma: one number, or one for each member of a stack; in float32, from 1e-15 to 1e15, or 0.
       lipschitz: K > 0.
-
-    Returns:
-      array of the weight's shape and dtype.
     """
     return weight * (lipschitz / jnp.where(sigma == 0, 1, sigma))
 
 
-def _matrix_map(matrix: jax.Array, u: jax.Array, v: jax.Array) -> LinearMap:
+def _matrix_map(matrix: Array, u: Array, v: Array) -> LinearMap:
     """Products of a matrix, with u and v checked against its shape."""
     if matrix.ndim != 2 or u.shape != matrix.shape[:1] or v.shape != matrix.shape[1:]:
         raise ValueError(
@@ -126,7 +120,8 @@ def _matrix_map(matrix: jax.Array, u: jax.Array, v: jax.Array) -> LinearMap:
                      lambda y: jnp.matmul(y, matrix, precision=lax.Precision.HIGHEST))
 
 
-def matricize(weight: jax.Array, layout: str, rows: str = "o") -> jax.Array:
+def matricize(weight: Shaped[Array, "..."], layout: str, rows: str = "o"
+              ) -> Shaped[Array, "blocks rows rest"]:
     """The weight as (blocks, rows, rest): one block unless the layout has a 'b'.
 
     Args:
@@ -136,8 +131,8 @@ def matricize(weight: jax.Array, layout: str, rows: str = "o") -> jax.Array:
         one of bidirectional spectral normalization (Lin, Sekar, Fanti, NeurIPS 2021).
 
     Returns:
-      array of the weight's dtype. The columns keep the order of the remaining axes. If the layout
-      has no such letter, there is one row.
+      the matrices; their columns keep the order of the remaining axes. If the layout has no such
+      letter, there is one row.
 
     Raises:
       ValueError: if the layout does not fit the weight.

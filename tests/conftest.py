@@ -17,6 +17,10 @@ _CACHE = tempfile.TemporaryDirectory(prefix="sngan_jax_tests_")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
+from tests.shapes import check_shapes  # noqa: E402
+
+check_shapes()
+
 import experiments  # noqa: E402, F401, I001  (first: it keeps JAX from libtpu)
 import jax  # noqa: E402  (reads the flags above)
 import pytest  # noqa: E402

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 
+from sngan_jax.base.shapes import UInt8
 from sngan_jax.data.image_set import ImageSet
 from sngan_jax.data.streaming import ImageStream
 
 _CHUNK = 1024  # training images in memory as floats at a time
 
 
-def nearest(samples: np.ndarray, images: ImageSet | ImageStream, count: int) -> np.ndarray:
+def nearest(samples: UInt8[np.ndarray, "n h w c"], images: ImageSet | ImageStream, count: int
+            ) -> UInt8[np.ndarray, "n k h w c"]:
     """The `count` images nearest to each sample, by Euclidean distance of the pixels.
 
     A copy is as near as noise allows; a picture that only looks alike may be far away.
 
     Args:
-      samples: uint8 (n, h, w, c).
-      images: uint8, each of the same shape.
+      samples: generated images.
+      images: the training images, each of the same shape.
       count: number of images to find, if there are as many.
 
     Returns:
-      uint8 (n, k, h, w, c), the nearest first; k is `count`, or the number of images.
+      the nearest first; k is `count`, or the number of images.
     """
     flat = samples.reshape(len(samples), -1).astype(np.float32)
     best: np.ndarray = np.empty((len(samples), 0), np.float32)

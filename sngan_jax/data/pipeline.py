@@ -10,13 +10,15 @@ each example its own randomness.
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+
+from sngan_jax.base.shapes import Float, Integer, Shaped, UInt8
 
 _ROUNDS = 8
 
 
-def epoch_permutation(
-    key: jax.Array, epoch: jax.Array | int, position: jax.Array, n: int
-) -> jax.Array:
+def epoch_permutation(key: Array, epoch: Integer[Array, "*#shape"] | int,
+                      position: Integer[Array, "*#shape"], n: int) -> Integer[Array, "*shape"]:
     """The index in the data set of each position of an epoch: a random bijection on [0, n).
 
     It is stateless, at constant cost per position. Shuffling all n would cost a sort per epoch. The
@@ -26,12 +28,12 @@ def epoch_permutation(
 
     Args:
       key: a PRNG key; may be traced.
-      epoch: integers 0 <= epoch < 2**32 that broadcast with `position`; may be traced.
-      position: integers in [0, n), of any shape; may be traced.
+      epoch: 0 <= epoch < 2**32; may be traced.
+      position: in [0, n); may be traced.
       n: number of images, 1 <= n < 2**31, static.
 
     Returns:
-      int32, the broadcast shape of epoch and position, values in [0, n).
+      int32 indices in [0, n).
 
     Raises:
       ValueError: if n is out of range.
@@ -45,7 +47,7 @@ def epoch_permutation(
     round_keys = _mix(_mix(epoch[..., None] ^ words[0]) ^ words[1])
     bits = max((n - 1).bit_length(), 8)  # narrower networks are visibly not uniform
 
-    def walk(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def walk(carry: tuple[Array, Array]) -> tuple[Array, Array]:
         place, outside = carry
         place = jnp.where(outside, _feistel(place, round_keys, bits), place)
         return place, place >= n
@@ -58,15 +60,9 @@ def epoch_permutation(
     return place.astype(jnp.int32)
 
 
-def batch_indices(
-    key: jax.Array,
-    batch_number: jax.Array | int,
-    *,
-    batch_size: int,
-    n: int,
-    start: jax.Array | int = 0,
-    count: int | None = None,
-) -> jax.Array:
+def batch_indices(key: Array, batch_number: Integer[Array, ""] | int, *, batch_size: int,
+                  n: int, start: Integer[Array, ""] | int = 0, count: int | None = None
+                  ) -> Integer[Array, " batch"]:
     """The images of a batch, or one device's share of it.
 
     The stream of examples is the concatenation of all epochs. Each epoch is a fresh permutation in
@@ -75,14 +71,14 @@ def batch_indices(
 
     Args:
       key: key of the data order, the same in the whole run.
-      batch_number: int32 scalar, 0 <= batch_number < 2**31; may be traced.
+      batch_number: 0 <= batch_number < 2**31; may be traced.
       batch_size: images in the global batch, static.
       n: images in the data set, static.
       start: first entry to return, such as `lax.axis_index(...) * count`; may be traced.
       count: number of entries to return, static; None for all from 0.
 
     Returns:
-      int32 (count,), values in [0, n): `batch_indices(...)[start : start + count]`.
+      int32 indices in [0, n): entries start .. start + count - 1 of the batch.
 
     Raises:
       ValueError: if batch_size or n is out of range.
@@ -97,61 +93,52 @@ def batch_indices(
     return epoch_permutation(key, epoch + position // n, position % n, n)
 
 
-def example_keys(key: jax.Array, start: jax.Array | int, count: int) -> jax.Array:
-    """Keys for the entries start .. start + count - 1 of a global batch, an array of `count` keys.
+def example_keys(key: Array, start: Integer[Array, ""] | int, count: int
+                 ) -> Shaped[Array, "{count} ..."]:
+    """Keys for the entries start .. start + count - 1 of a global batch.
 
     Pass the position in the *global* batch, so that the randomness belongs to the example and not
-    to
-    the device that works on it: `example_keys(key, axis_index * count, count)`.
+    to the device that works on it: `example_keys(key, axis_index * count, count)`.
     """
     positions = jnp.asarray(start, jnp.uint32) + jnp.arange(count, dtype=jnp.uint32)
     return jax.vmap(lambda position: jax.random.fold_in(key, position))(positions)
 
 
-def dequantize(images: jax.Array, keys: jax.Array) -> jax.Array:
+def dequantize(images: UInt8[Array, "n h w c"], keys: Shaped[Array, "n ..."]
+               ) -> Float[Array, "n h w c"]:
     """x / 128 - 1 + U(0, 1/128): the paper's scaling, with fresh uniform noise for every value.
 
     Source: the authors' code, pfnet-research/sngan_projection, datasets/cifar10.py.
 
     Args:
-      images: uint8 (n, height, width, channels).
-      keys: n keys, one per example, from `example_keys`.
+      images: a batch.
+      keys: one per image, from `example_keys`.
 
     Returns:
-      float32 of the same shape in [-1, 1).
+      float32 in [-1, 1).
     """
     # 16 random bits, so that the sum is exact in float32 and no value leaves its bin.
     noise = jax.vmap(lambda key: jax.random.bits(key, images.shape[1:], jnp.uint16))(keys)
     return (images.astype(jnp.float32) + noise.astype(jnp.float32) * 2.0**-16) / 128 - 1
 
 
-def scale(images: jax.Array) -> jax.Array:
-    """(x + 1/2) / 128 - 1: the mean of `dequantize`, for uint8 images of any shape.
-
-    Returns:
-      float32 of the same shape in (-1, 1).
-    """
+def scale(images: UInt8[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """(x + 1/2) / 128 - 1: the mean of `dequantize`, float32 in (-1, 1)."""
     return (images.astype(jnp.float32) + 0.5) / 128 - 1
 
 
-def to_uint8(images: jax.Array) -> jax.Array:
+def to_uint8(images: Float[Array, "*shape"]) -> UInt8[Array, "*shape"]:
     """floor(128 (x + 1)), clipped to 0..255: the exact inverse of `dequantize` and of `scale`.
 
-    The authors save samples by trunc(127.5 x + 127.5) instead, which does not quite invert their
-    own
-    scaling: bright images come out darker by up to one level.
-
-    Args:
-      images: floats of any shape, nominally in [-1, 1]; values outside are clipped.
-
-    Returns:
-      uint8 of the same shape.
+    The images are nominally in [-1, 1]; values outside are clipped. The authors save samples by
+    trunc(127.5 x + 127.5) instead, which does not quite invert their own scaling: bright images
+    come out darker by up to one level.
     """
     levels = jnp.floor((images.astype(jnp.float32) + 1) * 128)
     return jnp.clip(levels, 0, 255).astype(jnp.uint8)
 
 
-def _feistel(x: jax.Array, round_keys: jax.Array, bits: int) -> jax.Array:
+def _feistel(x: Array, round_keys: Array, bits: int) -> Array:
     """A keyed bijection on [0, 2**bits); round_keys is uint32 (*x.shape, rounds)."""
     low_bits = bits // 2
     for i in range(_ROUNDS):
@@ -164,14 +151,14 @@ def _feistel(x: jax.Array, round_keys: jax.Array, bits: int) -> jax.Array:
     return x
 
 
-def _mix(x: jax.Array) -> jax.Array:
+def _mix(x: Array) -> Array:
     """The finalizer of MurmurHash3: every bit of a uint32 spreads over all the others."""
     x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
     x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
     return x ^ (x >> 16)
 
 
-def _times_divmod(a: jax.Array, factor: int, n: int) -> tuple[jax.Array, jax.Array]:
+def _times_divmod(a: Array, factor: int, n: int) -> tuple[Array, Array]:
     """divmod(a * factor, n) for a uint32 `a`, without the product, by doubling and adding.
 
     The quotient is modulo 2**32; n and the factor are below 2**31.

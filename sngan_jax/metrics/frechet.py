@@ -6,17 +6,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sngan_jax.base.shapes import Float, Shaped
+
 
 class Moments(NamedTuple):
-    """mean: float64 (d,); covariance: float64 (d, d), unbiased; n: number of vectors."""
+    """Mean and unbiased covariance of n vectors."""
 
-    mean: np.ndarray
-    covariance: np.ndarray
+    mean: Float[np.ndarray, " d"]
+    covariance: Float[np.ndarray, "d d"]
     n: int
 
 
-def moments(features: np.ndarray) -> Moments:
-    """Mean and covariance of features (n, d), n >= 2, in float64; ValueError for other shapes."""
+def moments(features: Shaped[np.ndarray, "n d"]) -> Moments:
+    """Mean and covariance of features, n >= 2, in float64; ValueError for other shapes."""
     features = np.asarray(features)
     if features.ndim != 2 or len(features) < 2:
         raise ValueError(f"moments need features of shape (n, d) with n >= 2, got "
@@ -38,8 +40,8 @@ class RunningMoments:
         self._mean = np.zeros(dimensions)
         self._squares = np.zeros((dimensions, dimensions))  # about the mean
 
-    def add(self, features: np.ndarray) -> None:
-        """Takes a batch (n, d) of any n, including 0."""
+    def add(self, features: Shaped[np.ndarray, "n d"]) -> None:
+        """Takes a batch of any n, including 0."""
         features = np.asarray(features, np.float64)
         n = len(features)
         if not n:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sngan_jax.base.shapes import Float
+
 
 class Score(NamedTuple):
     """A mean over parts of the data, and the standard deviation over them."""
@@ -15,12 +17,12 @@ class Score(NamedTuple):
     deviation: float
 
 
-def inception_score(logits: np.ndarray, splits: int = 10) -> Score:
+def inception_score(logits: Float[np.ndarray, "n classes"], splits: int = 10) -> Score:
     """exp E_x KL(p(y|x) ‖ p(y)) of `splits` parts, each a run of consecutive images.
 
     Args:
-      logits: (n, classes), n >= splits. Published scores use the Inception network without the bias
-        of its last layer, as in the code of Salimans et al.
+      logits: n >= splits. Published scores use the Inception network without the bias of its last
+        layer, as in the code of Salimans et al.
       splits: number of parts; the paper has 10 of 5,000.
 
     Raises:

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from sngan_jax.base.shapes import Float
 from sngan_jax.metrics.inception_score import Score
 
 _CHUNK = 2048  # rows of a kernel matrix held at once
 
 
-def mmd2(x: np.ndarray, y: np.ndarray) -> float:
+def mmd2(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]) -> float:
     """The unbiased estimate of the squared maximum mean discrepancy, over all pairs, in float64.
 
-    Args:
-      x: (n, d), n >= 2.
-      y: (m, d), m >= 2.
-
     Raises:
-      ValueError: for other shapes.
+      ValueError: for other shapes, or a set of fewer than two.
     """
     _check(x, y)
     n, m = len(x), len(y)
@@ -25,13 +22,13 @@ def mmd2(x: np.ndarray, y: np.ndarray) -> float:
             - 2 * _kernel_sum(x, y, False) / (n * m))
 
 
-def kernel_distance(x: np.ndarray, y: np.ndarray, *, subsets: int = 100, subset_size: int = 1000,
-                    seed: int = 0) -> Score:
+def kernel_distance(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], *,
+                    subsets: int = 100, subset_size: int = 1000, seed: int = 0) -> Score:
     """Mean and standard deviation of `mmd2` over random subsets, as KID is reported.
 
     Args:
-      x: (n, d).
-      y: (m, d).
+      x, y: the two sets of features.
+      subsets: number of draws.
       subset_size: images drawn from each set without replacement, if there are enough (`drawn`).
       seed: seed of the draws.
 

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sngan_jax.base.shapes import Float
+
 _CHUNK = 1024  # rows of a distance matrix held at once
 
 
@@ -18,7 +20,7 @@ class PRDC(NamedTuple):
     coverage: float
 
 
-def prdc(real: np.ndarray, fake: np.ndarray, k: int = 5) -> PRDC:
+def prdc(real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m d"], k: int = 5) -> PRDC:
     """The four scores, from balls that reach to the k-th nearest neighbour in their own set.
 
     precision: share of fakes inside some real ball; recall: share of reals inside some fake ball;
@@ -26,8 +28,7 @@ def prdc(real: np.ndarray, fake: np.ndarray, k: int = 5) -> PRDC:
     fake. The border is not part of a ball, as in the authors' code.
 
     Args:
-      real: (n, d), n > k.
-      fake: (m, d), m > k.
+      real, fake: features of more than k images each.
       k: number of neighbours; 5 in Naeem et al.
 
     Raises:
@@ -52,8 +53,8 @@ def prdc(real: np.ndarray, fake: np.ndarray, k: int = 5) -> PRDC:
                 float(balls.mean() / k), float(np.concatenate(covered).mean()))
 
 
-def _radii(x: np.ndarray, k: int) -> np.ndarray:
-    """Squared distance from each vector to its k-th nearest neighbour, (n,)."""
+def _radii(x: Float[np.ndarray, "n d"], k: int) -> Float[np.ndarray, " n"]:
+    """Squared distance from each vector to its k-th nearest neighbour."""
     radii = []
     for start in range(0, len(x), _CHUNK):
         distances = _squared_distances(x[start:start + _CHUNK], x)
@@ -63,6 +64,7 @@ def _radii(x: np.ndarray, k: int) -> np.ndarray:
     return np.concatenate(radii)
 
 
-def _squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _squared_distances(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]
+                       ) -> Float[np.ndarray, "n m"]:
     squares = (x * x).sum(1)[:, None] + (y * y).sum(1) - 2 * x @ y.T
     return np.maximum(squares, 0)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
+from sngan_jax.base.shapes import Float, UInt8
 from sngan_jax.data.crop import resampling
 
 # 'tf1': ResizeBilinear of TensorFlow 1 (aligned at pixel corners), as in the original graph,
@@ -21,8 +22,8 @@ from sngan_jax.data.crop import resampling
 RESIZES = ("tf1", "half_pixel", "bicubic")
 
 
-def resize_matrix(size: int, out: int, kind: str) -> np.ndarray:
-    """float32 (out, size): interpolation along one axis as a matrix.
+def resize_matrix(size: int, out: int, kind: str) -> Float[np.ndarray, "{out} {size}"]:
+    """Interpolation along one axis as a float32 matrix.
 
     Raises:
       ValueError: for a kind that is not in RESIZES.
@@ -43,8 +44,9 @@ def resize_matrix(size: int, out: int, kind: str) -> np.ndarray:
     return matrix.astype(np.float32)
 
 
-def inception_input(images: jax.Array, kind: str = "tf1", side: int = 299) -> jax.Array:
-    """uint8 (n, h, w, 1 or 3) to float32 (n, side, side, 3) in about [-1, 1]."""
+def inception_input(images: UInt8[Array, "n h w c"], kind: str = "tf1", side: int = 299
+                    ) -> Float[Array, "n {side} {side} 3"]:
+    """Grey or coloured images to float32 in about [-1, 1]."""
     x = jnp.asarray(images, jnp.float32)
     _, height, width, channels = x.shape
     if (height, width) != (side, side):
@@ -56,8 +58,9 @@ def inception_input(images: jax.Array, kind: str = "tf1", side: int = 299) -> ja
     return jnp.broadcast_to(x, (*x.shape[:-1], 3)) if channels == 1 else x
 
 
-def input_of_one(image: np.ndarray, kind: str, side: int = 299) -> np.ndarray:
-    """`inception_input` of one image (h, w, 1 or 3), in NumPy: float32 (side, side, 3).
+def input_of_one(image: UInt8[np.ndarray, "h w c"], kind: str, side: int = 299
+                 ) -> Float[np.ndarray, "{side} {side} 3"]:
+    """`inception_input` of one image, in NumPy.
 
     Used for images of many sizes, because a device would compile a program for each size.
     """
@@ -70,10 +73,10 @@ def input_of_one(image: np.ndarray, kind: str, side: int = 299) -> np.ndarray:
     return np.broadcast_to(_normalized(x, kind), (side, side, 3))
 
 
-Array = TypeVar("Array", jax.Array, np.ndarray)
+Pixels = TypeVar("Pixels", Array, np.ndarray)
 
 
-def _normalized(x: Array, kind: str) -> Array:
+def _normalized(x: Pixels, kind: str) -> Pixels:
     return x / 127.5 - 1 if kind == "half_pixel" else (x - 128) / 128
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.shapes import Float, Integer
 from sngan_jax.base.types import JsonObject
 from sngan_jax.metrics.extractor import Collected, Extractor
 from sngan_jax.metrics.frechet import frechet_distance, moments
@@ -141,12 +142,13 @@ def _there(value: T | None) -> T:
     return value
 
 
-def classes(logits: np.ndarray, labels: np.ndarray | None) -> JsonObject:
+def classes(logits: Float[np.ndarray, "n classes"], labels: Integer[np.ndarray, " m"] | None
+            ) -> JsonObject:
     """The share of images that a classifier gives to each class, and how often it agrees.
 
     Args:
-      logits: (n, classes).
-      labels: int (m,), the classes requested for the first m images; or None.
+      logits: the classifier's.
+      labels: the classes requested for the first m images; or None.
     """
     drawn = logits.argmax(1)
     result: JsonObject = {
@@ -156,15 +158,14 @@ def classes(logits: np.ndarray, labels: np.ndarray | None) -> JsonObject:
     return result
 
 
-def intra_fid(real: np.ndarray, real_labels: np.ndarray, fake: np.ndarray,
-              fake_labels: np.ndarray) -> dict[int, float]:
+def intra_fid(real: Float[np.ndarray, "n d"], real_labels: Integer[np.ndarray, " n"],
+              fake: Float[np.ndarray, "m d"], fake_labels: Integer[np.ndarray, " m"]
+              ) -> dict[int, float]:
     """The Fréchet distance of each class among the reals (Miyato & Koyama 2018).
 
     Args:
-      real: features (n, d).
-      real_labels: int (n,).
-      fake: features (m, d).
-      fake_labels: int (m,).
+      real, fake: features.
+      real_labels, fake_labels: the classes of the images.
 
     Raises:
       UserError: for a class of the reals with fewer than two images in either set.

@@ -14,7 +14,9 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import Array, lax
+
+from sngan_jax.base.shapes import Float
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
 Pads = str | Sequence[tuple[int, int]]  # as in `lax.conv_general_dilated`
@@ -24,21 +26,18 @@ _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 _FEW = 4
 
 
-def convolve(x: jax.Array, kernel: jax.Array, padding: Padding,
-             strides: tuple[int, int] = (1, 1)) -> jax.Array:
+def convolve(x: Float[Array, "n h w in"], kernel: Float[Array, "kh kw in out"], padding: Padding,
+             strides: tuple[int, int] = (1, 1)) -> Float[Array, "n _ _ out"]:
     """`lax.conv_general_dilated` of an image batch, with gradients that are fast on a CPU.
 
     Differentiable to any order in reverse mode, but with a stride not in forward mode (`jax.jvp`,
     `jax.hessian`). `native` allows forward mode; `config.convolutions="lax"` selects it.
 
     Args:
-      x: (n, h, w, in).
-      kernel: (kh, kw, in, out), in the dtype of `x`.
+      x: images.
+      kernel: in the dtype of `x`.
       padding: above and below, left and right.
       strides: along rows and columns.
-
-    Returns:
-      (n, h', w', out).
     """
     kh, kw, channels, features = kernel.shape
     if strides == (1, 1):
@@ -56,16 +55,15 @@ def convolve(x: jax.Array, kernel: jax.Array, padding: Padding,
     return native(x, kernel, padding, strides)
 
 
-def conv_general_dilated(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Pads,
+def conv_general_dilated(x: Array, kernel: Array, strides: Sequence[int], padding: Pads,
                          lhs_dilation: Sequence[int] | None = None,
                          rhs_dilation: Sequence[int] | None = None,
                          dimension_numbers: lax.ConvGeneralDilatedDimensionNumbers = None,
                          feature_group_count: int = 1,
-                         precision: lax.PrecisionLike = None) -> jax.Array:
+                         precision: lax.PrecisionLike = None) -> Array:
     """`convolve` as the `conv_general_dilated` of a Linen convolution; other cases go to lax.
 
-    Arguments and result as for `lax.conv_general_dilated`: x (n, h, w, in), kernel (kh, kw, in,
-    out).
+    Arguments and result as for `lax.conv_general_dilated`.
     """
     strides = tuple(strides)
     dilations = (*(lhs_dilation or ()), *(rhs_dilation or ()))
@@ -80,19 +78,17 @@ def conv_general_dilated(x: jax.Array, kernel: jax.Array, strides: Sequence[int]
     return convolve(x, kernel, ((top, bottom), (left, right)), (strides[0], strides[1]))
 
 
-def conv_transpose(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+def conv_transpose(x: Float[Array, "n h w in"], kernel: Float[Array, "k k2 in out"], stride: int
+                   ) -> Float[Array, "n {stride}*h {stride}*w out"]:
     """`lax.conv_transpose(x, kernel, (stride, stride), "SAME")` as stride² small convolutions.
 
     It does the same arithmetic, and multiplies no zeros, on any backend. Differentiable to any
     order.
 
     Args:
-      x: (n, h, w, in).
-      kernel: (k, k, in, out) with k >= stride.
-      stride: positive int.
-
-    Returns:
-      (n, stride·h, stride·w, out) in the dtype of `x`.
+      x: images.
+      kernel: square, at least as large as the stride; in the dtype of `x`.
+      stride: whole number.
 
     Raises:
       ValueError: for a kernel that is not square, or smaller than the stride.
@@ -105,17 +101,13 @@ def conv_transpose(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     return phases(x, kernel, stride, (padding, padding))
 
 
-def phases(x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int]) -> jax.Array:
+def phases(x: Float[Array, "n h w in"], kernel: Float[Array, "kh kw in out"], stride: int,
+           padding: tuple[int, int]) -> Float[Array, "n {stride}*h {stride}*w out"]:
     """A convolution of `x` with stride - 1 zeros between its pixels, multiplying none of the zeros.
 
     Each of the stride² phases of the output is a convolution of `x` with every stride-th tap of
-    the kernel; the phases are then interleaved.
-
-    Args:
-      padding: padding of the dilated image, above and to the left.
-
-    Returns:
-      (n, stride·h, stride·w, out).
+    the kernel; the phases are then interleaved. `padding` is that of the dilated image, above and
+    to the left.
     """
     taps = []
     for size, before in zip(kernel.shape[:2], padding, strict=True):
@@ -132,19 +124,20 @@ def phases(x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int
     return out.reshape(n, h * stride, w * stride, kernel.shape[-1])
 
 
-def native(x: jax.Array, kernel: jax.Array, padding: Sequence[tuple[int, int]],
-           strides: tuple[int, int] = (1, 1)) -> jax.Array:
+def native(x: Float[Array, "n h w in"], kernel: Float[Array, "kh kw in out"],
+           padding: Sequence[tuple[int, int]], strides: tuple[int, int] = (1, 1)
+           ) -> Float[Array, "n _ _ out"]:
     """lax's own convolution; arguments and result as for `convolve`."""
     return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=_DIMENSIONS)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _strided(x: jax.Array, kernel: jax.Array, padding: Padding, stride: int) -> jax.Array:
+def _strided(x: Array, kernel: Array, padding: Padding, stride: int) -> Array:
     return native(x, kernel, padding, (stride, stride))
 
 
-def _strided_backward(padding: Padding, stride: int, saved: tuple[jax.Array, jax.Array],
-                      g: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _strided_backward(padding: Padding, stride: int, saved: tuple[Array, Array],
+                      g: Array) -> tuple[Array, Array]:
     x, kernel = saved
     flipped = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
     (top, _), (left, _) = padding
@@ -158,7 +151,7 @@ _strided.defvjp(lambda x, kernel, padding, stride: (_strided(x, kernel, padding,
                                                     (x, kernel)), _strided_backward)
 
 
-def _by_taps(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
+def _by_taps(x: Array, kernel: Array, padding: Padding) -> Array:
     """All pixels times all taps as one matrix product, then the sum over shifts."""
     kh, kw, channels, features = kernel.shape
     n, h, w, _ = x.shape
@@ -171,7 +164,7 @@ def _by_taps(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
                            for i in range(kh) for j in range(kw)))
 
 
-def _by_patches(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
+def _by_patches(x: Array, kernel: Array, padding: Padding) -> Array:
     """The channels under all taps side by side, then one matrix product."""
     kh, kw, _, features = kernel.shape
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))

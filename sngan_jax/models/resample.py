@@ -10,22 +10,25 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import Array, lax
 
+from sngan_jax.base.shapes import Float
 from sngan_jax.models.convolution import Pads, convolve, native, phases
 
 _NONE = ((0, 0), (0, 0))  # no padding
 
 
-def upsample_nearest(x: jax.Array, factor: int = 2) -> jax.Array:
-    """Repeats every pixel: (n, h, w, c) -> (n, factor·h, factor·w, c) (Chainer's unpooling)."""
+def upsample_nearest(x: Float[Array, "n h w c"], factor: int = 2
+                     ) -> Float[Array, "n {factor}*h {factor}*w c"]:
+    """Repeats every pixel (Chainer's unpooling)."""
     n, h, w, c = x.shape
     x = jnp.broadcast_to(x[:, :, None, :, None, :], (n, h, factor, w, factor, c))
     return x.reshape(n, h * factor, w * factor, c)
 
 
-def upsample_bilinear(x: jax.Array, factor: int = 2) -> jax.Array:
-    """Bilinear up-sampling with half-pixel centres (no aligned corners); shapes as above."""
+def upsample_bilinear(x: Float[Array, "n h w c"], factor: int = 2
+                      ) -> Float[Array, "n {factor}*h {factor}*w c"]:
+    """Bilinear up-sampling with half-pixel centres (no aligned corners)."""
     n, h, w, c = x.shape
     return jax.image.resize(x, (n, factor * h, factor * w, c), "bilinear", antialias=False)
 
@@ -33,8 +36,9 @@ def upsample_bilinear(x: jax.Array, factor: int = 2) -> jax.Array:
 UPSAMPLING = {"nearest": upsample_nearest, "bilinear": upsample_bilinear}
 
 
-def average_pool(x: jax.Array, factor: int = 2) -> jax.Array:
-    """Mean of disjoint factor×factor squares: (n, h, w, c) -> (n, h/factor, w/factor, c).
+def average_pool(x: Float[Array, "n h w c"], factor: int = 2
+                 ) -> Float[Array, "n h//{factor} w//{factor} c"]:
+    """Mean of disjoint factor×factor squares.
 
     Raises ValueError if the factor does not divide the height and the width.
     """
@@ -43,15 +47,16 @@ def average_pool(x: jax.Array, factor: int = 2) -> jax.Array:
     return x.reshape(n, h // factor, factor, w // factor, factor, c).mean((2, 4))
 
 
-def check_divides(x: jax.Array, factor: int) -> None:
-    """ValueError if the factor does not divide the height and the width of (n, h, w, c)."""
+def check_divides(x: Float[Array, "n h w c"], factor: int) -> None:
+    """ValueError if the factor does not divide the height and the width."""
     _, h, w, _ = x.shape
     if h % factor or w % factor:
         raise ValueError(f"average_pool by {factor} needs a height and width that it divides; "
                          f"got {h}x{w}")
 
 
-def upsample_conv(x: jax.Array, kernel: jax.Array, factor: int = 2) -> jax.Array:
+def upsample_conv(x: Float[Array, "n h w in"], kernel: Float[Array, "kh kw in out"], factor: int = 2
+                  ) -> Float[Array, "n {factor}*h {factor}*w out"]:
     """`upsample_nearest`, then a convolution of stride 1 with padding "SAME", as one operation.
 
     At each phase of the output, several taps see equal pixels, so their weights are added first.
@@ -59,21 +64,20 @@ def upsample_conv(x: jax.Array, kernel: jax.Array, factor: int = 2) -> jax.Array
     in place of 36.
 
     Args:
-      x: (n, h, w, in).
-      kernel: (kh, kw, in, out), already reparametrized: σ is that of this kernel, not of its sums.
-
-    Returns:
-      (n, factor·h, factor·w, out).
+      x: images.
+      kernel: already reparametrized: σ is that of this kernel, not of its sums.
+      factor: whole number.
     """
     return _upsample_conv(x, kernel, factor, phases)
 
 
-def upsample_conv_dilated(x: jax.Array, kernel: jax.Array, factor: int = 2) -> jax.Array:
-    """`upsample_conv`, with the same shapes, as one convolution of the image dilated with zeros.
+def upsample_conv_dilated(x: Float[Array, "n h w in"], kernel: Float[Array, "kh kw in out"],
+                          factor: int = 2) -> Float[Array, "n {factor}*h {factor}*w out"]:
+    """`upsample_conv` as one convolution of the image dilated with zeros.
 
     A TPU skips the zeros and has no phases to interleave; a CPU multiplies them out.
     """
-    def dilated(x: jax.Array, kernel: jax.Array, factor: int, before: tuple[int, int]) -> jax.Array:
+    def dilated(x: Array, kernel: Array, factor: int, before: tuple[int, int]) -> Array:
         # For an output of factor·size; the dilated image ends with a pixel.
         padding = [(pad, k + factor - 2 - pad)
                    for k, pad in zip(kernel.shape[:2], before, strict=True)]
@@ -83,8 +87,8 @@ def upsample_conv_dilated(x: jax.Array, kernel: jax.Array, factor: int = 2) -> j
     return _upsample_conv(x, kernel, factor, dilated)
 
 
-def _upsample_conv(x: jax.Array, kernel: jax.Array, factor: int, convolution: Callable
-                   ) -> jax.Array:
+def _upsample_conv(x: Array, kernel: Array, factor: int, convolution: Callable
+                   ) -> Array:
     kh, kw = kernel.shape[:2]
     if kh == kw == 1:  # a function of single pixels, so it goes before the repetition
         return upsample_nearest(native(x, kernel, _NONE), factor)
@@ -92,28 +96,31 @@ def _upsample_conv(x: jax.Array, kernel: jax.Array, factor: int, convolution: Ca
     return convolution(x, _box(kernel, factor), factor, padding)
 
 
-def conv_pool(x: jax.Array, kernel: jax.Array, factor: int = 2) -> jax.Array:
+def conv_pool(x: Float[Array, "n h w in"], kernel: Float[Array, "kh kw in out"], factor: int = 2
+              ) -> Float[Array, "n h//{factor} w//{factor} out"]:
     """A stride-1 convolution with padding "SAME", then `average_pool`, as one strided convolution.
 
     For a 3x3 kernel and factor 2 it is one 4x4 convolution of stride 2: 16 products in place of
     36.
 
     Args:
-      x: (n, h, w, in), h and w multiples of the factor.
-      kernel: (kh, kw, in, out), already reparametrized.
+      x: images whose height and width are multiples of the factor.
+      kernel: already reparametrized.
+      factor: whole number.
 
-    Returns:
-      (n, h/factor, w/factor, out).
+    Raises:
+      ValueError: for another height or width.
     """
     return _conv_pool(x, kernel, factor, native)
 
 
-def conv_pool_on_cpu(x: jax.Array, kernel: jax.Array, factor: int = 2) -> jax.Array:
+def conv_pool_on_cpu(x: Float[Array, "n h w in"], kernel: Float[Array, "kh kw in out"],
+                     factor: int = 2) -> Float[Array, "n h//{factor} w//{factor} out"]:
     """`conv_pool` with gradients that are fast on a CPU, without forward mode; see `convolve`."""
     return _conv_pool(x, kernel, factor, convolve)
 
 
-def _conv_pool(x: jax.Array, kernel: jax.Array, factor: int, convolution: Callable) -> jax.Array:
+def _conv_pool(x: Array, kernel: Array, factor: int, convolution: Callable) -> Array:
     kh, kw = kernel.shape[:2]
     if kh == kw == 1:  # the convolution and the mean commute
         return native(average_pool(x, factor), kernel, _NONE)
@@ -122,7 +129,7 @@ def _conv_pool(x: jax.Array, kernel: jax.Array, factor: int, convolution: Callab
     return convolution(x, _box(kernel, factor) / factor**2, padding, (factor, factor))
 
 
-def as_convolution(fused: Callable[[jax.Array, jax.Array], jax.Array]) -> Callable:
+def as_convolution(fused: Callable[[Array, Array], Array]) -> Callable:
     """One of the four functions above, as the `conv_general_dilated` of a Linen convolution.
 
     So the layer keeps its parameters, its normalization and its bias:
@@ -131,8 +138,9 @@ def as_convolution(fused: Callable[[jax.Array, jax.Array], jax.Array]) -> Callab
     return _CONVOLUTIONS[fused]
 
 
-def _box(kernel: jax.Array, factor: int) -> jax.Array:
-    """Sums over factor x factor shifts: (kh + factor - 1, kw + factor - 1, in, out)."""
+def _box(kernel: Float[Array, "kh kw in out"], factor: int
+         ) -> Float[Array, "kh+{factor}-1 kw+{factor}-1 in out"]:
+    """Sums over factor x factor shifts."""
     total = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))
     for axis in (0, 1):
         pads = [[(0, 0)] * axis + [(i, factor - 1 - i)] + [(0, 0)] * (3 - axis)
@@ -142,12 +150,12 @@ def _box(kernel: jax.Array, factor: int) -> jax.Array:
 
 
 def _hook(fused: Callable) -> Callable:
-    def convolution(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Pads,
+    def convolution(x: Array, kernel: Array, strides: Sequence[int], padding: Pads,
                     lhs_dilation: Sequence[int] | None = None,
                     rhs_dilation: Sequence[int] | None = None,
                     dimension_numbers: lax.ConvGeneralDilatedDimensionNumbers = None,
                     feature_group_count: int = 1,
-                    precision: lax.PrecisionLike = None) -> jax.Array:
+                    precision: lax.PrecisionLike = None) -> Array:
         del dimension_numbers
         plain = all(d is None or set(d) == {1} for d in (strides, lhs_dilation, rhs_dilation))
         if not plain or padding != "SAME" or feature_group_count != 1 or precision is not None:
@@ -159,6 +167,6 @@ def _hook(fused: Callable) -> Callable:
 
 
 # One function each, so that modules built twice are equal.
-_CONVOLUTIONS: dict[Callable[[jax.Array, jax.Array], jax.Array], Callable] = {
+_CONVOLUTIONS: dict[Callable[[Array, Array], Array], Callable] = {
     fused: _hook(fused)
     for fused in (upsample_conv, upsample_conv_dilated, conv_pool, conv_pool_on_cpu)}

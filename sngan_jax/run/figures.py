@@ -9,21 +9,20 @@ import numpy as np
 from PIL import Image
 
 from sngan_jax.base.files import replacing
+from sngan_jax.base.shapes import Shaped, UInt8
 
 # Okabe and Ito's colours, distinguishable by colour-blind readers.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
-def image_grid(images: np.ndarray, columns: int | None = None, *, gap: int = 2) -> np.ndarray:
+def image_grid(images: UInt8[np.ndarray, "n h w c"], columns: int | None = None, *, gap: int = 2
+               ) -> UInt8[np.ndarray, "height width c"]:
     """Arranges pictures in a grid.
 
     Args:
-      images: uint8 (n, h, w, 1 or 3).
+      images: grey or coloured pictures.
       columns: pictures per row; None for a nearly square grid.
       gap: white pixels between pictures.
-
-    Returns:
-      uint8 (height, width, 1 or 3).
     """
     n, h, w, c = images.shape
     columns = columns or math.ceil(math.sqrt(n))
@@ -35,14 +34,15 @@ def image_grid(images: np.ndarray, columns: int | None = None, *, gap: int = 2) 
     return grid
 
 
-def by_class(images: np.ndarray, num_classes: int) -> tuple[np.ndarray, int]:
+def by_class(images: Shaped[np.ndarray, "n h w c"], num_classes: int
+             ) -> tuple[Shaped[np.ndarray, "m h w c"], int]:
     """Images and number of columns for a nearly square grid in which each class has a fixed place.
 
     A few classes have several columns each. Many classes take several rows, and the last of these
     rows is padded with white.
 
     Args:
-      images: uint8 (n, h, w, c), with classes 0, 1, …, num_classes - 1, 0, 1, ….
+      images: of classes 0, 1, …, num_classes - 1, 0, 1, ….
       num_classes: at least 1.
 
     Returns:
@@ -63,11 +63,8 @@ def by_class(images: np.ndarray, num_classes: int) -> tuple[np.ndarray, int]:
     return images, columns
 
 
-def save_grid(file: Path, images: np.ndarray, columns: int | None = None) -> None:
-    """Writes `image_grid` as PNG; small images are enlarged to at least 48 pixels a side.
-
-    images: uint8 (n, h, w, 1 or 3).
-    """
+def save_grid(file: Path, images: UInt8[np.ndarray, "n h w c"], columns: int | None = None) -> None:
+    """Writes `image_grid` as PNG; small images are enlarged to at least 48 pixels a side."""
     grid = image_grid(_enlarged(images), columns)
     with replacing(file) as temporary:
         _picture(grid).save(temporary, "PNG")
@@ -77,11 +74,12 @@ def save_grid(file: Path, images: np.ndarray, columns: int | None = None) -> Non
 MOVING: dict[str, dict[str, bool | int]] = {"gif": {}, "webp": {"lossless": True, "method": 4}}
 
 
-def save_walks(file: Path, walks: np.ndarray, kind: str, milliseconds: int = 80) -> None:
+def save_walks(file: Path, walks: UInt8[np.ndarray, "walks steps h w c"], kind: str,
+               milliseconds: int = 80) -> None:
     """Writes walks side by side as one animation that runs back and forth in a loop.
 
     Args:
-      walks: uint8 (walks, steps, h, w, 1 or 3).
+      walks: grey or coloured pictures.
       kind: a key of MOVING; GIF has 256 colours, WebP all.
       milliseconds: how long a step is shown.
     """

@@ -11,6 +11,9 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+
+from sngan_jax.base.shapes import Float, Shaped
 
 # Relative to the image size: how far an image moves at most, and the side of the cutout.
 _REACH, _CUT = 1 / 8, 1 / 2
@@ -21,10 +24,10 @@ FEW_IMAGES = 10_000
 AUTO = "auto"
 
 
-def color(key: jax.Array, image: jax.Array) -> jax.Array:
+def color(key: Array, image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
     """Brightness ± 1/2, then saturation times 0 to 2, then contrast times 1/2 to 3/2.
 
-    image: (h, w, c). Values may leave [-1, 1].
+    Values may leave [-1, 1].
     """
     brightness, saturation, contrast = jax.random.uniform(key, (3,), jnp.float32)
     image = image + (brightness - 0.5)
@@ -34,8 +37,8 @@ def color(key: jax.Array, image: jax.Array) -> jax.Array:
     return (image - level) * (contrast + 0.5) + level
 
 
-def translation(key: jax.Array, image: jax.Array) -> jax.Array:
-    """Moves an image (h, w, c) by up to an eighth of each side; zeros (mid-grey) fill the gap."""
+def translation(key: Array, image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
+    """Moves an image by up to an eighth of each side; zeros (mid-grey) fill the gap."""
     reach = [_part(size, _REACH) for size in image.shape[:2]]
     shift = jax.random.randint(key, (2,), -jnp.array(reach), jnp.array(reach) + 1)
     for axis in (0, 1):
@@ -43,8 +46,8 @@ def translation(key: jax.Array, image: jax.Array) -> jax.Array:
     return image
 
 
-def cutout(key: jax.Array, image: jax.Array) -> jax.Array:
-    """Zeroes (mid-grey) a rectangle of half of each side of an image (h, w, c).
+def cutout(key: Array, image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
+    """Zeroes (mid-grey) a rectangle of half of each side of an image.
 
     Its centre is any pixel, so a part of it may lie outside the image.
     """
@@ -58,18 +61,19 @@ def cutout(key: jax.Array, image: jax.Array) -> jax.Array:
     return jnp.where((rows[:, None] & columns)[..., None], 0, image)
 
 
-AUGMENTATIONS: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
+AUGMENTATIONS: dict[str, Callable[[Array, Array], Array]] = {
     "color": color, "translation": translation, "cutout": cutout}
 
 
-def augment(images: jax.Array, keys: jax.Array, names: tuple[str, ...]) -> jax.Array:
-    """Images (n, h, w, c) after the named augmentations, in their order.
+def augment(images: Float[Array, "n h w c"], keys: Shaped[Array, "n ..."], names: tuple[str, ...]
+            ) -> Float[Array, "n h w c"]:
+    """Images after the named augmentations, in their order.
 
     Args:
-      keys: n keys, one for each image, so that its changes do not depend on other images.
+      keys: one for each image, so that its changes do not depend on other images.
       names: keys of AUGMENTATIONS. The draws of one do not depend on which others are named.
     """
-    def one(key: jax.Array, image: jax.Array) -> jax.Array:
+    def one(key: Array, image: Array) -> Array:
         for name in names:
             number = list(AUGMENTATIONS).index(name)
             image = AUGMENTATIONS[name](jax.random.fold_in(key, number), image)
@@ -104,7 +108,7 @@ def _part(size: int, share: float) -> int:
     return int(size * share + 0.5)
 
 
-def _moved(image: jax.Array, by: jax.Array, reach: int, axis: int) -> jax.Array:
+def _moved(image: Array, by: Array, reach: int, axis: int) -> Array:
     """`jnp.roll` by a traced distance in [-reach, reach], with zeros where it wrapped around.
 
     The roll consists of fixed powers of two, each applied or not, so its gradient is again a roll.

@@ -7,22 +7,25 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+
+from sngan_jax.base.shapes import Float, Integer, Shaped
 
 # z ~ N(0, I) as in the paper; or uniform in [-1, 1], as in chainer-gan-lib's DCGAN.
-LATENTS: dict[str, Callable[..., jax.Array]] = {
+LATENTS: dict[str, Callable[..., Array]] = {
     "normal": jax.random.normal,
     "uniform": functools.partial(jax.random.uniform, minval=-1.0)}
 
 
-_TRUNCATED: dict[str, Callable[..., jax.Array]] = {
+_TRUNCATED: dict[str, Callable[..., Array]] = {
     "normal": jax.random.truncated_normal,
     "uniform": lambda key, low, high, shape: jax.random.uniform(
         key, shape, minval=jnp.maximum(low, -1.0), maxval=jnp.minimum(high, 1.0))}
 
 
-def sample_latents(keys: jax.Array, size: int, latent: str = "normal",
-                   truncation: float | None = None) -> jax.Array:
-    """One row of latents for each key: float32 (n, size).
+def sample_latents(keys: Shaped[Array, "n ..."], size: int, latent: str = "normal",
+                   truncation: float | None = None) -> Float[Array, "n {size}"]:
+    """One row of latents for each key.
 
     Args:
       latent: a key of LATENTS.
@@ -34,14 +37,15 @@ def sample_latents(keys: jax.Array, size: int, latent: str = "normal",
     return jax.vmap(lambda key: LATENTS[latent](key, (size,)))(keys)
 
 
-def sample_labels(keys: jax.Array, num_classes: int) -> jax.Array | None:
-    """One class for each key, uniformly: int32 (n,); None if there are no classes."""
+def sample_labels(keys: Shaped[Array, "n ..."], num_classes: int) -> Integer[Array, " n"] | None:
+    """One class for each key, uniformly; None if there are no classes."""
     if not num_classes:
         return None
     return jax.vmap(lambda key: jax.random.randint(key, (), 0, num_classes))(keys)
 
 
-def linear(a: jax.Array, b: jax.Array, steps: int) -> jax.Array:
+def linear(a: Float[Array, "n d"], b: Float[Array, "n d"], steps: int
+           ) -> Float[Array, "n {steps} d"]:
     """Straight lines: (1 - t)·a + t·b for equally spaced t, including both ends.
 
     The midpoint of two normal latents is shorter than the ends, by √2 on average: a length for
@@ -49,11 +53,8 @@ def linear(a: jax.Array, b: jax.Array, steps: int) -> jax.Array:
     its latents are interpolated, and its official code interpolates classes only (`class_walk`).
 
     Args:
-      a, b: float (n, d), the ends of n walks.
+      a, b: the ends of n walks.
       steps: number of latents in a walk, 2 or more.
-
-    Returns:
-      float (n, steps, d).
 
     Raises:
       ValueError: for fewer than two steps, or ends of different shapes.
@@ -63,7 +64,8 @@ def linear(a: jax.Array, b: jax.Array, steps: int) -> jax.Array:
     return (1 - t) * a[:, None] + t * b[:, None]
 
 
-def spherical(a: jax.Array, b: jax.Array, steps: int) -> jax.Array:
+def spherical(a: Float[Array, "n d"], b: Float[Array, "n d"], steps: int
+              ) -> Float[Array, "n {steps} d"]:
     """Great arcs: sin((1 - t)Ω)/sin Ω · a + sin(tΩ)/sin Ω · b, Ω the angle between a and b.
 
     They suit normal latents, whose lengths concentrate (Shoemake 1985; White, "Sampling Generative
@@ -71,11 +73,8 @@ def spherical(a: jax.Array, b: jax.Array, steps: int) -> jax.Array:
     opposite, the arc is not unique, and the walk is `linear`.
 
     Args:
-      a, b: float (n, d).
+      a, b: the ends of n walks.
       steps: number of latents in a walk, 2 or more.
-
-    Returns:
-      float (n, steps, d).
 
     Raises:
       ValueError: as for `linear`.
@@ -95,8 +94,9 @@ def spherical(a: jax.Array, b: jax.Array, steps: int) -> jax.Array:
 WALKS = {"linear": linear, "spherical": spherical}
 
 
-def class_walk(first: int, last: int, num_classes: int, steps: int) -> jax.Array:
-    """Class weights that go from one class alone to another: float32 (steps, num_classes).
+def class_walk(first: int, last: int, num_classes: int, steps: int
+               ) -> Float[Array, "{steps} {num_classes}"]:
+    """Class weights that go from one class alone to another.
 
     Used as labels of a conditional generator, they mix the two rows of scales and shifts in every
     conditional batch norm, in equal steps: the category morphing of Miyato & Koyama 2018, with the
@@ -114,12 +114,12 @@ def class_walk(first: int, last: int, num_classes: int, steps: int) -> jax.Array
     return (1 - t) * ends[0] + t * ends[1]
 
 
-def _fractions(steps: int) -> jax.Array:
+def _fractions(steps: int) -> Array:
     if steps < 2:
         raise ValueError(f"a walk of {steps} steps: it takes at least 2, its two ends")
     return jnp.linspace(0, 1, steps)
 
 
-def _check_ends(a: jax.Array, b: jax.Array) -> None:
+def _check_ends(a: Array, b: Array) -> None:
     if a.ndim != 2 or a.shape != b.shape:
         raise ValueError(f"the ends of walks are two arrays (n, d), got {a.shape} and {b.shape}")

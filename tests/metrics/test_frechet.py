@@ -83,4 +83,4 @@ def test_one_vector_has_no_covariance_and_two_have():
         running.moments()
     with pytest.raises(ValueError, match=r"\(n, d\)"):
         moments(np.ones(3))
-    np.testing.assert_array_equal(moments([[0, 1], [2, 5]]).covariance, [[2, 4], [4, 8]])
+    np.testing.assert_array_equal(moments(np.array([[0, 1], [2, 5]])).covariance, [[2, 4], [4, 8]])
