@@ -1,6 +1,7 @@
 """Tests compile many small functions and run each a few times: XLA need not optimize them."""
 
 import fcntl
+import gc
 import os
 import tempfile
 
@@ -32,6 +33,8 @@ from tests.small_model import small_model  # noqa: E402
 
 hear_ignored_signals()
 share_mlir_context()
+# Tracing makes many objects, few of them garbage: collecting at every 700 is 7 % of the time.
+gc.set_threshold(50_000)
 
 # A run of four iterations with two checkpoints, of a conditional model, that tests look at.
 FINISHED = {
