@@ -26,7 +26,8 @@ MARKS = ("slow", "peers", "gpu_compile")
 PACKAGES = ("sngan_jax", "experiments", "tests", "docs")
 MODULE = re.compile(rf"\b(?:{'|'.join(PACKAGES)})(?:(?:\.\w+)+\.?|\.$)")
 # The environment, and what every test runs with.
-OF_ALL = ("setup.cfg", "pyproject.toml", ".ci/", "tests/conftest.py", "tests/__init__.py")
+OF_ALL = ("setup.cfg", "pyproject.toml", ".ci/", "tests/conftest.py", "tests/__init__.py",
+          "tests/shapes.py")
 
 
 def names(source: str, *, whole: bool, package: str = "") -> tuple[set[str], set[str]]:

@@ -66,15 +66,14 @@ def wasserstein_discriminator(real: Float[Array, " n"], fake: Float[Array, " m"]
 
 
 def wasserstein_generator(fake: Float[Array, " m"]) -> Float[Array, ""]:
-    """-E[D(G(z))]: against the optimal D, descends K times the Wasserstein-1 distance.
+    """-E[D(G(z))] (Arjovsky et al. 2017).
 
-    Arjovsky et al. 2017.
+    Against the optimal D, it descends K times the Wasserstein-1 distance.
     """
     return -jnp.mean(at_least_float32(fake))
 
 
-def hinge_discriminator(real: Float[Array, " n"], fake: Float[Array, " m"]
-                        ) -> Float[Array, ""]:
+def hinge_discriminator(real: Float[Array, " n"], fake: Float[Array, " m"]) -> Float[Array, ""]:
     """E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))] (paper eq. 16).
 
     At the optimal D its value is two minus twice the total variation distance.

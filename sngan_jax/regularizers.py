@@ -51,7 +51,7 @@ def gradient_penalty(logits: Callable[[Array], Array], real: Float[Array, "n h w
       epsilon: numbers in [0, 1].
 
     Returns:
-      the penalty without its coefficient λ.
+      the penalty in float32, without its coefficient λ.
     """
     epsilon = epsilon.reshape(-1, *(1,) * (real.ndim - 1))
     x = epsilon * real + (1 - epsilon) * fake
@@ -72,7 +72,7 @@ def orthonormal_penalty(params: PyTree) -> Float[Array, ""]:
     """Sum over the weights of ||W'W - I||^2 in the Frobenius norm (paper eq. 14).
 
     W is the (rest, outputs) matrix of a layer, or its transpose, whichever makes W'W the smaller:
-    the two values differ by a constant, and only the smaller can be zero.
+    the two values differ by a constant, and only the smaller can be zero. The sum is in float32.
     """
     total: Array | float = 0.0
     for weight in weights(params):

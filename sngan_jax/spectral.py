@@ -13,6 +13,8 @@ A `Dense` kernel is 'io' and a two-dimensional `Conv` kernel 'ssio': d_out rows 
 (section 2.1).
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -45,8 +47,8 @@ def power_iteration(w: Float[Array, "rows columns"] | LinearMap, u: Float[Array,
 
     Args:
       w: the paper's W, or a linear map.
-      u: (rows,), or the shape of the map's output: estimate of the left singular vector.
-      v: (columns,), or the shape of the map's input: estimate of the right one.
+      u: estimate of the left singular vector, (rows,) or of the shape of the map's output.
+      v: estimate of the right one, (columns,) or of the shape of the map's input.
       steps: number of power steps. With 0, u and v stay as they are, and σ does not depend on their
         lengths.
 
@@ -86,7 +88,7 @@ def is_whole(number: object) -> bool:
 
 
 def unit(x: Float[Array, "*shape"], fallback: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """x / ‖x‖₂, or `fallback` where ‖x‖₂² is 0 or infinite.
+    """x / ‖x‖₂, the norm over all axes, or `fallback` where ‖x‖₂² is 0 or infinite.
 
     In float32 this is right for lengths from 1e-15 to 1e15, with room to spare. x = 0 gives
     `fallback`, so the previous vector is there when W is no longer 0.
@@ -101,7 +103,7 @@ def divide(weight: Float[Array, "*shape"], sigma: Float[Array, "*#shape"],
     """W̄ = K·W/σ (equation 8 with K = 1), by one multiplication; K·W where σ = 0.
 
     Args:
-      weight: W.
+      weight: W, or a stack of them.
       sigma: one number, or one for each member of a stack; in float32, from 1e-15 to 1e15, or 0.
       lipschitz: K > 0.
     """
@@ -120,7 +122,7 @@ def _matrix_map(matrix: Array, u: Array, v: Array) -> LinearMap:
                      lambda y: jnp.matmul(y, matrix, precision=lax.Precision.HIGHEST))
 
 
-def matricize(weight: Shaped[Array, "..."], layout: str, rows: str = "o"
+def matricize(weight: Shaped[Array, "*axes"], layout: str, rows: str = "o"
               ) -> Shaped[Array, "blocks rows rest"]:
     """The weight as (blocks, rows, rest): one block unless the layout has a 'b'.
 

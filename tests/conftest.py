@@ -18,11 +18,11 @@ _CACHE = tempfile.TemporaryDirectory(prefix="sngan_jax_tests_")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
-from tests.shapes import check_shapes  # noqa: E402
+import experiments  # noqa: E402, F401  (first: it keeps JAX from libtpu)
+from tests.shapes import check_shapes  # noqa: E402  (before the library)
 
 check_shapes()
 
-import experiments  # noqa: E402, F401, I001  (first: it keeps JAX from libtpu)
 import jax  # noqa: E402  (reads the flags above)
 import pytest  # noqa: E402
 from jax._src.interpreters import mlir  # noqa: E402
@@ -33,7 +33,8 @@ from tests.small_model import small_model  # noqa: E402
 
 hear_ignored_signals()
 share_mlir_context()
-# Tracing makes many objects, few of them garbage: collecting at every 700 is 7 % of the time.
+# Tracing makes many objects, few of them garbage: collecting at Python's own pace is 7 % of the
+# time.
 gc.set_threshold(50_000)
 
 # A run of four iterations with two checkpoints, of a conditional model, that tests look at.

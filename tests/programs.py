@@ -92,6 +92,8 @@ def _serve() -> None:
     """Answers each request on standard input with an exit status; a fork returns from it."""
     import ml_collections  # noqa: F401
 
+    from tests.shapes import check_shapes
+    check_shapes()
     import experiments.cli  # noqa: F401
     import sngan_jax.metrics.choice
     import sngan_jax.metrics.evaluate

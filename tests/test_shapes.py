@@ -1,20 +1,22 @@
 """Shapes in the library's signatures are checked in the tests, and need no package elsewhere."""
 
 import importlib
+import inspect
 import runpy
 import sys
+import typing
 from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxtyping import TypeCheckError
+from jaxtyping import Float, TypeCheckError, jaxtyped
 
 from sngan_jax import losses, spectral
 from sngan_jax.metrics import frechet, kid
 from sngan_jax.step import augment
-from tests.shapes import LIBRARY, MODULES
+from tests.shapes import LIBRARY, MODULES, checked_afterwards
 
 
 @pytest.mark.parametrize("call", [
@@ -30,6 +32,25 @@ def test_an_array_of_another_shape_or_dtype_fails(call):
         call()
 
 
+Row = Float[np.ndarray, " n"]
+
+
+@pytest.mark.parametrize("hint, right, wrong", [
+    (Row, np.ones(3), np.ones(2)),
+    (Float[np.ndarray, "{size} n"], np.ones((7, 3)), np.ones((3, 7))),
+    (tuple[Row, int], (np.ones(3), 1), (np.ones(2), 1)),
+    (Row | None, None, np.ones(2)),
+])
+def test_a_result_of_another_shape_fails(hint, right, wrong):
+    def function(x: Row, size: int, result: object) -> hint:
+        return result
+
+    checked = jaxtyped(function, typechecker=checked_afterwards)
+    assert checked(np.ones(3), 7, right) is right
+    with pytest.raises(TypeCheckError):
+        checked(np.ones(3), 7, wrong)
+
+
 @pytest.mark.parametrize("call, sentence", [
     (lambda: spectral.power_iteration(jnp.ones((2, 3)), jnp.ones(3), jnp.ones(2)), "do not fit"),
     (lambda: frechet.moments(np.ones(3)), "moments need features"),
@@ -39,12 +60,16 @@ def test_a_functions_own_sentence_comes_first(call, sentence):
         call()
 
 
-def test_each_module_with_shapes_is_checked():
-    assert "sngan_jax.spectral" in MODULES
-    for name in MODULES:
-        functions = [value for value in vars(importlib.import_module(name)).values()
-                     if getattr(value, "__module__", "") == name and callable(value)]
-        assert any(hasattr(each, "__wrapped__") for each in functions), name
+@pytest.mark.parametrize("name", MODULES)
+def test_every_function_of_a_module_is_checked(name):
+    module = importlib.import_module(name)
+    functions = [function for function in vars(module).values()
+                 if inspect.isfunction(function) and function.__module__ == name]
+    assert functions
+    for function in functions:
+        assert hasattr(function, "__wrapped__"), function
+        # The hook takes an annotation that cannot be evaluated for one that allows anything.
+        typing.get_type_hints(function)
 
 
 def test_without_jaxtyping_a_shape_is_an_annotation(monkeypatch):

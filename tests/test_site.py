@@ -166,6 +166,12 @@ def test_a_layer_has_a_signature_that_python_reads(site):
     assert {word.arg for word in call.keywords} == {None, *layers.OPTIONS}
 
 
+def test_a_function_shows_the_shapes_of_its_arrays(site):
+    text = (site / "generated" / "sngan_jax.losses.html").read_text()
+    plain = html.unescape(re.sub(r"<[^>]+>|\s", "", text))
+    assert "hinge_generator(fake:Float[Array,'m'])→Float[Array,'']" in plain
+
+
 def test_there_are_pictures(browser, address):
     for page, picture in (("index", "fashion_resnet"), ("architecture", "architecture"),
                           ("gallery", "figure12")):

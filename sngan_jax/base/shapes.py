@@ -1,9 +1,10 @@
 """Array types with the shape in the signature: `Float[Array, "n d"]` is a float array (n, d).
 
-The shapes are jaxtyping's: a name is an axis's length, the same in the whole signature; `*shape` is
-any number of axes, `...` whatever there is, `#n` a length that broadcasts, and `{side}` the value
-of an argument. The test run checks them (tests/shapes.py). A program that uses the library does not
-need jaxtyping: without it, and for a type checker, the type is the array's, annotated with a text.
+The shapes are jaxtyping's. A name is an axis's length, the same in the whole signature, and `_` any
+length. `*shape` is any number of axes, `...` any number without a name. `#n` and `*#shape` are
+lengths that broadcast. `{side}` is the value of an argument. The test run checks them
+(tests/shapes.py). A program that uses the library does not need jaxtyping: without it, and for a
+type checker, the type is the array's, annotated with a text.
 """
 
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 else:
     try:
         from jaxtyping import Float, Integer, Shaped, UInt8
-    except ImportError:
+    except Exception:  # not installed, or not of this JAX: it is needed for nothing else
         from typing import Annotated
 
         Float = Integer = Shaped = UInt8 = Annotated

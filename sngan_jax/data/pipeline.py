@@ -8,6 +8,8 @@ Keys must come from a threefry implementation (JAX's default): under `vmap`, RBG
 each example its own randomness.
 """
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -28,8 +30,8 @@ def epoch_permutation(key: Array, epoch: Integer[Array, "*#shape"] | int,
 
     Args:
       key: a PRNG key; may be traced.
-      epoch: 0 <= epoch < 2**32; may be traced.
-      position: in [0, n); may be traced.
+      epoch: its number, 0 or more and below 2**32; may be traced.
+      position: positions in [0, n); may be traced.
       n: number of images, 1 <= n < 2**31, static.
 
     Returns:
@@ -71,7 +73,7 @@ def batch_indices(key: Array, batch_number: Integer[Array, ""] | int, *, batch_s
 
     Args:
       key: key of the data order, the same in the whole run.
-      batch_number: 0 <= batch_number < 2**31; may be traced.
+      batch_number: its number, 0 or more and below 2**31; may be traced.
       batch_size: images in the global batch, static.
       n: images in the data set, static.
       start: first entry to return, such as `lax.axis_index(...) * count`; may be traced.

@@ -10,7 +10,7 @@ from sngan_jax.base.shapes import Float, Shaped
 
 
 class Moments(NamedTuple):
-    """Mean and unbiased covariance of n vectors."""
+    """Mean and unbiased covariance of n vectors, in float64."""
 
     mean: Float[np.ndarray, " d"]
     covariance: Float[np.ndarray, "d d"]

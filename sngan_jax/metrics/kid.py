@@ -14,7 +14,7 @@ def mmd2(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]) -> float:
     """The unbiased estimate of the squared maximum mean discrepancy, over all pairs, in float64.
 
     Raises:
-      ValueError: for other shapes, or a set of fewer than two.
+      ValueError: for sets of different dimensions, or with fewer than two vectors.
     """
     _check(x, y)
     n, m = len(x), len(y)

@@ -46,7 +46,7 @@ def resize_matrix(size: int, out: int, kind: str) -> Float[np.ndarray, "{out} {s
 
 def inception_input(images: UInt8[Array, "n h w c"], kind: str = "tf1", side: int = 299
                     ) -> Float[Array, "n {side} {side} 3"]:
-    """Grey or coloured images to float32 in about [-1, 1]."""
+    """Images with 1 or 3 channels to float32 in about [-1, 1]."""
     x = jnp.asarray(images, jnp.float32)
     _, height, width, channels = x.shape
     if (height, width) != (side, side):
@@ -60,7 +60,7 @@ def inception_input(images: UInt8[Array, "n h w c"], kind: str = "tf1", side: in
 
 def input_of_one(image: UInt8[np.ndarray, "h w c"], kind: str, side: int = 299
                  ) -> Float[np.ndarray, "{side} {side} 3"]:
-    """`inception_input` of one image, in NumPy.
+    """`inception_input` of one image with 1 or 3 channels, in NumPy.
 
     Used for images of many sizes, because a device would compile a program for each size.
     """

@@ -78,7 +78,7 @@ def conv_general_dilated(x: Array, kernel: Array, strides: Sequence[int], paddin
     return convolve(x, kernel, ((top, bottom), (left, right)), (strides[0], strides[1]))
 
 
-def conv_transpose(x: Float[Array, "n h w in"], kernel: Float[Array, "k k2 in out"], stride: int
+def conv_transpose(x: Float[Array, "n h w in"], kernel: Float[Array, "k k in out"], stride: int
                    ) -> Float[Array, "n {stride}*h {stride}*w out"]:
     """`lax.conv_transpose(x, kernel, (stride, stride), "SAME")` as stride² small convolutions.
 
@@ -88,7 +88,7 @@ def conv_transpose(x: Float[Array, "n h w in"], kernel: Float[Array, "k k2 in ou
     Args:
       x: images.
       kernel: square, at least as large as the stride; in the dtype of `x`.
-      stride: whole number.
+      stride: 1 or more.
 
     Raises:
       ValueError: for a kernel that is not square, or smaller than the stride.

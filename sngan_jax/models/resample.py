@@ -66,7 +66,7 @@ def upsample_conv(x: Float[Array, "n h w in"], kernel: Float[Array, "kh kw in ou
     Args:
       x: images.
       kernel: already reparametrized: σ is that of this kernel, not of its sums.
-      factor: whole number.
+      factor: 1 or more.
     """
     return _upsample_conv(x, kernel, factor, phases)
 
@@ -87,8 +87,7 @@ def upsample_conv_dilated(x: Float[Array, "n h w in"], kernel: Float[Array, "kh 
     return _upsample_conv(x, kernel, factor, dilated)
 
 
-def _upsample_conv(x: Array, kernel: Array, factor: int, convolution: Callable
-                   ) -> Array:
+def _upsample_conv(x: Array, kernel: Array, factor: int, convolution: Callable) -> Array:
     kh, kw = kernel.shape[:2]
     if kh == kw == 1:  # a function of single pixels, so it goes before the repetition
         return upsample_nearest(native(x, kernel, _NONE), factor)
@@ -106,7 +105,7 @@ def conv_pool(x: Float[Array, "n h w in"], kernel: Float[Array, "kh kw in out"],
     Args:
       x: images whose height and width are multiples of the factor.
       kernel: already reparametrized.
-      factor: whole number.
+      factor: 1 or more.
 
     Raises:
       ValueError: for another height or width.

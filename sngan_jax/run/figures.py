@@ -20,7 +20,7 @@ def image_grid(images: UInt8[np.ndarray, "n h w c"], columns: int | None = None,
     """Arranges pictures in a grid.
 
     Args:
-      images: grey or coloured pictures.
+      images: pictures with 1 or 3 channels.
       columns: pictures per row; None for a nearly square grid.
       gap: white pixels between pictures.
     """
@@ -42,7 +42,7 @@ def by_class(images: Shaped[np.ndarray, "n h w c"], num_classes: int
     rows is padded with white.
 
     Args:
-      images: of classes 0, 1, …, num_classes - 1, 0, 1, ….
+      images: uint8 pictures of classes 0, 1, …, num_classes - 1, 0, 1, ….
       num_classes: at least 1.
 
     Returns:
@@ -79,7 +79,7 @@ def save_walks(file: Path, walks: UInt8[np.ndarray, "walks steps h w c"], kind: 
     """Writes walks side by side as one animation that runs back and forth in a loop.
 
     Args:
-      walks: grey or coloured pictures.
+      walks: pictures with 1 or 3 channels.
       kind: a key of MOVING; GIF has 256 colours, WebP all.
       milliseconds: how long a step is shown.
     """

@@ -25,7 +25,7 @@ _TRUNCATED: dict[str, Callable[..., Array]] = {
 
 def sample_latents(keys: Shaped[Array, "n ..."], size: int, latent: str = "normal",
                    truncation: float | None = None) -> Float[Array, "n {size}"]:
-    """One row of latents for each key.
+    """One row of float32 latents for each key.
 
     Args:
       latent: a key of LATENTS.
@@ -38,7 +38,7 @@ def sample_latents(keys: Shaped[Array, "n ..."], size: int, latent: str = "norma
 
 
 def sample_labels(keys: Shaped[Array, "n ..."], num_classes: int) -> Integer[Array, " n"] | None:
-    """One class for each key, uniformly; None if there are no classes."""
+    """One int32 class for each key, uniformly; None if there are no classes."""
     if not num_classes:
         return None
     return jax.vmap(lambda key: jax.random.randint(key, (), 0, num_classes))(keys)
@@ -96,7 +96,7 @@ WALKS = {"linear": linear, "spherical": spherical}
 
 def class_walk(first: int, last: int, num_classes: int, steps: int
                ) -> Float[Array, "{steps} {num_classes}"]:
-    """Class weights that go from one class alone to another.
+    """Class weights in float32 that go from one class alone to another.
 
     Used as labels of a conditional generator, they mix the two rows of scales and shifts in every
     conditional batch norm, in equal steps: the category morphing of Miyato & Koyama 2018, with the
