@@ -169,7 +169,7 @@ def test_a_layer_has_a_signature_that_python_reads(site):
 def test_a_function_shows_the_shapes_of_its_arrays(site):
     text = (site / "generated" / "sngan_jax.losses.html").read_text()
     plain = html.unescape(re.sub(r"<[^>]+>|\s", "", text))
-    assert "hinge_generator(fake:Float[Array,'m'])→Float[Array,'']" in plain
+    assert "hinge_generator(fake:Float[Array,'m'],)→Float[Array,'']" in plain
 
 
 def test_there_are_pictures(browser, address):
