@@ -98,7 +98,7 @@ def _skipped(app, what, name, obj, skip, options):
 
 
 def _signature(app, what, name, obj, options, signature, returns):
-    """A layer's own fields, without those that Flax gives to every module; arrays' short names."""
+    """The signature to show: arrays by their short name; of a layer, its own fields alone."""
     if what != "class":  # `Float[jaxlib._jax.Array, 'n']`, from another module in each jaxlib
         return [text and re.sub(r"[\w.]+\.Array\b", "Array", text)
                 for text in (signature, returns)]

@@ -5,7 +5,6 @@ import inspect
 import runpy
 import sys
 import typing
-from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -76,4 +75,4 @@ def test_without_jaxtyping_a_shape_is_an_annotation(monkeypatch):
     monkeypatch.setitem(sys.modules, "jaxtyping", None)
     names = runpy.run_path(str(LIBRARY / "base" / "shapes.py"))
     for name in names["__all__"]:
-        assert names[name][np.ndarray, "n d"] == Annotated[np.ndarray, "n d"]
+        assert names[name][np.ndarray, "n d"] == typing.Annotated[np.ndarray, "n d"]

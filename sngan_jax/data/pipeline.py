@@ -30,7 +30,7 @@ def epoch_permutation(key: Array, epoch: Integer[Array, "*#shape"] | int,
 
     Args:
       key: a PRNG key; may be traced.
-      epoch: its number, 0 or more and below 2**32; may be traced.
+      epoch: the epoch's number, 0 or more and below 2**32; may be traced.
       position: positions in [0, n); may be traced.
       n: number of images, 1 <= n < 2**31, static.
 
@@ -73,7 +73,7 @@ def batch_indices(key: Array, batch_number: Integer[Array, ""] | int, *, batch_s
 
     Args:
       key: key of the data order, the same in the whole run.
-      batch_number: its number, 0 or more and below 2**31; may be traced.
+      batch_number: the batch's number, 0 or more and below 2**31; may be traced.
       batch_size: images in the global batch, static.
       n: images in the data set, static.
       start: first entry to return, such as `lax.axis_index(...) * count`; may be traced.

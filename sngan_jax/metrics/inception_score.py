@@ -21,8 +21,8 @@ def inception_score(logits: Float[np.ndarray, "n classes"], splits: int = 10) ->
     """exp E_x KL(p(y|x) ‖ p(y)) of `splits` parts, each a run of consecutive images.
 
     Args:
-      logits: those of at least `splits` images. Published scores use the Inception network
-        without the bias of its last layer, as in the code of Salimans et al.
+      logits: a row for each image, `splits` rows or more. Published scores use the Inception
+        network without the bias of its last layer, as in the code of Salimans et al.
       splits: number of parts; the paper has 10 of 5,000.
 
     Raises:

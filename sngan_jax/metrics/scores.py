@@ -147,7 +147,7 @@ def classes(logits: Float[np.ndarray, "n classes"], labels: Integer[np.ndarray, 
     """The share of images that a classifier gives to each class, and how often it agrees.
 
     Args:
-      logits: the classifier's.
+      logits: outputs of the classifier, a row for each image.
       labels: the classes requested for the first m images; or None.
     """
     drawn = logits.argmax(1)
