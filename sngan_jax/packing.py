@@ -1,8 +1,9 @@
 """The weights of a network as a list, and their vectors as a few arrays: for `network.py`."""
 
 import functools
+import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -21,8 +22,8 @@ Variables = Mapping[str, Any]
 class Packed(NamedTuple):
     """A network's vectors as a few arrays, which `normalize` takes and returns in place of `state`.
 
-    u, v: for each batch of matrices, arrays (matrices, rows) and (matrices, columns), padded with
-      zeros, which change neither σ nor the vectors.
+    u, v: for each of the `_sections`, usually one, arrays (matrices, rows) and (matrices, columns),
+      padded with zeros, which change neither σ nor the vectors.
     others: {index of a weight: its vectors}, for norms of convolutions themselves.
     """
 
@@ -112,38 +113,46 @@ class _Job(NamedTuple):
     matrix: jax.Array
 
 
-def _groups(entries: list[Entry]) -> list[list[_Job]]:
-    """Matrices of similar size, which are iterated as one batch."""
+def _sections(entries: list[Entry]) -> list[list[list[_Job]]]:
+    """The matrices in batches of similar size, and the batches whose vectors share two arrays.
+
+    A batch is one product of a power step; a section, which is nearly always all batches, takes the
+    lengths of all its vectors at once. Padding may double the numbers of a batch or of the vectors,
+    or add 2^20: a GPU would pay more for more kernels.
+    """
     jobs = [_Job(n, suffix, matrix.reshape(-1, *matrix.shape[-2:]))
             for n, entry in enumerate(entries) if entry.iterates_on_matrices
             for suffix, matrix in jax.vmap(entry.spec.matrices)(entry.weight).items()]
-    groups: list[list[_Job]] = []
+    batches: list[list[_Job]] = []
     for job in sorted(jobs, key=lambda job: -math.prod(job.matrix.shape[1:])):
-        for group in groups:
-            joined = [*group, job]
-            padded = math.prod(_largest(joined)) * sum(len(j.matrix) for j in joined)
-            # Padding may double the bytes read, or add 4 MiB: more kernels would cost a GPU more.
-            if (job.matrix.dtype == group[0].matrix.dtype
-                    and padded <= 2 * sum(j.matrix.size for j in joined) + 2**20):
-                group.append(job)
+        for batch in batches:
+            if _may_join([*batch, job], math.prod):
+                batch.append(job)
                 break
         else:
-            groups.append([job])
-    return groups
+            batches.append([job])
+    return [batches] if _may_join(list(itertools.chain(*batches)), sum) else [[b] for b in batches]
+
+
+def _may_join(jobs: list[_Job], size: Callable[[Shape], int]) -> bool:
+    """Whether matrices have one dtype, and arrays of `size(shape)` numbers need little padding."""
+    if len({job.matrix.dtype for job in jobs}) != 1:
+        return False
+    padded = size(_largest(jobs)) * sum(len(job.matrix) for job in jobs)
+    return padded <= 2 * sum(len(job.matrix) * size(job.matrix.shape[1:]) for job in jobs) + 2**20
 
 
 def measured(entries: list[Entry], packed: Packed, steps: int) -> tuple[list[jax.Array], Packed]:
     """(the divisor of each entry, the vectors after `steps` power steps)."""
-    iterate = jax.vmap(functools.partial(spectral.compiled_power_iteration, steps=steps))
     found: dict[int, list[jax.Array]] = {}
     new = Packed([], [], {})
-    for group, *vectors in zip(_groups(entries), packed.u, packed.v, strict=True):
-        shape = _largest(group)
-        w = jnp.concatenate([_padded(job.matrix, *shape) for job in group])
-        sigma, u, v = iterate(w, *vectors)
-        new.u.append(u)
-        new.v.append(v)
-        for job, part in _parts(group):
+    for section, u, v in zip(_sections(entries), packed.u, packed.v, strict=True):
+        stacks = [jnp.concatenate([_padded(job.matrix, *_largest(batch)) for job in batch])
+                  for batch in section]
+        sigma, *vectors = _iterate(stacks, u, v, steps)
+        for array, kept in zip(vectors, new[:2], strict=True):
+            kept.append(array)
+        for job, part in _parts(section):
             # The largest over the blocks, as in `divisors`.
             members = sigma[part].reshape(len(entries[job.entry].weight), -1)
             found.setdefault(job.entry, []).append(jnp.max(members, axis=1))
@@ -156,15 +165,32 @@ def measured(entries: list[Entry], packed: Packed, steps: int) -> tuple[list[jax
             for n in range(len(entries))], new
 
 
+@functools.partial(jax.jit, static_argnames="steps")
+def _iterate(stacks: list[jax.Array], u: jax.Array, v: jax.Array, steps: int) -> spectral.Triplet:
+    """`spectral.power_iteration` of stacks of matrices, with the vectors of all in order."""
+    ends = list(itertools.accumulate(map(len, stacks)))[:-1]
+
+    def products(equation: str, x: jax.Array, inputs: int, length: int) -> jax.Array:
+        return jnp.concatenate([
+            _padded(jnp.einsum(equation, w, part[:, :w.shape[inputs]],
+                               precision=jax.lax.Precision.HIGHEST), length)
+            for w, part in zip(stacks, jnp.split(x, ends), strict=True)])
+
+    return spectral.power_iteration(spectral.LinearMap(
+        lambda v: products("nij,nj->ni", v, 2, u.shape[1]),
+        lambda u: products("nij,ni->nj", u, 1, v.shape[1]), axis=1), u, v, steps)
+
+
 def packed_of(entries: list[Entry]) -> Packed:
-    """The entries' vectors, in batches."""
+    """The entries' vectors, in sections."""
     packed = Packed([], [], {n: entry.state for n, entry in enumerate(entries)
                              if not entry.iterates_on_matrices})
-    for group in _groups(entries):
-        for letter, batches, length in zip("uv", packed[:2], _largest(group), strict=True):
-            batches.append(jnp.concatenate([
+    for section in _sections(entries):
+        jobs = list(itertools.chain(*section))
+        for letter, arrays, length in zip("uv", packed[:2], _largest(jobs), strict=True):
+            arrays.append(jnp.concatenate([
                 _padded(entries[job.entry].state[letter + job.suffix].reshape(len(job.matrix), -1),
-                        length) for job in group]))
+                        length) for job in jobs]))
     return packed
 
 
@@ -173,8 +199,8 @@ def unpacked_of(entries: list[Entry], packed: Packed, state: Variables) -> dict[
     new = flatten_dict(meta.unbox(state))
     for n, vectors in packed.others.items():
         new |= entries[n].stored(vectors)
-    for group, u, v in zip(_groups(entries), packed.u, packed.v, strict=True):
-        for job, part in _parts(group):
+    for section, u, v in zip(_sections(entries), packed.u, packed.v, strict=True):
+        for job, part in _parts(section):
             entry, (_, rows, columns) = entries[job.entry], job.matrix.shape
             members = len(entry.weight)
             new |= entry.stored({"u" + job.suffix: u[part, :rows].reshape(members, -1),
@@ -182,14 +208,14 @@ def unpacked_of(entries: list[Entry], packed: Packed, state: Variables) -> dict[
     return unflatten_dict(new)
 
 
-def _parts(group: list[_Job]) -> Iterator[tuple[_Job, slice]]:
+def _parts(section: list[list[_Job]]) -> Iterator[tuple[_Job, slice]]:
     begin = 0
-    for job in group:
+    for job in itertools.chain(*section):
         yield job, slice(begin, begin := begin + len(job.matrix))
 
 
-def _largest(group: list[_Job]) -> Shape:
-    return tuple(max(job.matrix.shape[axis] for job in group) for axis in (1, 2))
+def _largest(jobs: list[_Job]) -> Shape:
+    return tuple(max(job.matrix.shape[axis] for job in jobs) for axis in (1, 2))
 
 
 def _padded(x: jax.Array, *shape: int) -> jax.Array:

@@ -28,14 +28,19 @@ from jax.typing import DTypeLike
 from sngan_jax.base.shapes import Float, Shaped
 
 Linear = Callable[[Array], Array]
-Triplet = tuple[Float[Array, ""], Float[Array, "*u"], Float[Array, "*v"]]  # σ, u and v
+Triplet = tuple[Float[Array, "..."], Float[Array, "*u"], Float[Array, "*v"]]  # σ, u and v
 
 
 class LinearMap(NamedTuple):
-    """A linear map x → Wx and its transpose, as functions of arrays of any shape."""
+    """A linear map x → Wx and its transpose, as functions of arrays of any shape.
+
+    axis: the axis of a vector in these arrays, if they are stacks of vectors, one for each of
+      several maps; None if an array is one vector.
+    """
 
     apply: Linear
     transpose: Linear
+    axis: int | None = None
 
 
 def power_iteration(w: Float[Array, "rows columns"] | LinearMap, u: Float[Array, "*u"],
@@ -53,29 +58,30 @@ def power_iteration(w: Float[Array, "rows columns"] | LinearMap, u: Float[Array,
         lengths.
 
     Returns:
-      (σ, u, v), with unit vectors after one step or more.
+      (σ, u, v), with unit vectors after one step or more. σ is a scalar, or has one value for each
+        of several maps.
 
     Raises:
       ValueError: if `steps` is no number of steps or the shapes do not fit together.
     """
-    apply, transpose = w if isinstance(w, LinearMap) else _matrix_map(w, u, v)
+    apply, transpose, axis = w if isinstance(w, LinearMap) else _matrix_map(w, u, v)
     if not is_whole(steps) or steps < 0:
         raise ValueError(f"steps is {steps!r}: the number of power steps must be a whole number, 0 "
                          "or more")
 
     def step(u: Array, v: Array) -> tuple[Array, Array, Array]:
-        v = lax.stop_gradient(unit(transpose(u), v))
+        v = lax.stop_gradient(unit(transpose(u), v, axis))
         product = apply(v)
-        u = lax.stop_gradient(unit(product, u))
+        u = lax.stop_gradient(unit(product, u, axis))
         return product, u, v
 
     u, v = lax.stop_gradient((u, v))
     if steps == 0:
-        return jnp.sum(unit(u, u) * apply(unit(v, v))), u, v
+        return jnp.sum(unit(u, u, axis) * apply(unit(v, v, axis)), axis), u, v
     if steps > 1:
         u, v = lax.fori_loop(0, steps - 1, lambda _, vectors: step(*vectors)[1:], (u, v))
     product, u, v = step(u, v)
-    return jnp.sum(u * product), u, v
+    return jnp.sum(u * product, axis), u, v
 
 
 # Without jit, the loop would be compiled anew at every call.
@@ -87,13 +93,14 @@ def is_whole(number: object) -> bool:
     return isinstance(number, int | np.integer) and not isinstance(number, bool)
 
 
-def unit(x: Float[Array, "*shape"], fallback: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """x / ‖x‖₂, the norm over all axes, or `fallback` where ‖x‖₂² is 0 or infinite.
+def unit(x: Float[Array, "*shape"], fallback: Float[Array, "*shape"], axis: int | None = None
+         ) -> Float[Array, "*shape"]:
+    """x / ‖x‖₂, the norm over `axis` (None: all), or `fallback` where ‖x‖₂² is 0 or infinite.
 
     In float32 this is right for lengths from 1e-15 to 1e15, with room to spare. x = 0 gives
     `fallback`, so the previous vector is there when W is no longer 0.
     """
-    squared = jnp.sum(jnp.square(x))
+    squared = jnp.sum(jnp.square(x), axis, keepdims=axis is not None)
     usable = (squared > 0) & (squared < jnp.inf)
     return jnp.where(usable, x * lax.rsqrt(jnp.where(usable, squared, 1)), fallback)
 

@@ -462,6 +462,29 @@ def test_specs_by_hand_for_any_tree():
     close(bar["layers"][0].bias, np.ones(5))
 
 
+def test_matrices_share_arrays_unless_they_differ_much():
+    """Many small blocks beside a long row, and another dtype: padding them alike would cost."""
+    rng = np.random.default_rng(4)
+    found = {("small",): Spec("boi"), ("long",): Spec("io"), ("wide",): Spec("io")}
+    with jax.enable_x64(True):
+        params = {"small": jnp.asarray(rng.standard_normal((1000, 5, 3)), jnp.float32),
+                  "long": jnp.asarray(rng.standard_normal((4000, 1)), jnp.float32),
+                  "wide": jnp.asarray(rng.standard_normal((6, 9)), jnp.float64)}
+        state = init_spectral(params, warm(found, 200), KEY)
+        for names, arrays in (("small", 1), ("small long", 2), ("small wide", 2), ("wide long", 2),
+                              ("small long wide", 3)):
+            some = {(name,): found[(name,)] for name in names.split()}
+            held = {name: params[name] for name in names.split()}
+            packed = network.pack(held, state, some)
+            assert len(packed.u) == len(packed.v) == arrays
+            close(network.unpack(held, packed, some), state if len(some) == 3 else {
+                name: state[name] for name in state if name in held}, rtol=0)
+        bar, new = normalize(params, state, found, steps=1)
+    for name, w in params.items():
+        close(bar[name], np.asarray(w) / top(w).max(), rtol=1e-4)
+        assert bar[name].dtype == w.dtype == new[name]["u"].dtype, name
+
+
 class Deployed(nn.Module):
     conv: type = nn.Conv
     dense: type = nn.Dense

@@ -144,6 +144,27 @@ def test_zero_weight():
     assert value == 0 and np.isfinite(gradient).all()
 
 
+def test_a_step_replaces_a_vector_that_is_not_finite():
+    w = random(0, 4, 7)
+    u, v = start(w)
+    bad_u, bad_v = u * np.array([1, np.nan, np.inf, 1], np.float32), v * np.float32("nan")
+    for got in (spectral.power_iteration(w, bad_u, v), spectral.power_iteration(w, u, bad_v)):
+        assert got[0] > 0 and np.isfinite(got[1]).all() and np.isfinite(got[2]).all()
+    assert np.isnan(spectral.power_iteration(w, bad_u, bad_v)[0])  # and the losses with it
+
+
+def test_several_maps_at_once():
+    w = random(0, 3, 4, 7)
+    u, v = random(1, 3, 4), random(2, 3, 7)
+    together = spectral.LinearMap(lambda v: jnp.einsum("nij,nj->ni", w, v),
+                                  lambda u: jnp.einsum("nij,ni->nj", w, u), axis=1)
+    for steps in (0, 1, 3):
+        alone = [spectral.power_iteration(*one, steps) for one in zip(w, u, v, strict=True)]
+        for got, want in zip(spectral.power_iteration(together, u, v, steps),
+                             zip(*alone, strict=True), strict=True):
+            np.testing.assert_allclose(got, np.stack(want), rtol=1e-5, atol=1e-6)
+
+
 def test_iteration_dtype():
     for dtype in ("float16", "bfloat16", "float32"):
         assert spectral.iteration_dtype(jnp.dtype(dtype)) == jnp.float32

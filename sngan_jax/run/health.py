@@ -61,7 +61,7 @@ class Watch:
         names = [*names_of_checks(state_checks(g, d)), *mine,
                  *names_of_checks(update_checks("discriminator", others, d.params))]
         raised = [name for name, flag in zip(names, flags, strict=True) if flag]
-        for kind in ("parameter", "spectral", "batch statistic"):  # of both players, before effects
+        for kind in ("parameter", "batch statistic"):  # of both players, before effects
             if found := [name for name in raised if name.startswith(kind)]:
                 return _first(found)
         found = [name for name in raised if name in mine] or raised  # G's update comes first

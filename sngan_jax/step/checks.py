@@ -1,9 +1,11 @@
 """Checks for numbers that are not finite, on the device, in the iteration where they appear.
 
-Once an iteration the step checks its starting point: parameters, spectral vectors and batch
-statistics. In every update it checks values that are computed anyway: losses, and each gradient's
-sum of squares. The device returns one boolean per leaf, for the first iteration of a call in which
-one was raised.
+Once an iteration the step checks its starting point: parameters and batch statistics. In every
+update it checks values that are computed anyway: losses, and each gradient's sum of squares. The
+device returns one boolean per leaf, for the first iteration of a call in which one was raised.
+
+Spectral vectors need no check: a power step replaces one that is not finite, and where u and v
+both are, the losses show it.
 """
 
 from __future__ import annotations
@@ -27,10 +29,8 @@ def named_leaves(tree: PyTree) -> dict[str, Leaf]:
 
 def state_checks(g: GeneratorState, d: DiscriminatorState) -> Checks:
     """Checks of the two players before an iteration."""
-    return {"parameter generator": g.params, "spectral vector generator": g.spectral,
-            "batch statistic generator": g.batch_stats,
-            "parameter discriminator": d.params, "spectral vector discriminator": d.spectral,
-            "batch statistic discriminator": d.batch_stats}
+    return {"parameter generator": g.params, "batch statistic generator": g.batch_stats,
+            "parameter discriminator": d.params, "batch statistic discriminator": d.batch_stats}
 
 
 def update_checks(player: str, metrics: Mapping[str, object], gradients: PyTree) -> Checks:
