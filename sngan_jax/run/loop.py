@@ -49,7 +49,7 @@ from sngan_jax.step.devices import all_devices, positions, replicate
 from sngan_jax.step.program import make_train_step
 from sngan_jax.step.recipe import Recipe
 from sngan_jax.step.setup import inputs_of, recipe_of
-from sngan_jax.step.state import TrainState, abstract_state, count_parameters, initial_state
+from sngan_jax.step.state import TrainState, count_parameters, initializer
 
 
 def train(config: ConfigDict, workdir: str | os.PathLike, *, accept_changes: bool = False,
@@ -100,7 +100,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, accept_changes: boo
                 config.augment = chosen(config.augment, len(images))
                 plain = config.to_dict()
                 recipe = recipe_of(config, images.channels, images.num_classes, devices)
-                shapes = abstract_state(recipe)
+                init = initializer(recipe)
+                shapes = jax.eval_shape(init, jax.random.key(config.seed))
                 check_room(config, recipe, shapes, images, devices)
                 step = make_train_step(recipe, devices)
                 stored = StoredCheckpoints(workdir)
@@ -133,8 +134,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, accept_changes: boo
                 checkpoints.move_aside(stored.bad)
                 while True:
                     try:
-                        return _train(config, workdir, recipe, shapes, step, images, devices,
-                                      checkpoints, interruption, saved, rollbacks, source)
+                        return _train(config, workdir, recipe, init, shapes, step, images,
+                                      devices, checkpoints, interruption, saved, rollbacks, source)
                     except Diverged as error:
                         rollbacks = error.rollbacks + 1
                         if config.on_nan != "rollback" or rollbacks > config.on_nan_rollbacks:
@@ -149,13 +150,14 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, accept_changes: boo
             return False
 
 
-def _train(config: ConfigDict, workdir: Path, recipe: Recipe, shapes: TrainState, step: Callable,
-           images: ImageSet | ImageStream, devices: list[jax.Device], checkpoints: Checkpoints,
-           interruption: Interruption, saved: Saved | None, rollbacks: int | None,
-           source: RestoredRun | None) -> bool:
+def _train(config: ConfigDict, workdir: Path, recipe: Recipe, init: Callable,
+           shapes: TrainState, step: Callable, images: ImageSet | ImageStream,
+           devices: list[jax.Device], checkpoints: Checkpoints, interruption: Interruption,
+           saved: Saved | None, rollbacks: int | None, source: RestoredRun | None) -> bool:
     """Trains from a checkpoint to the end, or until a signal.
 
     Args:
+      init: the `initializer` of the state.
       shapes: shapes of the state, `jax.ShapeDtypeStruct`s.
       saved: the checkpoint from which the first process continues; None for a new run.
       rollbacks: number of returns to a checkpoint because of NaN; None: as stored in `saved`.
@@ -172,7 +174,7 @@ def _train(config: ConfigDict, workdir: Path, recipe: Recipe, shapes: TrainState
             print(f"resuming {printable(str(workdir))} at iteration {first:,} of "
                   f"{config.iterations:,}")
         elif distributed.is_first():
-            state = initial_state(recipe, config.seed)
+            state = init(jax.random.key(config.seed))
             if source is not None:
                 state, said = started_from(state, source, recipe, classes)
                 print("\n".join(said))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import jax
@@ -100,22 +101,29 @@ def create_state(key: jax.Array, recipe: Recipe) -> TrainState:
     return TrainState(jnp.zeros((), jnp.int32), g_state, DiscriminatorState(**player(d)))
 
 
+def initializer(recipe: Recipe) -> Callable[[jax.Array], TrainState]:
+    """`create_state` as a function of the key, compiled without optimization: it runs once.
+
+    `jax.eval_shape` of it and then a call trace the networks only once.
+    """
+    return jax.jit(functools.partial(create_state, recipe=recipe),
+                   compiler_options=compiler_options(one_call=True))
+
+
 def initial_state(recipe: Recipe, seed: int) -> TrainState:
-    """The initial state of a run with this seed, compiled without optimization: it runs once.
+    """The initial state of a run with this seed.
 
     Raises:
       UserError: if this machine's memory cannot hold the networks.
     """
-    init = jax.jit(lambda key: create_state(key, recipe),
-                   compiler_options=compiler_options(one_call=True))
-    key = jax.random.key(seed)
-    check_size(jax.eval_shape(init, key))  # traced once for both
+    init, key = initializer(recipe), jax.random.key(seed)
+    check_size(jax.eval_shape(init, key))
     return init(key)
 
 
 def abstract_state(recipe: Recipe) -> TrainState:
     """The shapes and dtypes of the state, `jax.ShapeDtypeStruct`s; computes nothing."""
-    return jax.eval_shape(lambda key: create_state(key, recipe), jax.random.key(0))
+    return jax.eval_shape(initializer(recipe), jax.random.key(0))
 
 
 def check_size(state: TrainState) -> None:
