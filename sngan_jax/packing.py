@@ -149,9 +149,9 @@ def measured(entries: list[Entry], packed: Packed, steps: int) -> tuple[list[jax
     for section, u, v in zip(_sections(entries), packed.u, packed.v, strict=True):
         stacks = [jnp.concatenate([_padded(job.matrix, *_largest(batch)) for job in batch])
                   for batch in section]
-        sigma, *vectors = _iterate(stacks, u, v, steps)
-        for array, kept in zip(vectors, new[:2], strict=True):
-            kept.append(array)
+        sigma, new_u, new_v = _iterate(stacks, u, v, steps)
+        new.u.append(new_u)
+        new.v.append(new_v)
         for job, part in _parts(section):
             # The largest over the blocks, as in `divisors`.
             members = sigma[part].reshape(len(entries[job.entry].weight), -1)
