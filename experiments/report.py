@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sngan_jax.base.errors import UserError
-from sngan_jax.base.files import write_errors
+from sngan_jax.base.files import write_errors, write_text
 from sngan_jax.base.output import say
 from sngan_jax.base.provenance import commit
 from sngan_jax.run.workdir import make_workdir
@@ -41,11 +41,11 @@ def arguments(parser: cli.Parser) -> None:
 def main(options: argparse.Namespace) -> None:
     """Collects the runs, draws the figures, writes the report."""
     # A run in a table has commas in its own name.
-    whole = Path(options.workdir)
+    whole = Path(options.workdir).expanduser()
     folders = [whole] if whole.exists() else [Path(name).expanduser() for name in
                                                   options.workdir.split(",")]
-    make_report(folders, Path(options.out) if options.out else folders[0] / "report",
-                options.command)
+    out = Path(options.out).expanduser() if options.out else folders[0] / "report"
+    make_report(folders, out, options.command)
 
 
 def make_report(folders: Sequence[Path], out: Path, command: str = "") -> None:
@@ -60,6 +60,8 @@ def make_report(folders: Sequence[Path], out: Path, command: str = "") -> None:
         say(f"warning: {note}")
     with write_errors("the report", out):
         pictures = make_workdir(out / PICTURES)
+        if not (out / PAGE).exists():  # marks the folder as a report's, should this be interrupted
+            write_text(out / PAGE, "This report is not finished.")
         for old in pictures.glob("*.png"):
             old.unlink()
         figures = [figure(found, pictures) for figure in FIGURES]
@@ -80,8 +82,7 @@ def _check(out: Path) -> None:
     """UserError for a folder of another kind: a report replaces only its own files."""
     if out.exists() and not out.is_dir():
         raise UserError(f"--out={out} is a file: give a folder")
-    if out.is_dir() and any(out.iterdir()) and not (out / PAGE).is_file() and not (
-            out / PICTURES).is_dir():
+    if out.is_dir() and any(out.iterdir()) and not (out / PAGE).is_file():
         raise UserError(f"--out={out} is not empty and holds no report: give a new folder")
 
 

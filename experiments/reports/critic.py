@@ -71,10 +71,10 @@ def _critics(found: Collection) -> Iterator[tuple[Sweep, list[Run]]]:
 def _losses(run: Run) -> tuple[list[str], dict[int, dict[str, float]]]:
     """Numbers of training and held-out images, and the losses."""
     config = run.config
-    options = {"channels": config["channels"] or None, **options_of(config)}
+    options = {"channels": config.get("channels") or None, **options_of(config)}
+    seen = config.get("split", "train")
     images = {name: load(config["dataset"], split=split, **options).images[:_IMAGES]
-              for name, split in (("training", config["split"]),
-                                  ("held-out", held_out_split(config["split"])))}
+              for name, split in (("training", seen), ("held-out", held_out_split(seen)))}
     return ([f"{len(of):,} {name}" for name, of in images.items()],
             critic_losses(run.folder, run.saved, images))
 
@@ -104,4 +104,5 @@ def figure15(shown: list[tuple[Run, tuple[list[str], dict[int, dict[str, float]]
     return Drawn(figure, "E D(G(z)) − E D(x) at all checkpoints that were kept, for "
                  f"{' and '.join(shown[0][1][0])} images against the same samples, all with 8 "
                  f"bits; seed {runs[0].seed}. Scores are those during training.",
-                 [of_run(run, f"checkpoints {', '.join(map(str, run.saved))}") for run in runs])
+                 [of_run(run, f"checkpoints {', '.join(f'{at:,}' for at in run.saved)}")
+                  for run in runs])

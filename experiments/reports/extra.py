@@ -9,7 +9,7 @@ score. The last two columns come from `sngan audit`, run on each run.
 from __future__ import annotations
 
 import json
-import statistics
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,7 @@ def fashion_mnist(scores: pd.DataFrame) -> Table:
             records += records_of(sweep, place, first["setting"], "fid", cell, protocol)
     for row in lucic2018.ROWS:
         lines.append((Entry(row.label), NOTHING, published(row, column)))
-        records.append({"table": key, "method": row.label, "metric": "FID",
+        records.append({"table": key, "method": row.label, "metric": "fid",
                         "paper_value": row.values[column].mean})
     how = ("sngan evaluate --workdir=RUN --num-fake=10000 --num-real=10000 "
            "--against-split=test --metrics=fid")
@@ -170,7 +170,7 @@ def read_audit(folder: Path) -> dict[str, float]:
     """
     file = folder / "audit.json"
     if not file.is_file():
-        raise UserError(f"sngan audit --workdir={folder}")
+        raise UserError(f"sngan audit --workdir={shlex.quote(str(folder))}")
     try:
         there = json.loads(file.read_text())
         layers = {"largest σ": "sigma", "largest operator norm": "operator_norm"}
@@ -223,8 +223,7 @@ def _mean(values: pd.Series, source: str) -> Entry:
     return Entry(number(values.mean()) + std, "ours", source, ", ".join(map(number, values)))
 
 
-def _rate(run: Run) -> float | None:
-    """The median of the iterations per second that a run logged."""
-    rates = [row["iterations_per_second"] for row in read_metrics(run.folder)
-             if "iterations_per_second" in row]
-    return statistics.median(rates) if rates else None
+def _rate(run: Run) -> float:
+    """The median of the iterations per second that a run logged; NaN if it logged none."""
+    return pd.Series([row["iterations_per_second"] for row in read_metrics(run.folder)
+                      if "iterations_per_second" in row], dtype=float).median()

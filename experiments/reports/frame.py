@@ -13,7 +13,7 @@ import pandas as pd
 from sngan_jax.run.evaluation import best_of
 
 from .published import rows_of
-from .runs import FINISHED, METRICS, NOT_SCORED, Collection, RecordedProtocol, Run
+from .runs import FINISHED, METRICS, NOT_SCORED, Collection, RecordedProtocol, Run, free_key
 
 _COLUMNS = ("key", "sweep", "title", "anchor", "run", "method", "setting", "seed", "protocol",
             "metric", "value", "state", "iteration", "run_folder", "commit", "best", "best_at",
@@ -44,6 +44,7 @@ def score_frame(found: Collection) -> pd.DataFrame:
 
 
 def _rows(found: Collection) -> Iterator[dict[str, Any]]:
+    taken = {sweep.key for sweep in found.sweeps}
     for sweep in found.sweeps:
         labels = {(place.variant, setting): place.label
                   for place in rows_of(sweep, found.of(sweep)) for setting in place.settings}
@@ -51,7 +52,8 @@ def _rows(found: Collection) -> Iterator[dict[str, Any]]:
         runs = sorted(found.of(sweep), key=lambda run: (
             order.index((run.variant, run.setting)), run.seed))
         for n, protocol in enumerate(_protocols(runs) or [None], 1):
-            key = f"{sweep.key}-{n}" if n > 1 else sweep.key
+            key = sweep.key if n == 1 else free_key(sweep.key, taken)
+            taken.add(key)
             there = {name for run in runs if (last := last_record(run, protocol))
                      for name in last["scores"]}
             for metric in [name for name in METRICS if name in there] or [""]:

@@ -115,7 +115,7 @@ def records_of(sweep: Sweep, place: Place, setting: str, metric: str, cell: pd.D
             "setting": setting, "metric": metric,
             "protocol": protocol.sentence() if protocol else "", **theirs}
     values = cell["value"].dropna()
-    state = FINISHED if len(values) else "unfinished" if len(cell) else NOT_RUN.text
+    state = FINISHED if len(values) else "; ".join(cell["state"].unique()) or NOT_RUN.text
     runs = cell[["seed", "value", "state", "iteration", "run_folder", "commit"]].assign(runs=1)
     return [{**same, "seed": "all", "value": values.mean(), "std": values.std(),
              "runs": len(values), "state": state},

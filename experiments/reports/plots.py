@@ -128,10 +128,8 @@ def save(figure: Any, file: Path) -> Path:
 
 def legend_below(figure: Any, columns: int = 4) -> None:
     """One legend for all panels, under them."""
-    handles: dict[str, Any] = {}
-    for panel in figure.axes:
-        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
+    handles = {label: handle for panel in figure.axes
+               for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns,
                   frameon=False)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from sngan_jax.base.errors import UserError
+
 from ..paper import Row, table2, table7, table8
-from ..sweeps.tables import TABLES, folder_of
+from ..sweeps.tables import TABLES, Request, folder_of, tables_of
 from .runs import BESIDE, Collection, Run, Sweep
 
 PUBLISHED = {"2": table2.ROWS, "7": table7.ROWS, "8": table8.ROWS}
@@ -24,12 +27,17 @@ def command(table: str, sweep: Sweep | None = None, seeds: int = 3) -> str:
 
 
 def command_like(found: Collection, table: str) -> str:
-    """The command for the runs of a table, on the data and scale of the report's first sweep."""
+    """The command for the runs of a table, on the data and scale of the report's first sweep.
+
+    On those of the paper if the table has no runs for that data at that scale.
+    """
     same = next((sweep for sweep in found.sweeps if sweep.table), None)
     own = next((sweep for sweep in found.sweeps if sweep.table == table), None)
-    if own or not same:
-        return command(table, own)
-    return command(table, same._replace(folder=Path("runs") / table), 1)
+    if same and not own:
+        with contextlib.suppress(UserError):  # data or a scale that this version does not know
+            if table in tables_of(Request(table, same.dataset, same.scale)):
+                return command(table, same._replace(folder=Path("runs") / folder_of(table)), 1)
+    return command(table, own)
 
 
 class Place(NamedTuple):

@@ -6,6 +6,7 @@ Files are only read, never written; a file that cannot be read becomes a note.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -136,9 +137,10 @@ def _protocol_of(record: dict[str, Any]) -> RecordedProtocol | None:
     if not isinstance(real, dict) or not isinstance(fake.get("iteration"), int):
         return None
     protocol = RecordedProtocol(*("" if value is None else value for value in (
-        record.get("protocol", ""), record.get("extractor", ""), str(record.get("checksum", "")),
-        record.get("resize"), real.get("n"), fake.get("n"), record.get("n_score"),
-        record.get("splits"), real.get("images") or str(real.get("statistics", "")),
+        record.get("protocol", ""), str(record.get("extractor", "")),
+        str(record.get("checksum", "")), record.get("resize"), real.get("n"), fake.get("n"),
+        record.get("n_score"), record.get("splits"),
+        str(real.get("images") or real.get("statistics", "")),
         real.get("split"), real.get("seed"), fake.get("bn_mode"), fake.get("ema") or "",
         fake.get("seed"))))
     return None if any(isinstance(value, (dict, list)) for value in protocol) else protocol
@@ -181,11 +183,17 @@ def _expanded(folders: Sequence[Path]) -> list[Path]:
     return found
 
 
+def free_key(key: str, taken: Iterable[str]) -> str:
+    """A key that is not taken, in capitals or not: `key`, or with a number from 2 on."""
+    held = {name.lower() for name in taken}
+    numbered = (f"{key}-{n}" for n in itertools.count(2))
+    return next(name for name in itertools.chain([key], numbered) if name.lower() not in held)
+
+
 def _sweep(folder: Path, taken: Sequence[str]) -> Sweep:
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}: give the --workdir of a sweep or a run")
-    key = re.sub(r"[^\w.-]+", "_", folder.resolve().name)
-    key = f"{key}-{len(taken) + 1}" if key in taken else key
+    key = free_key(re.sub(r"[^\w.-]+", "_", folder.resolve().name), taken)
     file = folder / SWEEP
     if not file.exists():
         return Sweep(folder, key, "", "", "", f"Runs of {folder}")

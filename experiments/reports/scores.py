@@ -20,12 +20,13 @@ from .runs import BESIDE, METRICS, Collection, Sweep
 
 def _scored(table: str, found: Collection, theirs: tuple[str, ...] = ("FID", "IS")
             ) -> Iterator[tuple[Sweep, pd.DataFrame]]:
-    """The sweeps of a table, with the scores in a setting that go beside the paper's.
+    """The sweeps of a table, with the scores that go beside the paper's, by one protocol.
 
-    They are by one protocol.
+    Rows for the paper's scale alone, with settings of their own or longer training, are left out.
     """
     scores = score_frame(found)
-    beside = scores["metric"].map(BESIDE).isin(theirs) & (scores["setting"] != OWN)
+    rows = [row.name for row in TABLES[table] if not row.paper_scale]
+    beside = scores["metric"].map(BESIDE).isin(theirs) & scores["method"].isin(rows)
     for sweep in found.sweeps:
         if sweep.table == table:
             yield sweep, scores[(scores["key"] == sweep.key) & beside].dropna(subset="value")
@@ -56,7 +57,7 @@ def _by_setting(number: str, theirs: str, scores: pd.DataFrame) -> Drawn:
     label_scores(plot, metric)
     legend_below(figure)
     count = used.groupby(["method", "setting"]).ngroups
-    possible = sum(OWN not in row.settings and not row.paper_scale for row in TABLES["2"])
+    possible = sum(not row.paper_scale for row in TABLES["2"])
     return Drawn(
         figure, f"{count} of {len(SETTINGS) * possible} combinations have been run; the others are "
         "missing. Large marks: mean of the last checkpoints over seeds; small: each seed. "
@@ -108,16 +109,15 @@ figure4, figure11, figure_lipschitz = (
 def _curves(found: Collection) -> Iterator[tuple[Sweep, pd.DataFrame, str | None]]:
     """For each sweep, the scores during training of SN and orthonormal in one setting of both."""
     for sweep in found.sweeps:
-        runs = [run for run in found.of(sweep) if run.variant in ("sn", "orthonormal")
-                and len({record["fake"]["iteration"] for of in run.records.values()
-                         for record in of}) > 1]
-        there = {(run.variant, run.setting) for run in runs}
+        curves = pd.DataFrame(
+            [(run, run.variant, run.setting, metric, at, value) for run in found.of(sweep)
+             if run.variant in ("sn", "orthonormal") for metric in METRICS
+             if len(curve := recorded(run.folder, metric)) > 1 for at, value in curve.items()],
+            columns=["run", "method", "setting", "metric", "x", "value"])
+        there = set(zip(curves["method"], curves["setting"], strict=True))
         setting = next((s for s in ("C", *SETTINGS, OWN, "")
                         if {("sn", s), ("orthonormal", s)} <= there), None)
-        yield sweep, pd.DataFrame(
-            [(run, run.variant, metric, at, value) for run in runs if run.setting == setting
-             for metric in METRICS for at, value in recorded(run.folder, metric).items()],
-            columns=["run", "method", "metric", "x", "value"]), setting
+        yield sweep, curves[curves["setting"] == setting], setting
 
 
 @drawing("figure5", "Figures 5 and 13: scores over iterations, SN against orthonormal", _curves,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,16 +46,14 @@ def figure6(shown: Shown, setting: str) -> Drawn:
                  f"{shown[0][0].seed}{latents}. No image is chosen.", _provenance(shown))
 
 
-def _conditional(found: Collection) -> list[tuple[Sweep, list[Run]]]:
+def _conditional(found: Collection) -> Iterator[tuple[Sweep, list[Run]]]:
     """For each sweep, the first seed of each trained conditional row, in its order."""
-    result = []
     for sweep in sorted(found.sweeps, key=lambda sweep: sweep.table != "conditional"):
         rows = {run.config["conditioning"]: run
                 for run in sorted(found.of(sweep), key=lambda run: -run.seed)
                 if run.config.get("conditional") and run.saved and run.trained}
-        order = ("projection", "concat", "auxiliary")
-        result.append((sweep, [rows[name] for name in order if name in rows]))
-    return result
+        yield sweep, [rows[name] for name in ("projection", "concat", "auxiliary")
+                      if name in rows]
 
 
 @drawing("figure7", "Figure 7: samples of every class", _conditional,

@@ -24,7 +24,7 @@ from .parts import (
     score_cell,
 )
 from .published import DATA, Place, command, headings, paper_columns, rows_of
-from .runs import FINISHED, METRICS, Collection, RecordedProtocol, Sweep
+from .runs import FINISHED, METRICS, Collection, RecordedProtocol, Sweep, free_key
 
 
 def make_tables(found: Collection) -> list[Table]:
@@ -40,7 +40,11 @@ def make_tables(found: Collection) -> list[Table]:
         tables.append(fashion_mnist(scores))
     tables += [extra(found) for name, extra in (("steps", steps_table), ("norms", norms_table))
                if name in asked]
-    return tables + unrun_tables(asked) if asked else tables
+    tables += unrun_tables(asked) if asked else []
+    keys: list[str] = []  # names of files, which a folder of runs may have too
+    for table in tables:
+        keys.append(free_key(table.key, keys))
+    return [table._replace(key=key) for table, key in zip(tables, keys, strict=True)]
 
 
 def _of_sweep(sweep: Sweep, key: str, rows: Sequence[Place], scores: pd.DataFrame) -> list[Table]:
@@ -100,7 +104,7 @@ def _ours(sweep: Sweep, key: str, rows: Sequence[Place], settings: Sequence[str]
 def _caption(sweep: Sweep, metrics: Sequence[str], beside: bool, scores: pd.DataFrame,
              protocol: RecordedProtocol | None, lines: Sequence[Sequence[Entry]]) -> str:
     """What a reader must know before comparing numbers."""
-    seeds = sorted(scores["seed"].unique())
+    seeds = sorted(map(int, scores["seed"].unique()))
     parts = [f"{sweep.title}. Folder {sweep.folder}."]
     if protocol is None:
         parts.append("No run is finished and scored.")
@@ -124,7 +128,7 @@ def _caption(sweep: Sweep, metrics: Sequence[str], beside: bool, scores: pd.Data
     if sweep.table and (any(cell.text == NOT_RUN.text for line in lines for cell in line)
                         or any(run.state != FINISHED for run in scores["run"])):
         parts.append(f"To run the cells marked “{NOT_RUN.text}”: "
-                     f"{command(sweep.table, sweep, len(seeds) or 1)}")
+                     f"{command(sweep.table, sweep, max(seeds, default=0) + 1)}")
     return " ".join(parts)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def figure10(found: Collection, folder: Path) -> Figure | Missing:
     reports, lost = readable([file for file in places if file.is_file()], read_timings)
     if not reports:
         return Missing(title, f"Nothing has been timed.{lost} Do it with: sngan bench methods "
-                       f"--n-dis=1,5 --out={places[0]}")
+                       f"--n-dis=1,5 --out={shlex.quote(str(places[0]))}")
     file, report = reports[0]
     rows = [row for part in report["parts"] for row in part["methods"].values()]
     diamonds = ("Diamonds are the compiler's count of arithmetic, as the same ratio. "
@@ -36,7 +37,7 @@ def figure10(found: Collection, folder: Path) -> Figure | Missing:
                   f"{diamonds}Seconds are at the right. The images are random, with "
                   f"{report['size']}; {report['config']}. The paper's seconds are from another "
                   "machine and full size; in its text SN takes 110 to 120 % of WN's time on "
-                  "CIFAR-10.", save(bars(report), folder / "figure10.png"),
+                  f"CIFAR-10.{lost}", save(bars(report), folder / "figure10.png"),
                   (f"{file}: {report['command']}; commit {report['commit']}, {report['device']}, "
                    f"{report['cores']} cores, {report['machine']}, jax {report['jax']}, "
                    f"{report['date']}",))

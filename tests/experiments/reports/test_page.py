@@ -13,6 +13,7 @@ from PIL import Image
 from experiments.report import make_report
 from experiments.reports.figures import FIGURES
 from experiments.reports.parts import Figure, Missing
+from experiments.reports.published import command_like
 from experiments.reports.runs import collect
 from experiments.reports.scores import figure1
 from experiments.sweeps.tables import Request
@@ -153,6 +154,22 @@ def test_residual_networks_alone_are_in_no_figure_of_settings(tmp_path):
     write_sweep(tmp_path / "t2", own, lambda cell: {"fid": 20.0, "is": 8.0})
     absent = figure1(collect([tmp_path / "t2"]), tmp_path)
     assert isinstance(absent, Missing) and "--table=2" in absent.reason
+    # Nor are the rows that are trained with another loss, or for longer.
+    whole = Request("2", "cifar10", "paper", methods=("sn",), settings=("A", "C"))
+    write_sweep(tmp_path / "whole", whole, lambda cell: {"fid": 20.0, "is": 8.0})
+    drawn = figure1(collect([tmp_path / "whole"]), tmp_path)
+    assert {line.split(": ")[1].split(",")[0] for line in drawn.provenance} == {"sn"}
+    assert len(drawn.provenance) == 2 and "2 of 48 combinations" in drawn.caption
+
+
+def test_a_command_is_one_that_the_sweep_accepts(tmp_path):
+    write_sweep(tmp_path / "t2", Request("2", "stl10", "paper", methods=("sn",), settings=("A",)))
+    found = collect([tmp_path / "t2"])
+    assert "--table=figure4 --dataset=stl10" in command_like(found, "figure4")
+    for table in ("conditional", "figure15", "7"):
+        assert f"--table={table} --dataset=cifar10" in command_like(found, table)
+    strange = found._replace(sweeps=(found.sweeps[0]._replace(dataset="other"),))
+    assert "--dataset=cifar10" in command_like(strange, "7")
 
 
 def test_a_report_that_is_made_again_has_no_old_files(tmp_path, monkeypatch):
@@ -217,10 +234,27 @@ def test_every_table_can_be_copied_whole(made):
 
 def test_a_folder_of_other_things_is_not_written_into(tmp_path):
     write_sweep(tmp_path / "t2")
-    for name in ("full/mine.txt", "file"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    for name in ("full/mine.txt", "paper/figures/mine.png", "file"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("mine")
-    for out, words in (("full", "not empty and holds no report"), ("file", "is a file")):
+    for out, words in (("full", "not empty and holds no report"), ("file", "is a file"),
+                       ("paper", "not empty and holds no report")):
         with pytest.raises(UserError, match=words):
             make_report([tmp_path / "t2"], tmp_path / out)
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine.txt"]
+    assert (tmp_path / "paper" / "figures" / "mine.png").read_text() == "mine"
+
+
+def test_a_report_that_was_interrupted_is_made_again(tmp_path, monkeypatch):
+    write_sweep(tmp_path / "t2")
+
+    def interrupted(found, folder):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("experiments.report.FIGURES", (interrupted,))
+    with pytest.raises(KeyboardInterrupt):
+        make_report([tmp_path / "t2"], tmp_path / "out")
+    assert "not finished" in (tmp_path / "out" / "report.html").read_text()
+    monkeypatch.setattr("experiments.report.FIGURES", ())
+    make_report([tmp_path / "t2"], tmp_path / "out")
+    assert "<table>" in (tmp_path / "out" / "report.html").read_text()

@@ -98,6 +98,34 @@ def test_the_papers_numbers_stand_beside_ours_as_printed(tmp_path):
                 assert any(text.startswith(f"{value.mean:.{digits}f}") for text in texts), row
 
 
+def test_folders_of_like_names_and_several_protocols_keep_their_own_tables(tmp_path):
+    """The second protocol of `t2` and the folders `t2-2` and `T2` would all be `t2-2`."""
+    folders = [tmp_path / name for name in ("t2", "t2-2", "T2", "table7")]
+    for n, folder in enumerate(folders):
+        for cell in write_sweep(folder):
+            write_scores(folder / cell.run.name, [
+                record(60, {"fcd": 1000.0 * (n + 1)}),
+                record(60, {"fcd": 1000.0 * (n + 1) + 1}, n=400)])
+    tables = make_tables(collect(folders))
+    keys = [table.key.lower() for table in tables]
+    assert len(set(keys)) == len(keys) and {"t2-fcd", "t2-2-fcd", "table7"} < set(keys)
+    shown = [{row["value"] for row in table.records if row["seed"] == 0}
+             for table in tables if table.key.endswith("-fcd")]
+    assert [len(values) for values in shown] == [1] * 8
+    assert set.union(*shown) == {1000.0 * n + more for n in range(1, 5) for more in (0, 1)}
+
+
+def test_the_csv_says_why_a_cell_has_no_number(tmp_path):
+    cells = write_sweep(tmp_path / "t2", TINY, lambda cell: {"fcd": float("nan"), "cs": 1.0}
+                        if cell.setting == "A" else scores_of(cell))
+    write_scores(tmp_path / "t2" / next(c for c in cells if c.setting == "C").run.name, [])
+    states = {(row["method"], row["setting"]): row["state"]
+              for row in tables_of(tmp_path / "t2")["t2-fcd"].records if row["seed"] == "all"}
+    first = next(c.variant for c in cells if c.setting == "C")
+    assert states["sn", "A"] == "no finite score" and states["sn", "B"] == "not run"
+    assert states[first, "C"] == "not scored"
+
+
 @pytest.mark.parametrize("table", PUBLISHED)
 def test_rows_of_ours_are_those_of_the_paper(table):
     rows = rows_of(Sweep(None, "", table, "cifar10", "paper", ""), [])
