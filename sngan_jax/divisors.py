@@ -34,7 +34,8 @@ class Spec:
         otherwise None.
       stack: axes that `nn.scan` and `nn.vmap` added to the weight, in the order in which they were
         added; each is a position in the array as it was then. The outermost is last.
-      state_stack: the same axes for its vectors.
+      state_stack, gamma_stack: the same axes for its vectors and its learnt scale; if left out, the
+        first axes, and those of the weight.
     """
 
     layout: str = ""
@@ -48,13 +49,18 @@ class Spec:
         default=None, compare=False)
     stack: Shape = ()
     state_stack: Shape = ()
+    gamma_stack: Shape = ()
 
     def __post_init__(self) -> None:
+        for name, value in (("state_stack", self.state_stack or (0,) * len(self.stack)),
+                            ("gamma_stack", self.gamma_stack or self.stack),
+                            ("operator", self.operator if self.divisor == "operator" else None)):
+            object.__setattr__(self, name, value)
         if self.divisor not in DIVISORS:
             raise ValueError(f"divisor={self.divisor!r} is unknown: use one of "
                              f"{', '.join(map(repr, DIVISORS))}")
         try:
-            bounded = 0 < float(self.lipschitz) < math.inf
+            bounded = not isinstance(self.lipschitz, str) and 0 < float(self.lipschitz) < math.inf
         except (TypeError, ValueError):
             bounded = False
         if not bounded:
@@ -76,7 +82,7 @@ class Spec:
     def widened(self, weight: jax.Array) -> jax.Array:
         """The weight, masked, in the dtype of the iteration."""
         wide = weight.astype(spectral.iteration_dtype(weight.dtype))
-        return wide if self.mask is None else wide * self.mask
+        return wide if self.mask is None else wide * jnp.asarray(self.mask, wide.dtype)
 
     def matrices(self, weight: jax.Array) -> dict[str, jax.Array]:
         """{suffix of u and v: (blocks, rows, columns)}: the matrices whose σ the divisor needs."""

@@ -41,11 +41,12 @@ class _Picklable(type):
     """Metaclass that lets classes made by `normalized` be pickled: no module holds their names."""
 
 
-def _reduced(made: Any) -> Any:
-    return (_made, made.made_from) if "made_from" in vars(made) else made.__qualname__
+def reduced(made: Any) -> Any:
+    """What pickle writes for a class: the call that makes it, or its name."""
+    return vars(made).get("made_from", made.__qualname__)
 
 
-copyreg.pickle(_Picklable, _reduced)
+copyreg.pickle(_Picklable, reduced)
 
 
 class Normalized(nn.Module, kw_only=True, metaclass=_Picklable):
@@ -144,27 +145,29 @@ def normalized(layer_class: type[L], *, weights: Mapping[str, str] | None = None
         raise TypeError(f"normalized() takes a layer class of Linen such as nn.Dense, not {found}: "
                         "pass the class, and its arguments to the class that comes back; for the "
                         "classes of NNX use sngan_jax.nnx.normalized")
-    check_options(options, OPTIONS)
     made: Any = _made
-    return made(layer_class, checked_layouts(weights), tuple(sorted(options.items())))
+    return made(layer_class, checked_layouts(weights), checked_options(options, OPTIONS))
 
 
 def checked_layouts(weights: Any) -> tuple[tuple[str, str], ...] | None:
     """The option weights of `normalized`; TypeError if it is not a dictionary of strings."""
     if weights is None:
         return None
-    if not isinstance(weights, Mapping) or not all(
+    if not isinstance(weights, Mapping) or not weights or not all(
             isinstance(word, str) for item in weights.items() for word in item):
-        raise TypeError(f"weights={weights!r} is not a dictionary: give {{name of a parameter: its "
-                        "layout}, such as {'kernel': 'io'}")
+        raise TypeError(f"weights={weights!r} is not a dictionary of layouts: give {{name of a "
+                        "parameter: its layout}, such as {'kernel': 'io'}")
     return tuple(sorted(weights.items()))
 
 
-def check_options(options: Mapping[str, Any], known: tuple[str, ...]) -> None:
-    """Raises TypeError for an option that `normalized` does not have."""
+def checked_options(options: Mapping[str, Any], known: tuple[str, ...]
+                    ) -> tuple[tuple[str, Any], ...]:
+    """The options of `normalized`, sorted and hashable; TypeError for one that it does not have."""
     if unknown := sorted(set(options) - set(known)):
         raise TypeError(f"normalized() has no option {unknown[0]!r}"
                         f"{_near(unknown[0], known)} options are {', '.join(known)}")
+    return tuple(sorted((name, x.item() if getattr(x, "ndim", None) == 0 else tuple(x)
+                         if isinstance(x, list) else x) for name, x in options.items()))
 
 
 def _near(name: str, known: Iterable[str]) -> str:
@@ -205,7 +208,8 @@ def _made(layer_class: Any, layouts: tuple[tuple[str, str], ...] | None,
     fields = {k: v for k, v in options.items() if k not in plain.__dataclass_fields__}
     body = {
         "__annotations__": dict.fromkeys(fields, Any), **fields,
-        "plain_class": plain, "made_from": (layer_class, layouts, given), "__module__": __name__,
+        "plain_class": plain, "__module__": __name__,
+        "made_from": (_made, (layer_class, layouts, given)),
         "sn_defaults": {**getattr(bases[0], "sn_defaults", {}), **options},
         **({} if layouts is None else {"sn_weights": dict(layouts)}),
     }
@@ -238,6 +242,9 @@ def _watched(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
 
 def _check_weights(layer: Any) -> None:
     params = meta.unbox(layer.variables.get("params", {}))
+    if set(WEIGHTS) <= set(params) & set(layer.sn_weights):
+        raise ValueError(f"{_where(layer)} has a parameter 'kernel' and a parameter 'embedding', "
+                         "whose vectors would have the same names: give one of them another name")
     named = [name for name, layout in layer.sn_weights.items() if layout or name in params]
     silent = layer.is_initializing() and not vars(layer).get("_seen")
     if not params or (named and set(named) <= set(params) and not silent):
@@ -282,6 +289,8 @@ class _Table:
         if layer is None:
             return self
         layer._try_setup()
+        if "_table" not in vars(layer):
+            raise AttributeError(f"{type(layer).__name__} has no table outside of init and apply")
         return meta.unbox(_reparametrize(layer, "embedding", vars(layer)["_table"]))
 
     def __set__(self, layer: Any, table: Any) -> None:

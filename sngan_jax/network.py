@@ -45,7 +45,8 @@ class Specs(dict[Path, Spec]):
     """{path of a weight in 'params': its `Spec`}, with the names that `fold` needs.
 
     Attributes:
-      named: {path of a layer that Linen named: name of its plain class}, in the order of the calls.
+      named: {path of a module that Linen named: name of its plain class}, in the order in which the
+        modules were made.
     """
 
     def __init__(self) -> None:
@@ -53,23 +54,18 @@ class Specs(dict[Path, Spec]):
         self.named: dict[Path, str] = {}
 
 
-@dataclasses.dataclass(frozen=True)
-class _Owner:
-    """The layer of a weight: its class name, the name of the plain class, and its call order."""
-
-    kind: str
-    plain: str
-    normal: bool
-    order: int = dataclasses.field(compare=False)  # the body of a loop is traced more than once
-
-
 class _Marked(struct.PyTreeNode, meta.AxisMetadata):
-    """A weight, or one of its vectors. Flax tells the box which axes `nn.scan`, `nn.vmap` add."""
+    """A weight, its learnt scale, or one of its vectors.
+
+    Flax tells the box which axes `nn.scan`, `nn.vmap` add.
+
+    spec: of a weight; None for the others. normal: whether its layer is a normalized one.
+    """
 
     value: Any
     ndim: int = struct.field(pytree_node=False)
     spec: Spec | None = struct.field(pytree_node=False, default=None)
-    owner: _Owner | None = struct.field(pytree_node=False, default=None)
+    normal: bool = struct.field(pytree_node=False, default=False)
     stack: Shape = struct.field(pytree_node=False, default=())
 
     def unbox(self) -> Any:
@@ -108,50 +104,60 @@ def specs(model: nn.Module, *inputs: Any, method: Any = "__call__", **kwargs: An
         raise TypeError(f"specs() takes a Linen model, as specs(Critic(), x), not {found}; a model "
                         "of NNX needs no specs: sngan_jax.nnx has sigmas, power_steps and fold")
     leaves, tree = jax.tree.flatten((inputs, kwargs))
-    record = functools.partial(_record, itertools.count())
+    result, order = Specs(), dict[Path, None]()
+    record = functools.partial(_record, order, result.named)
 
     def init(arrays: dict[int, Any], method: Any) -> Any:
         inputs, kwargs = jax.tree.unflatten(tree, [arrays.get(n, x) for n, x in enumerate(leaves)])
         with nn.intercept_methods(record):
             return model.init(jax.random.key(0), *inputs, method=method, **kwargs)
 
-    weights: dict[Path, Any] = {}
+    boxes: dict[Path, Any] = {}
     vectors: dict[Path, Any] = {}
     arrays = {n: leaf for n, leaf in enumerate(leaves) if hasattr(leaf, "shape")}
     for one in method if isinstance(method, tuple | list) else [method]:
         variables = jax.eval_shape(functools.partial(init, method=one), arrays)
-        for collection, marked in (("params", weights), (COLLECTION, vectors)):
-            boxes = leaves_of(variables.get(collection, {}), _Marked)
-            marked |= {path: box for path, box in boxes.items() if isinstance(box, _Marked)}
-    own = any(box.owner.normal for box in weights.values())
-    ordered = sorted(weights.items(), key=lambda item: item[1].owner.order)
-    result = Specs()
-    for path, box in ordered:
-        # Flax puts the name of a transform before the class name, as in CheckpointSNConv_0.
-        if name := re.fullmatch(rf"([A-Z]\w*)?{box.owner.kind}_\d+", "/".join(path[-2:-1])):
-            result.named[path[:-1]] = (name[1] or "") + box.owner.plain
-    for path, box in ordered:
-        if own and not box.owner.normal:
+        for collection, marked in (("params", boxes), (COLLECTION, vectors)):
+            found = leaves_of(variables.get(collection, {}), _Marked)
+            marked |= {path: box for path, box in found.items() if isinstance(box, _Marked)}
+    own = any(box.normal for box in boxes.values())
+    places = {path: n for n, path in enumerate(order)}
+    for path, box in sorted(boxes.items(), key=lambda item: places.get(item[0], -1)):
+        if box.spec is None or (own and not box.normal):
             continue
         stacks = {vector.stack for at, vector in vectors.items() if at[:-1] == state_path(path)}
-        if not box.owner.normal or box.spec.divisor in STATELESS:
+        if not box.normal or box.spec.divisor in STATELESS:
             stacks = {tuple(range(len(box.stack)))}
         if [len(stack) for stack in stacks] != [len(box.stack)]:
             raise ValueError(f"the vectors of '{'/'.join(path)}' are not stacked as the weight is: "
                              "add 'spectral' beside 'params' to variable_axes or "
                              "variable_broadcast of the nn.scan, nn.vmap or nn.RNN around it")
-        result[path] = dataclasses.replace(box.spec, stack=box.stack, state_stack=stacks.pop())
+        gamma = boxes.get((*path[:-1], gamma_of(path[-1])), box)
+        result[path] = dataclasses.replace(box.spec, stack=box.stack, state_stack=stacks.pop(),
+                                           gamma_stack=gamma.stack)
     if not result:
         raise ValueError(f"{type(model).__name__} has no layer whose weight is normalized or which "
                          "is Linen's own: write its specs by hand, {path: Spec(layout)}")
     return result
 
 
-def _record(order: Iterator[int], call_next: Any, args: Any, kwargs: Any, context: Any) -> Any:
-    """Interceptor for `init` that marks a layer's weights and their vectors after its call."""
+def _record(order: dict[Path, None], named: dict[Path, str], call_next: Any, args: Any,
+            kwargs: Any, context: Any) -> Any:
+    """Interceptor for `init` that marks a layer's weights and their vectors after its call.
+
+    order: collects the weights' paths in the order of the calls; named: as in `Specs`.
+    """
+    if isinstance(context.module, nn.SpectralNorm | nn.WeightNorm):
+        raise ValueError(f"the model has Linen's own {type(context.module).__name__} at "
+                         f"'{'/'.join(context.module.path)}': use the layer without it")
     result, layer, method = call_next(*args, **kwargs), context.module, context.method_name
     # A module that is applied inside the model has variables of its own.
-    if method == "setup" or layer.scope is None or not layer.is_mutable_collection("params"):
+    if layer.scope is None or not layer.is_mutable_collection("params"):
+        return result
+    for name, child in layer._state.children.items():  # also those that are never called
+        if isinstance(child, nn.Module) and re.fullmatch(rf"{type(child).__name__}_\d+", name):
+            named.setdefault((*layer.path, name), _plain_name(type(child)))
+    if method == "setup":
         return result
     normal, linear = isinstance(layer, Normalized), isinstance(layer, LINEAR)
     if linear and method not in ("__call__", "attend"):
@@ -160,10 +166,13 @@ def _record(order: Iterator[int], call_next: Any, args: Any, kwargs: Any, contex
     for name in layer.sn_weights if normal else WEIGHTS if linear else ():
         if name not in params or isinstance(params[name], _Marked):
             continue  # a second call, or the same one seen from around a transform
-        raw, kind = meta.unbox(params[name]), type(layer)
-        owner = _Owner(kind.__name__, _plain_name(kind), normal, next(order))
+        raw = meta.unbox(params[name])
         spec = spec_of(layer, name, raw, (args, kwargs))
-        layer.put_variable("params", name, _Marked(raw, raw.ndim, spec, owner))
+        layer.put_variable("params", name, _Marked(raw, raw.ndim, spec, normal))
+        order.setdefault((*layer.path, name))
+        if spec.learnable_scale:
+            gamma = meta.unbox(params[gamma_of(name)])
+            layer.put_variable("params", gamma_of(name), _Marked(gamma, gamma.ndim))
         for entry in state if name in WEIGHTS else {name} & set(state):
             layer.put_variable(COLLECTION, entry, jax.tree.map(
                 lambda x: _Marked(x, x.ndim), meta.unbox(state[entry])))
@@ -171,9 +180,13 @@ def _record(order: Iterator[int], call_next: Any, args: Any, kwargs: Any, contex
 
 
 def _plain_name(kind: Any) -> str:
-    """'Conv' for SNConv; your own class keeps its name."""
-    made = "made_from" in vars(kind) or Normalized in kind.__bases__
-    return kind.plain_class.__name__ if made else kind.__name__
+    """'Conv' for SNConv, 'CheckpointConv' for nn.remat(SNConv); your own class keeps its name."""
+    own = kind
+    while own.__module__ == nn.transforms.__name__:
+        own = own.__bases__[0]
+    made = "made_from" in vars(own) or Normalized in own.__bases__
+    name = own.plain_class.__name__ if made else own.__name__
+    return kind.__name__.removesuffix(own.__name__) + name
 
 
 def init_spectral(params: Any, specs: Mapping[Path, Spec], key: jax.Array) -> dict[str, Any]:
@@ -212,7 +225,7 @@ def normalize(params: Any, state: Variables, specs: Mapping[Path, Spec], steps: 
     Raises:
       ValueError: if params, state and specs do not belong together.
     """
-    entries = entries_of(params, None if isinstance(state, Packed) else state, specs)
+    entries = entries_of(params, None if isinstance(state, Packed) else state or {}, specs)
     sigmas, packed = measured(entries, state if isinstance(state, Packed) else packed_of(entries),
                               steps)
     leaves, tree = jax.tree.flatten(params, is_leaf=lambda x: isinstance(x, meta.AxisMetadata))
@@ -231,7 +244,7 @@ def pack(params: Any, state: Variables, specs: Mapping[Path, Spec]) -> Packed:
 
     Arguments and errors are those of `normalize`.
     """
-    return packed_of(entries_of(params, state, specs))
+    return packed_of(entries_of(params, state or {}, specs))
 
 
 def unpack(params: Any, packed: Packed, specs: Mapping[Path, Spec]) -> dict[str, Any]:
@@ -247,7 +260,7 @@ def update_spectral(variables: Variables, specs: Mapping[Path, Spec] | None = No
       variables: {'params': …, 'spectral': …}.
       specs, steps: as for `normalize`; so is the ValueError.
     """
-    params, state = _both(variables)
+    params, state = _both(variables, specs)
     entries = entries_of(params, state, specs)
     return unpacked_of(entries, measured(entries, packed_of(entries), steps)[1], state)
 
@@ -260,7 +273,7 @@ def sigmas(variables: Variables, specs: Mapping[Path, Spec] | None = None) -> di
     is that name alone. Weights without vectors (divisor='weight', 'frobenius', 'svd') are left out.
     Arguments and errors (ValueError) are those of `update_spectral`.
     """
-    entries = [entry for entry in entries_of(*_both(variables), specs) if entry.state]
+    entries = [entry for entry in entries_of(*_both(variables, specs), specs) if entry.state]
     found, _ = measured(entries, packed_of(entries), 0)
     return {entry.key: sigma.reshape(entry.sizes)
             for entry, sigma in zip(entries, found, strict=True)}
@@ -275,7 +288,7 @@ def singular_values(variables: Variables, specs: Mapping[Path, Spec] | None = No
     and errors (ValueError) are those of `update_spectral`.
     """
     result = {}
-    for entry in entries_of(_both(variables)[0], None, specs):
+    for entry in entries_of(_both(variables, {})[0], None, specs):
         matrices = jax.vmap(lambda w, layout=entry.spec.layout: spectral.matricize(w, layout))
         values = jnp.linalg.svd(matrices(entry.weight), compute_uv=False)
         result[entry.key] = jnp.sort(values.reshape(*entry.sizes, -1), descending=True)
@@ -316,28 +329,18 @@ def fold(model: nn.Module, variables: Variables, specs: Mapping[Path, Spec], nam
 
 
 def _renamed(named: Mapping[Path, str]) -> dict[Path, str]:
-    """{path of a layer: its name among plain layers}.
-
-    Layers of one class are numbered in the order in which they were made, which their own numbers
-    tell. Where two classes become one, the order of the calls decides.
-    """
-    groups: dict[tuple[Path, str], list[tuple[str, int]]] = {}
-    for path, plain in named.items():
-        kind, _, number = path[-1].rpartition("_")
-        groups.setdefault((path[:-1], plain), []).append((kind, int(number)))
-    renamed = {}
-    for (scope, plain), layers in groups.items():
-        left = sorted(layers, key=lambda layer: layer[1])
-        for n, (kind, _) in enumerate(layers):
-            first = next(layer for layer in left if layer[0] == kind)
-            left.remove(first)
-            renamed[(*scope, "{}_{}".format(*first))] = f"{plain}_{n}"
-    return renamed
+    """{path of a module: its name among plain layers}, numbered in the order of their making."""
+    numbers: dict[tuple[Path, str], Iterator[int]] = {}
+    return {path: f"{plain}_{next(numbers.setdefault((path[:-1], plain), itertools.count()))}"
+            for path, plain in named.items()}
 
 
-def _both(variables: Variables, missing: Any = None) -> tuple[Any, Any]:
-    """(params, state or `missing`)."""
+def _both(variables: Variables, specs: Any) -> tuple[Any, Any]:
+    """(params, state), where the state may be missing if no weight in `specs` needs vectors."""
     given = isinstance(variables, Mapping)
+    needless = isinstance(specs, Mapping) and all(
+        isinstance(spec, Spec) and spec.divisor in STATELESS for spec in specs.values())
+    missing: Any = {} if needless else None
     if not given or "params" not in variables or variables.get(COLLECTION, missing) is None:
         found = (sorted(map(str, variables)) if given else
                  f"an object of type {type(variables).__name__}")

@@ -10,6 +10,7 @@ layer's `nnx.Param`s; u and v are `SpectralVector`s beside them. The switch is N
 docs/nnx.md has a whole training step.
 """
 
+import copyreg
 import dataclasses
 import functools
 import inspect
@@ -21,6 +22,7 @@ from typing import Any, ClassVar, TypeVar
 import jax
 import numpy as np
 from flax import nnx
+from flax.nnx.module import ModuleMeta
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from sngan_jax import layers, network, nnx_linen, spectral
@@ -49,7 +51,14 @@ class _Bar(nnx.Param[Any]):
                          "until the method returns: write the weight outside of the layer")
 
 
-class Normalized(nnx.Module):
+class _Picklable(ModuleMeta):
+    """As in `layers`."""
+
+
+copyreg.pickle(_Picklable, layers.reduced)
+
+
+class Normalized(nnx.Module, metaclass=_Picklable):
     """Base of every normalized layer: its options, and W̄ in place of W.
 
     The constructor takes the arguments of the layer class and, by name, these options:
@@ -149,10 +158,8 @@ def normalized(layer_class: type[L], *, weights: Mapping[str, str] | None = None
         raise TypeError("normalized() of sngan_jax.nnx takes a class of NNX such as nnx.Linear, "
                         f"not {found}: pass the class, and its arguments to the class that comes "
                         "back; for Linen's classes use sngan_jax.normalized")
-    layers.check_options(options, OPTIONS)
-    given = {name: tuple(x) if isinstance(x, list) else x for name, x in options.items()}
-    layouts = layers.checked_layouts(weights)
-    return _made(layer_class, layouts, tuple(sorted(given.items())))
+    return _made(layer_class, layers.checked_layouts(weights),
+                 layers.checked_options(options, OPTIONS))
 
 
 @functools.cache
@@ -164,6 +171,7 @@ def _made(layer_class: Any, layouts: tuple[tuple[str, str], ...] | None,
     if len(bases) == 1 and not given and layouts is None:
         return bases[0]
     body = {"plain_class": getattr(bases[0], "plain_class", layer_class), "__module__": __name__,
+            "made_from": (_made, (layer_class, layouts, given)),
             "sn_defaults": {**bases[0].sn_defaults, **dict(given)},
             **({} if layouts is None else {"sn_weights": dict(layouts)})}
     prefix = {"weight": "WN", "frobenius": "FN"}.get(_spec(body["sn_defaults"]).divisor, "SN")
@@ -280,7 +288,7 @@ def power_steps(model: Any, n: int = 1) -> None:
     Raises:
       ValueError: as for `sigmas`, and if n is not a positive whole number.
     """
-    if not isinstance(n, int) or n < 1:
+    if not spectral.is_whole(n) or n < 1:
         raise ValueError(f"n={n!r} is not a number of power steps: give a whole number, 1 or more")
     variables, specs, places = _network(model)
     for path, vector in flatten_dict(network.update_spectral(variables, specs, n)).items():

@@ -21,6 +21,7 @@ from sngan_jax.divisors import Shape, Spec
 from sngan_jax.layers import COLLECTION, state_path
 from sngan_jax.linen import WEIGHTS, Call, convolution_of, geometry_of, layout_of
 from sngan_jax.packing import Path, Variables
+from sngan_jax.spectral import is_whole
 
 CONVOLUTIONS = (nnx.Conv, nnx.ConvTranspose)
 
@@ -156,13 +157,13 @@ def image_size(layer: Any, spec: Spec, size: Any) -> Shape | None:
             raise ValueError(f"{kind}: {given} belongs to divisor='operator' of a convolution: "
                              "leave it out")
         return None
-    size, axes = (size,) if isinstance(size, int) else size, len(layer.kernel_size)
+    size, axes = (size,) if is_whole(size) else size, len(layer.kernel_size)
     if (not isinstance(size, tuple | list) or len(size) != axes
-            or not all(isinstance(n, int) and n > 0 for n in size)):
+            or not all(is_whole(n) and n > 0 for n in size)):
         raise ValueError(f"{kind}: divisor='operator' is the norm of a convolution of images of "
                          f"one size, so it needs input_size={(32,) * axes}, for instance, not "
                          f"{given}")
-    return tuple(size)
+    return tuple(map(int, size))
 
 
 def completed(layer: Any, spec: Spec, call: Call | None = None) -> Spec:

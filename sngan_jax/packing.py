@@ -24,12 +24,12 @@ class Packed(NamedTuple):
 
     u, v: for each of the `_sections`, usually one, arrays (matrices, rows) and (matrices, columns),
       padded with zeros, which change neither σ nor the vectors.
-    others: {index of a weight: its vectors}, for norms of convolutions themselves.
+    others: {path of a weight: its vectors}, for norms of convolutions themselves.
     """
 
     u: list[jax.Array]
     v: list[jax.Array]
-    others: dict[int, State]
+    others: dict[Path, State]
 
 
 class Entry(NamedTuple):
@@ -74,34 +74,50 @@ def entries_of(params: Any, state: Variables | None, specs: Any) -> list[Entry]:
                          "weight's matrix is; pass specs=sngan_jax.specs(model, *inputs)")
     leaves = leaves_of(params)
     places = {path: n for n, path in enumerate(leaves)}
-    entries = []
+    entries: list[Entry] = []
     for path, spec in specs.items():
+        if not isinstance(path, tuple) or not all(isinstance(part, str) for part in path):
+            raise ValueError(f"specs has the path {path!r}: write a tuple of strings, such as "
+                             "('Dense_0', 'kernel')")
         where = f"the weight '{'/'.join(path)}'"
         value = meta.unbox(leaves.get(path))
         if value is None or value.ndim != len(spec.stack) + len(spec.layout):
-            whole = ("params", *path) in leaves
+            there = ", ".join("/".join(leaf) for leaf in leaves if "/".join(path) in "/".join(leaf))
             raise ValueError(f"{where} of params {'is missing' if value is None else value.shape}: "
                              f"specs gives it the layout {spec.layout!r}; " + (
-                                 "pass variables['params'], not all variables" if whole else
-                                 "make specs from the same model"))
+                                 "pass variables['params'], not all variables"
+                                 if ("params", *path) in leaves else "make specs from the same "
+                                 "model" + (f", or write its path as in {there}" * bool(there))))
+        if spec.divisor == "operator" and spec.operator is None and "s" in spec.layout:
+            raise ValueError(f"{where}: divisor='operator' needs the convolution's strides and "
+                             "input size, which a layer made with divisor='operator' gives to "
+                             "specs: use such a layer, or divisor='spectral'")
         raw, sizes = unstacked(value, spec.stack)
         weight = spec.widened(raw)
         vectors: State = {}
         if state is not None:
             held: Any = meta.unbox(state)
             for name in state_path(path):
-                held = held.get(name, {})
+                held = held.get(name, {}) if isinstance(held, Mapping) else {}
+            held = held if isinstance(held, Mapping) else {}
             shapes = spec.shapes(jax.ShapeDtypeStruct(weight.shape[1:], weight.dtype))
-            found = {name: x for name, x in held.items() if name in shapes}
+            found = {name: x for name, x in held.items() if name in shapes and hasattr(x, "shape")}
             vectors = checked_vectors(
                 {name: unstacked(x, spec.state_stack)[0] for name, x in found.items()},
                 {name: (len(weight), *shape) for name, shape in shapes.items()}, where,
                 "pass params and 'spectral' of one model, or make them by init_spectral")
         gamma = None
         if spec.learnable_scale:
-            gamma = meta.unbox(leaves[(*path[:-1], gamma_of(path[-1]))])
-            gamma = unstacked(gamma, spec.stack)[0].astype(weight.dtype)
+            learnt = (*path[:-1], gamma_of(path[-1]))
+            if learnt not in leaves:
+                raise ValueError(f"{where}: learnable_scale=True needs the parameter "
+                                 f"'{'/'.join(learnt)}', which params lacks: add it, or leave "
+                                 "learnable_scale False")
+            gamma = unstacked(meta.unbox(leaves[learnt]), spec.gamma_stack)[0].astype(weight.dtype)
         entries.append(Entry(path, spec, places[path], sizes, weight, vectors, gamma))
+        if [state_path(entry.path) for entry in entries].count(state_path(path)) > 1:
+            raise ValueError(f"{where} and another one beside it would have their vectors in the "
+                             "same place: rename 'kernel' or 'embedding'")
     return entries
 
 
@@ -124,7 +140,9 @@ def _sections(entries: list[Entry]) -> list[list[list[_Job]]]:
             for n, entry in enumerate(entries) if entry.iterates_on_matrices
             for suffix, matrix in jax.vmap(entry.spec.matrices)(entry.weight).items()]
     batches: list[list[_Job]] = []
-    for job in sorted(jobs, key=lambda job: -math.prod(job.matrix.shape[1:])):
+    # By path, so that the order of specs does not matter.
+    for job in sorted(jobs, key=lambda job: (-math.prod(job.matrix.shape[1:]),
+                                             entries[job.entry].path, job.suffix)):
         for batch in batches:
             if _may_join([*batch, job], math.prod):
                 batch.append(job)
@@ -143,10 +161,15 @@ def _may_join(jobs: list[_Job], size: Callable[[Shape], int]) -> bool:
 
 
 def measured(entries: list[Entry], packed: Packed, steps: int) -> tuple[list[jax.Array], Packed]:
-    """(the divisor of each entry, the vectors after `steps` power steps)."""
+    """(the divisor of each entry, the vectors after `steps` power steps).
+
+    Raises:
+      ValueError: if `steps` is no number of steps, or `packed` not of these entries.
+    """
+    spectral.check_steps(steps)
     found: dict[int, list[jax.Array]] = {}
     new = Packed([], [], {})
-    for section, u, v in zip(_sections(entries), packed.u, packed.v, strict=True):
+    for section, u, v in _paired(entries, packed):
         stacks = [jnp.concatenate([_padded(job.matrix, *_largest(batch)) for job in batch])
                   for batch in section]
         sigma, new_u, new_v = _iterate(stacks, u, v, steps)
@@ -159,7 +182,7 @@ def measured(entries: list[Entry], packed: Packed, steps: int) -> tuple[list[jax
     for n, entry in enumerate(entries):
         if not entry.iterates_on_matrices:
             measure = jax.vmap(functools.partial(entry.spec.measure, steps=steps))
-            sigma, new.others[n] = measure(entry.weight, packed.others[n])
+            sigma, new.others[entry.path] = measure(entry.weight, packed.others[entry.path])
             found[n] = [sigma]
     return [found[n][0] if len(found[n]) == 1 else jnp.mean(jnp.stack(found[n]), axis=0)
             for n in range(len(entries))], new
@@ -183,7 +206,7 @@ def _iterate(stacks: list[jax.Array], u: jax.Array, v: jax.Array, steps: int) ->
 
 def packed_of(entries: list[Entry]) -> Packed:
     """The entries' vectors, in sections."""
-    packed = Packed([], [], {n: entry.state for n, entry in enumerate(entries)
+    packed = Packed([], [], {entry.path: entry.state for entry in entries
                              if not entry.iterates_on_matrices})
     for section in _sections(entries):
         jobs = list(itertools.chain(*section))
@@ -195,17 +218,32 @@ def packed_of(entries: list[Entry]) -> Packed:
 
 
 def unpacked_of(entries: list[Entry], packed: Packed, state: Variables) -> dict[str, Any]:
-    """`state` with the vectors of `packed`."""
+    """`state` with the vectors of `packed`; ValueError as for `measured`."""
+    pairs = _paired(entries, packed)
     new = flatten_dict(meta.unbox(state))
-    for n, vectors in packed.others.items():
-        new |= entries[n].stored(vectors)
-    for section, u, v in zip(_sections(entries), packed.u, packed.v, strict=True):
+    for entry in entries:
+        new |= entry.stored(packed.others.get(entry.path, {}))
+    for section, u, v in pairs:
         for job, part in _parts(section):
             entry, (_, rows, columns) = entries[job.entry], job.matrix.shape
             members = len(entry.weight)
             new |= entry.stored({"u" + job.suffix: u[part, :rows].reshape(members, -1),
                                  "v" + job.suffix: v[part, :columns].reshape(members, -1)})
     return unflatten_dict(new)
+
+
+def _paired(entries: list[Entry], packed: Packed
+            ) -> list[tuple[list[list[_Job]], jax.Array, jax.Array]]:
+    """Each section with its u and v; ValueError if `packed` is not of these entries."""
+    sections = _sections(entries)
+    jobs = [list(itertools.chain(*section)) for section in sections]
+    shapes = [(sum(len(job.matrix) for job in own), *_largest(own)) for own in jobs]
+    others = {entry.path for entry in entries if not entry.iterates_on_matrices}
+    if others != set(packed.others) or shapes != [
+            (*u.shape, v.shape[1]) for u, v in zip(packed.u, packed.v, strict=True)]:
+        raise ValueError("the packed vectors are those of other specs: pack(params, state, specs) "
+                         "makes them")
+    return list(zip(sections, packed.u, packed.v, strict=True))
 
 
 def _parts(section: list[list[_Job]]) -> Iterator[tuple[_Job, slice]]:

@@ -65,9 +65,7 @@ def power_iteration(w: Float[Array, "rows columns"] | LinearMap, u: Float[Array,
       ValueError: if `steps` is no number of steps or the shapes do not fit together.
     """
     apply, transpose, axis = w if isinstance(w, LinearMap) else _matrix_map(w, u, v)
-    if not is_whole(steps) or steps < 0:
-        raise ValueError(f"steps is {steps!r}: the number of power steps must be a whole number, 0 "
-                         "or more")
+    check_steps(steps)
 
     def step(u: Array, v: Array) -> tuple[Array, Array, Array]:
         v = lax.stop_gradient(unit(transpose(u), v, axis))
@@ -86,6 +84,13 @@ def power_iteration(w: Float[Array, "rows columns"] | LinearMap, u: Float[Array,
 
 # Without jit, the loop would be compiled anew at every call.
 compiled_power_iteration = jax.jit(power_iteration, static_argnames="steps")
+
+
+def check_steps(steps: int) -> None:
+    """Raises ValueError if `steps` is no number of power steps."""
+    if not is_whole(steps) or steps < 0:
+        raise ValueError(f"steps is {steps!r}: the number of power steps must be a whole number, 0 "
+                         "or more")
 
 
 def is_whole(number: object) -> bool:

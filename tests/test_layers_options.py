@@ -220,6 +220,7 @@ def test_options_out_of_range():
         ({"warmup_steps": -2}, "warmup_steps=-2 must be a whole number, 0 or more"),
         ({"divisor": "weight", "n_steps": 2}, "needs no power iteration, so leave out n_steps=2"),
         ({"learnable_scale": True, "lipschitz": 2.0}, "choose one"),
+        ({"lipschitz": "2.0"}, "lipschitz='2.0' must be a positive number"),
     ]:
         with pytest.raises(ValueError, match=sentence):
             normalized(nn.Dense, **options)
@@ -231,8 +232,10 @@ def test_options_out_of_range():
             make(lipshitz=2.0)
         with pytest.raises(TypeError, match=r"'update_stats'.* options .*divisor, n_steps"):
             make(update_stats=True)
-    with pytest.raises(TypeError, match="weights='kernel' is not a dictionary"):
-        normalized(nn.Dense, weights="kernel")
+    for weights in ("kernel", {}, {"kernel": 2}):
+        with pytest.raises(TypeError, match=f"weights={weights!r} is not a dictionary"):
+            normalized(nn.Dense, weights=weights)
+    assert normalized(nn.Dense, lipschitz=np.float32(2)) is normalized(nn.Dense, lipschitz=2.0)
     with pytest.raises(TypeError, match=r"Linear of flax\.nnx.*sngan_jax\.nnx\.normalized"):
         normalized(nnx.Linear)
 

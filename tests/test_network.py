@@ -462,29 +462,6 @@ def test_specs_by_hand_for_any_tree():
     close(bar["layers"][0].bias, np.ones(5))
 
 
-def test_matrices_share_arrays_unless_they_differ_much():
-    """Many small blocks beside a long row, and another dtype: padding them alike would cost."""
-    rng = np.random.default_rng(4)
-    found = {("small",): Spec("boi"), ("long",): Spec("io"), ("wide",): Spec("io")}
-    with jax.enable_x64(True):
-        params = {"small": jnp.asarray(rng.standard_normal((1000, 5, 3)), jnp.float32),
-                  "long": jnp.asarray(rng.standard_normal((4000, 1)), jnp.float32),
-                  "wide": jnp.asarray(rng.standard_normal((6, 9)), jnp.float64)}
-        state = init_spectral(params, warm(found, 200), KEY)
-        for names, arrays in (("small", 1), ("small long", 2), ("small wide", 2), ("wide long", 2),
-                              ("small long wide", 3)):
-            some = {(name,): found[(name,)] for name in names.split()}
-            held = {name: params[name] for name in names.split()}
-            packed = network.pack(held, state, some)
-            assert len(packed.u) == len(packed.v) == arrays
-            close(network.unpack(held, packed, some), state if len(some) == 3 else {
-                name: state[name] for name in state if name in held}, rtol=0)
-        bar, new = normalize(params, state, found, steps=1)
-    for name, w in params.items():
-        close(bar[name], np.asarray(w) / top(w).max(), rtol=1e-4)
-        assert bar[name].dtype == w.dtype == new[name]["u"].dtype, name
-
-
 class Deployed(nn.Module):
     conv: type = nn.Conv
     dense: type = nn.Dense
@@ -541,6 +518,154 @@ def test_layers_inside_of_transforms_are_told_apart():
     assert len(found) == len(sigma) == 5
     assert jax.tree.structure(folded) == jax.tree.structure(jax.eval_shape(plain.init, KEY, LINE))
     close(got, want, atol=1e-5)
+
+
+class Attentive(nn.Module):
+    dense: type = nn.Dense
+    attention: type = nn.MultiHeadDotProductAttention
+
+    @nn.compact
+    def __call__(self, x):
+        return self.dense(4)(self.attention(2, qkv_features=4)(x))
+
+
+class Uncalled(nn.Module):
+    dense: type = nn.Dense
+
+    @nn.compact
+    def __call__(self, x):
+        _, first, second = (self.dense(4) for _ in range(3))
+        return second(first(x))
+
+
+class Reversed(nn.Module):
+    """Two classes that become one, called in another order than that in which they are made."""
+
+    dense: type = nn.Dense
+    rows: type = nn.Dense
+
+    @nn.compact
+    def __call__(self, x):
+        last, first = self.dense(4), self.rows(4)
+        return last(nn.tanh(first(x)))
+
+
+class MySNDense(nn.Module):
+    """Its name ends in that of a layer, with which it shares the scope."""
+
+    dense: type = nn.Dense
+
+    @nn.compact
+    def __call__(self, x):
+        layer = self.dense(4)
+        nn.share_scope(self, layer)
+        return layer(x)
+
+
+class Sharing(nn.Module):
+    dense: type = nn.Dense
+
+    @nn.compact
+    def __call__(self, x):
+        return self.dense(4)(MySNDense(self.dense)(x))
+
+
+class Lifted(nn.Module):
+    dense: type = nn.Dense
+
+    @nn.compact
+    def __call__(self, x):
+        axes = {"variable_axes": {"params": 0, "spectral": 0}, "split_rngs": {"params": True}}
+        x = nn.vmap(self.dense, **axes)(4)(self.dense(4)(x))
+        loop = nn.scan(lambda layer, x, _: (layer(x), None), length=3, **axes)
+        return loop(self.dense(4), x, None)[0]
+
+
+@pytest.mark.parametrize("plain", [Attentive, Uncalled, Reversed, Sharing, Lifted])
+def test_plain_names_are_those_that_linen_gives(plain):
+    ours = {"dense": SNDense, "rows": normalized(nn.Dense, divisor="weight"),
+            "attention": layers.SNMultiHeadDotProductAttention}
+    model = plain(**{name: kind for name, kind in ours.items() if name in plain.__annotations__})
+    x, found = X[:, 0], specs(model, X[:, 0])
+    variables = jax.jit(model.init)(KEY, x)
+    folded = fold(model, variables, found, names="plain")
+    close(plain().apply(folded, x), model.apply(variables, x), atol=1e-5)
+    assert jax.tree.structure(folded) == jax.tree.structure(jax.eval_shape(plain().init, KEY, x))
+
+
+@pytest.mark.parametrize("divisor", ["spectral", "weight"])
+@pytest.mark.parametrize("axis", [0, -1])
+def test_a_learnt_scale_in_a_stack(axis, divisor):
+    class Ensemble(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            axes = dict.fromkeys(("params", "spectral", "normalized"), axis)
+            stacked = nn.vmap(SNDense, in_axes=None, axis_size=3, split_rngs={"params": True},
+                              variable_axes=axes)
+            return stacked(5, learnable_scale=True, divisor=divisor)(x)
+
+    model = Ensemble()
+    variables, found = jax.jit(model.init)(KEY, LINE), specs(model, LINE)
+    gamma = variables["params"]["VmapSNDense_0"]["gamma"]
+    trained = {"VmapSNDense_0": variables["params"]["VmapSNDense_0"] | {
+        "gamma": gamma * jnp.arange(1, gamma.size + 1).reshape(gamma.shape)}}
+    variables = {**variables, "params": trained}
+    bar = normalize(trained, variables.get("spectral", {}), found)[0]
+    close(model.apply({"params": trained, "normalized": bar}, LINE), model.apply(variables, LINE),
+          atol=1e-5)
+    folded = fold(model, variables, found)["params"]["VmapSNDense_0"]
+    assert set(folded) == {"kernel", "bias"}
+
+
+def test_functions_of_a_model_without_vectors():
+    layer = SNDense(3, divisor="svd")
+    variables, found = layer.init(KEY, LINE), specs(layer, LINE)
+    assert sigmas(variables, found) == update_spectral(variables, found) == {}
+    close(singular_values(variables, found)["kernel"],
+          np.linalg.svd(variables["params"]["kernel"], compute_uv=False))
+
+
+def test_another_divisor_of_a_convolution_s_spec():
+    """The norm of the convolution itself is of a layer with that option alone."""
+    x = X[:1]
+    params = nn.Conv(3, (3, 3)).init(KEY, x)["params"]
+    found = specs(SNConv(3, (3, 3), divisor="operator"), x)
+    changed = {path: dataclasses.replace(spec, divisor="spectral") for path, spec in found.items()}
+    state = init_spectral(params, warm(changed, 300), KEY)
+    assert sigmas({"params": params, "spectral": state}, changed)["kernel"] == pytest.approx(
+        top(np.reshape(params["kernel"], (-1, 3))), rel=1e-4)
+    changed = {path: dataclasses.replace(spec, divisor="operator")
+               for path, spec in specs(nn.Conv(3, (3, 3)), x).items()}
+    with pytest.raises(ValueError, match="use such a layer, or divisor='spectral'"):
+        init_spectral(params, changed, KEY)
+
+
+@pytest.mark.parametrize("wrapper", [nn.SpectralNorm, nn.WeightNorm])
+def test_linens_own_normalization_is_named(wrapper):
+    class Wrapped(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            options = {"update_stats": False} if wrapper is nn.SpectralNorm else {}
+            return wrapper(nn.Dense(3))(x, **options)
+
+    name = wrapper.__name__
+    with pytest.raises(ValueError, match=f"Linen's own {name} at '{name}_0': use the layer"):
+        specs(Wrapped(), LINE)
+
+
+def test_two_weights_whose_vectors_would_have_one_name():
+    class Both(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            kernel, embedding = (self.param(name, nn.initializers.normal(), (4, 4))
+                                 for name in ("kernel", "embedding"))
+            return x @ kernel @ embedding
+
+    with pytest.raises(ValueError, match="a parameter 'kernel' and a parameter 'embedding', whose"):
+        normalized(Both)().init(KEY, LINE)
+    layer = normalized(Both, weights={"kernel": "io"})()
+    _, variables = layer.init_with_output(KEY, LINE)
+    assert set(variables["spectral"]) == {"u", "v"}
 
 
 def test_pure_functions_under_grad_and_vmap():

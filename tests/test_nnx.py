@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import pickle
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +32,20 @@ KEY = jax.random.key(0)
 X = random(3, 6)
 NNX = {nn.Dense: nnx.Linear, nn.DenseGeneral: nnx.LinearGeneral, nn.Einsum: nnx.Einsum,
        nn.Conv: nnx.Conv, nn.ConvTranspose: nnx.ConvTranspose, nn.Embed: nnx.Embed}
+
+
+class SubLinear(SNLinear):
+    pass
+
+
+def test_classes_can_be_pickled():
+    made = normalized(nnx.Linear, lipschitz=np.float32(2))
+    assert made is normalized(nnx.Linear, lipschitz=2.0)
+    for kind in (made, SNLinear, SubLinear):
+        assert pickle.loads(pickle.dumps(kind)) is kind
+        layer = kind(6, 4, rngs=nnx.Rngs(0))
+        again = pickle.loads(pickle.dumps(layer))
+        assert type(again) is kind and (again(X) == layer(X)).all()
 
 
 def nnx_arguments(plain, kwargs, x):
@@ -331,7 +346,7 @@ def test_two_calls_take_two_steps():
     ]:
         other = nnx.clone(layer)
         nnx.jit(call)(layer)
-        power_steps(other, 2)
+        power_steps(other, np.int64(2))
         jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), vectors(layer),
                      vectors(other))
 
