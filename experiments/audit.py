@@ -20,7 +20,7 @@ from sngan_jax.data.sources import options_of
 from sngan_jax.metrics.evaluate import chosen_rows, open_images, pixels
 from sngan_jax.models.build import build_models
 from sngan_jax.run.conditions import environment
-from sngan_jax.run.restore import RestoredRun, restore_run
+from sngan_jax.run.restore import RestoredRun, check_classes, restore_run
 from sngan_jax.run.workdir import make_workdir, write_json
 from sngan_jax.step.sampling import even_labels
 
@@ -38,7 +38,7 @@ def arguments(parser: cli.Parser) -> None:
     parser.add_argument("--ascent-steps", type=cli.whole(0), default=100, metavar="N",
                         help="steps of gradient ascent on the gradient's norm; 0: none (default: "
                         "100)")
-    parser.add_argument("--seed", type=cli.whole(0), default=0, help="seed for the choice of "
+    parser.add_argument("--seed", type=cli.seed, default=0, help="seed for the choice of "
                         "images, the latents and the points between (default: 0)")
     parser.add_argument("--out", metavar="FOLDER", help="folder for the files; otherwise the "
                         "workdir")
@@ -51,7 +51,7 @@ def main(options: argparse.Namespace) -> None:
     if "discriminator" in run.untrained:
         raise UserError(f"{workdir} was made from a generator's file alone, so its discriminator "
                         "is untrained: import both files into another folder")
-    out = make_workdir(options.out) if options.out else workdir
+    out = make_workdir(options.out, "--out") if options.out else workdir
     real, labels = real_images(run, options.num, options.seed)
     y = even_labels(len(real), run.num_classes)
     samples = np.asarray(scale(run.sample(y, options.seed)))
@@ -81,6 +81,7 @@ def main(options: argparse.Namespace) -> None:
 def real_images(run: RestoredRun, num: int, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
     """`num` of the run's images, in [-1, 1], with their labels if D uses them."""
     config = run.config
+    check_classes(run)
     images = open_images(config.dataset, split=config.split, channels=run.channels,
                          **options_of(config))
     if len(images) < num:

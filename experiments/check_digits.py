@@ -25,7 +25,7 @@ def arguments(parser: cli.Parser) -> None:
                         help="the folder of a run on the digits")
     parser.add_argument("--num", type=cli.whole(10), default=1000, metavar="N",
                         help="number of samples (default: 1000)")
-    parser.add_argument("--seed", type=cli.whole(0), default=0, help="seed of the latents "
+    parser.add_argument("--seed", type=cli.seed, default=0, help="seed of the latents "
                         "(default: 0)")
 
 

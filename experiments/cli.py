@@ -228,16 +228,21 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 # Kinds of values.
 
-def whole(low: int | None = None) -> Callable[[str], int]:
-    """A flag type: a whole number, not below `low`."""
+def whole(low: int | None = None, high: int | None = None) -> Callable[[str], int]:
+    """A flag type: a whole number, not below `low` nor above `high`."""
     def convert(text: str) -> int:
         if not re.fullmatch(r"\s*[-+]?\d+\s*", text, re.ASCII):
             raise argparse.ArgumentTypeError(f"is {text!r}: it must be a whole number"
                                              + ("" if low is None else f" of at least {low}"))
         if low is not None and int(text) < low:
             raise argparse.ArgumentTypeError(f"is {int(text)}: it must be at least {low}")
+        if high is not None and int(text) > high:
+            raise argparse.ArgumentTypeError(f"is {int(text)}: it must be at most {high}")
         return int(text)
     return convert
+
+
+seed = whole(0, 2**31 - 1)  # as config.seed: JAX's keys have 32 bits
 
 
 def one_of(there: Iterable[str]) -> Callable[[str], str]:

@@ -60,6 +60,7 @@ from sngan_jax.run.restore import (
     GoneError,
     RestoredRun,
     at_iteration,
+    check_classes,
     restore_run,
     saved_iterations,
 )
@@ -116,7 +117,7 @@ def arguments(parser: cli.Parser) -> None:
     parser.add_argument("--ema", type=cli.one_of(("auto", "yes", "no")), default="auto",
                         metavar="auto|yes|no",
                         help="score the generator's moving average; auto: if the run has one")
-    parser.add_argument("--seed", type=cli.whole(0), default=0,
+    parser.add_argument("--seed", type=cli.seed, default=0,
                         help="seed for the latents, the choice of images and KID (default: 0)")
     parser.add_argument("--image-size", type=cli.whole(1), metavar="N", help="crop and resize "
                         "images to this side; otherwise as they are, or the run's")
@@ -141,8 +142,16 @@ def main(options: argparse.Namespace) -> None:
         kid_subsets=options.kid_subsets, kid_subset_size=options.kid_subset_size,
         convention=options.convention or "")
     check_reading(options)
-    if bool(options.workdir) == bool(options.images):
+    if not (options.workdir or options.images):
+        raise UserError("what to score is missing: give either --workdir of a run or --images")
+    if options.workdir and options.images:
         raise UserError("give either --workdir of a run or --images, not both")
+    for name, owner in (("checkpoint", "workdir"), ("ema", "workdir"), ("bn_mode", "workdir"),
+                        ("images_split", "images")):
+        if name in options.given and not getattr(options, owner):
+            raise UserError(f"--{name.replace('_', '-')} is for --{owner}: leave it out")
+    if options.workdir and options.image_size and options.extractor == "classifier":
+        raise UserError("--image-size cannot change the size of a run's samples: leave it out")
     if options.save_statistics and not options.save_statistics.endswith(".npz"):
         raise UserError(f"--save-statistics={options.save_statistics}: the file's name must end in "
                         ".npz")
@@ -204,6 +213,7 @@ def of_run(workdir: Path, metrics: list[str] | None, protocol: Protocol,
         raise UserError(f"--ema=yes, but {workdir} kept no moving average of its generator "
                         "(config.ema_decay is 0): leave the flag out")
     config = run.config
+    check_classes(run)
     data = reading_of({"channels": run.channels, **options_of(config)}, options)
     # The run's own images are read as the run reads them.
     own = {**data, "skip_bad": config.on_bad_image == "skip"} if data["image_size"] else data

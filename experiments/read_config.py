@@ -72,7 +72,7 @@ def _of_package(text: str, name: str) -> ModuleType:
         return importlib.import_module(f"{_PACKAGE}.{name}")
     near = difflib.get_close_matches(name, packaged(), 1)
     raise UserError(f"--config={text}: there is no config {name!r}"
-                    + (f", did you mean {near[0]}?" if near else "")
+                    + (f", did you mean {near[0]}?" if near else ".")
                     + f" The package has {', '.join(packaged())}; give a file by its path, such as "
                     "./my_config.py")
 

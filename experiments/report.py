@@ -59,7 +59,7 @@ def make_report(folders: Sequence[Path], out: Path, command: str = "") -> None:
     for note in found.notes:
         say(f"warning: {note}")
     with write_errors("the report", out):
-        pictures = make_workdir(out / PICTURES)
+        pictures = make_workdir(out / PICTURES, "--out")
         if not (out / PAGE).exists():  # marks the folder as a report's, should this be interrupted
             write_text(out / PAGE, "This report is not finished.")
         for old in pictures.glob("*.png"):

@@ -56,7 +56,7 @@ def arguments(parser: cli.Parser) -> None:
                         f"({', '.join(NAMES)}), or a file from export-weights")
     parser.add_argument("--num", type=cli.whole(1), default=100, metavar="N",
                         help="number of samples (default: 100)")
-    parser.add_argument("--seed", type=cli.whole(0), default=0, help="seed of the latents "
+    parser.add_argument("--seed", type=cli.seed, default=0, help="seed of the latents "
                         "(default: 0)")
     parser.add_argument("--truncation", type=_size, metavar="T", help="draw latents in [-T, T] "
                         "only: better samples that vary less")
@@ -64,7 +64,8 @@ def arguments(parser: cli.Parser) -> None:
                         "model; otherwise all classes in turn")
     parser.add_argument("--checkpoint", type=cli.whole(0), metavar="ITERATION",
                         help="iteration of the checkpoint; otherwise the newest")
-    parser.add_argument("--out", metavar="PATH", help="path of the files to write, without suffix")
+    parser.add_argument("--out", metavar="PATH", help="path of the files to write, without suffix, "
+                        "or a folder")
     parser.add_argument("--grid", type=cli.whole(1), default=100, metavar="N",
                         help="largest number of samples in the grid (default: 100)")
     parser.add_argument("--nearest", type=cli.whole(1), nargs="?", const=5, metavar="K",
@@ -97,8 +98,13 @@ def main(options: argparse.Namespace) -> None:
     images = arrays["images"]
     shown, row = (images, columns) if walk else _shown(run, images, options)
     kind = {"morph": "morph", "interpolate": "interpolation"}.get(walk, "samples")
-    out = Path(options.out or (f"{Path(options.pretrained).stem}-{kind}" if options.pretrained else
-                               Path(options.workdir) / f"{kind}-{run.iteration}"))
+    name = f"{Path(options.pretrained).stem}-{kind}" if options.pretrained else (
+        f"{kind}-{run.iteration}")
+    out = Path(options.out or Path(options.workdir or ".") / name).expanduser()
+    if options.out and (options.out.endswith("/") or out.is_dir()):
+        out /= name
+    elif out.suffix in (".npz", ".png"):
+        out = out.with_suffix("")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(f"{out}.npz", **arrays)

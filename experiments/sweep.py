@@ -27,6 +27,7 @@ from pathlib import Path
 
 from sngan_jax.base.errors import UserError
 from sngan_jax.run.interruption import SIGNALS
+from sngan_jax.run.workdir import make_workdir
 
 from . import cli
 from .sweeps.launch import LAUNCHERS, launch, make_executor
@@ -80,6 +81,9 @@ def arguments(parser: cli.Parser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Plans the runs, lists them, starts them and waits."""
     sweep = Path(options.workdir).absolute()
+    if sweep.exists() and not sweep.is_dir():
+        raise UserError(f"--workdir={options.workdir} is a file: give a folder")
+    options.slurm = dict(map(_option, options.slurm))
     if options.table == ALL:
         return _all(_request(options), sweep, options)
     if options.table:
@@ -91,7 +95,11 @@ def main(options: argparse.Namespace) -> int:
     if not options.config:
         raise UserError("--config is missing: give a config of the package, such as digits:sn, or "
                         "a file; or give a --table")
-    runs = plan(options.config, parse_grid(options.grid), options.seeds, options.changes)
+    grid = parse_grid(options.grid)
+    if "seed" in (*dict(grid), *(change.partition("=")[0] for change in options.changes)):
+        raise UserError("--seeds=N sets the seeds of the runs, 0, 1, …: leave out --config.seed "
+                        "and --grid=seed")
+    runs = plan(options.config, grid, options.seeds, options.changes)
     if options.dry_run:
         print("\n".join((*listing(runs, sweep), *grid_summary(runs, sweep))))
         return 0
@@ -142,8 +150,7 @@ def _run(runs: Sequence[Planned], sweep: Path, options: argparse.Namespace,
     print(f"{len(runs)} runs, {len(runs) - len(left)} of them finished", flush=True)
     ended = {}
     if left:
-        executor = make_executor(options.launcher, sweep / "jobs",
-                                 dict(map(_option, options.slurm)))
+        executor = make_executor(options.launcher, make_workdir(sweep) / "jobs", options.slurm)
         at_once = options.parallel or (1 if options.launcher == "local" else len(left))
         for number in SIGNALS:  # like Ctrl-C
             if signal.getsignal(number) != signal.SIG_IGN:

@@ -11,6 +11,8 @@ training.
 
 from ml_collections import ConfigDict
 
+from sngan_jax.base.errors import UserError
+
 from .paper import apply_words, resnet_defaults
 
 SIZES = ("32", "48", "64", "128", "256")
@@ -19,7 +21,9 @@ SIZES = ("32", "48", "64", "128", "256")
 def get_config(arg: str = "32") -> ConfigDict:
     """arg: the side of the images, and words of `paper.apply_words`."""
     words = arg.split(",")
-    size = next((word for word in words if word in SIZES), "32")
+    if len(sizes := [word for word in words if word in SIZES]) > 1:
+        raise UserError(f"folder.py takes one size, not {' and '.join(sizes)}")
+    size = sizes[0] if sizes else "32"
     config = resnet_defaults()
     config.dataset = "folder:my/images"
     config.image_size = int(size)

@@ -110,7 +110,7 @@ def new_figure(height: float, panels: int = 1, columns: int = 0, more: float = 0
     """
     from matplotlib.figure import Figure  # slow to import, and needed only here
 
-    columns = columns or panels
+    columns = min(columns, panels) or panels
     rows = -(-panels // columns)
     figure = Figure(figsize=(WIDTH, rows * height + more), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False, **options).flat)
@@ -132,6 +132,11 @@ def legend_below(figure: Any, columns: int = 4) -> None:
                for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns,
                   frameon=False)
+
+
+def seed_of(run: Run, setting: str) -> str:
+    """The beginning of a caption: 'Setting C, seed 0', or 'Seed 0' outside of a table."""
+    return f"Setting {setting}, seed {run.seed}" if setting else f"Seed {run.seed}"
 
 
 def of_run(run: Run, what: str) -> str:

@@ -119,11 +119,12 @@ class RecordedProtocol(NamedTuple):
     def sentence(self) -> str:
         """For captions."""
         named = f"protocol “{self.name}”" if self.name != "free" else "free protocol"
-        real = f"{_count(self.real)} real images of {self.images} (split {self.split})"
+        real = (f"{_count(self.real)} real images of {self.images} (split {self.split}) against "
+                if self.real else "")
         parts = f", score of {_count(self.score)} in {self.splits} parts" if self.score else ""
         resize = f", resized by {self.resize}" if self.resize else ""
         ema = f", moving average {self.ema} of G" if self.ema else ""
-        return (f"By the {named}: {real} against {_count(self.fake)} generated{parts}; extractor "
+        return (f"By the {named}: {real}{_count(self.fake)} generated{parts}; extractor "
                 f"{self.extractor} (checksum {self.checksum[:8]}){resize}; batch norm of G by "
                 f"{self.bn_mode} statistics{ema}; latents of seed {self.seed}")
 

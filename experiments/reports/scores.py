@@ -135,7 +135,8 @@ def figure5(curves: pd.DataFrame, setting: str) -> Drawn:
         label_scores(plot, metric)
     legend_below(figure)
     runs = {run.folder: run for run in curves["run"]}.values()
-    return Drawn(figure, f"Setting {setting}. Lines: mean over seeds of the scores during "
+    own = f"Setting {setting}. " if setting else ""
+    return Drawn(figure, f"{own}Lines: mean over seeds of the scores during "
                  "training; small marks: each seed. The paper's curves are for ImageNet at 128x128 "
                  "with labels, to 450,000 iterations; these were not run.",
                  [of_run(run, "scores during training") for run in runs])

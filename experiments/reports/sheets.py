@@ -35,7 +35,8 @@ def _restored(runs: Sequence[Run]) -> tuple[Shown, str]:
          "No run has a checkpoint that can be read.{lost} Make some with", "2", _restored)
 def figure6(shown: Shown, setting: str) -> Drawn:
     """Samples of every method, from the last checkpoint and the same latents."""
-    figure, axes = new_figure(WIDTH / _COLUMNS + 0.25, len(shown), _COLUMNS)
+    columns = max(min(len(shown), _COLUMNS), 2)  # one panel alone is half as high as wide
+    figure, axes = new_figure(WIDTH / columns + 0.25, len(shown), columns)
     for plot, (run, restored) in zip(axes, shown, strict=True):
         _picture(plot, restored.sample(even_labels(_SIDE**2, restored.num_classes), _SEED), _SIDE,
                  _name(run))

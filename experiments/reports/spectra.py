@@ -18,7 +18,17 @@ from sngan_jax.run.restore import RestoredRun, at_iteration, restore_run
 from ..configs.paper import SETTINGS
 from ..sweeps.tables import OWN, TABLES
 from .parts import Figure
-from .plots import Drawn, drawing, legend_below, new_figure, of_run, readable, save, style_of
+from .plots import (
+    Drawn,
+    drawing,
+    legend_below,
+    new_figure,
+    of_run,
+    readable,
+    save,
+    seed_of,
+    style_of,
+)
 from .runs import Collection, Run, Sweep, first_seeds
 
 Spectra = dict[str, np.ndarray]  # {layer of D: singular values, descending}
@@ -101,10 +111,11 @@ def figure3(shown: Shown, setting: str) -> Drawn:
         plot.set_title(layer, fontsize="medium")
         plot.grid(alpha=0.3)
         plot.set_xlabel("i")
+        plot.xaxis.get_major_locator().set_params(integer=True)
     for plot in axes[::4]:
         plot.set_ylabel("σᵢ² / σ₁²")
     legend_below(figure)
-    return Drawn(figure, f"Setting {setting}, seed {last[0][0].seed}, last checkpoint. The setting "
+    return Drawn(figure, f"{seed_of(last[0][0], setting)}, last checkpoint. The setting "
                  "is the same for all methods (the paper takes the best of each). Values are those "
                  "of W̄ in the forward pass, as a matrix of outputs × the rest, by SVD; i = 1 is "
                  "the largest, scaled to 1. The last dense layer has one singular value and is "
@@ -131,15 +142,15 @@ def figure9(shown: Shown, setting: str) -> Drawn:
     for plot, (run, spectra) in zip(axes, shown, strict=True):
         _layers(plot, {at: {layer: values[0] for layer, values in of.items()}
                        for at, of in spectra.items()}, colours, linewidth=1.4)
-        plot.axhline(1, color="0.4", linewidth=0.8, linestyle=":")
+        plot.axhline(_k(run), color="0.4", linewidth=0.8, linestyle=":")
         plot.set_title(style_of(run.config["method"])["label"], fontsize="medium")
         plot.ticklabel_format(useOffset=False)
     axes[0].set_ylabel("σ(W̄), by SVD")
     legend_below(figure)
-    return Drawn(figure, f"Setting {setting}, seed {shown[0][0].seed}; all checkpoints that were "
-                 "kept. W̄ is the weight used in the forward pass: for SN, W over the estimate of "
-                 "σ, so that the distance from 1 is the error of the estimate. The scales differ "
-                 "between the panels.", _provenance(shown))
+    return Drawn(figure, f"{seed_of(shown[0][0], setting)}; all checkpoints that were "
+                 "kept. W̄ is the weight used in the forward pass: for SN, K·W over the estimate of "
+                 "σ, so that the distance from K (dotted) is the error of the estimate. The scales "
+                 "differ between the panels.", _provenance(shown))
 
 
 def sigma_errors(runs: Sequence[Run]) -> list[tuple[Run, Errors]]:
@@ -149,11 +160,14 @@ def sigma_errors(runs: Sequence[Run]) -> list[tuple[Run, Errors]]:
     """
     found = []
     for run, spectra in _at_checkpoints(runs)[0]:
-        k = run.config.get("lipschitz", 1.0)
-        errors = {at: {layer: abs(k / float(values[0]) - 1) for layer, values in of.items()
+        errors = {at: {layer: abs(_k(run) / float(values[0]) - 1) for layer, values in of.items()
                        if values[0] > 0} for at, of in spectra.items()}
         found.append((run, {at: of for at, of in errors.items() if of}))
     return [(run, errors) for run, errors in found if errors]
+
+
+def _k(run: Run) -> float:
+    return run.config.get("lipschitz", 1.0)
 
 
 def _by_steps(found: Collection) -> Iterator[tuple[Sweep, list[Run]]]:
@@ -192,6 +206,7 @@ def _layers(plot: Any, values: Mapping[int, Mapping[str, float]], colours: Seque
                   color=colours[i % len(colours)], marker="osv^DPX<>*"[i % 10], markersize=4,
                   linestyle=("-", "--")[i // len(colours) % 2], linewidth=linewidth)
     plot.set_xlabel("iteration")
+    plot.xaxis.get_major_locator().set_params(integer=True)
     plot.grid(alpha=0.3)
 
 

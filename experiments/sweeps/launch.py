@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sngan_jax.base.errors import UserError
+from sngan_jax.base.errors import UserError, one_line
 from sngan_jax.run.lock import is_held
 
 from .plan import Planned, is_finished
@@ -87,7 +87,7 @@ def launch(runs: Sequence[Planned], sweep: Path, executor: Any, at_once: int,
                 if is_finished(run, sweep):
                     continue  # by a job left running
                 with _safe_path(), _apart(sweep / "jobs" / "submitit.log"):
-                    running[run.name] = executor.submit(run_command, run.command(sweep))
+                    running[run.name] = _submitted(executor, run.command(sweep))
                 say(f"{run.name}: started as job {running[run.name].job_id}")
             for name in [name for name, job in running.items() if job.done()]:
                 job = running.pop(name)
@@ -108,6 +108,17 @@ def launch(runs: Sequence[Planned], sweep: Path, executor: Any, at_once: int,
             time.sleep(_LOOK_EVERY)
         raise
     return ended
+
+
+def _submitted(executor: Any, command: Sequence[str]) -> Any:
+    """The job of a command; UserError if the cluster refuses it."""
+    from submitit.core.utils import FailedJobError
+
+    try:
+        return executor.submit(run_command, command)
+    except FailedJobError as error:
+        raise UserError(f"the job was refused ({one_line(error)}): look at --slurm and the "
+                        "cluster's state, and give the same command again") from error
 
 
 @contextlib.contextmanager

@@ -57,6 +57,8 @@ def parse_grid(texts: Sequence[str]) -> list[tuple[str, list[str]]]:
         if not separator or not name or not any(found) or not (all(found) or may_be_empty):
             raise UserError(f"--grid={text}: write a field and its values, as in "
                             "--grid=learning_rate=1e-4,2e-4 or --grid=arg=sn+A,wgan_gp+A")
+        if repeated := [value for value in found if found.count(value) > 1]:
+            raise UserError(f"--grid={text}: it names {repeated[0]!r} twice")
         if name in (known for known, _ in grid):
             raise UserError(f"--grid names {name} twice: join its values with commas")
         grid.append((name, found))
@@ -73,7 +75,8 @@ def plan(config: str, grid: Sequence[tuple[str, Sequence[str]]], seeds: int,
       changes: FIELD=VALUE of all runs.
 
     Raises:
-      UserError: the config of a run is invalid, or there are no seeds.
+      UserError: the config of a run is invalid, there are no seeds, or two runs would have one
+        folder.
     """
     if seeds < 1:
         raise UserError(f"--seeds={seeds}: at least one")
@@ -94,6 +97,10 @@ def plan(config: str, grid: Sequence[tuple[str, Sequence[str]]], seeds: int,
             made = read_config(of_run, own, 1)
             runs.append(Planned(f"{label},seed={seed}" if label else f"seed={seed}", of_run, own,
                                 made.iterations, bool(made.evaluate_every)))
+    names = [run.name for run in runs]
+    if same := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"two runs of the grid would have the folder {same[0]!r}, in which '/' "
+                        "becomes '_': sweep over them one at a time")
     return runs
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sngan_jax.base.errors import UserError
-from sngan_jax.run.workdir import write_json
+from sngan_jax.base.files import write_errors
+from sngan_jax.run.workdir import make_workdir, write_json
 
 from ..configs.paper import SETTINGS
 from ..read_config import read_config
@@ -265,11 +266,12 @@ def open_sweep(request: Request, sweep: Path) -> None:
     """Writes `sweep.json`, the facts that all runs in a sweep's folder share.
 
     Raises:
-      UserError: if the folder belongs to another table, data set, scale or --set.
+      UserError: if the folder belongs to another table, data set, scale or --set, or cannot be
+        made.
     """
     check_sweep(request, sweep)
-    sweep.mkdir(parents=True, exist_ok=True)
-    write_json(sweep / SWEEP, _identity(request))
+    with write_errors("the sweep", sweep):
+        write_json(make_workdir(sweep) / SWEEP, _identity(request))
 
 
 def check_sweep(request: Request, sweep: Path) -> None:

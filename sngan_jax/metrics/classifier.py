@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from sngan_jax.base.compilation import jit
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.output import say
 from sngan_jax.base.types import PyTree
 from sngan_jax.data.image_set import ImageSet
 from sngan_jax.data.pipeline import scale
@@ -85,6 +86,9 @@ def classifier_extractor(trained: Trained, batch_size: int = 256) -> Extractor:
                             "train a classifier on images like them")
         return apply({"params": params}, images)
 
+    if trained.accuracy < 2 / trained.num_classes:
+        say(f"warning: the classifier gets only {trained.accuracy:.0%} of held-out images of "
+            f"{trained.num_classes} classes right: its scores say little")
     return Extractor(f"classifier ({trained.accuracy:.1%} of held-out images right)",
                      trained.checksum, "", FEATURES, trained.num_classes, trained.params, function,
                      batch_size, family="classifier")
@@ -117,8 +121,8 @@ def cached_classifier(images: ImageSet, folder: Path) -> Trained:
     try:
         write_npz(file, {**flat, "about": json.dumps(about)})
     except OSError as error:
-        raise UserError(f"{file} cannot be written ({error.strerror}): set SNGAN_JAX_CACHE to a "
-                        "folder of your own") from error
+        say(f"warning: the classifier cannot be kept in {file} ({error.strerror}), and will be "
+            "trained again: set SNGAN_JAX_CACHE to a folder of your own")
     return trained
 
 

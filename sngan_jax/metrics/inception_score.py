@@ -31,7 +31,8 @@ def inception_score(logits: Float[np.ndarray, "n classes"], splits: int = 10) ->
     logits = np.asarray(logits, np.float64)
     if logits.ndim != 2 or splits < 1 or len(logits) < splits:
         raise ValueError(f"an Inception Score of {splits} splits needs logits of shape (n, "
-                         f"classes) with n >= {splits}, got {logits.shape}")
+                         f"classes) with n >= {splits}, got {logits.shape}: use more images, or "
+                         "fewer splits")
     log_p = logits - logits.max(1, keepdims=True)
     log_p -= np.log(np.exp(log_p).sum(1, keepdims=True))
     bounds = np.arange(splits + 1) * len(logits) // splits

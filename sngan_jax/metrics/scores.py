@@ -175,7 +175,7 @@ def intra_fid(real: Float[np.ndarray, "n d"], real_labels: Integer[np.ndarray, "
         a, b = real[real_labels == label], fake[fake_labels == label]
         if min(len(a), len(b)) < 2:
             raise UserError(f"class {label} has {len(a)} real and {len(b)} generated images, but "
-                            "intra_fid needs at least 2 of each: use more images")
+                            "the distance of a class needs at least 2 of each: use more images")
         distances[int(label)] = frechet_distance(moments(a), moments(b))
     return distances
 

@@ -18,8 +18,8 @@ from sngan_jax.data.image_set import ImageSet
 from sngan_jax.data.streaming import ImageStream
 from sngan_jax.metrics.choice import make_extractor
 from sngan_jax.metrics.evaluate import SCORES, append_record, of_images, of_samples, score
-from sngan_jax.metrics.extractor import check_features
-from sngan_jax.metrics.protocol import protocol_of
+from sngan_jax.metrics.extractor import Extractor, check_features
+from sngan_jax.metrics.protocol import Protocol, protocol_of
 from sngan_jax.metrics.scores import LESS_IS_BETTER, check_metrics, keeps_features
 from sngan_jax.run.validate import names_of
 from sngan_jax.run.workdir import read_lines
@@ -28,8 +28,27 @@ from sngan_jax.step.state import GeneratorState
 Evaluation = Callable[[GeneratorState, int, int], JsonObject]
 
 
+def extractor_of_run(config: ConfigDict, images: ImageSet | ImageStream) -> Extractor:
+    """The extractor of a run's scores, which may have to be trained on the run's images.
+
+    Raises:
+      UserError: for missing weights or labels, or a score that cannot be computed for this run.
+    """
+    metrics = names_of(config.evaluate_metrics)
+    extractor = make_extractor(config.evaluate_extractor, images)
+    check_metrics(metrics, extractor, labels=config.conditional and bool(images.num_classes))
+    check_features(extractor, _protocol(config, images).fakes_for(metrics), keeps_features(metrics),
+                   "samples (config.evaluate_images)")
+    return extractor
+
+
+def _protocol(config: ConfigDict, images: ImageSet | ImageStream) -> Protocol:
+    return protocol_of("free", min(config.evaluate_images, len(images)), config.evaluate_images)
+
+
 def make_evaluation(config: ConfigDict, workdir: Path, generator: nn.Module,
-                    images: ImageSet | ImageStream, first_iteration: int) -> Evaluation | None:
+                    images: ImageSet | ImageStream, first_iteration: int,
+                    extractor: Extractor | None = None) -> Evaluation | None:
     """Function of (generator state, iteration, number of replaced images) that computes scores,
     records them, and returns the record.
 
@@ -38,23 +57,18 @@ def make_evaluation(config: ConfigDict, workdir: Path, generator: nn.Module,
 
     Args:
       first_iteration: iteration from which the run resumes; later records are dropped.
+      extractor: that of `extractor_of_run`, if it is there already.
 
     Returns:
       None if `config.evaluate_every` is 0.
 
     Raises:
-      UserError: for missing weights or labels, or a score that cannot be computed for this run.
+      UserError: as for `extractor_of_run`.
     """
     if not config.evaluate_every:
         return None
-    metrics = names_of(config.evaluate_metrics)
-    extractor = make_extractor(config.evaluate_extractor, images)
-    check_metrics(metrics, extractor,
-                  labels=bool(generator.num_classes) and bool(images.num_classes))
-    protocol = protocol_of("free", min(config.evaluate_images, len(images)),
-                           config.evaluate_images)
-    check_features(extractor, protocol.fakes_for(metrics), keeps_features(metrics),
-                   "samples (config.evaluate_images)")
+    metrics, protocol = names_of(config.evaluate_metrics), _protocol(config, images)
+    extractor = extractor or extractor_of_run(config, images)
     # Several processes share the work, so none may take the result from a cache instead.
     cache = cache_folder() if jax.process_count() == 1 else None
     real = of_images(images, config.split, protocol.num_real, metrics, extractor,

@@ -56,7 +56,7 @@ class Interruption:
         self.signal: signal.Signals | None = None
         self._own_process, self._grace, self._several = own_process, grace, several
         self._abandoning = False
-        self._fallback: Callable[[], None] | None = None
+        self._fallback: Callable[[], object] | None = None
         self._lock = threading.Lock()
         self._old: dict[signal.Signals, Handler] = {}
         self._watcher: threading.Thread | None = None
@@ -114,9 +114,10 @@ class Interruption:
         finally:
             self._abandoning = False
 
-    def set_fallback(self, save: Callable[[], None] | None) -> None:
+    def set_fallback(self, save: Callable[[], object] | None) -> None:
         """Sets the function that saves the run if the main thread does not stop in time.
 
+        It returns False if there was nothing to save.
         None means that only the main thread can save, because it holds the state or is saving. If
         the other thread is already saving, the call does not return, because the process ends.
         """
@@ -166,8 +167,9 @@ class Interruption:
             if self._fallback is None:
                 return
             try:
-                self._fallback()
-                sentence, status = (f"stopped by {came.name}, saved; the same command continues "
+                nothing = self._fallback() is False
+                done = "with nothing new to save" if nothing else "saved"
+                sentence, status = (f"stopped by {came.name}, {done}; the same command continues "
                                     "from there"), STOPPED
             except BaseException as error:
                 sentence, status = f"error: {error}", getattr(error, "status", 1)

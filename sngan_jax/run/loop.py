@@ -22,10 +22,17 @@ from sngan_jax.base.provenance import code_version, commit
 from sngan_jax.base.types import JsonObject
 from sngan_jax.data.sources import DataError, ImageSet
 from sngan_jax.data.streaming import ImageStream
+from sngan_jax.metrics.extractor import Extractor
 from sngan_jax.run import distributed
 from sngan_jax.run.checkpoint import Checkpoints, NotFiniteState
 from sngan_jax.run.conditions import conditions
-from sngan_jax.run.evaluation import best_of, is_recorded, make_evaluation, recorded
+from sngan_jax.run.evaluation import (
+    best_of,
+    extractor_of_run,
+    is_recorded,
+    make_evaluation,
+    recorded,
+)
 from sngan_jax.run.feed import feed
 from sngan_jax.run.health import Diverged, Watch
 from sngan_jax.run.interruption import Interruption, Stopped
@@ -87,7 +94,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, accept_changes: boo
             write_errors("a file of the run", workdir):
         try:
             with interruption.abandoning():
-                interruption.set_fallback(lambda: None)  # nothing to save yet
+                interruption.set_fallback(lambda: False)  # nothing to save yet
                 # Everything is checked and read before anything on the disk is changed.
                 plain = config.to_dict()
                 check_workdir(workdir, plain, accept_changes=accept_changes)
@@ -110,6 +117,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, accept_changes: boo
                 if config.init_from and saved is None and distributed.is_first():
                     source = open_source(config.init_from)
                     check_source(source, recipe, shapes, names_of_classes(config, images))
+                extractor = (extractor_of_run(config, images)
+                             if config.evaluate_every and not there else None)
                 workdir = make_workdir(workdir)
                 if not there:
                     still_ours = held.enter_context(locked(workdir))
@@ -134,8 +143,9 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, accept_changes: boo
                 checkpoints.move_aside(stored.bad)
                 while True:
                     try:
-                        return _train(config, workdir, recipe, init, shapes, step, images,
-                                      devices, checkpoints, interruption, saved, rollbacks, source)
+                        return _train(config, workdir, recipe, init, shapes, step, images, devices,
+                                      extractor, checkpoints, interruption, saved, rollbacks,
+                                      source)
                     except Diverged as error:
                         rollbacks = error.rollbacks + 1
                         if config.on_nan != "rollback" or rollbacks > config.on_nan_rollbacks:
@@ -152,12 +162,14 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, accept_changes: boo
 
 def _train(config: ConfigDict, workdir: Path, recipe: Recipe, init: Callable,
            shapes: TrainState, step: Callable, images: ImageSet | ImageStream,
-           devices: list[jax.Device], checkpoints: Checkpoints, interruption: Interruption,
-           saved: Saved | None, rollbacks: int | None, source: RestoredRun | None) -> bool:
+           devices: list[jax.Device], extractor: Extractor | None, checkpoints: Checkpoints,
+           interruption: Interruption, saved: Saved | None, rollbacks: int | None,
+           source: RestoredRun | None) -> bool:
     """Trains from a checkpoint to the end, or until a signal.
 
     Args:
       init: the `initializer` of the state.
+      extractor: of a new run's scores; a resumed run makes it when scores are due.
       shapes: shapes of the state, `jax.ShapeDtypeStruct`s.
       saved: the checkpoint from which the first process continues; None for a new run.
       rollbacks: number of returns to a checkpoint because of NaN; None: as stored in `saved`.
@@ -207,7 +219,7 @@ def _train(config: ConfigDict, workdir: Path, recipe: Recipe, init: Callable,
         if saved and log.rows < saved.meta.get("rows", 0):
             say(f"warning: {METRICS} has {log.rows:,} rows of the {saved.meta['rows']:,} that it "
                 f"had at iteration {first:,}: the others are lost")
-        evaluate = make_evaluation(config, workdir, networks.generator, images, first)
+        evaluate = make_evaluation(config, workdir, networks.generator, images, first, extractor)
         metric = names_of(config.evaluate_metrics)[0] if evaluate else ""
 
         def score(state: TrainState, iteration: int) -> None:
@@ -251,7 +263,7 @@ def _train(config: ConfigDict, workdir: Path, recipe: Recipe, init: Callable,
                 *batch, count = next_batches()
                 inputs = inputs._replace(**dict(zip(("images", "labels"), batch, strict=True)))
                 # The state before this call is on the disk, or nothing was trained yet.
-                interruption.set_fallback((lambda: None) if iteration == first else None)
+                interruption.set_fallback((lambda: False) if iteration == first else None)
                 with jax.transfer_guard(guard):
                     state, metrics = step(state, inputs)
                 if iteration == first:

@@ -13,6 +13,8 @@ from typing import IO
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from sngan_jax.run.extension import may_continue
+
 
 class Progress(contextlib.AbstractContextManager):
     """Shows the iterations of a run and the time left; compilation is shown separately.
@@ -101,10 +103,11 @@ def finished(workdir: str | os.PathLike, config: ConfigDict, seconds: float | No
     made += [name for name in ("losses.png", "sigma.png", "metrics.jsonl", "scores.jsonl")
              if (folder / name).exists()]
     made.append(f"checkpoints/{config.iterations}")
-    where = shlex.quote(str(folder))
+    where, plain = shlex.quote(str(folder)), config.to_dict()
+    longer = may_continue(plain, {**plain, "iterations": 2 * config.iterations}, config.iterations)
     return (f"{config.iterations:,} iterations, {took}; in {folder}: {', '.join(made)}\n"
-            f"next: sngan sample --workdir={where}; longer: the same command with a larger "
-            "--config.iterations")
+            f"next: sngan sample --workdir={where}"
+            + "; longer: the same command with a larger --config.iterations" * longer)
 
 
 def _is_wide(stream: IO[str]) -> bool:

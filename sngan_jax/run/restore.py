@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from sngan_jax.base.types import JsonObject
 from sngan_jax.data.class_names import class_names
 from sngan_jax.data.pipeline import example_keys
 from sngan_jax.run.integrity import DamagedError
-from sngan_jax.run.stored_checkpoints import Saved, StoredCheckpoints, identity_of
+from sngan_jax.run.stored_checkpoints import Saved, StoredCheckpoints, check_name, identity_of
 from sngan_jax.run.validate import validate
 from sngan_jax.run.workdir import read_config
 from sngan_jax.step.latents import sample_latents
@@ -74,6 +75,7 @@ class RestoredRun(NamedTuple):
 def saved_iterations(workdir: Path) -> list[int]:
     """Iterations of a run's checkpoints, oldest first; UserError if there are none."""
     read_config(workdir)
+    check_name(workdir)
     if saved := StoredCheckpoints(workdir).all():
         return saved
     raise UserError(f"{workdir} has no checkpoint yet: train it first, or wait for one")
@@ -106,6 +108,18 @@ def restore_run(workdir: str | os.PathLike, iteration: int | None = None) -> Res
     return RestoredRun(config, recipe.generator, recipe.discriminator, state, iteration, classes,
                        meta["channels"], names if len(names) == classes else (),
                        tuple(meta.get("untrained", ())), meta.get("replaced_images", 0))
+
+
+def check_classes(run: RestoredRun) -> None:
+    """UserError if the classes of a conditional run's data are no longer those of its training."""
+    config = run.config
+    now = class_names(config.dataset, run.num_classes, config.data_dir or None)
+    if run.num_classes and run.class_names and now and now != run.class_names:
+        was, here = next(pair for pair in itertools.zip_longest(run.class_names, now)
+                         if pair[0] != pair[1])
+        raise UserError(f"the classes of {config.dataset} have changed since the run was trained "
+                        f"on it ({here!r} in place of {was!r}), so its labels mean others now: "
+                        "restore the data")
 
 
 def at_iteration(run: RestoredRun, workdir: Path, iteration: int) -> RestoredRun:

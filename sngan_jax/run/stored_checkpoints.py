@@ -144,7 +144,7 @@ class StoredCheckpoints:
                 if left[-1] in self.all():
                     self.bad.append(left[-1])
                     say(f"warning: the checkpoint {self.folder / str(left[-1])} is damaged "
-                        f"({error}): the one before is used")
+                        f"({error})" + ": the one before is used" * (len(left) > 1))
                 elif len(seen) - len(self.bad) == _PATIENCE:
                     raise UserError(
                         f"the run in {self.folder.parent} deletes its checkpoints faster than they "
@@ -166,9 +166,19 @@ class StoredCheckpoints:
                 f"{self.damaged} ({', '.join(moved[-3:])}); bring back an undamaged copy of a "
                 f"checkpoint, or move {self.damaged} away to start again from iteration 0")
         if self.all():
-            return UserError(f"every checkpoint of {self.folder.parent} is damaged: train it again "
-                             "or bring back an undamaged copy")
+            return UserError(
+                f"every checkpoint of {self.folder.parent} is damaged: bring back an undamaged "
+                f"copy of one, or move {self.folder} away to start again from iteration 0")
         return None
+
+
+def check_name(workdir: Path) -> None:
+    """UserError if the name of a workdir is not UTF-8, which Orbax cannot write."""
+    try:
+        str(workdir.absolute()).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"the name of the workdir {workdir} is not UTF-8, which checkpoints need: "
+                        "choose another --workdir, or a UTF-8 locale") from None
 
 
 def checkpointer() -> ocp.Checkpointer:

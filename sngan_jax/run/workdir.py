@@ -16,7 +16,7 @@ from sngan_jax.run.conditions import environment
 from sngan_jax.run.config import FIELDS, completed
 from sngan_jax.run.extension import may_continue, why_not
 from sngan_jax.run.lock import LOCK, is_lock
-from sngan_jax.run.stored_checkpoints import CHECKPOINTS, StoredCheckpoints
+from sngan_jax.run.stored_checkpoints import CHECKPOINTS, StoredCheckpoints, check_name
 from sngan_jax.run.validate import check_fields
 from sngan_jax.step.augment import AUTO
 
@@ -26,13 +26,14 @@ _NAMES = {CONFIG, ENVIRONMENT, METRICS, LOCK, SCORES, CHECKPOINTS, "samples", "t
           "losses.png", "sigma.png"}
 
 
-def make_workdir(path: str | os.PathLike) -> Path:
-    """Creates the folder; UserError if it cannot be made."""
+def make_workdir(path: str | os.PathLike, flag: str = "--workdir") -> Path:
+    """Creates the folder that a flag names; UserError if it cannot be made."""
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        raise UserError(f"the workdir {path} cannot be made ({getattr(error, 'strerror', error)}): "
-                        "choose another --workdir") from error
+        what = "workdir" if flag == "--workdir" else "folder"
+        raise UserError(f"the {what} {path} cannot be made ({getattr(error, 'strerror', error)}): "
+                        f"choose another {flag}") from error
     return Path(path)
 
 
@@ -51,8 +52,10 @@ def check_workdir(workdir: Path, config: JsonObject, *, accept_changes: bool = F
       accept_changes: whether the folder may hold a run of another config.
 
     Raises:
-      UserError: it holds a run of another config, or something that a run would write over.
+      UserError: it holds a run of another config, or something that a run would write over; or its
+        name is not UTF-8.
     """
+    check_name(workdir)
     try:
         names = {path.name for path in workdir.iterdir()} if workdir.is_dir() else set()
         stored = StoredCheckpoints(workdir)

@@ -5,6 +5,7 @@ import re
 import struct
 import warnings
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,6 +29,29 @@ def save(image, *places, **options):
 
 def loaded(folder, **options):
     return load(f"folder:{folder}", **{"image_size": 8, **options})
+
+
+def test_what_this_user_may_not_read_is_said(tmp_path, monkeypatch):
+    save(COLOR, tmp_path, "a.png")
+    save(COLOR, tmp_path, "b.png")
+    plain = Path.open
+
+    def refusing(path, *arguments, **options):
+        if path.name == "b.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return plain(path, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refusing)
+        with pytest.raises(DataError, match=r"b\.png.*Permission denied"):
+            loaded(tmp_path)
+
+    def closed(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", closed)
+    with pytest.raises(DataError, match=r"cannot be read \(Permission denied\): give this user"):
+        loaded(tmp_path)
 
 
 class TestLayout:

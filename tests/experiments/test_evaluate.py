@@ -166,6 +166,12 @@ def test_two_sets_of_images(place):
     (("--images=digits", "--against=digits", "--image-width=8"), "needs --image-size"),
     (("--images=digits", "--against=digits", "--alpha=grey"), "alpha"),
     (("--images=digits", "--against=digits", "--kid-subset-size=1"), "kid-subset-size"),
+    (("--images=digits", "--against=digits", "--checkpoint=best"), "--checkpoint is for --workdir"),
+    (("--images=digits", "--against=digits", "--ema=yes"), "--ema is for --workdir: leave it out"),
+    (("--images=digits", "--against=digits", "--bn-mode=batch"), "--bn-mode is for --workdir"),
+    (("--workdir={}/run", "--images-split=train"), "--images-split is for --images: leave it out"),
+    (("--workdir={}/run", "--extractor=classifier", "--image-size=16"), "leave it out"),
+    (("--workdir={}/run", "--seed=4294967296"), "4294967296: it must be at most 2147483647"),
 ])
 def test_bad_input_is_one_sentence(place, arguments, sentence):
     done = run("evaluate", place, *(text.format(place) for text in arguments))

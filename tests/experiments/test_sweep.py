@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import sngan_jax.experiments.sweeps.launch
 
+from experiments import cli
+from experiments import sweep as program
 from experiments.sweeps import launch
 from experiments.sweeps.plan import listing, parse_grid, plan, progress, remaining
 from sngan_jax.base.errors import UserError
@@ -62,6 +64,8 @@ def test_what_is_finished_is_left_out_and_what_was_cut_off_goes_first(tmp_path):
     (["=1,2"], 1, "write a field and its values"),
     (["augment="], 1, "write a field and its values"),
     (["seed=1", "seed=2"], 1, "names seed twice"),
+    (["n_dis=1,2,1"], 1, "it names '1' twice"),
+    (["dataset=folder:a/b,folder:a_b"], 1, "two runs of the grid would have the folder 'dataset="),
     (["learning=1"], 1, "did you mean learning_rate"),
     (["n_dis=0"], 1, "at least 1"),
     (["arg=colour"], 1, "no variant 'colour'"),
@@ -69,6 +73,34 @@ def test_what_is_finished_is_left_out_and_what_was_cut_off_goes_first(tmp_path):
 def test_a_wrong_sweep_is_a_sentence(grid, seeds, words):
     with pytest.raises(UserError, match=words):
         plan(DIGITS, parse_grid(grid), seeds)
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (("--config=digits", "--grid=seed=1,2"), "--seeds=N sets the seeds of the runs"),
+    (("--config=digits", "--config.seed=5"), "--seeds=N sets the seeds of the runs"),
+    (("--config=digits", "--slurm=partition", "--launcher=slurm"), "--slurm=partition: write NAME"),
+    (("--config=digits", "--workdir={}/file"), "file is a file: give a folder"),
+    (("--config=digits", "--workdir={}/file/x"), "cannot be made"),
+    (("--table=2", "--dataset=digits", "--scale=tiny", "--workdir={}/file/x"), "cannot be made")])
+def test_a_wrong_command_is_a_sentence(arguments, words, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    arguments = [word.format(tmp_path) for word in arguments]
+    if not any(word.startswith("--workdir") for word in arguments):
+        arguments.append(f"--workdir={tmp_path / 'sweep'}")
+    assert cli.run(program.main, program.arguments, "", "sweep", arguments) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_a_refused_job_is_a_sentence(tmp_path):
+    submitit = pytest.importorskip("submitit")
+
+    class Refusing:
+        def submit(self, *_):
+            raise submitit.core.utils.FailedJobError("sbatch: error:\n  no such partition")
+
+    with pytest.raises(UserError, match=r"refused \(sbatch: error: no such partition\): look at"):
+        launch.launch(plan(DIGITS, [], 1), tmp_path, Refusing(), 1, print)
 
 
 def test_a_run_that_fails_says_why_and_takes_no_module_from_the_current_folder(

@@ -31,6 +31,20 @@ def trained(digits, folder):
         return cached_classifier(digits, folder)
 
 
+def test_a_classifier_that_learnt_nothing_is_warned_of(trained, capsys):
+    classifier_extractor(trained)
+    assert capsys.readouterr().err == ""
+    classifier_extractor(trained._replace(accuracy=0.125))
+    assert "only 12% of held-out images of 10 classes right" in capsys.readouterr().err
+
+
+def test_a_cache_that_cannot_be_written(digits, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(classifier, "STEPS", 2)
+    (tmp_path / "file").touch()
+    assert cached_classifier(digits, tmp_path / "file").num_classes == 10
+    assert "the classifier cannot be kept in" in capsys.readouterr().err
+
+
 def test_it_learns_the_digits(trained):
     assert trained.accuracy > 0.9 and trained.num_classes == 10
 

@@ -67,7 +67,7 @@ def test_a_resumed_run_has_no_record_twice(tmp_path):
 def test_what_cannot_be_scored_is_said_before_training(tmp_path, changes, message):
     with pytest.raises(UserError, match=message):
         train(tiny(**{**EVERY, **changes}), tmp_path)
-    assert not (tmp_path / "metrics.jsonl").exists() or not (tmp_path / "metrics.jsonl").read_text()
+    assert not any(tmp_path.iterdir())
 
 
 def test_older_runs_go_on_without_the_new_fields(finished_run, tmp_path):

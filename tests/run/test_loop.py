@@ -14,7 +14,7 @@ from experiments.configs import digits
 from sngan_jax.base.errors import UserError
 from sngan_jax.run.conditions import conditions
 from sngan_jax.run.loop import train
-from sngan_jax.run.restore import GoneError, at_iteration, restore_run
+from sngan_jax.run.restore import GoneError, at_iteration, check_classes, restore_run
 from sngan_jax.run.workdir import read_metrics
 from tests.compare import assert_same_images, assert_same_losses
 from tests.conftest import FINISHED
@@ -161,6 +161,42 @@ def test_a_checkpoint_that_a_run_has_removed_is_no_damage(finished, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_all_checkpoints_damaged(finished, capsys):
+    for file in (finished / "checkpoints").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+    before = content(finished)
+    for read in (lambda: train(like_finished(), finished), lambda: restore_run(finished)):
+        with pytest.raises(UserError, match=r"is damaged: bring back .*, or move \S*/checkpoints"):
+            read()
+        newest, oldest = capsys.readouterr().err.splitlines()
+        assert newest.endswith("the one before is used") and oldest.endswith(")")
+    assert content(finished) == before
+
+
+def test_a_name_that_is_not_utf8(finished, tmp_path):
+    name = tmp_path / "b\udcfc"
+    with pytest.raises(UserError, match=r"b\\udcfc is not UTF-8, which checkpoints need"):
+        train(tiny(), name)
+    assert not name.exists()
+    finished.rename(name)
+    with pytest.raises(UserError, match="is not UTF-8"):
+        restore_run(name)
+
+
+def test_classes_that_have_changed_since(finished_run, tmp_path):
+    for name in ("bird", "cat"):
+        (tmp_path / name).mkdir()
+    run = restore_run(finished_run)
+    config = run.config.copy_and_resolve_references()
+    config.dataset = f"folder:{tmp_path}"
+    run = run._replace(config=config, num_classes=2, class_names=("bird", "cat"))
+    check_classes(run)
+    (tmp_path / "bird").rename(tmp_path / "dog")
+    with pytest.raises(UserError, match=r"have changed since .* \('cat' in place of 'bird'\)"):
+        check_classes(run)
+
+
 def test_restored_run_samples_what_is_asked(finished_run):
     run = restore_run(finished_run)
     labels = np.array([3, 1, 4, 1, 5], np.int32)
@@ -185,6 +221,8 @@ def test_restoring_what_is_not_there_is_a_sentence(finished_run, tmp_path):
     ({"dataset": "tfds:cifar10", "data_dir": "/nowhere"}, "/nowhere"),
     ({"loss": "hinged"}, "one of non_saturating, minimax"),
     ({"learning_rate": -1.0}, "a number above 0"),
+    ({"learning_rate": 1e300}, "a number above 0, from 1e-37 to 1e38"),
+    ({"lipschitz": 1e-300}, "a number above 0, from 1e-37 to 1e38"),
     ({"iterations": 0}, "at least 1"),
     ({"dtype": "float17"}, "float32, bfloat16"),
     ({"image_size": 65536}, r"65536 \(the digits\) need [\d,.]+ GiB"),

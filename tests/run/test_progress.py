@@ -7,9 +7,9 @@ import pty
 import struct
 import termios
 import threading
-from types import SimpleNamespace
 
 import pytest
+from ml_collections import ConfigDict
 
 from sngan_jax.run import progress
 from sngan_jax.run.progress import Progress, duration, finished
@@ -91,11 +91,16 @@ def test_the_end_names_what_was_made_and_the_next_command(tmp_path):
     (folder / "samples").mkdir(parents=True)
     (folder / "samples" / "0000070.png").touch()
     (folder / "losses.png").touch()
-    text = finished(folder, SimpleNamespace(iterations=70), 125.0)
+    config = ConfigDict({"iterations": 70, "lr_decay_start": 1.0})
+    text = finished(folder, config, 125.0)
     assert text.splitlines()[0] == (f"70 iterations, done in 2 min; in {folder}: "
                                     "samples/0000070.png, losses.png, checkpoints/70")
     assert f"next: sngan sample --workdir='{folder}'" in text
-    assert "nothing left to do" in finished(folder, SimpleNamespace(iterations=70), None)
+    assert "longer: the same command with a larger --config.iterations" in text
+    assert "nothing left to do" in finished(folder, config, None)
+    # A run whose learning rate has fallen to 0 cannot be longer.
+    assert "longer" not in finished(folder, ConfigDict({"iterations": 70, "lr_decay_start": 0.0}),
+                                    None)
 
 
 @pytest.mark.parametrize(("seconds", "words"), [
