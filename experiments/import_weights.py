@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.data.sources import is_spec, unknown_spec
 from sngan_jax.weights import mimicry, npz, sngan_projection
 from sngan_jax.weights.trained import Trained, write_run
 
@@ -51,6 +52,8 @@ def main(options: argparse.Namespace) -> None:
     if not 1 <= len(options.files) <= 2:
         raise UserError(f"{len(options.files) or 'no'} files are named: give the generator's, and "
                         "the discriminator's if there is one, after the flags")
+    if options.dataset and not is_spec(options.dataset):
+        raise UserError(f"--dataset: {unknown_spec(options.dataset)}")
     trained = SOURCES[options.source]([Path(file).expanduser() for file in options.files])
     if options.dataset or options.source != "sngan_jax":
         trained.config["dataset"] = options.dataset or _UNKNOWN

@@ -146,6 +146,13 @@ def _read_digits(split: str, image_size: Size) -> tuple[np.ndarray, np.ndarray, 
     return images, rows[:, -1].astype(np.int32), 10
 
 
+def is_spec(spec: str) -> bool:
+    """Whether a spec is of a known kind; the data need not exist."""
+    kind, _, place = spec.partition(":")
+    return spec == "digits" or (bool(place) and any(
+        known.startswith(f"{kind}:") for known in _SPECS))
+
+
 def unknown_spec(spec: str) -> str:
     """The error for a spec of no known kind, with a guess at what was meant."""
     if spec and is_dir(Path(spec).expanduser()):

@@ -113,6 +113,8 @@ IMPORT, EXPORT = "experiments.import_weights", "experiments.export_weights"
     (IMPORT, ("--from=keras", "weights.npz", "--workdir=w"), "--from is 'keras'"),
     (IMPORT, ("--from=sngan_jax", "--workdir=w"), "no files are named: give the generator's"),
     (IMPORT, ("--from=mimicry", "a", "b", "c", "--workdir=w"), "3 files are named"),
+    (IMPORT, ("--from=sngan_jax", "weights.npz", "--workdir=w", "--dataset=digit"),
+     "--dataset: unknown data set 'digit', did you mean 'digits'?"),
     (EXPORT, ("--workdir=held", "--out=w.pth"), "--out=w.pth: the file's name must end in .npz"),
     (EXPORT, ("--workdir=none", "--out=w.npz"), "none is not the workdir of a run"),
     ("experiments.sample", ("--pretrained=cats",), "there are no weights 'cats'"),
