@@ -242,7 +242,7 @@ def whole(low: int | None = None, high: int | None = None) -> Callable[[str], in
     return convert
 
 
-seed = whole(0, 2**31 - 1)  # as config.seed: JAX's keys have 32 bits
+seed = whole(0, 2**31 - 1)  # the range of config.seed
 
 
 def one_of(there: Iterable[str]) -> Callable[[str], str]:

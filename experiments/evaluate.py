@@ -149,9 +149,11 @@ def main(options: argparse.Namespace) -> None:
     for name, owner in (("checkpoint", "workdir"), ("ema", "workdir"), ("bn_mode", "workdir"),
                         ("images_split", "images")):
         if name in options.given and not getattr(options, owner):
-            raise UserError(f"--{name.replace('_', '-')} is for --{owner}: leave it out")
+            what = "a run (--workdir)" if owner == "workdir" else "--images"
+            raise UserError(f"--{name.replace('_', '-')} is for {what}: leave it out")
     if options.workdir and options.image_size and options.extractor == "classifier":
-        raise UserError("--image-size cannot change the size of a run's samples: leave it out")
+        raise UserError(f"--image-size={options.image_size}: the classifier takes images of the "
+                        "run's own size only: leave it out")
     if options.save_statistics and not options.save_statistics.endswith(".npz"):
         raise UserError(f"--save-statistics={options.save_statistics}: the file's name must end in "
                         ".npz")
@@ -213,7 +215,8 @@ def of_run(workdir: Path, metrics: list[str] | None, protocol: Protocol,
         raise UserError(f"--ema=yes, but {workdir} kept no moving average of its generator "
                         "(config.ema_decay is 0): leave the flag out")
     config = run.config
-    check_classes(run)
+    if not options.against or (options.extractor == "classifier" and not options.classifier_data):
+        check_classes(run)  # the labels of the run's own data are used
     data = reading_of({"channels": run.channels, **options_of(config)}, options)
     # The run's own images are read as the run reads them.
     own = {**data, "skip_bad": config.on_bad_image == "skip"} if data["image_size"] else data

@@ -59,9 +59,9 @@ def make_report(folders: Sequence[Path], out: Path, command: str = "") -> None:
     for note in found.notes:
         say(f"warning: {note}")
     with write_errors("the report", out):
-        pictures = make_workdir(out / PICTURES, "--out")
-        if not (out / PAGE).exists():  # marks the folder as a report's, should this be interrupted
+        if not (make_workdir(out, "--out") / PAGE).exists():  # a mark, should this be interrupted
             write_text(out / PAGE, "This report is not finished.")
+        pictures = make_workdir(out / PICTURES, "--out")
         for old in pictures.glob("*.png"):
             old.unlink()
         figures = [figure(found, pictures) for figure in FIGURES]

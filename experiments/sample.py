@@ -64,8 +64,8 @@ def arguments(parser: cli.Parser) -> None:
                         "model; otherwise all classes in turn")
     parser.add_argument("--checkpoint", type=cli.whole(0), metavar="ITERATION",
                         help="iteration of the checkpoint; otherwise the newest")
-    parser.add_argument("--out", metavar="PATH", help="path of the files to write, without suffix, "
-                        "or a folder")
+    parser.add_argument("--out", metavar="PATH", help="path of the files to write, without suffix; "
+                        "or a folder, existing or ending in /")
     parser.add_argument("--grid", type=cli.whole(1), default=100, metavar="N",
                         help="largest number of samples in the grid (default: 100)")
     parser.add_argument("--nearest", type=cli.whole(1), nargs="?", const=5, metavar="K",

@@ -34,8 +34,8 @@ class Spec:
         otherwise None.
       stack: axes that `nn.scan` and `nn.vmap` added to the weight, in the order in which they were
         added; each is a position in the array as it was then. The outermost is last.
-      state_stack, gamma_stack: the same axes for its vectors and its learnt scale; if left out, the
-        first axes, and those of the weight.
+      state_stack: the same axes for its vectors; by default 0 for each.
+      gamma_stack: the same axes for its learnt scale; by default `stack`.
     """
 
     layout: str = ""
@@ -56,6 +56,9 @@ class Spec:
                             ("gamma_stack", self.gamma_stack or self.stack),
                             ("operator", self.operator if self.divisor == "operator" else None)):
             object.__setattr__(self, name, value)
+        if not len(self.stack) == len(self.state_stack) == len(self.gamma_stack):
+            raise ValueError(f"stack={self.stack}, state_stack={self.state_stack} and "
+                             f"gamma_stack={self.gamma_stack} must have the same length")
         if self.divisor not in DIVISORS:
             raise ValueError(f"divisor={self.divisor!r} is unknown: use one of "
                              f"{', '.join(map(repr, DIVISORS))}")

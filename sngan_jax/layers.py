@@ -26,7 +26,7 @@ from flax import linen as nn
 from flax.core import meta
 
 from sngan_jax import spectral
-from sngan_jax.divisors import Spec, checked_vectors
+from sngan_jax.divisors import STATELESS, Spec, checked_vectors
 from sngan_jax.linen import WEIGHTS, Call, convolution_of, geometry_of, layout_of
 
 COLLECTION = "spectral"
@@ -242,9 +242,11 @@ def _watched(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
 
 def _check_weights(layer: Any) -> None:
     params = meta.unbox(layer.variables.get("params", {}))
-    if set(WEIGHTS) <= set(params) & set(layer.sn_weights):
+    if set(WEIGHTS) <= set(params) & set(layer.sn_weights) and (
+            layer.learnable_scale or layer.sn_options().divisor not in STATELESS):
         raise ValueError(f"{_where(layer)} has a parameter 'kernel' and a parameter 'embedding', "
-                         "whose vectors would have the same names: give one of them another name")
+                         "whose vectors would have the same names: give one of them another name, "
+                         "or name only one in normalized(…, weights={name: layout})")
     named = [name for name, layout in layer.sn_weights.items() if layout or name in params]
     silent = layer.is_initializing() and not vars(layer).get("_seen")
     if not params or (named and set(named) <= set(params) and not silent):
@@ -290,7 +292,7 @@ class _Table:
             return self
         layer._try_setup()
         if "_table" not in vars(layer):
-            raise AttributeError(f"{type(layer).__name__} has no table outside of init and apply")
+            raise AttributeError(f"read {type(layer).__name__}.embedding inside init or apply")
         return meta.unbox(_reparametrize(layer, "embedding", vars(layer)["_table"]))
 
     def __set__(self, layer: Any, table: Any) -> None:

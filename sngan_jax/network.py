@@ -13,7 +13,6 @@ of its layers.
 import dataclasses
 import functools
 import itertools
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -26,7 +25,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from sngan_jax import spectral
 from sngan_jax.divisors import STATELESS, Shape, Spec
-from sngan_jax.layers import COLLECTION, Normalized, gamma_of, spec_of, state_path
+from sngan_jax.layers import COLLECTION, FAMILY, Normalized, gamma_of, spec_of, state_path
 from sngan_jax.linen import LINEAR, WEIGHTS
 from sngan_jax.packing import (
     Packed,
@@ -40,6 +39,8 @@ from sngan_jax.packing import (
     unpacked_of,
 )
 
+_TRACES = itertools.count()
+
 
 class Specs(dict[Path, Spec]):
     """{path of a weight in 'params': its `Spec`}, with the names that `fold` needs.
@@ -52,6 +53,21 @@ class Specs(dict[Path, Spec]):
     def __init__(self) -> None:
         super().__init__()
         self.named: dict[Path, str] = {}
+
+
+@dataclasses.dataclass
+class _Trace:
+    """What an abstract `init` shows beside the variables.
+
+    weights: paths in the order of the calls; modules: paths in the order of their making; plain:
+    {name of a class: that of its plain class}; wrapped: a sentence on each of Linen's wrappers.
+    """
+
+    weights: dict[Path, None] = dataclasses.field(default_factory=dict)
+    modules: dict[Path, None] = dataclasses.field(default_factory=dict)
+    plain: dict[str, str] = dataclasses.field(default_factory=lambda: {
+        kind.__name__: kind.plain_class.__name__ for kind in FAMILY})
+    wrapped: list[str] = dataclasses.field(default_factory=list)
 
 
 class _Marked(struct.PyTreeNode, meta.AxisMetadata):
@@ -96,7 +112,8 @@ def specs(model: nn.Module, *inputs: Any, method: Any = "__call__", **kwargs: An
 
     Raises:
       TypeError: if the model is not a Linen module.
-      ValueError: for a model without such weights, or one whose stacked layers lose their vectors.
+      ValueError: for a model without such weights, one whose stacked layers lose their vectors, or
+        one with Linen's own wrappers `SpectralNorm` or `WeightNorm`.
     """
     if not isinstance(model, nn.Module):
         found = (f"the class {model.__name__}" if isinstance(model, type) else
@@ -104,13 +121,15 @@ def specs(model: nn.Module, *inputs: Any, method: Any = "__call__", **kwargs: An
         raise TypeError(f"specs() takes a Linen model, as specs(Critic(), x), not {found}; a model "
                         "of NNX needs no specs: sngan_jax.nnx has sigmas, power_steps and fold")
     leaves, tree = jax.tree.flatten((inputs, kwargs))
-    result, order = Specs(), dict[Path, None]()
-    record = functools.partial(_record, order, result.named)
+    result, trace = Specs(), _Trace()
+    record = functools.partial(_record, trace)
 
     def init(arrays: dict[int, Any], method: Any) -> Any:
         inputs, kwargs = jax.tree.unflatten(tree, [arrays.get(n, x) for n, x in enumerate(leaves)])
-        with nn.intercept_methods(record):
-            return model.init(jax.random.key(0), *inputs, method=method, **kwargs)
+        key = jax.random.key(0)
+        with nn.intercept_methods(record):  # the second stream keeps nn.jit from an earlier trace
+            return model.init({"params": key, f"specs {next(_TRACES)}": key}, *inputs,
+                              method=method, **kwargs)
 
     boxes: dict[Path, Any] = {}
     vectors: dict[Path, Any] = {}
@@ -121,7 +140,13 @@ def specs(model: nn.Module, *inputs: Any, method: Any = "__call__", **kwargs: An
             found = leaves_of(variables.get(collection, {}), _Marked)
             marked |= {path: box for path, box in found.items() if isinstance(box, _Marked)}
     own = any(box.normal for box in boxes.values())
-    places = {path: n for n, path in enumerate(order)}
+    if trace.wrapped and not own:
+        raise ValueError(trace.wrapped[0])
+    for path in trace.modules:
+        kind, _, number = path[-1].rpartition("_")
+        if kind in trace.plain and number.isdecimal():
+            result.named[path] = trace.plain[kind]
+    places = {path: n for n, path in enumerate(trace.weights)}
     for path, box in sorted(boxes.items(), key=lambda item: places.get(item[0], -1)):
         if box.spec is None or (own and not box.normal):
             continue
@@ -141,22 +166,23 @@ def specs(model: nn.Module, *inputs: Any, method: Any = "__call__", **kwargs: An
     return result
 
 
-def _record(order: dict[Path, None], named: dict[Path, str], call_next: Any, args: Any,
-            kwargs: Any, context: Any) -> Any:
-    """Interceptor for `init` that marks a layer's weights and their vectors after its call.
-
-    order: collects the weights' paths in the order of the calls; named: as in `Specs`.
-    """
+def _record(trace: _Trace, call_next: Any, args: Any, kwargs: Any, context: Any) -> Any:
+    """Interceptor for `init` that marks a layer's weights and their vectors after its call."""
     if isinstance(context.module, nn.SpectralNorm | nn.WeightNorm):
-        raise ValueError(f"the model has Linen's own {type(context.module).__name__} at "
-                         f"'{'/'.join(context.module.path)}': use the layer without it")
+        trace.wrapped.append(
+            f"the model has Linen's own {type(context.module).__name__} at "
+            f"'{'/'.join(context.module.path)}': remove this wrapper, because specs and normalize "
+            "treat the layer itself")
+        if isinstance(context.module, nn.SpectralNorm):  # it would read our marks
+            raise ValueError(trace.wrapped[-1])
     result, layer, method = call_next(*args, **kwargs), context.module, context.method_name
     # A module that is applied inside the model has variables of its own.
     if layer.scope is None or not layer.is_mutable_collection("params"):
         return result
-    for name, child in layer._state.children.items():  # also those that are never called
-        if isinstance(child, nn.Module) and re.fullmatch(rf"{type(child).__name__}_\d+", name):
-            named.setdefault((*layer.path, name), _plain_name(type(child)))
+    trace.plain[type(layer).__name__] = _plain_name(type(layer))
+    for name, users in layer.scope.reservations.items():  # also modules that are never called
+        if None in users:
+            trace.modules.setdefault((*layer.path, name))
     if method == "setup":
         return result
     normal, linear = isinstance(layer, Normalized), isinstance(layer, LINEAR)
@@ -169,7 +195,7 @@ def _record(order: dict[Path, None], named: dict[Path, str], call_next: Any, arg
         raw = meta.unbox(params[name])
         spec = spec_of(layer, name, raw, (args, kwargs))
         layer.put_variable("params", name, _Marked(raw, raw.ndim, spec, normal))
-        order.setdefault((*layer.path, name))
+        trace.weights.setdefault((*layer.path, name))
         if spec.learnable_scale:
             gamma = meta.unbox(params[gamma_of(name)])
             layer.put_variable("params", gamma_of(name), _Marked(gamma, gamma.ndim))
@@ -304,7 +330,7 @@ def fold(model: nn.Module, variables: Variables, specs: Mapping[Path, Spec], nam
       variables: its variables, in any collections.
       specs: from `specs`.
       names: 'own' keeps the layers' names; 'plain' uses the names that Linen would give the plain
-        layers, 'Conv_0' for 'SNConv_0', in the order of the trace.
+        layers, 'Conv_0' for 'SNConv_0', numbered in the order in which the modules are made.
 
     Returns:
       the variables, for the same model with Linen's own layers in place of ours.

@@ -74,7 +74,7 @@ def entries_of(params: Any, state: Variables | None, specs: Any) -> list[Entry]:
                          "weight's matrix is; pass specs=sngan_jax.specs(model, *inputs)")
     leaves = leaves_of(params)
     places = {path: n for n, path in enumerate(leaves)}
-    entries: list[Entry] = []
+    entries, seen = [], set[Path]()
     for path, spec in specs.items():
         if not isinstance(path, tuple) or not all(isinstance(part, str) for part in path):
             raise ValueError(f"specs has the path {path!r}: write a tuple of strings, such as "
@@ -82,12 +82,13 @@ def entries_of(params: Any, state: Variables | None, specs: Any) -> list[Entry]:
         where = f"the weight '{'/'.join(path)}'"
         value = meta.unbox(leaves.get(path))
         if value is None or value.ndim != len(spec.stack) + len(spec.layout):
-            there = ", ".join("/".join(leaf) for leaf in leaves if "/".join(path) in "/".join(leaf))
+            there = next(("/".join(leaf) for leaf in leaves if value is None
+                          and any(leaf[n:n + len(path)] == path for n in range(len(leaf)))), "")
             raise ValueError(f"{where} of params {'is missing' if value is None else value.shape}: "
                              f"specs gives it the layout {spec.layout!r}; " + (
                                  "pass variables['params'], not all variables"
                                  if ("params", *path) in leaves else "make specs from the same "
-                                 "model" + (f", or write its path as in {there}" * bool(there))))
+                                 "model" + (f", or write its path as in {there}" if there else "")))
         if spec.divisor == "operator" and spec.operator is None and "s" in spec.layout:
             raise ValueError(f"{where}: divisor='operator' needs the convolution's strides and "
                              "input size, which a layer made with divisor='operator' gives to "
@@ -114,10 +115,11 @@ def entries_of(params: Any, state: Variables | None, specs: Any) -> list[Entry]:
                                  f"'{'/'.join(learnt)}', which params lacks: add it, or leave "
                                  "learnable_scale False")
             gamma = unstacked(meta.unbox(leaves[learnt]), spec.gamma_stack)[0].astype(weight.dtype)
-        entries.append(Entry(path, spec, places[path], sizes, weight, vectors, gamma))
-        if [state_path(entry.path) for entry in entries].count(state_path(path)) > 1:
+        if state_path(path) in seen:
             raise ValueError(f"{where} and another one beside it would have their vectors in the "
                              "same place: rename 'kernel' or 'embedding'")
+        seen |= set() if spec.divisor in STATELESS else {state_path(path)}
+        entries.append(Entry(path, spec, places[path], sizes, weight, vectors, gamma))
     return entries
 
 
@@ -130,11 +132,11 @@ class _Job(NamedTuple):
 
 
 def _sections(entries: list[Entry]) -> list[list[list[_Job]]]:
-    """The matrices in batches of similar size, and the batches whose vectors share two arrays.
+    """The matrices in batches of similar size, and the batches in sections.
 
-    A batch is one product of a power step; a section, which is nearly always all batches, takes the
-    lengths of all its vectors at once. Padding may double the numbers of a batch or of the vectors,
-    or add 2^20: a GPU would pay more for more kernels.
+    A batch is one product of a power step. A section, usually one with all batches, keeps its u in
+    one array and its v in another, so that one reduction gives all lengths. Padding may double the
+    numbers of either, or add 2^20; more kernels would cost a GPU more.
     """
     jobs = [_Job(n, suffix, matrix.reshape(-1, *matrix.shape[-2:]))
             for n, entry in enumerate(entries) if entry.iterates_on_matrices
@@ -164,7 +166,7 @@ def measured(entries: list[Entry], packed: Packed, steps: int) -> tuple[list[jax
     """(the divisor of each entry, the vectors after `steps` power steps).
 
     Raises:
-      ValueError: if `steps` is no number of steps, or `packed` not of these entries.
+      ValueError: if `steps` is not a number of steps, or `packed` belongs to other entries.
     """
     spectral.check_steps(steps)
     found: dict[int, list[jax.Array]] = {}
@@ -241,8 +243,8 @@ def _paired(entries: list[Entry], packed: Packed
     others = {entry.path for entry in entries if not entry.iterates_on_matrices}
     if others != set(packed.others) or shapes != [
             (*u.shape, v.shape[1]) for u, v in zip(packed.u, packed.v, strict=True)]:
-        raise ValueError("the packed vectors are those of other specs: pack(params, state, specs) "
-                         "makes them")
+        raise ValueError("the packed vectors are those of other specs or parameters: make them by "
+                         "pack(params, state, specs)")
     return list(zip(sections, packed.u, packed.v, strict=True))
 
 

@@ -649,8 +649,34 @@ def test_linens_own_normalization_is_named(wrapper):
             return wrapper(nn.Dense(3))(x, **options)
 
     name = wrapper.__name__
-    with pytest.raises(ValueError, match=f"Linen's own {name} at '{name}_0': use the layer"):
+    with pytest.raises(ValueError, match=f"Linen's own {name} at '{name}_0': remove this"):
         specs(Wrapped(), LINE)
+
+
+def test_a_weight_normalized_layer_of_linens_beside_ours():
+    class Beside(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.WeightNorm(nn.Dense(3))(SNDense(4)(x))
+
+    assert list(specs(Beside(), LINE)) == [("SNDense_0", "kernel")]
+
+
+def test_a_jitted_method_is_traced_each_time():
+    """nn.jit keeps traces, which would neither mark weights nor name layers."""
+    class Jitted(nn.Module):
+        @nn.jit
+        @nn.compact
+        def __call__(self, x):
+            return SNDense(2)(SNDense(4)(x))
+
+    model = Jitted()
+    before = model.init(KEY, LINE)
+    first, second = specs(model, LINE), specs(model, LINE)
+    assert list(first) == list(second) == [(f"SNDense_{n}", "kernel") for n in (1, 0)]
+    assert first.named == second.named and len(first.named) == 2
+    assert set(fold(model, before, second, names="plain")["params"]) == {"Dense_0", "Dense_1"}
+    jax.tree.map(np.testing.assert_array_equal, model.init(KEY, LINE), before)
 
 
 def test_two_weights_whose_vectors_would_have_one_name():

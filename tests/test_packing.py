@@ -57,7 +57,7 @@ def test_vectors_of_other_specs_are_an_error(state):
     for packed, found in ((pack(PARAMS, state, one), FOUND), (pack(PARAMS, state, FOUND), one),
                           (pack(PARAMS, state, FOUND), rows)):
         for function in (lambda p, f: unpack(PARAMS, p, f), lambda p, f: normalize(PARAMS, p, f)):
-            with pytest.raises(ValueError, match=r"are those of other specs: pack\(params, state"):
+            with pytest.raises(ValueError, match="of other specs or parameters: make"):
                 function(packed, found)
     with pytest.raises(ValueError, match="'a' finds no u in the collection 'spectral'"):
         sigmas({"params": PARAMS, "spectral": pack(PARAMS, state, FOUND)}, FOUND)
@@ -77,6 +77,8 @@ def test_steps_are_a_whole_number(steps, state):
     ({("kernel",): Spec("io")}, r"is missing: .* or write its path as in l/kernel\Z"),
     ({("l", "kernel"): Spec("io"), ("l", "embedding"): Spec("io")},
      "'l/embedding' and another one beside it would have their vectors in the same place"),
+    ({("a",): Spec("iio")}, r"\(4, 3\): specs gives it the layout 'iio'; make specs from the same "
+     r"model\Z"),
     ({("a",): Spec("io", learnable_scale=True)}, "needs the parameter 'a_gamma', which params"),
     ({("w",): Spec("ssio", divisor="operator")}, "divisor='operator' needs the convolution's str"),
 ])
@@ -91,6 +93,18 @@ def test_specs_by_hand_that_do_not_fit(found, words):
 def test_a_state_of_another_kind(state):
     with pytest.raises(ValueError, match="the weight 'a' finds no u in the collection"):
         normalize(PARAMS, state, {("a",): Spec("io")})
+
+
+def test_weights_without_vectors_may_share_a_place():
+    tree = {"l": {"kernel": jnp.ones((2, 3)), "embedding": jnp.ones((3, 2))}}
+    found = {path: Spec("io", divisor="frobenius") for path in (("l", "kernel"),
+                                                                ("l", "embedding"))}
+    assert normalize(tree, {}, found)[0]["l"]["kernel"][0, 0] == pytest.approx(6**-0.5)
+
+
+def test_axes_of_a_stack_that_do_not_belong_together():
+    with pytest.raises(ValueError, match=r"stack=\(0, 0\), state_stack=\(0,\) and gamma"):
+        Spec("io", stack=(0, 0), state_stack=(0,))
 
 
 def test_a_stack_by_hand_needs_no_axes_for_its_vectors():

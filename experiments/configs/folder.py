@@ -20,9 +20,10 @@ SIZES = ("32", "48", "64", "128", "256")
 
 def get_config(arg: str = "32") -> ConfigDict:
     """arg: the side of the images, and words of `paper.apply_words`."""
-    words = arg.split(",")
+    words = [word.strip() for word in arg.split(",")]
     if len(sizes := [word for word in words if word in SIZES]) > 1:
-        raise UserError(f"folder.py takes one size, not {' and '.join(sizes)}")
+        raise UserError(f"the config folder takes one size, not {' and '.join(sizes)}: give one of "
+                        f"{', '.join(SIZES)}")
     size = sizes[0] if sizes else "32"
     config = resnet_defaults()
     config.dataset = "folder:my/images"

@@ -29,7 +29,7 @@ def command(table: str, sweep: Sweep | None = None, seeds: int = 3) -> str:
 def command_like(found: Collection, table: str) -> str:
     """The command for the runs of a table, on the data and scale of the report's first sweep.
 
-    On those of the paper if the table has no runs for that data at that scale.
+    If the table has no runs for these, the command is for the paper's.
     """
     same = next((sweep for sweep in found.sweeps if sweep.table), None)
     own = next((sweep for sweep in found.sweeps if sweep.table == table), None)

@@ -185,7 +185,7 @@ def _expanded(folders: Sequence[Path]) -> list[Path]:
 
 
 def free_key(key: str, taken: Iterable[str]) -> str:
-    """A key that is not taken, in capitals or not: `key`, or with a number from 2 on."""
+    """`key`, or else `key-2`, `key-3`, …: the first that is not taken, whatever its case."""
     held = {name.lower() for name in taken}
     numbered = (f"{key}-{n}" for n in itertools.count(2))
     return next(name for name in itertools.chain([key], numbered) if name.lower() not in held)

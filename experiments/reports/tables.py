@@ -41,10 +41,10 @@ def make_tables(found: Collection) -> list[Table]:
     tables += [extra(found) for name, extra in (("steps", steps_table), ("norms", norms_table))
                if name in asked]
     tables += unrun_tables(asked) if asked else []
-    keys: list[str] = []  # names of files, which a folder of runs may have too
+    named: list[Table] = []  # the keys are names of files
     for table in tables:
-        keys.append(free_key(table.key, keys))
-    return [table._replace(key=key) for table, key in zip(tables, keys, strict=True)]
+        named.append(table._replace(key=free_key(table.key, [one.key for one in named])))
+    return named
 
 
 def _of_sweep(sweep: Sweep, key: str, rows: Sequence[Place], scores: pd.DataFrame) -> list[Table]:

@@ -117,8 +117,9 @@ def _submitted(executor: Any, command: Sequence[str]) -> Any:
     try:
         return executor.submit(run_command, command)
     except FailedJobError as error:
-        raise UserError(f"the job was refused ({one_line(error)}): look at --slurm and the "
-                        "cluster's state, and give the same command again") from error
+        raise UserError(f"the scheduler refused a job ({one_line(error)}): check --slurm and the "
+                        "cluster, and give the same command again; jobs that have started go on"
+                        ) from error
 
 
 @contextlib.contextmanager

@@ -58,7 +58,7 @@ def parse_grid(texts: Sequence[str]) -> list[tuple[str, list[str]]]:
             raise UserError(f"--grid={text}: write a field and its values, as in "
                             "--grid=learning_rate=1e-4,2e-4 or --grid=arg=sn+A,wgan_gp+A")
         if repeated := [value for value in found if found.count(value) > 1]:
-            raise UserError(f"--grid={text}: it names {repeated[0]!r} twice")
+            raise UserError(f"--grid={text}: it names {repeated[0]!r} twice: give each value once")
         if name in (known for known, _ in grid):
             raise UserError(f"--grid names {name} twice: join its values with commas")
         grid.append((name, found))

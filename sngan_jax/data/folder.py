@@ -279,7 +279,7 @@ def _visible(folder: Path, left_out: Counter[str]) -> list[Path]:
         paths = sorted(folder.iterdir())
     except OSError as error:
         raise DataError(f"the folder {folder} cannot be read ({error.strerror}): give this user "
-                        "the right to") from error
+                        "the right to read it") from error
     if hidden := sum(path.name.startswith(".") for path in paths):
         left_out["hidden"] += hidden
     return [path for path in paths if not path.name.startswith(".")]

@@ -40,7 +40,7 @@ def kind_of(path: Path) -> str | None:
     try:
         with path.open("rb") as file:
             head = file.read(32)
-    except OSError:  # `_opened` says why
+    except OSError:  # `_opened` reports the reason
         return None
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
@@ -158,7 +158,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         if not size:
             raise ValueError("it is empty")
         with path.open("rb"):
-            pass  # or the reason for which it cannot be read
+            pass  # raises the reason if the file cannot be read
         if kind_of(path) is None:
             raise ValueError(f"by its content it is not one of {', '.join(KINDS)}")
         with Image.open(path, formats=_formats()) as image:

@@ -86,7 +86,7 @@ def classifier_extractor(trained: Trained, batch_size: int = 256) -> Extractor:
                             "train a classifier on images like them")
         return apply({"params": params}, images)
 
-    if trained.accuracy < 2 / trained.num_classes:
+    if trained.accuracy < 1.5 / trained.num_classes and jax.process_index() == 0:
         say(f"warning: the classifier gets only {trained.accuracy:.0%} of held-out images of "
             f"{trained.num_classes} classes right: its scores say little")
     return Extractor(f"classifier ({trained.accuracy:.1%} of held-out images right)",
@@ -121,8 +121,9 @@ def cached_classifier(images: ImageSet, folder: Path) -> Trained:
     try:
         write_npz(file, {**flat, "about": json.dumps(about)})
     except OSError as error:
-        say(f"warning: the classifier cannot be kept in {file} ({error.strerror}), and will be "
-            "trained again: set SNGAN_JAX_CACHE to a folder of your own")
+        if jax.process_index() == 0:
+            say(f"warning: the classifier cannot be kept in {file} ({error.strerror}), and will be "
+                "trained again: set SNGAN_JAX_CACHE to a folder of your own")
     return trained
 
 

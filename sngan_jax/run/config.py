@@ -80,9 +80,9 @@ _COUNT = Rule(lambda v: 1 <= v < 2**31, "a whole number of at least 1, below 2**
 _COUNT_OR_NONE = Rule(lambda v: 0 <= v < 2**31, "a whole number of at least 0, below 2**31")
 _SIZE = Rule(lambda v: 1 <= v <= 2**16, "a whole number from 1 to 65536")
 _SIZE_OR_NONE = Rule(lambda v: 0 <= v <= 2**16, "a whole number from 0 to 65536")
-# The device computes in float32.
-_COEFFICIENT = Rule(lambda v: 0 <= v <= 1e38, "a number of at least 0, up to 1e38")
-_POSITIVE = Rule(lambda v: 1e-37 <= v <= 1e38, "a number above 0, from 1e-37 to 1e38")
+# Within the normal numbers of float32.
+_COEFFICIENT = Rule(lambda v: 0 <= v <= 1e38, "a number of at least 0, at most 1e38")
+_POSITIVE = Rule(lambda v: 1e-37 <= v <= 1e38, "a number above 0 (1e-37 to 1e38)")
 _DECAY = Rule(lambda v: 0 <= v < 1, "a number from 0 (included) to 1 (excluded)")
 
 SECTIONS: dict[str, dict[str, Field]] = {

@@ -57,7 +57,7 @@ def make_evaluation(config: ConfigDict, workdir: Path, generator: nn.Module,
 
     Args:
       first_iteration: iteration from which the run resumes; later records are dropped.
-      extractor: that of `extractor_of_run`, if it is there already.
+      extractor: the result of `extractor_of_run`, if already made.
 
     Returns:
       None if `config.evaluate_every` is 0.

@@ -117,7 +117,7 @@ class Interruption:
     def set_fallback(self, save: Callable[[], object] | None) -> None:
         """Sets the function that saves the run if the main thread does not stop in time.
 
-        It returns False if there was nothing to save.
+        `save` returns False if there was nothing to save.
         None means that only the main thread can save, because it holds the state or is saving. If
         the other thread is already saving, the call does not return, because the process ends.
         """
@@ -168,9 +168,9 @@ class Interruption:
                 return
             try:
                 nothing = self._fallback() is False
-                done = "with nothing new to save" if nothing else "saved"
-                sentence, status = (f"stopped by {came.name}, {done}; the same command continues "
-                                    "from there"), STOPPED
+                sentence, status = f"stopped by {came.name}" + (
+                    "; there was nothing new to save: give the same command to go on" if nothing
+                    else ", saved; the same command continues from there"), STOPPED
             except BaseException as error:
                 sentence, status = f"error: {error}", getattr(error, "status", 1)
             say(sentence)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -114,12 +113,11 @@ def check_classes(run: RestoredRun) -> None:
     """UserError if the classes of a conditional run's data are no longer those of its training."""
     config = run.config
     now = class_names(config.dataset, run.num_classes, config.data_dir or None)
-    if run.num_classes and run.class_names and now and now != run.class_names:
-        was, here = next(pair for pair in itertools.zip_longest(run.class_names, now)
-                         if pair[0] != pair[1])
+    if run.class_names and now and now != run.class_names:
+        was, here = next((a, b) for a, b in zip(run.class_names, now, strict=True) if a != b)
         raise UserError(f"the classes of {config.dataset} have changed since the run was trained "
-                        f"on it ({here!r} in place of {was!r}), so its labels mean others now: "
-                        "restore the data")
+                        f"on it ({here!r} in place of {was!r}), so its labels no longer mean the "
+                        "same classes: restore the data set")
 
 
 def at_iteration(run: RestoredRun, workdir: Path, iteration: int) -> RestoredRun:

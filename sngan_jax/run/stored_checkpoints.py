@@ -204,7 +204,7 @@ def _damage(step: Path) -> Iterator[None]:
         yield
     except PermissionError as error:
         raise UserError(f"the checkpoint {step} cannot be read ({error.strerror}): give this "
-                        "user the right to") from error
+                        "user the right to read it") from error
     except (UserError, DamagedError, MemoryError):
         raise
     except Exception as error:  # Orbax raises almost anything

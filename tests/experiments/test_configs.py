@@ -82,3 +82,6 @@ def test_folder_sizes():
     assert folder.get_config("conditional").image_size == 32
     with pytest.raises(UserError, match="also: 32, 48, 64, 128, 256"):
         folder.get_config("20")
+    assert folder.get_config("conditional, 64").image_size == 64
+    with pytest.raises(UserError, match="takes one size, not 32 and 64: give one of 32, 48, 64"):
+        folder.get_config("32,64")

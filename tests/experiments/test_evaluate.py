@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 
 import jax
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 from flax.traverse_util import flatten_dict
 from PIL import Image
 
-from experiments import cli, evaluate
+from experiments import audit, cli, evaluate
+from sngan_jax.base.errors import UserError
 from sngan_jax.data.sources import load
 from sngan_jax.metrics.inception import SIDE, InceptionV3
 from sngan_jax.metrics.inception_weights import FILE
@@ -85,6 +87,26 @@ def test_the_record_counts_the_images_that_stand_for_damaged_ones(finished_run, 
         assert record["fake"]["replaced_images"] == 5
         assert record["real"]["replaced_images"] == 2 and record["real"]["n"] == 12
     assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+@pytest.mark.parametrize(("program", "more", "refused"), [
+    (evaluate, ("--extractor=classifier", "--metrics=fcd"), True),
+    (evaluate, ("--metrics=fid", "--against=digits"), False),
+    (audit, ("--num=4",), True)])
+def test_labels_that_mean_others_now_are_refused(program, more, refused, place, monkeypatch,
+                                                 capsys):
+    def changed(run):
+        raise UserError("other classes")
+
+    monkeypatch.setattr(program, "check_classes", changed)
+    monkeypatch.setattr(evaluate, "extractor_of", lambda *_: sys.exit("went on"))
+    arguments = [f"--workdir={place / 'run'}", *more]
+    if refused:
+        assert cli.run(program.main, program.arguments, "", "program", arguments) == 2
+        assert "other classes" in capsys.readouterr().err
+    else:
+        with pytest.raises(SystemExit, match="went on"):
+            cli.run(program.main, program.arguments, "", "program", arguments)
 
 
 def test_the_data_set_digits_is_meant_whatever_lies_in_the_folder(tmp_path, monkeypatch):
@@ -166,11 +188,12 @@ def test_two_sets_of_images(place):
     (("--images=digits", "--against=digits", "--image-width=8"), "needs --image-size"),
     (("--images=digits", "--against=digits", "--alpha=grey"), "alpha"),
     (("--images=digits", "--against=digits", "--kid-subset-size=1"), "kid-subset-size"),
-    (("--images=digits", "--against=digits", "--checkpoint=best"), "--checkpoint is for --workdir"),
-    (("--images=digits", "--against=digits", "--ema=yes"), "--ema is for --workdir: leave it out"),
-    (("--images=digits", "--against=digits", "--bn-mode=batch"), "--bn-mode is for --workdir"),
+    (("--images=digits", "--against=digits", "--checkpoint=best"), "--checkpoint is for a run"),
+    (("--images=digits", "--against=digits", "--ema=yes"), r"--ema is for a run \(--workd"),
+    (("--images=digits", "--against=digits", "--bn-mode=batch"), "--bn-mode is for a run"),
     (("--workdir={}/run", "--images-split=train"), "--images-split is for --images: leave it out"),
-    (("--workdir={}/run", "--extractor=classifier", "--image-size=16"), "leave it out"),
+    (("--workdir={}/run", "--extractor=classifier", "--image-size=16"),
+     "--image-size=16: the classifier takes images of the run's own size only"),
     (("--workdir={}/run", "--seed=4294967296"), "4294967296: it must be at most 2147483647"),
 ])
 def test_bad_input_is_one_sentence(place, arguments, sentence):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments import cli, sample
 from experiments.__main__ import main
 from sngan_jax.run.interruption import SIGNALS
 from tests.programs import program
@@ -35,6 +36,16 @@ def test_sample_writes_arrays_and_a_grid(workdir):
         assert file["labels"].tolist() == [i % 10 for i in range(23)]
     with Image.open(workdir / "samples-4.png") as picture:
         assert picture.size[0] > 400
+
+
+@pytest.mark.parametrize(("out", "made"), [
+    ("new/", "new/samples-4"), ("there", "there/samples-4"), ("my.png", "my"), ("v1.5", "v1.5")])
+def test_where_samples_are_written(out, made, workdir, tmp_path):
+    (tmp_path / "there").mkdir()
+    assert cli.run(sample.main, sample.arguments, "", "sample", [
+        f"--workdir={workdir}", "--num=2", f"--out={tmp_path}/{out}"]) == 0
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")
+            if path.is_file()} == {f"{made}.npz", f"{made}.png"}
 
 
 WALK = ("experiments.sample", "--rows=3", "--seed=4")

@@ -99,7 +99,7 @@ def test_a_refused_job_is_a_sentence(tmp_path):
         def submit(self, *_):
             raise submitit.core.utils.FailedJobError("sbatch: error:\n  no such partition")
 
-    with pytest.raises(UserError, match=r"refused \(sbatch: error: no such partition\): look at"):
+    with pytest.raises(UserError, match=r"a job \(sbatch: error: no such partition\): check"):
         launch.launch(plan(DIGITS, [], 1), tmp_path, Refusing(), 1, print)
 
 

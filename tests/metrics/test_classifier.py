@@ -33,6 +33,7 @@ def trained(digits, folder):
 
 def test_a_classifier_that_learnt_nothing_is_warned_of(trained, capsys):
     classifier_extractor(trained)
+    classifier_extractor(trained._replace(accuracy=0.98, num_classes=2))
     assert capsys.readouterr().err == ""
     classifier_extractor(trained._replace(accuracy=0.125))
     assert "only 12% of held-out images of 10 classes right" in capsys.readouterr().err

@@ -98,15 +98,15 @@ import sys
 from sngan_jax.run.interruption import Interruption
 # In one C call that no handler can interrupt, as XLA's compiler is.
 with Interruption(own_process=True, grace=float(sys.argv[1])) as interruption:
-    interruption.set_fallback(lambda: print("rescued", flush=True))
+    interruption.set_fallback(eval(sys.argv[2]))
     print("ready", flush=True)
     hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)
 """
 
 
 @contextlib.contextmanager
-def _stuck(grace):
-    with subprocess.Popen([sys.executable, "-c", _STUCK, str(grace)], text=True,
+def _stuck(grace, fallback="lambda: print('rescued', flush=True)"):
+    with subprocess.Popen([sys.executable, "-c", _STUCK, str(grace), fallback], text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             assert process.stdout.readline() == "ready\n"
@@ -121,6 +121,12 @@ def test_a_main_thread_that_does_not_come_back_is_saved_by_another():
     with _stuck(0.5) as process:
         out, err = process.communicate(timeout=20)
     assert process.returncode == 75 and out == "rescued\n" and "saved" in err
+
+
+def test_a_main_thread_that_has_nothing_to_save_says_so():
+    with _stuck(0.1, "lambda: False") as process:
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 75 and "; there was nothing new to save: give the same" in err
 
 
 def test_a_second_signal_ends_at_once():
