@@ -6,7 +6,8 @@
 
 In float64: there the gradient of a bias before a batch norm, zero but for rounding, is far below
 Adam's epsilon. In float32 Adam makes full steps of that rounding, and of the rounding of every
-gradient that nearly cancels, so the parameters would depend on the order of the sums.
+gradient that nearly cancels, so the parameters would depend on the order of the sums. The real
+images too, once augmented in float32, would depend on how XLA fuses the augmentation.
 
 Prints one JSON line per method: its losses for each count; the distance of each array of the state
 from its value on one device, relative to the norm and at most; and, for `sn`, samples in each mode
@@ -30,6 +31,7 @@ from sngan_jax.losses import LOSSES
 from sngan_jax.methods import ACTIVATION_NORMS, METHODS
 from sngan_jax.models.resnet import ResNetDiscriminator, ResNetGenerator
 from sngan_jax.regularizers import CONSTRAINTS, REGULARIZERS
+from sngan_jax.step.augment import augment
 from sngan_jax.step.devices import AXIS, positions, replicate
 from sngan_jax.step.program import make_train_step
 from sngan_jax.step.recipe import Inputs, Recipe
@@ -63,6 +65,10 @@ def build(name, axis_name):
     return Recipe(g, d, LOSSES[method.loss], 16, 32, 2 if name == "sn" else 1, 5, (SIDE, SIDE, 1),
                   lambda it: 1.0, REGULARIZERS[method.regularizer](config),
                   CONSTRAINTS[method.constraint](config), average_statistics=axis_name is None)
+
+
+def augment_in_float64(images, keys, names):
+    return augment(images.astype(np.float64), keys, names)
 
 
 def run(recipe, count):
@@ -100,6 +106,7 @@ def samples(g, state, count):
 
 
 jax.config.update("jax_enable_x64", True)
+mock.patch("sngan_jax.step.batches.augment", augment_in_float64).start()
 for word in sys.argv[1:]:
     name, _, device = word.partition(",")
     recipe = in_parts() if device == "parts" else build(name, None if device else AXIS)
