@@ -68,14 +68,19 @@ def make_report(folders: Sequence[Path], out: Path, command: str = "") -> None:
         tables = make_tables(found)
         finished = sum(run.state == FINISHED for run in found.runs)
         about = (*(f"{sweep.title}; folder {sweep.folder}." for sweep in found.sweeps),
-                 f"{len(found.runs)} runs, {finished} of them finished and scored. Numbers are of "
+                 f"{_counted(found.runs, 'run')}, {finished} of them finished and scored. Numbers "
+                 "are of "
                  "last checkpoints; results chosen in hindsight are in separate tables.",
                  f"Made {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC by commit "
                  f"{source or 'unknown'}" + (f", by the command: {command}" if command else ""))
         write_report(out, about, found, tables, figures)
     absent = sum(isinstance(figure, Missing) for figure in figures)
-    print(f"{len(tables)} tables, {len(figures) - absent} figures ({absent} not run) of {finished} "
-          f"finished runs of {len(found.runs)}: {out / PAGE}, {MARKDOWN}, {TABLES}/*.csv")
+    print(f"{_counted(tables, 'table')}, {len(figures) - absent} figures ({absent} not run) of "
+          f"{finished} finished runs of {len(found.runs)}: {out / PAGE}, {MARKDOWN}, {TABLES}/*.csv")
+
+
+def _counted(things: Sequence[object], word: str) -> str:
+    return f"{len(things)} {word}{'s' * (len(things) != 1)}"
 
 
 def _check(out: Path) -> None:
