@@ -76,7 +76,8 @@ def make_report(folders: Sequence[Path], out: Path, command: str = "") -> None:
         write_report(out, about, found, tables, figures)
     absent = sum(isinstance(figure, Missing) for figure in figures)
     print(f"{_counted(tables, 'table')}, {len(figures) - absent} figures ({absent} not run) of "
-          f"{finished} finished runs of {len(found.runs)}: {out / PAGE}, {MARKDOWN}, {TABLES}/*.csv")
+          f"{finished} finished runs of {len(found.runs)}: {out / PAGE}, {MARKDOWN}, "
+          f"{TABLES}/*.csv")
 
 
 def _counted(things: Sequence[object], word: str) -> str:
