@@ -41,11 +41,11 @@ def arguments(parser: cli.Parser) -> None:
 def main(options: argparse.Namespace) -> None:
     """Collects the runs, draws the figures, writes the report."""
     # A run in a table has commas in its own name.
-    whole = Path(options.workdir).expanduser()
+    whole = Path(options.workdir)
     folders = [whole] if whole.exists() else [Path(name).expanduser() for name in
                                                   options.workdir.split(",")]
-    out = Path(options.out).expanduser() if options.out else folders[0] / "report"
-    make_report(folders, out, options.command)
+    make_report(folders, Path(options.out) if options.out else folders[0] / "report",
+                options.command)
 
 
 def make_report(folders: Sequence[Path], out: Path, command: str = "") -> None:
@@ -69,8 +69,7 @@ def make_report(folders: Sequence[Path], out: Path, command: str = "") -> None:
         finished = sum(run.state == FINISHED for run in found.runs)
         about = (*(f"{sweep.title}; folder {sweep.folder}." for sweep in found.sweeps),
                  f"{_counted(found.runs, 'run')}, {finished} of them finished and scored. Numbers "
-                 "are of "
-                 "last checkpoints; results chosen in hindsight are in separate tables.",
+                 "are of last checkpoints; results chosen in hindsight are in separate tables.",
                  f"Made {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC by commit "
                  f"{source or 'unknown'}" + (f", by the command: {command}" if command else ""))
         write_report(out, about, found, tables, figures)

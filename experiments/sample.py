@@ -100,7 +100,7 @@ def main(options: argparse.Namespace) -> None:
     kind = {"morph": "morph", "interpolate": "interpolation"}.get(walk, "samples")
     name = f"{Path(options.pretrained).stem}-{kind}" if options.pretrained else (
         f"{kind}-{run.iteration}")
-    out = Path(options.out or Path(options.workdir or ".") / name).expanduser()
+    out = Path(options.out or Path(options.workdir or ".") / name)
     if options.out and (options.out.endswith("/") or out.is_dir()):
         out /= name
     elif out.suffix in (".npz", ".png"):

@@ -60,7 +60,7 @@ class _Trace:
     """What an abstract `init` shows beside the variables.
 
     weights: paths in the order of the calls; modules: paths in the order of their making; plain:
-    {name of a class: that of its plain class}; wrapped: a sentence on each of Linen's wrappers.
+    {name of a class: name of its plain class}; wrapped: a sentence on each of Linen's wrappers.
     """
 
     weights: dict[Path, None] = dataclasses.field(default_factory=dict)
@@ -75,7 +75,8 @@ class _Marked(struct.PyTreeNode, meta.AxisMetadata):
 
     Flax tells the box which axes `nn.scan`, `nn.vmap` add.
 
-    spec: of a weight; None for the others. normal: whether its layer is a normalized one.
+    spec: the `Spec` of a weight; None for a scale or a vector. normal: whether the layer is a
+      normalized one.
     """
 
     value: Any

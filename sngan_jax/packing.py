@@ -118,7 +118,8 @@ def entries_of(params: Any, state: Variables | None, specs: Any) -> list[Entry]:
         if state_path(path) in seen:
             raise ValueError(f"{where} and another one beside it would have their vectors in the "
                              "same place: rename 'kernel' or 'embedding'")
-        seen |= set() if spec.divisor in STATELESS else {state_path(path)}
+        if spec.divisor not in STATELESS:
+            seen.add(state_path(path))
         entries.append(Entry(path, spec, places[path], sizes, weight, vectors, gamma))
     return entries
 

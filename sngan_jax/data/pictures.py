@@ -157,9 +157,9 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         size = path.stat().st_size
         if not size:
             raise ValueError("it is empty")
-        with path.open("rb"):
-            pass  # raises the reason if the file cannot be read
         if kind_of(path) is None:
+            with path.open("rb"):
+                pass  # raises the reason if the file cannot be read
             raise ValueError(f"by its content it is not one of {', '.join(KINDS)}")
         with Image.open(path, formats=_formats()) as image:
             _refuse_bomb(image, size)

@@ -117,9 +117,10 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, accept_changes: boo
                 if config.init_from and saved is None and distributed.is_first():
                     source = open_source(config.init_from)
                     check_source(source, recipe, shapes, names_of_classes(config, images))
-                new = not distributed.from_first(there)  # the others see an empty folder
-                extractor = (extractor_of_run(config, images)
-                             if config.evaluate_every and new else None)
+                extractor = None
+                # Other processes than the first see an empty folder.
+                if config.evaluate_every and not distributed.from_first(there):
+                    extractor = extractor_of_run(config, images)
                 workdir = make_workdir(workdir)
                 if not there:
                     still_ours = held.enter_context(locked(workdir))
@@ -170,7 +171,8 @@ def _train(config: ConfigDict, workdir: Path, recipe: Recipe, init: Callable,
 
     Args:
       init: the `initializer` of the state.
-      extractor: of a new run's scores; None in a resumed run, which makes it before it trains.
+      extractor: the extractor for a new run's scores; None in a resumed run, which makes it before
+        it trains.
       shapes: shapes of the state, `jax.ShapeDtypeStruct`s.
       saved: the checkpoint from which the first process continues; None for a new run.
       rollbacks: number of returns to a checkpoint because of NaN; None: as stored in `saved`.
