@@ -112,11 +112,9 @@ def launch(runs: Sequence[Planned], sweep: Path, executor: Any, at_once: int,
 
 def _submitted(executor: Any, command: Sequence[str]) -> Any:
     """The job of a command; UserError if the cluster refuses it."""
-    from submitit.core.utils import FailedJobError
-
     try:
         return executor.submit(run_command, command)
-    except FailedJobError as error:
+    except RuntimeError as error:  # submitit's FailedJobError
         raise UserError(f"the scheduler refused a job ({one_line(error)}): check --slurm and the "
                         "cluster, and give the same command again; jobs that have started go on"
                         ) from error
