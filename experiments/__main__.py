@@ -17,7 +17,7 @@ PROGRAMS = {
     "sweep": "train a table of the paper, or a grid of configs, with several seeds",
     "report": "make a page of tables and figures from finished runs",
     "bench": "time the step, the layers, the methods, the scores, the input, the start",
-    "compile-check": "ask the compiler of a TPU or a card that is not here about a config",
+    "compile-check": "compile a config for a TPU or a GPU that this machine does not have",
     "import-weights": "make a run from published weights: mimicry's, the authors', or our own file",
     "export-weights": "write the networks of a run as one .npz",
     "get-inception": "get the Inception weights for FID, once",

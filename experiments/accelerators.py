@@ -22,7 +22,8 @@ _TPU_VARIABLES = ("JAX_FORCE_TPU_INIT", "TPU_NAME", "TPU_WORKER_ID", "TPU_ACCELE
                   "PJRT_DEVICE")
 # The first place where JAX looks for libtpu. The package itself sets it to its own library.
 _LIBRARY, _OF_PACKAGE = "TPU_LIBRARY_PATH", "/libtpu/libtpu.so"
-# Read by JAX's plugin. The value tells a process that starts elsewhere from this one who set it.
+# Read by JAX's plugin. By this value, a process that was started from this one on another machine
+# sees that this package set it.
 _SKIP_CHECK, _OURS = "JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "no card where experiments started"
 
 

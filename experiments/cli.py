@@ -114,7 +114,8 @@ def run(main: Callable[[argparse.Namespace], int | None],
         asked = os.environ.get("JAX_PLATFORMS")
         if not asked or not _is_of_backends(error):
             raise
-        reason = one_line(error) if str(error) else "JAX finds no device of it, or has no plugin"
+        reason = (one_line(error) if str(error) else
+                  "JAX finds no such device, or its plugin is not installed")
         return _fail(f"JAX_PLATFORMS={asked} is not available ({reason}): set it to another, such "
                      "as cpu, or unset it")
 
@@ -362,8 +363,8 @@ def keep_compiled_programs() -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            say(f"warning: the cache {folder} cannot be made ({error.strerror}), so that compiled "
-                "programs are not kept: set SNGAN_JAX_CACHE to a folder of your own")
+            say(f"warning: the cache {folder} cannot be created ({error.strerror}), so "
+                "compiled programs are not kept: set SNGAN_JAX_CACHE to a folder of your own")
             return
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

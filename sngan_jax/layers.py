@@ -320,8 +320,9 @@ def _reparametrize(layer: Any, name: str, boxed: Any) -> Any:
         _store(layer, name, held)
     state = checked_vectors(held, shapes, _where(layer), (
         "pass apply all the variables that init returned, {'params': …, 'spectral': …}. nn.scan, "
-        "nn.vmap and nn.RNN drop what they are not told of: give them variable_axes={'params': 0, "
-        "'spectral': 0}, or variable_broadcast=['params', 'spectral'], and init again"))
+        "nn.vmap and nn.RNN drop collections that they are not told about: give them "
+        "variable_axes={'params': 0, 'spectral': 0}, or variable_broadcast=['params', 'spectral'], "
+        "and init again"))
     mutable = layer.is_mutable_collection(COLLECTION) and not initializing
     sigma, new = spec.measure(weight, state, spec.n_steps if mutable else 0)
     if mutable:
@@ -380,7 +381,7 @@ def _gamma(layer: Any, name: str, sigma: jax.Array, dtype: Any) -> jax.Array:
                 f"{_where(layer)} finds no '{key}' in 'params': learnable_scale=True adds it, so "
                 "init the model with the options that it is applied with"
             )
-        # Not through `param`, which would draw from the stream of the parameters that follow.
+        # Not through `param`, which would advance the RNG stream and change later parameters.
         start = jax.lax.stop_gradient(sigma)
         layer.put_variable("params", key, start.reshape(-1 if start.ndim else ()).astype(dtype))
     return meta.unbox(layer.get_variable("params", key)).astype(sigma.dtype).reshape(sigma.shape)

@@ -57,9 +57,9 @@ class Specs(dict[Path, Spec]):
 
 @dataclasses.dataclass
 class _Trace:
-    """What an abstract `init` shows beside the variables.
+    """What an abstract `init` records besides the variables.
 
-    weights: paths in the order of the calls; modules: paths in the order of their making; plain:
+    weights: paths in the order of the calls; modules: paths in the order of creation; plain:
     {name of a class: name of its plain class}; wrapped: a sentence on each of Linen's wrappers.
     """
 
@@ -128,7 +128,7 @@ def specs(model: nn.Module, *inputs: Any, method: Any = "__call__", **kwargs: An
     def init(arrays: dict[int, Any], method: Any) -> Any:
         inputs, kwargs = jax.tree.unflatten(tree, [arrays.get(n, x) for n, x in enumerate(leaves)])
         key = jax.random.key(0)
-        with nn.intercept_methods(record):  # the second stream keeps nn.jit from an earlier trace
+        with nn.intercept_methods(record):  # a new stream keeps nn.jit from an old trace
             return model.init({"params": key, f"specs {next(_TRACES)}": key}, *inputs,
                               method=method, **kwargs)
 
@@ -356,7 +356,7 @@ def fold(model: nn.Module, variables: Variables, specs: Mapping[Path, Spec], nam
 
 
 def _renamed(named: Mapping[Path, str]) -> dict[Path, str]:
-    """{path of a module: its name among plain layers}, numbered in the order of their making."""
+    """{path of a module: its name among plain layers}, numbered in the order of creation."""
     numbers: dict[tuple[Path, str], Iterator[int]] = {}
     return {path: f"{plain}_{next(numbers.setdefault((path[:-1], plain), itertools.count()))}"
             for path, plain in named.items()}

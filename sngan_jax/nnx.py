@@ -272,7 +272,7 @@ def sigmas(model: Any) -> dict[str, jax.Array]:
     """{'path/of/layer': σ} of a model's stored weights, as in `network.sigmas`.
 
     Raises ValueError for a model without normalized layers. Like the functions below, it also
-    raises it for a stack whose axes the shapes do not tell; under `nnx.vmap` there is no stack.
+    raises it for a stack whose axes the shapes do not determine; inside `nnx.vmap` there is none.
     """
     return network.sigmas(*_network(model)[:2])
 

@@ -40,7 +40,7 @@ def stacks_of(held: Mapping[Any, tuple[Any, Shape]], where: str, sizes: Shape | 
         first in the array.
 
     Raises:
-      ValueError: if the shapes do not tell.
+      ValueError: if the shapes do not determine the axes.
     """
     common: set[Shape] | None = None
     found: dict[Any, dict[Shape, Stack]] = {}
@@ -50,8 +50,9 @@ def stacks_of(held: Mapping[Any, tuple[Any, Shape]], where: str, sizes: Shape | 
     if common is not None and len(common) != 1:
         shapes = ", ".join(f"{x.shape} of {member}" for x, member in held.values())
         raise ValueError(
-            f"the shapes do not tell along which axis '{where}' is a stack ({shapes}): call the "
-            "function under the transform, where there is none, as in nnx.vmap(sigmas)(model)")
+            f"the shapes do not determine the axis along which '{where}' is stacked ({shapes}): "
+            "call the function inside the transform, where nothing is stacked, as in "
+            "nnx.vmap(sigmas)(model)")
     return {key: stacks[axes] for axes in common or () for key, stacks in found.items()}
 
 

@@ -70,8 +70,8 @@ def entries_of(params: Any, state: Variables | None, specs: Any) -> list[Entry]:
     """
     if not isinstance(specs, Mapping) or not all(isinstance(s, Spec) for s in specs.values()):
         given = "None" if specs is None else f"an object of type {type(specs).__name__}"
-        raise ValueError(f"expected specs, not {given}: the variables alone do not tell what a "
-                         "weight's matrix is; pass specs=sngan_jax.specs(model, *inputs)")
+        raise ValueError(f"expected specs, not {given}: the variables alone do not determine "
+                         "the matrix of a weight; pass specs=sngan_jax.specs(model, *inputs)")
     leaves = leaves_of(params)
     places = {path: n for n, path in enumerate(leaves)}
     entries, seen = [], set[Path]()
@@ -116,8 +116,8 @@ def entries_of(params: Any, state: Variables | None, specs: Any) -> list[Entry]:
                                  "learnable_scale False")
             gamma = unstacked(meta.unbox(leaves[learnt]), spec.gamma_stack)[0].astype(weight.dtype)
         if state_path(path) in seen:
-            raise ValueError(f"{where} and another one beside it would have their vectors in the "
-                             "same place: rename 'kernel' or 'embedding'")
+            raise ValueError(f"{where} and another weight of the same layer would store their "
+                             "vectors under the same name: rename 'kernel' or 'embedding'")
         if spec.divisor not in STATELESS:
             seen.add(state_path(path))
         entries.append(Entry(path, spec, places[path], sizes, weight, vectors, gamma))

@@ -8,7 +8,7 @@ import tempfile
 import jaxlib.version
 
 _FLAGS = ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
-if jaxlib.version.__version__.startswith("0.10."):  # XLA ends where it does not know a flag
+if jaxlib.version.__version__.startswith("0.10."):  # XLA aborts on an unknown flag
     # A third less time to compile a training step.
     _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FLAGS]).strip()

@@ -33,8 +33,12 @@ TESTS = {
     "pipeline": ("sngan_jax/data/pipeline.py", "tests/data/test_pipeline.py"),
     "checkpoint": ("sngan_jax/run/checkpoint.py", "tests/run/test_checkpoint.py"),
     "spectral": ("sngan_jax/spectral.py", "tests/test_spectral.py"),
+    "divisors": ("sngan_jax/divisors.py", "tests/test_divisors.py", "tests/test_layers_options.py"),
     "layers": ("sngan_jax/layers.py", "tests/test_layers.py", "tests/test_network.py",
                "tests/test_layers_options.py", "tests/test_layers_transforms.py"),
+    "packing": ("sngan_jax/packing.py", "tests/test_packing.py", "tests/test_network.py"),
+    "network": ("sngan_jax/network.py", "tests/test_packing.py", "tests/test_network.py",
+                "tests/test_layers_transforms.py"),
     "step": ("sngan_jax/step/iteration.py", "tests/step/test_iteration.py")}
 _SECONDS = 1500
 
@@ -129,7 +133,7 @@ def main() -> int:
     """Makes the errors that the flags name."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutations")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--count", type=int, default=30)
+    parser.add_argument("--count", type=int, default=33)
     parser.add_argument("--only", default=",".join(TESTS), help="files by their names, with commas")
     flags = parser.parse_args()
     rng, drawn = np.random.default_rng(flags.seed), []

@@ -131,8 +131,8 @@ def _become(request: dict) -> None:
     if isinstance(status, str):
         print(status, file=sys.stderr)
         status = 1
-    # As an interpreter ends, but for freeing its objects one by one: a second or more in a fork,
-    # to which each page of them is first copied.
+    # Ends as an interpreter does, but does not free its objects one by one: in a fork, that first
+    # copies each of their pages, and takes a second or more.
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     sys.stdout.flush()

@@ -57,6 +57,6 @@ def check(name, value, hint):
         if isinstance(value, np.ndarray):
             kinds = [kind.dtype[np.ndarray, kind.dim_str] if kind in arrays else kind
                      for kind in kinds]
-        # The first kind that fits gives the names of its axes their lengths.
+        # The first kind that fits binds its axis names to lengths.
         if not any(isinstance(value, kind) for kind in kinds):
             raise TypeError(f"{name} is {value!r}, not {hint}")

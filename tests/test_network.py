@@ -60,7 +60,7 @@ class Net(nn.Module):
     def __call__(self, x):
         for n in range(3):
             x = nn.relu(SNConv(4, (3, 3), name=f"conv{n}")(x))
-        # Four channels in and out: the shapes do not tell which axis is which.
+        # Four channels in and out: the shapes do not determine which axis is which.
         x = SNConvTranspose(4, (3, 3), transpose_kernel=True, name="up")(x)
         x = SNConv(4, (3, 3), divisor="bidirectional", name="both")(x)
         x = SNConv(4, (3, 3), divisor="operator", strides=2, padding="VALID", name="operator")(x)
@@ -626,7 +626,7 @@ def test_functions_of_a_model_without_vectors():
 
 
 def test_another_divisor_of_a_convolution_s_spec():
-    """The norm of the convolution itself is of a layer with that option alone."""
+    """Only a layer with divisor="operator" can use the norm of the convolution itself."""
     x = X[:1]
     params = nn.Conv(3, (3, 3)).init(KEY, x)["params"]
     found = specs(SNConv(3, (3, 3), divisor="operator"), x)

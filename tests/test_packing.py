@@ -76,7 +76,7 @@ def test_steps_are_a_whole_number(steps, state):
     ({("c", "kernel"): Spec("io")}, "'c/kernel' of params is missing"),
     ({("kernel",): Spec("io")}, r"is missing: .* or write its path as in l/kernel\Z"),
     ({("l", "kernel"): Spec("io"), ("l", "embedding"): Spec("io")},
-     "'l/embedding' and another one beside it would have their vectors in the same place"),
+     "'l/embedding' and another weight of the same layer would store"),
     ({("a",): Spec("iio")}, r"\(4, 3\): specs gives it the layout 'iio'; make specs from the same "
      r"model\Z"),
     ({("a",): Spec("io", learnable_scale=True)}, "needs the parameter 'a_gamma', which params"),

@@ -82,7 +82,7 @@ def test_orthonormal_penalty_is_numpys_and_zero_at_an_orthonormal_weight(rows, c
     expected = np.linalg.norm(small.T @ small - np.eye(min(rows, columns)), "fro") ** 2
     assert float(orthonormal_penalty({"kernel": jnp.asarray(w)})) == pytest.approx(
         expected, rel=1e-4, abs=1e-5)
-    # Of the other orientation, as printed in the paper, it is the same but for a constant.
+    # The other orientation, printed in the paper, differs only by a constant.
     other = np.linalg.norm(small @ small.T - np.eye(max(rows, columns)), "fro") ** 2
     assert other - expected == pytest.approx(abs(rows - columns), rel=1e-3, abs=1e-3)
     q = np.linalg.qr(small)[0]

@@ -115,10 +115,10 @@ print(version('sngan_jax'))"""
     done = sngan(installed, tmp_path, "train", "--config=mine.py:sn,A", "--workdir=mine",
                  "--config.discriminator_width=-1")
     assert done.returncode == 2 and "discriminator_width is -1" in done.stderr
-    # To reproduce, by the records that came with it.
+    # A sweep estimates its times from the records in the wheel.
     done = sngan(installed, tmp_path, "sweep", "--table=2", "--dataset=digits", "--scale=tiny",
                  "--workdir=t", "--dry-run")
-    assert done.returncode == 0 and "48 of them guessed" in done.stdout, done.stderr
+    assert done.returncode == 0 and "48 of them estimated" in done.stdout, done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["experiments", "mine.py", "run"]
 
 

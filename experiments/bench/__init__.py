@@ -13,7 +13,7 @@ machine. Variants to be compared take turns in one process, and figures are medi
 """
 
 PROGRAMS = {
-    "step": "an iteration of a config: time, parts, FLOPs, memory; others beside it if asked",
+    "step": "an iteration of a config, and of others to compare: time, parts, FLOPs, memory",
     "layers": "forward and backward of the CIFAR ResNet D, normalized over plain",
     "methods": "100 updates of G with every method, and their ratio to no normalization",
     "metrics": "images per second through the extractor, and seconds for each score",

@@ -24,7 +24,7 @@ from ..read_config import read_config
 from .step import random_data
 from .timing import in_turns, medians, print_report, print_table
 
-# A common size of ImageNet's photographs; the files have about 100 kB, like theirs.
+# A common size of ImageNet's photographs; the files are about 100 kB each, like theirs.
 _WIDTH, _HEIGHT, _QUALITY = 500, 375, 92
 
 

@@ -76,7 +76,7 @@ class Compiled(NamedTuple):
 
 def step(config: str, changes: list[str], compare: list[str], peer: str | None, repeats: int,
          no_parts: bool, profile: str | None) -> dict[str, Any]:
-    """One training iteration of a config: time, parts, FLOPs, memory; others beside it if asked."""
+    """One training iteration of a config, and of others to compare: time, parts, FLOPs, memory."""
     names = compare + list(PEERS.get(peer, ()))
     for name in names:
         if name not in COMPARED:

@@ -65,7 +65,7 @@ _PLACES = [origin for origin, _ in TABLE] + [REST]
 _PACKAGES = ("sngan_jax", "flax", "optax")
 _MOVES = {"copy", "copy-start", "convert", "bitcast", "bitcast-convert", "transpose", "reshape",
           "broadcast", "slice", "concatenate", "reverse", "pad"}
-# Functions that do no work themselves, and have no vote.
+# Opcodes of instructions that do no work themselves, and get no vote.
 _SILENT = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "broadcast"}
 
 

@@ -102,7 +102,7 @@ def figure15(shown: list[tuple[Run, tuple[list[str], dict[int, dict[str, float]]
     axes[0].set_ylabel("critic's loss without its penalty")
     legend_below(figure, 3)
     return Drawn(figure, "E D(G(z)) − E D(x) at all checkpoints that were kept, for "
-                 f"{' and '.join(shown[0][1][0])} images against the same samples, all with 8 "
-                 f"bits; seed {runs[0].seed}. Scores are those during training.",
+                 f"{' and '.join(shown[0][1][0])} images against the same samples, all quantized "
+                 f"to 8 bits; seed {runs[0].seed}. Scores are those during training.",
                  [of_run(run, f"checkpoints {', '.join(f'{at:,}' for at in run.saved)}")
                   for run in runs])

@@ -48,7 +48,7 @@ _MEASURED = {"largest σ of a layer": "largest σ", "largest operator norm": "la
 
 
 def settings_table(found: Collection) -> Table:
-    """Table 1, with the settings with which the runs of this report were trained."""
+    """Table 1, beside the settings that this report's runs used."""
     lines, records = [], []
     for name, setting in table1.SETTINGS.items():
         runs = [run for run in found.runs if run.setting == name]
@@ -115,8 +115,8 @@ def fashion_mnist(scores: pd.DataFrame) -> Table:
            "--against-split=test --metrics=fid")
     return Table(key, "FID on Fashion-MNIST, beside Lucic et al. 2018",
                  "Ours: runs on data with “fashion” in the name, scored with 10,000 generated "
-                 f"images against the 10,000 of the test set, with: {how}; images have the size of "
-                 "the run's. Theirs: the best of a search over hyper-parameters for each loss, "
+                 f"images against the 10,000 of the test set, with: {how}; images are of the run's "
+                 "size. Theirs: the best of a search over hyper-parameters for each loss, "
                  "without spectral normalization, with other networks, at 28x28 pixels.",
                  ("run", "ours: FID ↓", "paper: FID, Lucic et al."), tuple(lines), tuple(records))
 

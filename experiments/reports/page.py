@@ -110,7 +110,7 @@ def _slug(text: str) -> str:
 def sources_of(found: Collection) -> list[dict[str, Any]]:
     """Each row and setting of each protocol: anchor, title, protocol, and the runs.
 
-    A run stands there with its record and with the others of that protocol.
+    Each run is listed with its record and with the others of that protocol.
     """
     sources = []
     for _, of in score_frame(found).groupby(["key", "method", "setting"], sort=False):

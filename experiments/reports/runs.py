@@ -1,4 +1,4 @@
-"""The content of the disk: the runs of one or several sweeps, with the records of their scores.
+"""What is on disk: the runs of one or several sweeps, with the records of their scores.
 
 Files are only read, never written; a file that cannot be read becomes a note.
 """

@@ -66,8 +66,8 @@ def spectra_of(workdir: Path, iteration: int) -> Spectra:
 def in_one_setting(found: Collection) -> Iterator[tuple[Sweep, list[Run], str]]:
     """For each sweep, one trained run per row, in the setting that most rows have.
 
-    If several have as many, it is C, that of the paper's Figure 9. The run is that of the first
-    seed. Sweeps of the paper's tables come first.
+    In a tie it is C, the setting of the paper's Figure 9, if C is among them. The run is that of
+    the first seed. Sweeps of the paper's tables come first.
     """
     for sweep in sorted(found.sweeps, key=lambda s: ("2", "7", *TABLES, "").index(s.table)):
         first = first_seeds([run for run in found.of(sweep) if run.trained])
@@ -247,9 +247,9 @@ def figure14(found: Collection, folder: Path) -> Figure:
         plot.grid(alpha=0.3)
     axes[0].set_ylabel(f"σᵢ, i-th largest of {_SIZE}")
     return Figure("Figure 14: sets of allowed singular values",
-                  f"For a weight of {_SIZE} x {_SIZE}, computed, not from a run: below the line, "
-                  "down to zero, are the values that the i-th largest singular value can take; the "
-                  "dot is the smallest possible largest value. Orthonormal: only the line. WN and "
-                  "the Frobenius norm fix the sum of squares, so a large first value leaves little "
-                  "for the others; SN fixes the largest; orthonormal regularization fixes all.",
+                  f"Computed for a {_SIZE} x {_SIZE} weight, not from a run. The i-th largest "
+                  "singular value can lie anywhere from zero to the line. The dot is the smallest "
+                  "possible largest value. Orthonormal allows only the line. WN and the Frobenius "
+                  "norm fix the sum of squares, so a large first value leaves little for the "
+                  "others; SN fixes the largest; orthonormal regularization fixes all.",
                   save(figure, folder / "figure14.png"))

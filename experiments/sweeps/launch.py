@@ -116,7 +116,7 @@ def _submitted(executor: Any, command: Sequence[str]) -> Any:
         return executor.submit(run_command, command)
     except RuntimeError as error:  # submitit's FailedJobError
         raise UserError(f"the scheduler refused a job ({one_line(error)}): check --slurm and the "
-                        "cluster, and give the same command again; jobs that have started go on"
+                        "cluster, and run the same command again; jobs that have started go on"
                         ) from error
 
 

@@ -142,9 +142,9 @@ def grid_summary(runs: Sequence[Planned], sweep: Path) -> list[str]:
 
 
 def by_records(source: str, guessed: Sequence[float | None]) -> list[str]:
-    """A line about the source of guesses; none if nothing was guessed."""
+    """A line about the source of the estimates; none if nothing was estimated."""
     count = sum(seconds is not None for seconds in guessed)
-    return [f"{count} of them guessed from this repository's records ({source}), until runs like "
+    return [f"{count} of them estimated from this repository's records ({source}), until runs like "
             "them have finished here"] if count else []
 
 

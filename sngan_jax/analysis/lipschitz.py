@@ -177,8 +177,8 @@ def _scale(d: nn.Module, variables: Variables, path: str) -> float:
     if isinstance(norm, LayerNorm):
         raise NoBoundError(
             "layer norm divides an image's activations by their own deviation, which can be "
-            "arbitrarily small: only its ε bounds it, by 1/√ε = "
-            f"{norm.epsilon ** -0.5:,.0f} a layer, and a product of those says nothing")
+            "arbitrarily small: only its ε bounds the factor, by 1/√ε = "
+            f"{norm.epsilon ** -0.5:,.0f} per layer, and a product of such factors is useless")
     if not isinstance(norm, BatchNorm):
         raise NoBoundError(f"there is no rule here for the activation norm {type(norm).__name__}")
     stats, own = variables["batch_stats"], variables["params"]

@@ -31,7 +31,8 @@ def nearest(samples: UInt8[np.ndarray, "n h w c"], images: ImageSet | ImageStrea
     for start in range(0, len(images), _CHUNK):
         these = np.arange(start, min(start + _CHUNK, len(images)))
         real = _read(images, these).reshape(len(these), -1).astype(np.float32)
-        # |a - b|² without |a|², which is the same for all; in whole numbers below 2^24 a term.
+        # |a - b|² without |a|², which is the same for all. Each product is an integer
+        # below 2^24, exact in float32.
         distances = (real**2).sum(1) - 2 * flat @ real.T
         best = np.concatenate([best, distances], axis=1)
         rows = np.concatenate([rows, np.broadcast_to(these, distances.shape)], axis=1)

@@ -108,5 +108,5 @@ def write_errors(what: str, place: Path) -> Iterator[None]:
 def cannot_write(what: str, file: Path, why: str) -> str:
     """The sentence about a file that cannot be written."""
     return (f"{what} cannot be written: {file.name} in the folder {file.parent} ({why}); what was "
-            "saved before is untouched: make room or make it writable, and give the same command "
-            "again")
+            "saved before is untouched: free some space or make the folder writable, and run the "
+            "same command again")

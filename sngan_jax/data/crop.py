@@ -12,7 +12,7 @@ from sngan_jax.data.image_set import CROPPED, DataError, Reading
 _FRACTION_BITS = 22  # Pillow's resampling coefficients are integers with 22 fractional bits
 _CHUNK_BYTES = 2**24  # so that a large set is never held as floats or wide integers
 
-# How an image gets the requested proportions: its centre only; all of it between bars of the
+# How an image gets the requested aspect ratio: its centre only; all of it between bars of the
 # background colour; or all of it, stretched.
 FITS = ("crop", "pad", "squeeze")
 # The background of transparent parts. 'drop' uses the stored colours as they are, like Pillow's
@@ -40,7 +40,7 @@ def fit(images: np.ndarray, image_size: Size, channels: int | None, where: str,
       image_size: size of the result: a side, or (height, width). None keeps the present size.
       channels: 1, 3, or None to keep grey grey and everything else RGB.
       where: the name of the images, for errors.
-      reading: how images get their proportions, and the background of transparent parts.
+      reading: how images get their aspect ratio, and the background of transparent parts.
 
     Returns:
       uint8 (n, height, width, channels). Grey becomes RGB by repetition, RGB becomes grey by the
@@ -101,7 +101,7 @@ def fit_one(image: np.ndarray, image_size: Size, channels: int, reading: Reading
     image = convert_channels(image, min(channels, kept), reading.alpha)
     if image.shape[:2] != inner:
         # Width first in every version of Pillow: since 13.0, a single call starts with the other
-        # axis for some proportions, and rounds differently.
+        # axis for some aspect ratios, and rounds differently.
         picture = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
         for size in ((inner[1], picture.height), inner[::-1]):
             picture = picture.resize(size, Image.Resampling.BILINEAR)
@@ -156,7 +156,7 @@ def placed(images: np.ndarray, size: tuple[int, int], how: str
 
 
 def crop_of(size: tuple[int, int], proportions: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of the largest rectangle of the given proportions within a size.
+    """Height and width of the largest rectangle of the given aspect ratio within a size.
 
     Rounded to whole pixels, at least one.
     """

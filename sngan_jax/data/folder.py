@@ -172,8 +172,8 @@ def list_folder(folder: str, split: str) -> Listing:
             )
         for name, files in deep.items():
             if not files:
-                raise DataError(f"folder:{folder} has the class folder {name} without an image: "
-                                "remove it or fill it")
+                raise DataError(f"folder:{folder} has a class folder {name} without images: "
+                                "remove it or add some")
         numbers = np.repeat(np.arange(len(deep), dtype=np.int32), [len(f) for f in deep.values()])
     kinds = {file: kind for files in deep.values() for file, kind in files.items()}
     rows = rows_of(split, len(kinds))
@@ -248,7 +248,7 @@ def described(listing: Listing, sizes: dict[int, tuple[int, int]], image_size: S
 
 
 def share_of(size: tuple[int, int], proportions: tuple[int, int]) -> float:
-    """The share of a (height, width) that its largest part of the given proportions covers."""
+    """The share of a (height, width) that its largest part of the given aspect ratio covers."""
     (height, width), (high, wide) = size, proportions
     return min(height * wide, width * high) / max(height * wide, width * high)
 

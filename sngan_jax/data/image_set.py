@@ -60,7 +60,7 @@ def next_good(row: int, bad: Collection[int], count: int, name: str) -> int:
 class Reading(NamedTuple):
     """How a picture becomes an image of its set; this changes pixels, and therefore every score.
 
-    fit: how it gets the requested proportions, a key of `crop.FITS`.
+    fit: how it gets the requested aspect ratio, a key of `crop.FITS`.
     alpha: the background of its transparent parts, a key of `crop.ALPHAS`.
     plain: whether a file is decoded as in other programs for FID (`pictures.decode_file`).
     """

@@ -28,7 +28,7 @@ def rows_of(split: str, n: int) -> slice:
     Negative bounds count from the end, as in Python; percentages are rounded.
 
     Raises:
-      DataError: for any other form, a bound out of range, or a part without an image.
+      DataError: for any other form, a bound out of range, or a part without images.
     """
     name, low, high = parse_split(split)
     start, stop = (_bound(text, n, default) for text, default in ((low, 0), (high, n)))

@@ -87,8 +87,8 @@ def classifier_extractor(trained: Trained, batch_size: int = 256) -> Extractor:
         return apply({"params": params}, images)
 
     if trained.accuracy < 1.5 / trained.num_classes and jax.process_index() == 0:
-        say(f"warning: the classifier gets only {trained.accuracy:.0%} of held-out images of "
-            f"{trained.num_classes} classes right: its scores say little")
+        say(f"warning: the classifier is right on only {trained.accuracy:.0%} of held-out images "
+            f"of {trained.num_classes} classes: its scores mean little")
     return Extractor(f"classifier ({trained.accuracy:.1%} of held-out images right)",
                      trained.checksum, "", FEATURES, trained.num_classes, trained.params, function,
                      batch_size, family="classifier")

@@ -109,9 +109,10 @@ def of_images(images: ImageSet | ImageStream, split: str, num: int, metrics: Seq
     num = num or len(images)
     total = max(num, num_logits)
     if total > len(images):
-        free = "" if protocol == FREE else " choose another split, or --protocol=free with numbers"
+        cure = "choose fewer" if protocol == FREE else (
+            "choose another split, or --protocol=free with your own --num-real and --num-fake")
         raise UserError(f"the protocol {protocol} needs {total:,} images, but {images.name}, split "
-                        f"{split!r}, has {len(images):,}:{free or ' choose fewer'}")
+                        f"{split!r}, has {len(images):,}: {cure}")
     fingerprint = images.fingerprint()
     size = images.images.shape[1:3] if isinstance(images, ImageSet) else images.shape[:2]
     about = {"images": images.name, "split": split, "n": num, "fingerprint": fingerprint,

@@ -63,7 +63,7 @@ class Convention(NamedTuple):
 
 
 # All three open a file with Pillow, `convert("RGB")`, and resize the whole image to 299 x 299,
-# whatever its proportions (pytorch-fid 0.3.0, torch-fidelity 0.4.0, clean-fid 0.1.35).
+# whatever its aspect ratio (pytorch-fid 0.3.0, torch-fidelity 0.4.0, clean-fid 0.1.35).
 _OPENED = Reading("squeeze", "drop", plain=True)
 CONVENTIONS = {"pytorch-fid": Convention("half_pixel", _OPENED),
                "torch-fidelity": Convention("tf1", _OPENED),

@@ -103,13 +103,13 @@ SECTIONS: dict[str, dict[str, Field]] = {
             False, _SWITCH, "read from disk while training, for sets larger than memory"),
         "on_bad_image": Field(
             "stop", _one_of(("stop", "skip")),
-            "on a damaged image: stop, after saving, or use the next one instead", later=True),
+            "on a damaged image: save and stop, or use the next image instead", later=True),
         "image_size": Field(32, _SIZE, "height and width of the images, in pixels"),
         "image_width": Field(0, _SIZE_OR_NONE, "width, if different; 0: image_size",
                              later=True),
         "fit": Field(
-            "crop", _one_of(FITS), "how a picture gets the images' proportions: cropped to its "
-            "centre, padded with bars, or stretched", later=True),
+            "crop", _one_of(FITS), "how a picture is fitted to the images' aspect ratio: cropped "
+            "to its centre, padded with bars, or stretched", later=True),
         "alpha": Field(
             "white", _one_of(ALPHAS), "background behind transparent pixels; drop: use the stored "
             "colours and ignore transparency, with black bars", later=True),
@@ -120,7 +120,7 @@ SECTIONS: dict[str, dict[str, Field]] = {
             True, _SWITCH, "x/128 - 1 + U(0, 1/128); else the mean, (x + 1/2)/128 - 1"),
         "flip": Field(False, _SWITCH, "mirror real images at random"),
         "augment": Field(
-            "", Rule(_is_augment, lambda: "auto, or empty (none), or with commas some of "
+            "", Rule(_is_augment, lambda: "auto, empty (none), or a comma-separated list from "
              + ", ".join(AUGMENTATIONS)),
             "random changes to the images that D sees, real and generated; auto: all of them "
             f"for sets of at most {FEW_IMAGES:,} images", later=True)},
@@ -151,8 +151,8 @@ SECTIONS: dict[str, dict[str, Field]] = {
             "auto", _one_of(FUSION_CHOICES),
             "fuses resizing with convolution, for speed; the same function", later=True),
         "convolutions": Field(
-            "auto", _one_of(CONVOLUTIONS), "cpu: fast on a CPU, no forward mode; lax: JAX's own; "
-            "auto: by the device; the same function", later=True),
+            "auto", _one_of(CONVOLUTIONS), "cpu: fast on a CPU, no forward-mode autodiff; lax: "
+            "JAX's own; auto: chosen by device; all compute the same function", later=True),
         "latent_size": Field(128, _SIZE, "length of z"),
         "latent": Field("normal", _one_of(LATENTS), "distribution of z; uniform: in [-1, 1]"),
         "bn_decay": Field(0.9, _DECAY, "decay of batch norm's running statistics"),

@@ -1,4 +1,4 @@
-"""Changes of a run's length that leave its training so far unchanged."""
+"""Changes to a run's length that would not have altered its training so far."""
 
 from __future__ import annotations
 

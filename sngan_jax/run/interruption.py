@@ -169,7 +169,7 @@ class Interruption:
             try:
                 nothing = self._fallback() is False
                 sentence, status = f"stopped by {came.name}" + (
-                    "; there was nothing new to save: give the same command to go on" if nothing
+                    "; there was nothing new to save: run the same command to continue" if nothing
                     else ", saved; the same command continues from there"), STOPPED
             except BaseException as error:
                 sentence, status = f"error: {error}", getattr(error, "status", 1)

@@ -60,7 +60,7 @@ def locked(workdir: Path) -> Iterator[Callable[[], None]]:
                     again = _take(file)
                     os.close(descriptor)
                     descriptor = again
-                    say(f"warning: {file} was deleted during this run, and is made again")
+                    say(f"warning: {file} was deleted during this run, and is recreated")
                 os.utime(descriptor)
             except UserError as error:
                 lost.append(f"the lock of this run was deleted, and {error}")
@@ -111,14 +111,15 @@ def _take(file: Path) -> int:
                    f"{holder.get('date')}") if holder else "another run"
             if busy and holder.get("host", socket.gethostname()) != socket.gethostname():
                 raise InUse(f"{file.parent} is in use by {who}, or was until less than "
-                            f"{_STALE:.0f} s ago: give the same command once that run has ended")
+                            f"{_STALE:.0f} s ago: run the same command once that run has ended")
             if busy:
                 raise UserError(f"{file.parent} is in use by {who}: wait for that run or stop it, "
                                 "or choose another --workdir")
             if not _is_named(descriptor, file):
                 continue  # its holder has removed it just now
             if holder:
-                say(f"note: {file.parent} was locked by {who} and is gone: taken over")
+                say(f"note: the lock of {file.parent} was left by {who}, which is gone: it is "
+                    "taken over")
             text = json.dumps({
                 "host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid()),
                 "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")})

@@ -125,8 +125,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, accept_changes: boo
                 if not there:
                     still_ours = held.enter_context(locked(workdir))
                     if is_run(workdir):
-                        raise UserError(f"another run has started and ended in {workdir} "
-                                        "meanwhile: give the same command again")
+                        raise UserError(f"another run started and ended in {workdir} in the "
+                                        "meantime: run the same command again")
                 open_workdir(workdir, plain)
             if images.about:
                 print(f"{printable(images.name)}: {printable(images.about)}")

@@ -89,7 +89,7 @@ def resumable(config: ConfigDict, workdir: Path, stored: StoredCheckpoints, shap
             raise UserError(f"{workdir} has lost its {CONFIG}, and {where} is of another config "
                             f"({'; '.join(found)}): restore the file, or pass "
                             "--accept-config-changes to continue with this one")
-        say(f"warning: {workdir} has lost its {CONFIG}: it is written again")
+        say(f"warning: {workdir} has lost its {CONFIG}: it is rewritten")
     if saved.iteration % config.iterations_per_call:
         raise UserError(f"{workdir} is at iteration {saved.iteration:,}, which is not a multiple "
                         f"of config.iterations_per_call = {config.iterations_per_call}: choose one "
@@ -99,7 +99,7 @@ def resumable(config: ConfigDict, workdir: Path, stored: StoredCheckpoints, shap
 
 def check_room(config: ConfigDict, recipe: Recipe, shapes: TrainState,
                images: ImageSet | ImageStream, devices: list[jax.Device]) -> None:
-    """Checks a lower bound of the memory that a run needs, on this host and on each device.
+    """Checks a lower bound on the memory that a run needs, on this host and on each device.
 
     Raises:
       UserError: the bound exceeds the available memory.

@@ -1,8 +1,8 @@
 """Reading checkpoints: each is verified before it is used, and nothing on disk is changed.
 
 A step is a folder `<workdir>/checkpoints/<iteration>` with Orbax's items `state` and `meta`, and a
-manifest (`integrity`). A step without a `format` in its meta is from a version that kept no hashes.
-A run in training may remove a step at any moment, which does not count as damage.
+manifest (`integrity`). A step without a `format` in its meta has no hashes: an older version wrote
+it. A run in training may remove a step at any moment, which does not count as damage.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class StoredCheckpoints:
                 raise UserError(
                     f"the checkpoint {step} was written by a newer version (sngan_jax "
                     f"{meta.get('version')}, format {meta['format']}; this is sngan_jax "
-                    f"{sngan_jax.__version__}, format {FORMAT}): update this one")
+                    f"{sngan_jax.__version__}, format {FORMAT}): update sngan_jax")
             if "format" in meta and not verified:
                 raise DamagedError(f"its {MANIFEST} is missing")
             if not (all(isinstance(meta.get(name, kind()), kind) for name, kind in _KINDS.items())
@@ -144,7 +144,7 @@ class StoredCheckpoints:
                 if left[-1] in self.all():
                     self.bad.append(left[-1])
                     say(f"warning: the checkpoint {self.folder / str(left[-1])} is damaged "
-                        f"({error})" + ": the one before is used" * (len(left) > 1))
+                        f"({error})" + ": using the previous one" * (len(left) > 1))
                 elif len(seen) - len(self.bad) == _PATIENCE:
                     raise UserError(
                         f"the run in {self.folder.parent} deletes its checkpoints faster than they "
@@ -153,8 +153,8 @@ class StoredCheckpoints:
                     ) from error
                 continue
             if "format" not in saved.meta:
-                say(f"note: the checkpoint {saved.iteration} is of a version that kept no hashes: "
-                    "its values cannot be verified")
+                say(f"note: the checkpoint {saved.iteration} was written by a version that stored "
+                    "no hashes: its values cannot be verified")
             return saved
         return None
 

@@ -71,8 +71,8 @@ def check_workdir(workdir: Path, config: JsonObject, *, accept_changes: bool = F
             if found and not accept_changes and not may_continue(old, config, at):
                 raise UserError(
                     f"{workdir} holds a run of another config ({found}{why_not(old, config, at)}): "
-                    "choose another --workdir, or pass --accept-config-changes to go on with the "
-                    "new one")
+                    "choose another --workdir, or pass --accept-config-changes to continue with "
+                    "the new one")
         elif not is_run(workdir):
             others = names & _NAMES
             if LOCK in others and is_lock(workdir / LOCK):

@@ -48,9 +48,10 @@ def linear(a: Float[Array, "n d"], b: Float[Array, "n d"], steps: int
            ) -> Float[Array, "n {steps} d"]:
     """Straight lines: (1 - t)·a + t·b for equally spaced t, including both ends.
 
-    The midpoint of two normal latents is shorter than the ends, by √2 on average: a length for
-    which the generator was not trained. `spherical` keeps the length. The paper does not say how
-    its latents are interpolated, and its official code interpolates classes only (`class_walk`).
+    The midpoint of two normal latents is shorter than the ends by a factor of √2 on average: a
+    length for which the generator was not trained. `spherical` keeps the length. The paper does not
+    say how its latents are interpolated, and its official code interpolates classes only
+    (`class_walk`).
 
     Args:
       a, b: the ends of n walks.

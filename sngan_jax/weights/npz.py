@@ -83,7 +83,7 @@ def read(file: Path) -> Trained:
                         ) from error
     if written > FORMAT:
         raise UserError(f"{file} was written by a newer version (format {written}, this is "
-                        f"{FORMAT}): update this one")
+                        f"{FORMAT}): update sngan_jax")
     arrays = {name: np.asarray(array, np.float32) if array.dtype.kind == "f" else array
               for name, array in arrays.items()}
     return Trained(config, **fields, arrays=arrays, about=about)

@@ -48,4 +48,4 @@ def test_where_there_is_no_bound_the_record_says_why_and_measures():
     assert record["upper_bound"] is None and record["upper_bound_reshaped"] is None
     assert "layer norm" in record["why"] and record["lower_bound"] > 0
     assert "| upper bound: product of operator norms | none |" in as_markdown(record)
-    assert as_markdown(record).endswith("says nothing.")
+    assert as_markdown(record).endswith("is useless.")

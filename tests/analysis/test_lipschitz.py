@@ -68,7 +68,7 @@ def test_measured_is_never_above_the_bound(method):
 def test_layer_norm_has_no_bound_in_words():
     d = _built(method="layer_norm")
     variables = filled(d, _images(1))
-    with pytest.raises(NoBoundError, match=r"layer norm divides .* 1/√ε = 1,000 a layer"):
+    with pytest.raises(NoBoundError, match=r"layer norm divides .* 1/√ε = 1,000 per layer"):
         _bounds(d, variables)
 
 

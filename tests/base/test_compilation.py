@@ -1,4 +1,4 @@
-"""Compiler options: taken where this XLA knows them, and nothing else changes."""
+"""Compiler options: used where this XLA knows them; nothing else changes."""
 
 import jax
 import jax.numpy as jnp

@@ -56,7 +56,7 @@ def test_every_import_is_declared_where_its_extra_says():
     assert {"jax", "opt_einsum", "PIL", "tqdm"} <= others
     for module in others:
         distribution = DISTRIBUTIONS.get(module, module)
-        if module in ("google", "jaxtyping"):  # libtpu brings the one, the other has stand-ins
+        if module in ("google", "jaxtyping"):  # google comes with libtpu; jaxtyping has stand-ins
             continue
         assert distribution in there, f"{module} is imported and not declared in setup.cfg"
         assert EXTRAS.get(module, "") in there[distribution], module

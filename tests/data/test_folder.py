@@ -93,7 +93,7 @@ class TestLayout:
             ([], "holds no images, nor do its sub-folders$"),
             (["notes.txt", "deep/er/notes.txt"], "holds no images, nor .*, but 2 .txt$"),
             (["a.png", "cat/b.png"], r"images \(such as a.png\) beside folders .*cat\)"),
-            (["cat/a.png", "dog/b.txt"], "the class folder dog without an image"),
+            (["cat/a.png", "dog/b.txt"], "a class folder dog without images"),
             (["train/a.png", "test/b.png"], "holds test, train, which look like splits"),
         ],
     )

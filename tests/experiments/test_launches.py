@@ -87,7 +87,7 @@ def test_the_origins_of_a_record_add_up():
     assert (record["all_reduces"], record["all_reduce_bytes"]) == (1, 32)
     assert record["launches_by_kind"] == {
         "fusion": 23, "__cudnn$convForward": 5, "copy": 1, "all-reduce-start": 1}
-    config.n_dis = 3  # no such loop: all is counted, and nothing is of an update
+    config.n_dis = 3  # no loop of three: every launch counts once
     record = cost_of(Compiled(TEXT), config, parse_target("h100"))
     assert (record["launches"], record["launches_of_an_update"]) == (30, 0)
 

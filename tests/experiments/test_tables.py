@@ -83,7 +83,7 @@ def test_table_2_is_every_method_in_every_setting_with_every_seed():
         # Ten checkpoints stay, and the last one is scored.
         assert config.iterations == 10 * config.keep_every == 10 * config.checkpoint_every
         assert (config.generator_width, config.discriminator_width) == (4, 4)
-        # What is no named reduction is the paper's.
+        # Whatever is not a named reduction keeps the paper's value.
         assert (config.lipschitz, config.ema_decay, config.batch_size) == (1.0, 0.0, 64)
     assert len(plan_table(TINY._replace(methods=("sn", "wgan_gp"), settings=("A", "C")))) == 4
 
@@ -258,9 +258,9 @@ def test_time_is_predicted_from_runs_that_do_the_same_work_only(tmp_path):
         assert "sn,D,seed=1: running, 20 of 60 saved; time: 27 s" in table_listing(cells, tmp_path)
     assert summary(seconds) == ("predicted training time, one run after another: 2 min for 3 runs; "
                                 "8 more: unknown until a run like it has finished")
-    # What is unknown is guessed from the records of the repository.
+    # What is unknown is estimated from the records of the repository.
     assert re.search("another: .* for 11 runs$", lines[-2])
-    assert re.search("^8 of them guessed from this repository.* commit 4a2581c", lines[-1])
+    assert re.search("^8 of them estimated from this repository.* commit 4a2581c", lines[-1])
     assert [duration(s) for s in (0.2, 89, 600, 7200)] == ["1 s", "89 s", "10 min", "2.0 h"]
 
 

@@ -192,7 +192,7 @@ def test_a_loop_over_five_updates_takes_the_time_of_five():
         records[form] = json.loads(done.stdout.splitlines()[-1])
     loop, each = records["loop"], records["written out"]
     assert each["optimal_seconds"] > 2.5 * loop["optimal_seconds"]
-    # The compiler schedules five written out otherwise than a loop.
+    # The compiler schedules five unrolled updates differently from a loop.
     assert loop["compute_seconds"] == pytest.approx(each["optimal_seconds"], rel=0.06)
     assert loop["flops"] * (1 + 4 * loop["loop_share"]) == pytest.approx(each["flops"], rel=0.02)
 

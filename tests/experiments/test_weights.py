@@ -90,7 +90,7 @@ def test_the_authors_networks_become_a_run(folder):
 def test_a_generator_alone_is_not_audited(folder):
     done = program("experiments.import_weights", "--from=sngan_projection",
                    f"--workdir={folder}/alone", folder / "ResNetGenerator_90.npz")
-    assert done.returncode == 0 and "no discriminator was given" in done.stdout, done.stderr
+    assert done.returncode == 0 and "no discriminator file was given" in done.stdout, done.stderr
     assert "name them with --dataset" in done.stdout
     done = program("experiments.audit", f"--workdir={folder}/alone")
     assert done.returncode == 2 and "made from a generator's file alone" in done.stderr

@@ -46,7 +46,7 @@ def output(rounds: int, rng: np.random.Generator, work: Path) -> Outcome:
             time.sleep(rng.choice([0, 0.05, 0.5]))
             process.send_signal(signal.SIGINT)
             status = process.wait(_STOP)
-            if status not in (0, 75):  # 0: it was done just then
+            if status not in (0, 75):  # 0: the run finished just before
                 problems.append(f"exit status {status}")
             if run(workdir):
                 problems.append(f"it did not go on: {said(workdir)[-300:]}")

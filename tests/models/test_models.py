@@ -123,7 +123,7 @@ def test_counts_of_the_conditional_kinds():
     assert d["concat"] / 1e6 == pytest.approx(30.54, abs=0.006)
     assert d["projection"] == plain + 1000 * 1024
     assert d["auxiliary"] == plain + 1025 * 1000
-    # Of the standard CNN: beside the 256 channels that go into the seventh layer.
+    # In the standard CNN the class row joins the 256 channels that enter the seventh layer.
     plain, concat = (_counts("cnn", 32, n, conditioning="concat")[1] for n in (0, 10))
     assert concat == plain + 10 * 128 + 9 * 128 * 512
 

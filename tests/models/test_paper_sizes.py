@@ -1,6 +1,6 @@
 """Every architecture of the paper at its own size, width and number of classes: one step.
 
-Traced, all of them; compiled and run, one of each kind: a compilation takes up to a minute.
+All are traced. One of each kind is compiled and run, because a compilation takes up to a minute.
 """
 
 import functools

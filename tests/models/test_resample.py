@@ -86,7 +86,7 @@ def test_a_fusion_is_the_composition_in_value_and_gradients(name, kh, kw, factor
             out = of(x, kernel, factor)
             return jnp.sum(jnp.sin(out)), out
 
-        def twice(x, kernel):  # as the gradient penalty: of the square of a gradient
+        def twice(x, kernel):  # like the gradient penalty: a gradient's square
             return jnp.sum(jax.grad(loss, 1, has_aux=True)(x, kernel)[0] ** 2)
 
         return (jax.value_and_grad(loss, (0, 1), has_aux=True)(x, kernel),

@@ -177,7 +177,7 @@ def test_checkpoints_of_the_version_without_hashes(tmp_path, capsys):
         found = checkpoints.newest(lambda meta: state(0))
         assert found.iteration == 2
         equal(found.state, state(2))
-        assert "kept no hashes" in capsys.readouterr().err
+        assert "stored no hashes" in capsys.readouterr().err
         shutil.rmtree(tmp_path / "checkpoints" / "2" / "state" / "d")
         assert checkpoints.newest(lambda meta: state(0)).iteration == 1
 

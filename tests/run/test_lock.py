@@ -46,7 +46,7 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path, capsys):
             pass
         process.kill()
     with locked(tmp_path):
-        assert f"locked by process {process.pid} " in capsys.readouterr().err
+        assert f"was left by process {process.pid} " in capsys.readouterr().err
 
 
 def test_another_host_holds_it_until_it_gives_no_sign_of_life(tmp_path):
@@ -84,7 +84,7 @@ def test_a_lock_that_was_deleted_is_made_again(tmp_path, capsys, fast):
         (tmp_path / LOCK).unlink()
         wait_for((tmp_path / LOCK).exists)
         still_ours()
-        wait_for(lambda: "is made again" in capsys.readouterr().err)
+        wait_for(lambda: "is recreated" in capsys.readouterr().err)
         with pytest.raises(UserError, match="in use"), locked(tmp_path):
             pass
     assert not (tmp_path / LOCK).exists()

@@ -148,7 +148,7 @@ def test_a_deleted_config_is_compared_with_the_checkpoints(finished, capsys):
         train(like_finished(seed=5), finished)
     assert content(finished) == before
     assert train(like_finished(), finished)
-    assert "it is written again" in capsys.readouterr().err
+    assert "it is rewritten" in capsys.readouterr().err
     assert (finished / "config.json").exists()
 
 
@@ -170,7 +170,7 @@ def test_all_checkpoints_damaged(finished, capsys):
         with pytest.raises(UserError, match=r"is damaged: bring back .*, or move \S*/checkpoints"):
             read()
         newest, oldest = capsys.readouterr().err.splitlines()
-        assert newest.endswith("the one before is used") and oldest.endswith(")")
+        assert newest.endswith("using the previous one") and oldest.endswith(")")
     assert content(finished) == before
 
 

@@ -33,7 +33,7 @@ def test_an_older_run_goes_on(workdir, capsys):
     assert train(config, workdir, accept_changes=True)
     assert "at iteration 4 of 6" in capsys.readouterr().out
     row = read_metrics(workdir)[-1]
-    # What b97922f itself went on with.
+    # The values with which b97922f itself continued.
     assert row["iteration"] == 6
     assert row["d_loss"] == pytest.approx(4.50675106048584, rel=1e-4)
     assert row["g_loss"] == pytest.approx(0.6826164722442627, rel=1e-4)

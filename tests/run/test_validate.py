@@ -54,8 +54,8 @@ def test_a_missing_field_is_named(name):
     ("bn_evaluation", "train", "running, batch, standing"),
     ("clip", 0.0, "above 0"),
     ("gp_coefficient", -1.0, "at least 0"),
-    ("augment", "colour", "auto, or empty .none., or with commas some of color, translation"),
-    ("augment", "cutout,cutout", "with commas some of color, translation, cutout"),
+    ("augment", "colour", "auto, empty .none., or a comma-separated list from color, translation"),
+    ("augment", "cutout,cutout", "a comma-separated list from color, translation, cutout"),
     ("accumulate", 0, "at least 1"),
     ("generator_layers", "spectral", "empty .Linen's own. or sn"),
 ])

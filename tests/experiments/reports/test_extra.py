@@ -18,7 +18,8 @@ from sngan_jax.base.errors import UserError
 from tests.experiments.reports.disk import scores_of, write_run, write_sweep
 
 K = 2.0
-# W̄ = K·W/σ used: a σ that is a quarter too small makes the largest value of W̄ K / 0.75.
+# W̄ = K·W/σ: a σ that is a quarter too small makes the largest singular value of W̄ equal to
+# K / 0.75.
 USED = {"conv0": {20: 0.5, 60: 0.99}, "head/dense": {20: 0.75, 60: 0.9999}}
 
 

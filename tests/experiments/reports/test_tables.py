@@ -87,7 +87,7 @@ def test_the_papers_numbers_stand_beside_ours_as_printed(tmp_path):
         assert "500 real images of digits" in table.caption and "seeds (0)" in table.caption
         assert not any("FID" in head or "IS" in head for head in table.head
                        if not head.startswith("paper"))
-    # Every number of Tables 2, 7 and 8 is somewhere.
+    # Every number of Tables 2, 7 and 8 appears in some table.
     rows = {"t2-fcd": ("FID", table2), "t2-cs": ("IS", table2), "table7": (None, table7),
             "table8": (None, table8)}
     for key, (metric, module) in rows.items():
