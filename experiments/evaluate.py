@@ -16,59 +16,22 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
+import os
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
-from sngan_jax.base.cache import cache_folder
 from sngan_jax.base.errors import UserError
-from sngan_jax.base.output import say
 from sngan_jax.data.crop import ALPHAS, FITS
-from sngan_jax.data.image_set import CROPPED
-from sngan_jax.data.sources import options_of
-from sngan_jax.metrics.choice import make_extractor
-from sngan_jax.metrics.evaluate import (
-    SCORES,
-    Side,
-    append_record,
-    count_of,
-    export,
-    of_images,
-    of_samples,
-    of_statistics,
-    open_images,
-    score,
-    score_table,
-)
-from sngan_jax.metrics.extractor import Extractor
-from sngan_jax.metrics.protocol import CONVENTIONS, FREE, Protocol, protocol_of
-from sngan_jax.metrics.reference import is_statistics, without_key
+from sngan_jax.metrics.evaluate import SCORES
+from sngan_jax.metrics.protocol import CONVENTIONS, FREE, protocol_of
 from sngan_jax.metrics.resize import RESIZES
-from sngan_jax.metrics.scores import (
-    FEW,
-    LESS_IS_BETTER,
-    METRICS,
-    check_metrics,
-    check_names,
-    default_metrics,
-    needs_reference,
-)
-from sngan_jax.run.evaluation import best_of, recorded
-from sngan_jax.run.restore import (
-    GoneError,
-    RestoredRun,
-    at_iteration,
-    check_classes,
-    restore_run,
-    saved_iterations,
-)
+from sngan_jax.metrics.scores import METRICS, check_names
 from sngan_jax.run.validate import names_of
-from sngan_jax.run.workdir import read_config
 from sngan_jax.step.sampling import BN_MODES
 
 from . import cli
+from .scoring.checkpoints import of_run
+from .scoring.images import of_two
 
 
 def arguments(parser: cli.Parser) -> None:
@@ -158,10 +121,20 @@ def main(options: argparse.Namespace) -> None:
     if options.save_statistics and not options.save_statistics.endswith(".npz"):
         raise UserError(f"--save-statistics={options.save_statistics}: the file's name must end in "
                         ".npz")
+    check_writable(Path(options.scores or Path(options.workdir or ".") / SCORES))
+    if options.save_statistics:
+        check_writable(Path(options.save_statistics))
     if options.workdir:
         of_run(Path(options.workdir), metrics, protocol, options)
     else:
         of_two(metrics, protocol, options)
+
+
+def check_writable(file: Path) -> None:
+    """UserError if a file cannot be written, before hours are spent on its content."""
+    there = next(path for path in (file, *file.absolute().parents) if path.exists())
+    if not os.access(there, os.W_OK):
+        raise UserError(f"{file} cannot be written: choose another place")
 
 
 def check_reading(options: argparse.Namespace) -> None:
@@ -177,260 +150,6 @@ def check_reading(options: argparse.Namespace) -> None:
         if getattr(options, name) is not None:
             raise UserError(f"--convention={options.convention} fixes how images are read and "
                             f"resized: leave --{name.replace('_', '-')} out, or the convention")
-
-
-def reading_of(data: dict, options: argparse.Namespace) -> dict:
-    """How images are read: as the run does, if there is one, with the flags' changes."""
-    data = {**data, "data_dir": options.data_dir or data["data_dir"]}
-    if options.convention:
-        return {**data, "image_size": None, "own_sizes": True,
-                "reading": CONVENTIONS[options.convention].reading}
-    changes = {"fit": options.fit, "alpha": options.alpha}
-    reading = data["reading"]._replace(**{k: v for k, v in changes.items() if v})
-    if options.image_size:
-        data["image_size"] = options.image_size, options.image_width or options.image_size
-    return {**data, "reading": reading}
-
-
-def allowed_metrics(spec: str, split: str, protocol: Protocol, extractor: str) -> list[str]:
-    """The default scores; for a folder, those that its size allows."""
-    name, is_file = resolved(spec)
-    count = None if is_file or protocol.name != FREE else count_of(name, split)
-    return default_metrics(extractor, count and min(count, protocol.num_real or count))
-
-
-def of_run(workdir: Path, metrics: list[str] | None, protocol: Protocol,
-           options: argparse.Namespace) -> None:
-    """Scores one or several checkpoints of a run."""
-    if metrics is None:
-        trained = read_config(workdir)
-        metrics = allowed_metrics(options.against or trained["dataset"], options.against_split
-                                  or protocol.split or trained["split"], protocol,
-                                  options.extractor)
-    iterations, compared = chosen(workdir, options.checkpoint, metrics)
-    run = restore_run(
-        workdir, None if options.checkpoint in ("last", "each") else iterations[0])
-    if options.checkpoint == "last":  # a run in training may have saved another one meanwhile
-        iterations = [run.iteration]
-    if options.ema == "yes" and run.state.generator.ema_params is None:
-        raise UserError(f"--ema=yes, but {workdir} kept no moving average of its generator "
-                        "(config.ema_decay is 0): leave the flag out")
-    config = run.config
-    if not options.against or (options.extractor == "classifier" and not options.classifier_data):
-        check_classes(run)  # the labels of the run's own data are used
-    data = reading_of({"channels": run.channels, **options_of(config)}, options)
-    # The run's own images are read as the run reads them.
-    own = {**data, "skip_bad": config.on_bad_image == "skip"} if data["image_size"] else data
-    labelled = (options.classifier_data or config.dataset, config.split) if (
-        options.extractor == "classifier") else None
-    extractor = extractor_of(labelled, data if options.classifier_data else own, options)
-    real = None
-    if needs_reference(metrics) or options.save_statistics:
-        real = reference(options.against or config.dataset,
-                         options.against_split or protocol.split or config.split,
-                         data if options.against else own, metrics, protocol, extractor, options,
-                         labels=run.num_classes > 0)
-    if protocol.fakes_for(metrics) < 1:
-        raise UserError("--num-fake is 0: a generator can make any number of images, so choose a "
-                        "number")
-    records, file = [], Path(options.scores or workdir / SCORES)
-    for iteration in iterations:
-        try:
-            run = run if iteration == run.iteration else at_iteration(run, workdir, iteration)
-        except GoneError as error:
-            say(f"warning: {error}: this checkpoint is skipped")
-            continue
-        records.append(scored(run, metrics, protocol, real, extractor, options))
-        if options.checkpoint != "best":
-            append_record(file, records[-1])
-    if not records:
-        raise UserError(f"every checkpoint of {workdir} that was to be scored has been removed "
-                        "in the meantime: run the same command again")
-    if options.checkpoint == "best":
-        records = [{**best(records, metrics[0]), "best_of": compared, "best_by": metrics[0]}]
-        append_record(file, records[0])
-    show(records, file)
-
-
-def chosen(workdir: Path, which: str, metrics: list[str]) -> tuple[list[int], list[int]]:
-    """The iterations to score for --checkpoint, and those among which the best one is chosen.
-
-    If the run recorded this metric during training, the best is chosen by those values.
-    """
-    saved = saved_iterations(workdir)
-    match which:
-        case "last":
-            return saved[-1:], saved
-        case "best" if metrics[0] not in LESS_IS_BETTER:
-            raise UserError(f"--checkpoint=best goes by the first metric, but {metrics[0]} is not "
-                            f"a single number: put one of {', '.join(LESS_IS_BETTER)} first")
-        case "best" if scores := noted(workdir, saved, metrics[0]):
-            return [best_of(scores, metrics[0], scores)], sorted(scores)
-        case "best" | "each":
-            return saved, saved
-        case text if text.isdecimal() and int(text) in saved:
-            return [int(text)], saved
-    raise UserError(f"--checkpoint is {which!r}: expected last, best, each, or one of "
-                    f"the iterations {', '.join(map(str, saved))}")
-
-
-def noted(workdir: Path, saved: list[int], metric: str) -> dict[int, float]:
-    """The scores that the run recorded for its saved iterations."""
-    return {i: score for i, score in recorded(workdir, metric).items() if i in saved}
-
-
-def best(records: list[dict], metric: str) -> dict:
-    """The record of the best checkpoint by one metric."""
-    sign = 1 if LESS_IS_BETTER[metric] else -1
-    return min(records, key=lambda record: sign * record["scores"][metric])
-
-
-def scored(run: RestoredRun, metrics: list[str], protocol: Protocol, real: Side | None,
-           extractor: Extractor, options: argparse.Namespace) -> dict:
-    """The record of a checkpoint."""
-    start = time.perf_counter()
-    fake = of_samples(run.generator, run.state.generator, run.config, protocol, metrics, extractor,
-                      ema={"auto": None, "yes": True, "no": False}[options.ema],
-                      bn_mode=options.bn_mode, seed=options.seed, iteration=run.iteration,
-                      replaced=run.replaced_images)
-    return timed(score(metrics, real, fake, extractor, protocol, seed=options.seed), start)
-
-
-def of_two(metrics: list[str] | None, protocol: Protocol, options: argparse.Namespace) -> None:
-    """Scores images against images."""
-    split = options.against_split or protocol.split or "train"
-    if metrics is None:
-        metrics = allowed_metrics(options.against or "", split, protocol, options.extractor)
-    if not options.against and needs_reference(metrics) and not options.save_statistics:
-        raise UserError("--against is missing: give what to compare --images with: a folder, an "
-                        ".npz, a data set or a statistics file")
-    data = reading_of({"image_size": None, "channels": None, "data_dir": None, "reading": CROPPED},
-                      options)
-    labelled = None
-    if options.extractor == "classifier":
-        labelled = ((options.classifier_data, "train") if options.classifier_data
-                    else (options.against, split) if options.against
-                    else (options.images, options.images_split))
-    extractor = extractor_of(labelled, data, options)
-    start = time.perf_counter()
-    if not options.against and options.save_statistics:
-        found = reference(options.images, options.images_split, data, ["fid"], protocol, extractor,
-                          options, num=protocol.num_fake, name="images")
-        print(f"{options.save_statistics}: mean and covariance of {found.about['n']:,} images")
-        return
-    name, is_file = resolved(options.images)
-    if is_file:
-        fake = of_statistics(Path(name), extractor)
-        check_metrics(metrics, extractor, labels=False, statistics_only=True)
-        if not needs_reference(metrics) or {"is", "cs", "classes"} & set(metrics):
-            raise UserError(f"{', '.join(metrics)} cannot be computed from a statistics file: give "
-                            "the images")
-    else:
-        images = open_images(name, split=options.images_split, **data)
-        check_metrics(metrics, extractor, labels=bool(images.num_classes))
-    real = None
-    if needs_reference(metrics) or options.save_statistics:
-        real = reference(options.against, split, data, metrics, protocol, extractor, options,
-                         labels=is_file or images.num_classes > 0)
-    if not is_file:
-        scores = {"is", "cs", "classes"} & set(metrics)
-        fake = of_images(images, options.images_split, protocol.num_fake, metrics, extractor,
-                         num_logits=protocol.num_score if scores else 0, seed=options.seed,
-                         cache=None if scores else cache_folder(), protocol=protocol.name)
-    record = timed(score(metrics, real, fake, extractor, protocol, seed=options.seed), start)
-    append_record(Path(options.scores or SCORES), record)
-    show([record], Path(options.scores or SCORES))
-
-
-def resolved(spec: str) -> tuple[str, bool]:
-    """A spec for `data.load` from a plain path, and whether it is a statistics file.
-
-    The name `digits` is always the data set: a folder of that name in the current folder is
-    ./digits.
-    """
-    if spec == "digits":
-        return spec, False
-    kind, _, place = spec.partition(":")
-    place = place if kind == "npz" else spec
-    path = Path(place).expanduser()
-    if spec and path.is_dir():
-        return f"folder:{path}", False
-    if is_statistics(place):
-        return without_key(place), True
-    if kind == "npz" or path.suffix.partition("#")[0] in (".npz", ".npy"):
-        return f"npz:{place}", False
-    return spec, False
-
-
-def extractor_of(labelled: tuple[str, str] | None, data: dict, options: argparse.Namespace
-                 ) -> Extractor:
-    """The extractor that the flags name; a classifier is trained on the given data and split."""
-    images = None
-    if labelled:
-        spec, is_file = resolved(labelled[0])
-        if is_file:
-            raise UserError(f"the classifier cannot be trained on the statistics file {spec}: give "
-                            "a labelled set with --classifier-data")
-        images = open_images(spec, split=labelled[1], **data)
-    resize = (CONVENTIONS[options.convention].resize if options.convention
-              else options.resize or "tf1")
-    return make_extractor(options.extractor, images, resize=resize,
-                          batch_size=options.batch_size)
-
-
-def reference(spec: str, split: str, data: dict, metrics: list[str], protocol: Protocol,
-              extractor: Extractor, options: argparse.Namespace, *, labels: bool = True,
-              num: int | None = None, name: str = "real images") -> Side:
-    """The side of the real images, written to a file if --save-statistics is given."""
-    spec, is_file = resolved(spec)
-    if is_file:
-        check_metrics(metrics, extractor, labels=False, statistics_only=True)
-        side = of_statistics(Path(spec), extractor)
-    else:
-        images = open_images(spec, split=split, **data)
-        check_metrics(metrics, extractor, labels=labels and images.num_classes > 0)
-        side = of_images(images, split, protocol.num_real if num is None else num, metrics,
-                         extractor, seed=options.seed, cache=cache_folder(), protocol=protocol.name,
-                         name=name)
-    if options.save_statistics:
-        export(Path(options.save_statistics), side.collected, side.about, extractor)
-    return side
-
-
-def timed(record: dict, start: float) -> dict:
-    """Adds the seconds since `start`; the real images' statistics may come from the cache."""
-    return {**record, "seconds": round(time.perf_counter() - start, 1), "command": sys.argv[1:]}
-
-
-def show(records: list[dict], file: Path) -> None:
-    """Prints records, and names the file that holds them."""
-    extractor = records[0]["extractor"]
-    print(score_table(records))
-    print(f"{extractor}, checksum {records[0]['checksum']}"
-          + (f", resize {records[0]['resize']}" if records[0]["resize"] else "")
-          + (f", as {records[0]['convention']}" if "convention" in records[0] else "")
-          + f"; recorded in {file}")
-    for sentence in warnings(records[0]):
-        say(f"warning: {sentence}")
-    if len(records) == 1:
-        print(json.dumps(records[0]["scores"]))
-
-
-def warnings(record: dict) -> Iterator[str]:
-    """Warnings about an FID of few images, and about statistics from other programs."""
-    sides = [side for side in (record["fake"], record["real"]) if side]
-    fewest = min((side["n"] for side in sides if isinstance(side["n"], int)), default=FEW)
-    if "fid" in record["scores"] and fewest < FEW:
-        why = ", fewer than its 2,048 dimensions," if fewest <= 2048 else ""
-        halves = record["scores"].get("fid_halves")
-        yield (f"an FID of {fewest:,} images{why} is biased upwards"
-               + (f" (two halves of the real images are {halves:.4g} apart)" if halves else "")
-               + ": compare it only with others of as many images")
-    for side in sides:
-        if side.get("unknown"):
-            yield (f"{side['statistics']} does not say its {', '.join(side['unknown'])}: it is "
-                   f"assumed to be of {record['extractor']} with the resize {record['resize']}; "
-                   "otherwise the score is wrong")
 
 
 if __name__ == "__main__":

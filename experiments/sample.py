@@ -103,7 +103,7 @@ def main(options: argparse.Namespace) -> None:
     out = Path(options.out or Path(options.workdir or ".") / name)
     if options.out and (options.out.endswith("/") or out.is_dir()):
         out /= name
-    elif out.suffix in (".npz", ".png"):
+    elif out.suffix.removeprefix(".") in ("npz", "png", options.moving):
         out = out.with_suffix("")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

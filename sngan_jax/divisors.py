@@ -113,6 +113,7 @@ class Spec:
 
         The divisor is a scalar or broadcasts against the weight, and is differentiable in it.
         """
+        weight = spectral.gathered(weight)
         if self.divisor in STATELESS:
             return STATELESS[self.divisor](weight, self.layout), {}
         if self.operator is not None:

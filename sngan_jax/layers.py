@@ -313,6 +313,10 @@ def _reparametrize(layer: Any, name: str, boxed: Any) -> Any:
     shapes = spec.shapes(weight)
     held = meta.unbox(layer.variables.get(COLLECTION, {}))
     held = held if name in WEIGHTS else held.get(name, {})
+    if not isinstance(held, Mapping) or any(isinstance(held.get(v), Mapping) for v in shapes):
+        raise ValueError(f"{_where(layer)}: its vectors have the same place in 'spectral' as those "
+                         "of another layer, because a layer inside of a normalized one is called "
+                         f"{' or '.join(map(repr, shapes or 'uv'))}: give that layer another name")
     if initializing and not set(shapes) <= set(held):
         # Not from the 'params' stream: the parameters must equal those of the plain layer.
         rng = layer.make_rng(COLLECTION) if layer.has_rng(COLLECTION) else jax.random.key(0)
@@ -373,6 +377,14 @@ def _store(layer: nn.Module, name: str, state: Mapping[str, jax.Array]) -> None:
             layer.put_variable(COLLECTION, key, value)
 
 
+def scale_of(gamma: jax.Array, sigma: jax.Array, what: str) -> jax.Array:
+    """A learnt scale in the shape of the divisor; ValueError if it has another number of values."""
+    if gamma.size != sigma.size:
+        raise ValueError(f"{what} has the shape {gamma.shape}, but the divisor has {sigma.size} "
+                         "value(s): use parameters of a model with the same options")
+    return gamma.reshape(sigma.shape)
+
+
 def _gamma(layer: Any, name: str, sigma: jax.Array, dtype: Any) -> jax.Array:
     key = gamma_of(name)
     if not layer.has_variable("params", key):
@@ -384,7 +396,8 @@ def _gamma(layer: Any, name: str, sigma: jax.Array, dtype: Any) -> jax.Array:
         # Not through `param`, which would advance the RNG stream and change later parameters.
         start = jax.lax.stop_gradient(sigma)
         layer.put_variable("params", key, start.reshape(-1 if start.ndim else ()).astype(dtype))
-    return meta.unbox(layer.get_variable("params", key)).astype(sigma.dtype).reshape(sigma.shape)
+    gamma = meta.unbox(layer.get_variable("params", key)).astype(sigma.dtype)
+    return scale_of(gamma, sigma, f"{_where(layer)}: '{key}'")
 
 
 class SNDense(nn.Dense, Normalized):

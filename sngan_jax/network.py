@@ -25,7 +25,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from sngan_jax import spectral
 from sngan_jax.divisors import STATELESS, Shape, Spec
-from sngan_jax.layers import COLLECTION, FAMILY, Normalized, gamma_of, spec_of, state_path
+from sngan_jax.layers import COLLECTION, FAMILY, Normalized, gamma_of, scale_of, spec_of, state_path
 from sngan_jax.linen import LINEAR, WEIGHTS
 from sngan_jax.packing import (
     Packed,
@@ -200,6 +200,8 @@ def _record(trace: _Trace, call_next: Any, args: Any, kwargs: Any, context: Any)
         if spec.learnable_scale:
             gamma = meta.unbox(params[gamma_of(name)])
             layer.put_variable("params", gamma_of(name), _Marked(gamma, gamma.ndim))
+        if not normal:  # `state` may be of the layer around it, with a vector of this one's name
+            continue
         for entry in state if name in WEIGHTS else {name} & set(state):
             layer.put_variable(COLLECTION, entry, jax.tree.map(
                 lambda x: _Marked(x, x.ndim), meta.unbox(state[entry])))
@@ -258,7 +260,8 @@ def normalize(params: Any, state: Variables, specs: Mapping[Path, Spec], steps: 
     leaves, tree = jax.tree.flatten(params, is_leaf=lambda x: isinstance(x, meta.AxisMetadata))
     for entry, sigma in zip(entries, sigmas, strict=True):
         sigma = sigma.reshape(len(sigma), *(sigma.shape[1:] or (1,) * len(entry.spec.layout)))
-        scale = entry.spec.lipschitz if entry.gamma is None else entry.gamma.reshape(sigma.shape)
+        scale = entry.spec.lipschitz if entry.gamma is None else scale_of(
+            entry.gamma, sigma, f"the learnt scale of '{'/'.join(entry.path)}'")
         bar, boxed = spectral.divide(entry.weight, sigma, scale), leaves[entry.place]
         leaves[entry.place] = meta.replace_boxed(boxed, restacked(
             bar.astype(meta.unbox(boxed).dtype), entry.spec.stack, entry.sizes))
@@ -317,7 +320,7 @@ def singular_values(variables: Variables, specs: Mapping[Path, Spec] | None = No
     result = {}
     for entry in entries_of(_both(variables, {})[0], None, specs):
         matrices = jax.vmap(lambda w, layout=entry.spec.layout: spectral.matricize(w, layout))
-        values = jnp.linalg.svd(matrices(entry.weight), compute_uv=False)
+        values = jnp.linalg.svd(matrices(spectral.gathered(entry.weight)), compute_uv=False)
         result[entry.key] = jnp.sort(values.reshape(*entry.sizes, -1), descending=True)
     return result
 

@@ -224,7 +224,8 @@ def _bar(layer: Any, name: str, spec: Spec, shape: Shape, frozen: bool | None, c
         vectors[vector].set_value(new[vector])
     scale: Any = spec.lipschitz
     if spec.learnable_scale:
-        scale = getattr(layer, gamma_of(name))[...].astype(sigma.dtype).reshape(sigma.shape)
+        scale = layers.scale_of(getattr(layer, gamma_of(name))[...].astype(sigma.dtype), sigma,
+                                f"{kind}: '{gamma_of(name)}'")
     bar = spectral.divide(weight, sigma, scale).astype(raw.dtype)
     return _Bar.from_metadata(bar, variable.get_metadata())
 

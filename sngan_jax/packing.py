@@ -141,7 +141,8 @@ def _sections(entries: list[Entry]) -> list[list[list[_Job]]]:
     """
     jobs = [_Job(n, suffix, matrix.reshape(-1, *matrix.shape[-2:]))
             for n, entry in enumerate(entries) if entry.iterates_on_matrices
-            for suffix, matrix in jax.vmap(entry.spec.matrices)(entry.weight).items()]
+            for suffix, matrix in jax.vmap(entry.spec.matrices)(
+                spectral.gathered(entry.weight)).items()]
     batches: list[list[_Job]] = []
     # By path, so that the order of specs does not matter.
     for job in sorted(jobs, key=lambda job: (-math.prod(job.matrix.shape[1:]),

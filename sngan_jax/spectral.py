@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.sharding import PartitionSpec
 from jax.typing import DTypeLike
 
 from sngan_jax.base.shapes import Float, Shaped
@@ -120,6 +121,14 @@ def divide(weight: Float[Array, "*shape"], sigma: Float[Array, "*#shape"],
       lipschitz: K > 0.
     """
     return weight * (lipschitz / jnp.where(sigma == 0, 1, sigma))
+
+
+def gathered(x: Shaped[Array, "*shape"]) -> Shaped[Array, "*shape"]:
+    """x whole on every device, if it is sharded over explicit axes of a mesh (`jax.make_mesh`).
+
+    There, JAX asks for the sharding of each product. On other meshes the compiler chooses it.
+    """
+    return jax.sharding.reshard(x, PartitionSpec()) if any(jax.typeof(x).sharding.spec) else x
 
 
 def _matrix_map(matrix: Array, u: Array, v: Array) -> LinearMap:

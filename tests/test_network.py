@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from flax import nnx
+from flax.traverse_util import flatten_dict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -142,9 +144,10 @@ def test_steps_are_few_batches(net):
 
 
 @pytest.mark.slow
-def test_jit_with_sharded_kernels_gives_the_same():
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+def test_jit_with_sharded_kernels_gives_the_same(kind):
     program = """
-import jax, numpy as np
+import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P
 from flax import linen as nn
 from sngan_jax import *
@@ -155,13 +158,24 @@ class Net(nn.Module):
         return SNDense(8)(nn.relu(SNDense(16)(x)))
 x = np.ones((2, 24), np.float32)
 model = Net(); v = model.init(jax.random.key(0), x); found = specs(model, x)
-run = jax.jit(lambda v: (sigmas(v, found), normalize(v["params"], v["spectral"], found, 1)[0]))
-mesh = jax.make_mesh((8,), ("d",), axis_types=(jax.sharding.AxisType.Auto,))
-place = lambda a: jax.device_put(a, NamedSharding(mesh, P("d", None) if a.ndim == 2 else P()))
-one, many = run(v), run({"params": jax.tree.map(place, v["params"]), "spectral": v["spectral"]})
-jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), one, many)
+def loss(p):
+    bar, _ = normalize(p, v["spectral"], found, 1)
+    y, new = model.apply({**v, "params": p}, x, mutable=["spectral"])
+    return sum(jnp.sin(w).sum() for w in jax.tree.leaves(bar)) + jnp.sin(y).sum(), (bar, new, y)
+def run(p):
+    return (sigmas({**v, "params": p}, found), singular_values({**v, "params": p}, found),
+            jax.jit(jax.grad(loss, has_aux=True))(p))
+mesh = jax.make_mesh((8,), ("d",), axis_types=(jax.sharding.AxisType.KIND,))
+one = run(v["params"])
+with jax.set_mesh(mesh):
+    for axes in (("d", None), (None, "d")):
+        place = lambda a: jax.device_put(a, NamedSharding(mesh, P(*axes) if a.ndim == 2 else P()))
+        many = run(jax.tree.map(place, v["params"]))
+        if "KIND" == "Explicit":
+            assert many[2][0]["SNDense_0"]["kernel"].sharding.spec == P(*axes)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), one, many)
 print("same")
-"""
+""".replace("KIND", kind)
     env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
            "NPROC": "32", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True,
@@ -623,6 +637,66 @@ def test_functions_of_a_model_without_vectors():
     assert sigmas(variables, found) == update_spectral(variables, found) == {}
     close(singular_values(variables, found)["kernel"],
           np.linalg.svd(variables["params"]["kernel"], compute_uv=False))
+
+
+class _Beside(nn.Module):
+    """A kernel of its own, and a layer called like one of the kernel's vectors."""
+
+    child: Any
+    first: bool = False
+
+    @nn.compact
+    def __call__(self, x):
+        if self.first:
+            x = self.child(x.shape[-1], name="v")(x)
+        x = x @ self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], 6))
+        return x if self.first else self.child(3, name="v")(x)
+
+
+def test_a_layer_called_like_the_vectors():
+    layer = normalized(_Beside)(nn.Dense)
+    variables = layer.init(KEY, LINE)
+    assert set(specs(layer, LINE)) == {("kernel",)}
+    assert sigmas(variables, specs(layer, LINE))
+    for first in (False, True):
+        layer = normalized(_Beside)(SNDense, first)
+        with pytest.raises(ValueError, match=r"a layer inside of a normalized one is called 'u' or "
+                                             "'v': give that layer another name"):
+            layer.init(KEY, LINE)
+
+
+class _Inner(nn.Module):
+    layer: Any
+
+    @nn.compact
+    def __call__(self, x):
+        return self.layer(5, name="a")(x)
+
+
+class _Outer(nn.Module):
+    layer: Any
+
+    @nn.compact
+    def __call__(self, x):
+        return self.layer(2, name="b")(_Inner(self.layer, name="inner")(x))
+
+
+def test_a_folded_network_has_no_learnt_scales():
+    model = _Outer(normalized(nn.Dense, learnable_scale=True))
+    variables = model.init(KEY, LINE)
+    folded = fold(model, variables, specs(model, LINE))
+    assert {path[-1] for path in flatten_dict(folded["params"])} == {"kernel", "bias"}
+    close(_Outer(nn.Dense).apply(folded, LINE), model.apply(variables, LINE), atol=1e-6)
+
+
+def test_learnt_scales_of_another_divisor():
+    rows = normalized(nn.Dense, divisor="weight", learnable_scale=True)(3)
+    whole = SNDense(3, learnable_scale=True)
+    params, state = rows.init(KEY, LINE)["params"], whole.init(KEY, LINE)["spectral"]
+    for call in (lambda: whole.apply({"params": params, "spectral": state}, LINE),
+                 lambda: normalize(params, state, specs(whole, LINE))):
+        with pytest.raises(ValueError, match=r"has the shape .*3.*, but the divisor has 1 value"):
+            call()
 
 
 def test_another_divisor_of_a_convolution_s_spec():

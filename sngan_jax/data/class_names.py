@@ -9,15 +9,15 @@ from sngan_jax.data.image_set import DataError
 from sngan_jax.data.prepared import prepared_folder
 
 
-def class_names(spec: str, num_classes: int, data_dir: str | None = None) -> tuple[str, ...]:
+def class_names(spec: str, num_classes: int | None = None, data_dir: str | None = None
+                ) -> tuple[str, ...]:
     """The names of the classes in order; () if they have only numbers.
 
     For `folder:` they are the names of the sub-folders, for `tfds:` the names in the label feature.
 
-
     Args:
       spec, data_dir: as for `data.load`.
-      num_classes: the number of classes in the set.
+      num_classes: the number of classes in the set, if it is known.
     """
     kind, _, place = spec.partition(":")
     names: list[str] = []
@@ -29,11 +29,11 @@ def class_names(spec: str, num_classes: int, data_dir: str | None = None) -> tup
             files = [file.read_text().split("\n")
                      for file in prepared_folder(place, data_dir).glob("*.labels.txt")]
             fitting = [lines for lines in ([x for x in lines if x] for lines in files)
-                       if len(lines) == num_classes]
+                       if num_classes in (None, len(lines))]
             names = fitting[0] if len(fitting) == 1 else []
     except (OSError, DataError):
         pass  # the set no longer exists
-    return tuple(names) if len(names) == num_classes else ()
+    return tuple(names) if num_classes in (None, len(names)) else ()
 
 
 def class_number(text: str, names: tuple[str, ...], num_classes: int, flag: str) -> int:

@@ -257,9 +257,11 @@ def _fixed_point(sums: np.ndarray) -> np.ndarray:
 
 def _uint8_hint(images: np.ndarray) -> str:
     """Advice on saving numbers of another type as uint8, if their range shows how."""
-    if images.dtype.kind not in "iuf" or not images.size:
+    if images.dtype.kind not in "biuf" or not images.size:
         return ""
     low, high = images.min(), images.max()
+    if images.dtype.kind in "biu" and low >= 0 and high <= 1:
+        return ": these are 0 and 1, so save (images * 255).astype(np.uint8)"
     if images.dtype.kind == "f" and low >= 0 and high <= 1:
         return ": these lie in [0, 1], so save (images * 255).round().astype(np.uint8)"
     if images.dtype.kind == "f" and low >= -1 and high <= 1:

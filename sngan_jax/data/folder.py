@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 
@@ -166,9 +166,10 @@ def list_folder(folder: str, split: str) -> Listing:
         deep, numbers = {"": flat}, None
     else:
         if {name.lower() for name in deep} <= _SPLITS:
+            training = min(labelled, key=lambda name: not name.lower().startswith("train"))
             raise DataError(
                 f"folder:{folder} holds {', '.join(deep)}, which look like splits and not like "
-                f"classes: use folder:{os.path.join(folder, labelled[0])}"
+                f"classes: use folder:{os.path.join(folder, training)}"
             )
         for name, files in deep.items():
             if not files:
@@ -274,12 +275,16 @@ def _counted(names: Counter[str]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in names.most_common())
 
 
+def _refuse_closed(error: OSError) -> NoReturn:
+    raise DataError(f"the folder {error.filename} cannot be read ({error.strerror}): give this "
+                    "user the right to read it") from error
+
+
 def _visible(folder: Path, left_out: Counter[str]) -> list[Path]:
     try:
         paths = sorted(folder.iterdir())
     except OSError as error:
-        raise DataError(f"the folder {folder} cannot be read ({error.strerror}): give this user "
-                        "the right to read it") from error
+        _refuse_closed(error)
     if hidden := sum(path.name.startswith(".") for path in paths):
         left_out["hidden"] += hidden
     return [path for path in paths if not path.name.startswith(".")]
@@ -288,7 +293,9 @@ def _visible(folder: Path, left_out: Counter[str]) -> list[Path]:
 def _below(folder: Path, left_out: Counter[str]) -> list[Path]:
     """All visible files below a folder, in sorted order."""
     files: list[Path] = []
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=_refuse_closed):
+        if linked := sum(os.path.islink(os.path.join(parent, name)) for name in folders):
+            left_out["linked"] += linked
         folders[:] = [name for name in folders if not name.startswith(".")]
         files += [Path(parent, name) for name in names if not name.startswith(".")]
         if hidden := sum(name.startswith(".") for name in names):

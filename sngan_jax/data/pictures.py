@@ -30,6 +30,7 @@ SUFFIXES = {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".tif", "
 # pixels of a photograph, and perhaps fifty of a drawing.
 _MODEST, _MOST_PIXELS = 1 << 23, 100
 _ORIENTATION = 0x0112  # EXIF; 5 to 8 are rotated by 90 degrees
+_BITS = 0x0102  # TIFF's bits per sample
 _GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -114,7 +115,7 @@ def size_of(path: Path, *, plain: bool = False) -> tuple[int, int]:
     with _opened(path) as image:
         # Pillow itself rotates a TIFF.
         turned = (not plain and image.format != "TIFF"
-                  and image.getexif().get(_ORIENTATION, 1) >= 5)
+                  and image.getexif().get(_ORIENTATION) in (5, 6, 7, 8))
         return (image.width, image.height) if turned else (image.height, image.width)
 
 
@@ -125,15 +126,15 @@ def _pixels(image: Image.Image, *, plain: bool = False, turn: bool) -> np.ndarra
         return _as_array(image, "RGB")
     if turn:
         ImageOps.exif_transpose(image, in_place=True)
+    if image.mode == "F" or getattr(image, "tag_v2", {}).get(_BITS) == (32,):
+        raise DataError("it holds floating-point or 32-bit numbers, whose range is unknown: save "
+                        "it with 8 or 16 bits")
     if image.mode.startswith("I"):  # 16-bit grey
         wide = np.asarray(image).astype(np.int64)
         if wide.min() < 0 or wide.max() > 65535:
             raise DataError(f"its numbers range from {wide.min():,} to {wide.max():,}, but a "
                             "picture has 8 or 16 bits: save it as one of these")
         return np.minimum((wide + 128) // 257, 255).astype(np.uint8)[..., None]
-    if image.mode == "F":
-        raise DataError("it holds floating-point numbers, whose range is unknown: save it with 8 "
-                        "or 16 bits")
     if image.mode == "LA":
         return _as_array(image, "LA")
     if image.mode in ("PA", "RGBA", "La", "RGBa") or "transparency" in image.info:

@@ -194,10 +194,10 @@ def _described(tfds: ModuleType, info: DatasetInfo, split: str, where: str
     """The keys of image and label, and the number of channels; DataError for a missing split."""
     image_key, label_key = _feature_keys(tfds, info, where)
     channels = 1 if info.features[image_key].shape[2:] in ((), (1,), (2,)) else 3
-    if split.isidentifier() and split not in info.splits:
+    if split.isidentifier() and split not in (*info.splits, "all"):
         raise DataError(f"{where}: there is no such split; the splits are "
                         f"{', '.join(sorted(info.splits))}")
-    if not info.splits[split].num_examples:
+    if info.splits[split].num_examples < 1:
         raise DataError(f"{where}: this split is empty")
     return image_key, label_key, channels
 

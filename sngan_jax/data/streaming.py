@@ -33,7 +33,7 @@ from sngan_jax.data.image_set import (
     next_good,
     refuse_bad,
 )
-from sngan_jax.data.pictures import check_header, decode_file, size_of
+from sngan_jax.data.pictures import check_header, decode_file, is_grey, size_of
 from sngan_jax.data.pipeline import batch_indices
 from sngan_jax.data.prepared import PreparedImages
 from sngan_jax.data.sources import check_reading, unknown_spec
@@ -177,9 +177,9 @@ def open_stream(spec: str, *, image_size: Size, channels: int | None = None,
 
     Args:
       spec: 'tfds:<name>', prepared as ArrayRecord, or 'folder:<folder>'.
-      channels: None reads as `sources.load` does for tfds, and RGB for a folder.
+      channels: None reads as `sources.load` does for tfds, and for a folder RGB unless `exact`.
       exact: whether the fingerprint covers the content of a folder's files, and not only their
-        names and sizes; all files are then read.
+        names and sizes; all files are then read, and a folder of grey pictures is grey.
       skip_bad: replace a damaged image by the next one.
       own_sizes: whether images may differ in size if no image_size is given.
 
@@ -225,7 +225,8 @@ def open_stream(spec: str, *, image_size: Size, channels: int | None = None,
     if kind == "folder" and place:
         listing = list_folder(place, split)
         files, labels, num_classes = listing[:3]
-        channels = channels or 3
+        if not channels:
+            channels = 1 if exact and not reading.plain and _all_grey(files) else 3
 
         def read_file(row: int) -> Example:
             image = fit_one(decode_file(files[row], plain=reading.plain), image_size, channels,
@@ -250,7 +251,8 @@ def open_stream(spec: str, *, image_size: Size, channels: int | None = None,
                 files.__getitem__, some))
             found = {row: size for row, size in zip(some, sizes, strict=True) if size}
             identity = (b"".join(pool.map(_content, files)) if exact else
-                        "".join(f"{file}:{file.stat().st_size};" for file in files).encode())
+                        "".join(f"{file}:{file.stat().st_size};" for file in files).encode(
+                            errors="surrogateescape"))
         about, cautions = described(listing, found, image_size, reading)
         missing = "" if labels is None else missing_classes(labels, num_classes)
         return ImageStream(spec, len(files), (*size, channels), num_classes, identity, read_file,
@@ -260,6 +262,16 @@ def open_stream(spec: str, *, image_size: Size, channels: int | None = None,
         raise DataError(unknown_spec(spec))
     raise DataError(f"config.stream is true, but {spec!r} is read into memory: only tfds:<name> "
                     "and folder:<folder> are streamed; use --config.stream=false")
+
+
+def _all_grey(files: list[Path]) -> bool:
+    def one(file: Path) -> bool:
+        with contextlib.suppress(DataError):  # reported when the picture's turn comes
+            return is_grey(file)
+        return True
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return all(pool.map(one, files))
 
 
 def _size_if_readable(reading: Reading, file: Path) -> tuple[int, int] | None:

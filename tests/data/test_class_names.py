@@ -10,6 +10,7 @@ def test_of_a_folder(tmp_path):
     for name in ("dogs", "cats", ".hidden"):
         (tmp_path / name).mkdir()
     assert class_names(f"folder:{tmp_path}", 2) == ("cats", "dogs")
+    assert class_names(f"folder:{tmp_path}") == ("cats", "dogs")
     assert class_names(f"folder:{tmp_path}", 3) == ()
     assert class_names(f"folder:{tmp_path}/gone", 2) == ()
     assert class_names("digits", 10) == ()
@@ -23,6 +24,7 @@ def test_of_a_prepared_set(tmp_path):
     (folder / "breed.labels.txt").write_text("a\nb\nc\n")
     assert class_names("tfds:pets", 2, str(tmp_path)) == ("cat", "dog")
     assert class_names("tfds:pets", 4, str(tmp_path)) == ()
+    assert class_names("tfds:pets", data_dir=str(tmp_path)) == ()  # which of the two?
     assert class_names("tfds:none", 2, str(tmp_path)) == ()
 
 

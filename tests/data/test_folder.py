@@ -1,6 +1,7 @@
 """Folders of pictures of every kind, and their descriptions."""
 
 import io
+import os
 import re
 import struct
 import warnings
@@ -49,6 +50,11 @@ def test_what_this_user_may_not_read_is_said(tmp_path, monkeypatch):
     def closed(path):
         raise PermissionError(13, "Permission denied", str(path))
 
+    save(COLOR, tmp_path, "classes", "cats", "a.png")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", closed)  # of os.walk
+        with pytest.raises(DataError, match=r"cats cannot be read \(Permission denied\): give"):
+            loaded(tmp_path / "classes")
     monkeypatch.setattr(Path, "iterdir", closed)
     with pytest.raises(DataError, match=r"cannot be read \(Permission denied\): give this user"):
         loaded(tmp_path)
@@ -94,7 +100,8 @@ class TestLayout:
             (["notes.txt", "deep/er/notes.txt"], "holds no images, nor .*, but 2 .txt$"),
             (["a.png", "cat/b.png"], r"images \(such as a.png\) beside folders .*cat\)"),
             (["cat/a.png", "dog/b.txt"], "a class folder dog without images"),
-            (["train/a.png", "test/b.png"], "holds test, train, which look like splits"),
+            (["train/a.png", "test/b.png"],
+             "holds test, train, which look like splits.*: use folder:.*/train$"),
         ],
     )
     def test_unsuitable(self, tmp_path, files, sentence):
@@ -126,6 +133,8 @@ class TestLayout:
         save(COLOR, tmp_path.parent, "elsewhere", "1.png")
         link.symlink_to(tmp_path.parent / "elsewhere")
         assert loaded(tmp_path).num_classes == 3
+        (tmp_path / "cats" / "more").symlink_to(tmp_path.parent / "elsewhere")
+        assert "left out: 1 linked" in loaded(tmp_path).about
 
 
 class TestKinds:

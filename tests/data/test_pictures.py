@@ -86,6 +86,14 @@ def test_turned_pictures(tmp_path, kind):
         np.testing.assert_array_equal(decode_bytes((tmp_path / "a").read_bytes()), COLOR)
 
 
+@pytest.mark.parametrize("value", [b"\x03\0\x01\0\0\0\0\0\0\0", b"\x03\0\x01\0\0\0\x09\0\0\0",
+                                   b"\x02\0\x02\0\0\x006\0\0\0"], ids=["0", "9", "text"])
+def test_orientations_that_do_not_exist(tmp_path, value):
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01" + value + bytes(4)
+    Image.fromarray(COLOR).save(tmp_path / "a", "JPEG", exif=exif)
+    assert decode_file(tmp_path / "a").shape[:2] == size_of(tmp_path / "a") == COLOR.shape[:2]
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "L", "P", "1", "I;16"])
 def test_plain_is_what_other_programs_see(tmp_path, mode):
     """`convert("RGB")`, without the warning that Pillow has for a palette with transparency."""
@@ -105,12 +113,22 @@ def test_plain_is_what_other_programs_see(tmp_path, mode):
 
 
 @pytest.mark.parametrize(("array", "kind", "sentence"), [
-    (np.full((4, 4), 0.5, np.float32), "TIFF", "floating-point numbers, whose range is unknown"),
-    (np.full((4, 4), 70000, np.int32), "TIFF", "range from 70,000 to 70,000"),
-    (np.full((4, 4), -1, np.int32), "TIFF", "range from -1 to -1")])
+    (np.full((4, 4), 0.5, np.float32), "TIFF", "or 32-bit numbers, whose range is unknown"),
+    (np.full((4, 4), 200, np.int32), "TIFF", "or 32-bit numbers, whose range is unknown")])
 def test_numbers_of_unknown_range(tmp_path, array, kind, sentence):
     Image.fromarray(array).save(tmp_path / "a.tif", kind)
     with pytest.raises(DataError, match=rf"cannot read the image .*a\.tif: .*{sentence}"):
+        decode_file(tmp_path / "a.tif")
+
+
+def test_signed_numbers_of_sixteen_bits(tmp_path):
+    Image.fromarray(np.full((4, 4), 5, np.uint16)).save(
+        tmp_path / "a.tif", tiffinfo={339: 2})  # SampleFormat: signed
+    content = (tmp_path / "a.tif").read_bytes()
+    assert (decode_file(tmp_path / "a.tif") == 0).all()
+    (tmp_path / "a.tif").write_bytes(content.replace(
+        np.full(16, 5, np.uint16).tobytes(), np.full(16, -5, np.int16).tobytes()))
+    with pytest.raises(DataError, match="range from -5 to -5, but a picture has 8 or 16 bits"):
         decode_file(tmp_path / "a.tif")
 
 

@@ -101,6 +101,7 @@ class TestReading:
         assert data.images.shape == (12, 8, 8, 1)
         expected = tiny_images(12, 8, 8, 1, 2)
         assert sorted(map(bytes, data.images)) == sorted(map(bytes, expected))
+        np.testing.assert_array_equal(loaded("tiny_tensor", root, split="all").images, data.images)
         assert (data.labels, data.num_classes) == (None, 0)
 
     def test_unlabelled_split(self, root):
@@ -172,6 +173,7 @@ class TestSentences:
             ("test", "there is no such split; the splits are train, unlabelled"),
             ("test[:3]", "Unknown split 'test'"),
             ("train[:0]", "this split is empty"),
+            ("train[3:1]", "this split is empty"),
             ("train[:", "cannot be read: "),
         ],
     )

@@ -1,12 +1,15 @@
 """Streaming gives the images of the set in memory, in its order, to any share of the processes."""
 
+import os
 import threading
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
+from sngan_jax.data.image_set import Reading
 from sngan_jax.data.pipeline import batch_indices
 from sngan_jax.data.sources import DataError, load
 from sngan_jax.data.streaming import batches, open_stream
@@ -88,6 +91,21 @@ def test_fingerprints_tell_sets_apart(root):
                both(root, f"folder:{root / 'images'}")[1].fingerprint()}
     assert len(prints) == 6
     assert both(root, "tfds:tiny_png")[1].fingerprint() in prints
+
+
+def test_names_that_are_no_utf_8_and_grey_folders(tmp_path):
+    for i, name in enumerate((b"caf\xe9.png", b"b.png")):
+        Image.fromarray(np.full((8, 8), i, np.uint8)).save(
+            Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name))), "PNG")
+    spec = f"folder:{tmp_path}"
+    memory, stream = both(tmp_path, spec)
+    assert (memory.channels, stream.channels) == (1, 3)
+    assert len(stream.fingerprint()) == len(open_stream(spec, image_size=4).fingerprint())
+    exact = open_stream(spec, image_size=8, exact=True)
+    assert exact.channels == 1
+    assert open_stream(spec, image_size=8, exact=True, reading=Reading(plain=True)).channels == 3
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "colour.png")
+    assert open_stream(spec, image_size=8, exact=True).channels == 3
 
 
 def test_sentences(root, tmp_path):

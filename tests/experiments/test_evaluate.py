@@ -12,6 +12,7 @@ from flax.traverse_util import flatten_dict
 from PIL import Image
 
 from experiments import audit, cli, evaluate
+from experiments.scoring import checkpoints, sides
 from sngan_jax.base.errors import UserError
 from sngan_jax.data.sources import load
 from sngan_jax.metrics.inception import SIDE, InceptionV3
@@ -33,6 +34,8 @@ def place(finished_run, tmp_path_factory):
         file = folder / "pictures" / str(digits.labels[i]) / f"{i}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(digits.images[i].repeat(3, -1)).save(file)
+        (folder / "grey").mkdir(exist_ok=True)
+        Image.fromarray(digits.images[i, ..., 0]).save(folder / "grey" / file.name)
     shutil.copytree(finished_run, folder / "run")
     return folder
 
@@ -47,8 +50,8 @@ def records(file):
 
 
 def test_a_checkpoint_that_has_gone_is_left_out(place, monkeypatch, capsys):
-    monkeypatch.setattr(evaluate, "chosen", lambda *_: ([2, 3, 4], [2, 3, 4]))
-    monkeypatch.setattr(evaluate, "extractor_of", lambda *_: mean_extractor(
+    monkeypatch.setattr(checkpoints, "chosen", lambda *_, **__: ([2, 3, 4], [2, 3, 4]))
+    monkeypatch.setattr(checkpoints, "extractor_of", lambda *_: mean_extractor(
         dimensions=1, num_classes=1))
     out = place / "gone.jsonl"
     options = cli.parse(evaluate.arguments, "", "evaluate", [
@@ -63,7 +66,7 @@ def test_the_record_counts_the_images_that_stand_for_damaged_ones(finished_run, 
                                                                   monkeypatch):
     """The record counts them in training and among the real images, cached or not."""
     monkeypatch.setenv("SNGAN_JAX_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(evaluate, "extractor_of", lambda *_: mean_extractor(dimensions=1))
+    monkeypatch.setattr(checkpoints, "extractor_of", lambda *_: mean_extractor(dimensions=1))
     rng = np.random.default_rng(0)
     (tmp_path / "pictures").mkdir()
     for i in range(12):
@@ -98,8 +101,8 @@ def test_labels_that_mean_others_now_are_refused(program, more, refused, place, 
     def changed(run):
         raise UserError("other classes")
 
-    monkeypatch.setattr(program, "check_classes", changed)
-    monkeypatch.setattr(evaluate, "extractor_of", lambda *_: sys.exit("went on"))
+    monkeypatch.setattr(checkpoints if program is evaluate else program, "check_classes", changed)
+    monkeypatch.setattr(checkpoints, "extractor_of", lambda *_: sys.exit("went on"))
     arguments = [f"--workdir={place / 'run'}", *more]
     if refused:
         assert cli.run(program.main, program.arguments, "", "program", arguments) == 2
@@ -112,8 +115,57 @@ def test_labels_that_mean_others_now_are_refused(program, more, refused, place, 
 def test_the_data_set_digits_is_meant_whatever_lies_in_the_folder(tmp_path, monkeypatch):
     (tmp_path / "digits").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert evaluate.resolved("digits") == ("digits", False)
-    assert evaluate.resolved("./digits") == ("folder:digits", False)
+    assert sides.resolved("digits") == ("digits", False)
+    assert sides.resolved("./digits") == ("folder:digits", False)
+
+
+def test_classes_are_compared_by_number_only_if_their_names_agree(place, tmp_path):
+    for name in ("cats", "dogs"):
+        (tmp_path / name).mkdir()
+    names = sides.names_of_classes([str(tmp_path), None, f"{place}/pictures", "digits"], None)
+    assert names == {str(tmp_path): ("cats", "dogs"),
+                     f"{place}/pictures": tuple(map(str, range(10)))}
+    sides.check_same_classes(["intra_fcd"], names)  # numbers are no names
+    names["run"] = ("cats", "birds")
+    sides.check_same_classes(["fcd"], names)
+    with pytest.raises(UserError, match=r"run and .* have different classes \('birds' is not .*"
+                                        r"the same names, or leave out intra_fcd, classes$"):
+        sides.check_same_classes(["fcd", "intra_fcd", "classes"], names)
+    with pytest.raises(UserError, match="'dogs' is not the same class in both"):
+        sides.check_same_classes(["classes"], {"a": ("cats", "dogs"), "b": ("dogs", "cats")})
+
+
+def test_the_best_by_the_scores_of_training_only_for_the_same_question(place, monkeypatch):
+    monkeypatch.setattr(checkpoints, "recorded", lambda *_: {2: 1.0, 4: 2.0})
+    assert [checkpoints.chosen(place / "run", "best", ["fid"], as_in_training=same)
+            for same in (True, False)] == [([2], [2, 4]), ([2, 4], [2, 4])]
+    asked = []
+
+    def chosen(*_, as_in_training):
+        asked.append(as_in_training)
+        sys.exit()
+
+    monkeypatch.setattr(checkpoints, "chosen", chosen)
+    for more in ((), ("--against=digits",), ("--num-fake=9",), ("--bn-mode=batch",)):
+        with pytest.raises(SystemExit):
+            evaluate.main(cli.parse(evaluate.arguments, "", "evaluate", [
+                f"--workdir={place / 'run'}", "--checkpoint=best", "--metrics=fid", *more]))
+    assert asked == [True, False, False, False]
+
+
+def test_scores_that_cannot_be_recorded_are_printed(place, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(checkpoints, "extractor_of", lambda *_: mean_extractor(
+        dimensions=1, num_classes=1))
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match=r"cannot be written .*: choose another place"):
+        evaluate.main(cli.parse(evaluate.arguments, "", "evaluate", [
+            f"--workdir={place / 'run'}", "--num-fake=8", "--num-real=8", "--metrics=fid",
+            f"--scores={tmp_path / 'folder'}"]))
+    assert '{"fid": ' in capsys.readouterr().out
+    monkeypatch.setattr(evaluate.os, "access", lambda *_: False)
+    with pytest.raises(UserError, match=r"s\.jsonl cannot be written: choose another place"):
+        evaluate.main(cli.parse(evaluate.arguments, "", "evaluate", [
+            f"--workdir={place / 'run'}", f"--scores={tmp_path}/new/s.jsonl"]))
 
 
 @pytest.mark.slow
@@ -148,6 +200,15 @@ def test_two_sets_of_images(place):
     again = records(out)[-1]
     assert again["scores"]["fcd"] == pytest.approx(record["scores"]["fcd"], rel=1e-6)
     assert again["real"]["images"] == f"npz:{place / 'a.npz'}" and again["real"]["n"] == 300
+    # Grey pictures are grey, and the only default score of statistics is the distance.
+    done = run("evaluate", place, f"--images={place / 'grey'}", f"--scores={out}",
+               f"--against={place / 'a.npz'}", "--extractor=classifier", "--metrics=fcd",
+               f"--save-statistics={place / 'again.npz'}")
+    assert done.returncode == 0, done.stderr
+    done = run("evaluate", place, f"--images={place / 'again.npz'}", f"--scores={out}",
+               f"--against={place / 'a.npz'}", "--extractor=classifier")
+    assert done.returncode == 0, done.stderr
+    assert list(records(out)[-1]["scores"]) == ["fcd"]
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [
@@ -174,6 +235,7 @@ def test_two_sets_of_images(place):
     (("--images={}/pictures", "--against={}/a.npz", "--extractor=classifier"),
      "trained on images of 8 x 8 with 1 channel, but these are 8 x 8 with 3"),
     (("--images=digits", "--save-statistics=x.txt"), r"must end in \.npz"),
+    (("--images=digits", "--save-statistics={}/x.npz", "--metrics=is"), "computes no score"),
     (("--images={}/nothing.npz", "--against=digits", "--extractor=classifier"), "no such file"),
     (("--images=digits", "--against=digits", "--extractor=resnet"), "extractor"),
     (("--images={}/nowhere/at/all", "--against=digits", "--extractor=classifier",
