@@ -78,7 +78,8 @@ def test_walks_move_classes_have_names_and_samples_have_neighbours(workdir, tmp_
     config = json.loads((named / "config.json").read_text())
     (named / "config.json").write_text(json.dumps(config | {
         "dataset": f"folder:{tmp_path / 'data'}"}))
-    done = program(*WALK, f"--workdir={named}", "--morph=c3,c9", "--steps=3", "--moving=gif")
+    done = program(*WALK, f"--workdir={named}", "--morph=c3,c9", "--steps=3", "--moving=gif",
+                   f"--out={named}/morph-4.gif")
     assert done.returncode == 0, done.stderr
     with np.load(named / "morph-4.npz") as file:
         assert file["weights"][[0, 2]].argmax(1).tolist() == [3, 9]
