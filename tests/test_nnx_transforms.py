@@ -133,8 +133,8 @@ def test_options_of_a_stack():
 
 def test_a_stack_whose_axis_is_unknown_is_an_error():
     layers = stack(lambda rngs: SNLinear(4, 4, rngs=rngs), 4)
-    with pytest.raises(ValueError, match=r"do not tell along which axis 'kernel' is a stack "
-                                         r"\(\(4, 4, 4\) of \(4, 4\)\): call the function under"):
+    with pytest.raises(ValueError, match=r"the axis along which 'kernel' is stacked "
+                                         r"\(\(4, 4, 4\) of \(4, 4\)\): call the function inside"):
         sigmas(layers)
     nnx.vmap(lambda m: power_steps(m, 300))(layers)
     close(nnx.vmap(sigmas)(layers)["kernel"], top(layers.kernel[...]))
@@ -145,7 +145,7 @@ def test_a_stack_whose_axis_is_unknown_is_an_error():
     assert layers.u.shape == (4, 4) and sigmas(layers)["kernel"].shape == (4,)
     layers = stack(lambda rngs: SNLinear(6, 3, rngs=rngs), 4)
     layers.kernel = nnx.Param(jnp.ones((5, 3)))
-    with pytest.raises(ValueError, match="do not tell"):
+    with pytest.raises(ValueError, match="do not determine"):
         fold(layers)
 
 
@@ -164,7 +164,7 @@ def test_stacks_in_each_other():
     x = np.arange(60.0).reshape(3, 4, 5)
     np.testing.assert_array_equal(found.front(x), x.swapaxes(0, 1))
     np.testing.assert_array_equal(found.back(found.front(x)), x)
-    with pytest.raises(ValueError, match="do not tell"):
+    with pytest.raises(ValueError, match="do not determine"):
         stacks_of({"u": (np.ones((3, 3, 5)), (5,))}, "u", (3, 3))
 
 

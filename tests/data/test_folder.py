@@ -51,8 +51,10 @@ def test_what_this_user_may_not_read_is_said(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(path))
 
     save(COLOR, tmp_path, "classes", "cats", "a.png")
+    scandir = os.scandir  # of os.walk
     with monkeypatch.context() as patch:
-        patch.setattr(os, "scandir", closed)  # of os.walk
+        patch.setattr(os, "scandir", lambda at: (
+            closed if Path(at).name == "cats" else scandir)(at))
         with pytest.raises(DataError, match=r"cats cannot be read \(Permission denied\): give"):
             loaded(tmp_path / "classes")
     monkeypatch.setattr(Path, "iterdir", closed)
