@@ -1,6 +1,6 @@
 """Spectral normalization and a GAN in one file: digits of 8x8 pixels, a minute on two CPU cores.
 
-    pip install -e . && python examples/minimal.py
+    pip install -e ".[train]" && python examples/minimal.py
 
 A discriminator of SN layers, the hinge loss, Adam, and a grid of samples in minimal.png. The
 library's own training step does the same with checkpoints, scores and several devices.

@@ -1,6 +1,6 @@
 """Spectral normalization and a GAN in flax.nnx, in one file: digits of 8x8 pixels.
 
-    pip install -e . && python examples/minimal_nnx.py
+    pip install -e ".[train]" && python examples/minimal_nnx.py
 
 A critic of SN layers, the hinge loss, Adam, and a grid of samples in minimal_nnx.png: what
 minimal.py does in Linen. It takes about a minute of a CPU core's time.

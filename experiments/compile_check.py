@@ -34,6 +34,7 @@ from typing import Any
 import jax
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.files import check_writable, write_errors
 from sngan_jax.base.provenance import commit
 
 from . import cli
@@ -77,6 +78,11 @@ def main(options: argparse.Namespace) -> int:
     jax.config.update("jax_enable_compilation_cache", False)  # the programs are for other devices
     config = load_config(options.config, options.changes)
     facts = facts_of(config, options.images, options.classes)
+    if options.sweep and (options.target or options.per_device_batch):
+        raise UserError("--sweep has its own flags, --targets and --per-device-batches: leave out "
+                        "--target and --per-device-batch")
+    if options.out:
+        check_writable(Path(options.out), "--out")
     if not options.sweep and not options.target:
         raise UserError("--target is missing: give a device, as in --target=h100 or --target=v5e-8")
     texts = options.targets if options.sweep else [options.target]
@@ -122,8 +128,10 @@ def _record(config: Any, target: Target, facts: Facts, per_device: int,
         record = {**wanted, "devices": target.devices, "compiles": False, "why_not": str(error)}
     record |= {"config": wanted["config"], "commit": commit(), "jax": jax.__version__}
     if options.out and record["compiles"]:
-        with Path(options.out).open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        with write_errors("the record", Path(options.out)):
+            Path(options.out).parent.mkdir(parents=True, exist_ok=True)
+            with Path(options.out).open("a") as file:
+                file.write(json.dumps(record) + "\n")
     return record
 
 

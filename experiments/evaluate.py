@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import sys
 from pathlib import Path
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.files import check_writable
 from sngan_jax.data.crop import ALPHAS, FITS
 from sngan_jax.metrics.evaluate import SCORES
 from sngan_jax.metrics.protocol import CONVENTIONS, FREE, protocol_of
@@ -121,20 +121,13 @@ def main(options: argparse.Namespace) -> None:
     if options.save_statistics and not options.save_statistics.endswith(".npz"):
         raise UserError(f"--save-statistics={options.save_statistics}: the file's name must end in "
                         ".npz")
-    check_writable(Path(options.scores or Path(options.workdir or ".") / SCORES))
+    check_writable(Path(options.scores or Path(options.workdir or ".") / SCORES), "--scores")
     if options.save_statistics:
-        check_writable(Path(options.save_statistics))
+        check_writable(Path(options.save_statistics), "--save-statistics")
     if options.workdir:
         of_run(Path(options.workdir), metrics, protocol, options)
     else:
         of_two(metrics, protocol, options)
-
-
-def check_writable(file: Path) -> None:
-    """UserError if a file cannot be written, before hours are spent on its content."""
-    there = next(path for path in (file, *file.absolute().parents) if path.exists())
-    if not os.access(there, os.W_OK):
-        raise UserError(f"{file} cannot be written: choose another place")
 
 
 def check_reading(options: argparse.Namespace) -> None:

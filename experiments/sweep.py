@@ -31,12 +31,13 @@ from sngan_jax.run.workdir import make_workdir
 
 from . import cli
 from .sweeps.launch import LAUNCHERS, launch, make_executor
-from .sweeps.plan import Planned, listing, parse_grid, plan, remaining
+from .sweeps.plan import Planned, check_runs, listing, parse_grid, plan, remaining
 from .sweeps.table_progress import Display, grid_summary, table_listing
 from .sweeps.tables import (
     ALL,
     DATASETS,
     SCALES,
+    SWEEP,
     TABLES,
     Cell,
     Request,
@@ -84,6 +85,8 @@ def main(options: argparse.Namespace) -> int:
     if sweep.exists() and not sweep.is_dir():
         raise UserError(f"--workdir={options.workdir} is a file: give a folder")
     options.slurm = dict(map(_option, options.slurm))
+    if options.slurm and options.launcher != "slurm":
+        raise UserError("--slurm needs --launcher=slurm: without it the runs start on this machine")
     if options.table == ALL:
         return _all(_request(options), sweep, options)
     if options.table:
@@ -100,6 +103,10 @@ def main(options: argparse.Namespace) -> int:
         raise UserError("--seeds=N sets the seeds of the runs, 0, 1, …: leave out --config.seed "
                         "and --grid=seed")
     runs = plan(options.config, grid, options.seeds, options.changes)
+    if (sweep / SWEEP).exists():
+        raise UserError(f"{sweep} is the folder of a table's sweep (it has a {SWEEP}): choose "
+                        "another --workdir")
+    check_runs(runs, sweep)
     if options.dry_run:
         print("\n".join((*listing(runs, sweep), *grid_summary(runs, sweep))))
         return 0
@@ -174,7 +181,8 @@ def _option(text: str) -> tuple[str, str | int]:
     name, separator, value = text.partition("=")
     if not separator:
         raise UserError(f"--slurm={text}: write NAME=VALUE")
-    return name, int(value) if value.isdigit() else value
+    number = value.isascii() and value.isdigit() and (value == "0" or value[0] != "0")
+    return name, int(value) if number else value
 
 
 if __name__ == "__main__":

@@ -140,14 +140,16 @@ class Spec:
     def start(self, weight: jax.Array, key: jax.Array) -> State:
         """The vectors of a widened weight after the warm-up, from random unit vectors.
 
-        At least one step is taken: σ = uᵀWv of two random vectors may be negative or tiny.
+        At least one step is taken: σ = uᵀWv of two random vectors may be negative or tiny. A learnt
+        scale starts at σ, so it takes enough steps for an estimate within one percent.
         """
         shapes = sorted(self.shapes(weight).items())
         keys = jax.random.split(key, max(len(shapes), 1))
         drawn = {name: jax.random.normal(key, shape, weight.dtype)
                  for key, (name, shape) in zip(keys, shapes, strict=False)}
         state = {name: spectral.unit(x, x) for name, x in drawn.items()}
-        return self.measure(lax.stop_gradient(weight), state, max(self.warmup_steps, 1))[1]
+        steps = max(self.warmup_steps, 100 if self.learnable_scale else 1)
+        return self.measure(lax.stop_gradient(weight), state, steps)[1]
 
 
 def checked_vectors(held: Mapping[str, Any], shapes: Mapping[str, Shape], where: str, missing: str

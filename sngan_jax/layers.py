@@ -63,7 +63,8 @@ class Normalized(nn.Module, kw_only=True, metaclass=_Picklable):
       'svd': the exact value of 'spectral', by an SVD in every forward pass; slow, without state,
         for comparison.
     n_steps: power steps in a forward pass that updates the vectors; 1 in the paper (Appendix A).
-    warmup_steps: power steps at init; with 0 one is still taken, so that σ is never negative.
+    warmup_steps: power steps at init; with 0 one is still taken, so that σ is never negative. With
+      a learnt scale there are at least 100.
     lipschitz: K; 1 in the paper.
     learnable_scale: W̄ = γ·W/σ with the parameter 'gamma', a scalar that starts at σ, so that
       W̄ = W (paper, Appendix E); one per row for divisor='weight'.

@@ -50,6 +50,19 @@ def test_lipschitz_constant(k):
     )
 
 
+@pytest.mark.parametrize("divisor", ["spectral", "operator", "bidirectional"])
+def test_a_learnt_scale_starts_at_sigma_without_a_warm_up_too(divisor):
+    """So W̄ = W once the power iteration has converged, and not only at init."""
+    layer = normalized(nn.Conv, divisor=divisor, warmup_steps=0, learnable_scale=True)(
+        64, (3, 3), use_bias=False)
+    x = jax.random.normal(jax.random.key(1), (1, 8, 8, 32))
+    variables = layer.init(jax.random.key(0), x)
+    found = specs(layer, x)
+    converged = {**variables, "spectral": update_spectral(variables, found, steps=500)}
+    (sigma,) = sigmas(converged, found).values()
+    assert variables["params"]["gamma"] == pytest.approx(float(sigma), rel=0.01)
+
+
 def test_learnable_scale():
     layer, variables = dense(learnable_scale=True)
     w, gamma = variables["params"]["kernel"], variables["params"]["gamma"]

@@ -7,6 +7,7 @@ The report has paired ratios: a method's turn over the same turn of `none`.
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import jax
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.files import check_writable
 from sngan_jax.methods import METHODS
 from sngan_jax.run.validate import validate
 from sngan_jax.run.workdir import write_json
@@ -64,8 +66,8 @@ def methods(config: str, methods: list[str], n_dis: list[int], width: int, batch
     for name in names:
         if name not in METHODS:
             raise UserError(f"--methods names {name!r}: the methods are {', '.join(METHODS)}")
-    if out and not Path(out).resolve().parent.is_dir():
-        raise UserError(f"--out={out}: there is no folder {Path(out).resolve().parent}")
+    if out:
+        check_writable(Path(out), "--out")
     reduced = [f"{field}={value}" for fields, value in (
         (("generator_width", "discriminator_width"), width),
         (("batch_size", "generator_batch_size"), batch)) for field in fields if value]
@@ -82,8 +84,10 @@ def methods(config: str, methods: list[str], n_dis: list[int], width: int, batch
               "repeats": repeats, "parts": parts}
     if out:
         try:
+            Path(out).parent.mkdir(parents=True, exist_ok=True)
             write_json(Path(out), report | machine())
         except OSError as error:
+            print(json.dumps(report))
             raise UserError(f"--out={out} cannot be written ({error.strerror})") from error
     return report
 

@@ -121,4 +121,5 @@ def check_same_classes(metrics: list[str], names: Mapping[str, tuple[str, ...]])
             other = min({*of} ^ {*expected}, default=of[0])
             raise UserError(f"{spec} and {first} have different classes ({other!r} is not the same "
                             "class in both), and classes are compared by their number: give their "
-                            f"folders the same names, or leave out {', '.join(by_class)}")
+                            "folders the same names, or choose --metrics without "
+                            + " and ".join(by_class))

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from sngan_jax.base.errors import UserError
 from sngan_jax.run.config import FIELDS
 from sngan_jax.run.evaluation import is_recorded
+from sngan_jax.run.workdir import check_workdir
 
 from ..cli import command
 from ..read_config import read_config
@@ -124,6 +125,14 @@ def remaining(runs: Sequence[Planned], sweep: Path) -> list[Planned]:
     """The unfinished runs, first those that were cut off."""
     return sorted((run for run in runs if not is_finished(run, sweep)),
                   key=lambda run: not progress(run, sweep))
+
+
+def check_runs(runs: Sequence[Planned], sweep: Path) -> None:
+    """UserError if the folder of a run holds a run of another config; changes nothing."""
+    for run in runs:
+        if (folder := run.workdir(sweep)).exists():
+            check_workdir(folder, read_config(run.config, run.changes, 1).to_dict(),
+                          cure="choose another --workdir")
 
 
 def listing(runs: Sequence[Planned], sweep: Path) -> list[str]:

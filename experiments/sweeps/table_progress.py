@@ -8,7 +8,7 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sngan_jax.base.files import write_text
@@ -17,7 +17,7 @@ from sngan_jax.run.progress import duration as duration_of_run
 from sngan_jax.run.workdir import METRICS, read_metrics
 
 from ..configs.paper import SETTINGS
-from .plan import Planned, is_finished, progress, remaining
+from .plan import Planned, is_finished, progress
 from .records import guess
 from .tables import Cell
 
@@ -61,28 +61,45 @@ def grid(cells: Sequence[Cell], marks: Sequence[str]) -> list[str]:
                                             for column in columns))).rstrip() for row in rows)]
 
 
-def predicted_seconds(cells: Sequence[Cell], sweep: Path) -> dict[str, float | None]:
+def predicted_seconds(runs: Iterable[tuple[Planned, object]], sweep: Path
+                      ) -> dict[str, float | None]:
     """{run's name: seconds that the training of an unfinished run still takes}.
 
-    It is based on finished runs of the same row with the same n_dis, which do the same arithmetic.
-    The prediction takes their median rate and the shortest compilation, because they share one
-    cached program. Loading and scores are not included. None if there is no such run.
+    It is based on finished runs with the same key, which do the same arithmetic. The prediction
+    takes their median rate and the shortest compilation, because they share one cached program.
+    Loading and scores are not included. None if there is no such run.
+
+    Args:
+      runs: each run with a key.
     """
-    measured: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    finished = {cell.run.name for cell in cells if is_finished(cell.run, sweep)}
-    for cell in cells:
-        if cell.run.name in finished and (found := _measured_once(cell.run.workdir(sweep))):
-            measured.setdefault(_alike(cell), []).append(found)
+    measured: dict[object, list[tuple[float, float]]] = {}
+    unfinished = []
+    for run, key in runs:
+        if not is_finished(run, sweep):
+            unfinished.append((run, key))
+        elif found := _measured_once(run.workdir(sweep)):
+            measured.setdefault(key, []).append(found)
     seconds: dict[str, float | None] = {}
-    for cell in cells:
-        if cell.run.name in finished:
-            continue
-        of_row = measured.get(_alike(cell))
-        left = cell.run.iterations - progress(cell.run, sweep)
-        seconds[cell.run.name] = None if of_row is None else (
-            left * statistics.median(rate for rate, _ in of_row)
-            + min(compiling for _, compiling in of_row))
+    for run, key in unfinished:
+        alike = measured.get(key)
+        seconds[run.name] = None if alike is None else (
+            (run.iterations - progress(run, sweep)) * statistics.median(rate for rate, _ in alike)
+            + min(compiling for _, compiling in alike))
     return seconds
+
+
+def _estimated(runs: Sequence[tuple[Planned, object]], sweep: Path
+               ) -> tuple[dict[str, float | None], list[str]]:
+    """`predicted_seconds`, where they are unknown from this repository's records; and their source.
+    """
+    seconds = predicted_seconds(runs, sweep)
+    unknown = [run for run, _ in runs if seconds.get(run.name, 0) is None]
+    guessed, source = guess((run.config, run.changes, run.iterations - progress(run, sweep))
+                            for run in unknown)
+    seconds |= dict(zip((run.name for run in unknown), guessed, strict=True))
+    count = sum(value is not None for value in guessed)
+    return seconds, [f"{count} of them estimated from this repository's records ({source}), until "
+                     "runs like them have finished here"] if count else []
 
 
 def summary(seconds: Mapping[str, float | None]) -> str:
@@ -112,11 +129,7 @@ def table_listing(cells: Sequence[Cell], sweep: Path) -> list[str]:
 
     If no run like it has finished here, the time is a guess from this repository's records.
     """
-    seconds = predicted_seconds(cells, sweep)
-    unknown = [cell.run for cell in cells if seconds.get(cell.run.name, 0) is None]
-    guessed, source = guess((run.config, run.changes, run.iterations - progress(run, sweep))
-                            for run in unknown)
-    seconds |= dict(zip((run.name for run in unknown), guessed, strict=True))
+    seconds, source = _estimated([(cell.run, _alike(cell)) for cell in cells], sweep)
     lines = []
     for cell in cells:
         name, at = cell.run.name, progress(cell.run, sweep)
@@ -129,23 +142,16 @@ def table_listing(cells: Sequence[Cell], sweep: Path) -> list[str]:
             how_far = f"running, {at:,} of {cell.run.iterations:,} saved"
         value = seconds[name]
         lines.append(f"{name}: {how_far}; time: {UNKNOWN if value is None else duration(value)}")
-    return [*lines, summary(seconds), *by_records(source, guessed)]
+    return [*lines, summary(seconds), *source]
 
 
 def grid_summary(runs: Sequence[Planned], sweep: Path) -> list[str]:
-    """The predicted time of a grid's remaining runs, from this repository's records."""
-    left = remaining(runs, sweep)
-    guessed, source = guess((run.config, run.changes, run.iterations - progress(run, sweep))
-                            for run in left)
-    return [summary(dict(zip((run.name for run in left), guessed, strict=True))),
-            *by_records(source, guessed)]
-
-
-def by_records(source: str, guessed: Sequence[float | None]) -> list[str]:
-    """A line about the source of the estimates; none if nothing was estimated."""
-    count = sum(seconds is not None for seconds in guessed)
-    return [f"{count} of them estimated from this repository's records ({source}), until runs like "
-            "them have finished here"] if count else []
+    """The predicted time of a grid's remaining runs; runs of one config and other seeds are alike.
+    """
+    seconds, source = _estimated([(run, (run.config, *(
+        change for change in run.changes if not change.startswith("seed="))))
+        for run in runs], sweep)
+    return [summary(seconds), *source]
 
 
 class Display:
@@ -197,7 +203,8 @@ class Display:
         marks = [state(cell, self._sweep, running, ended) for cell in self._cells]
         counts = (f"{len(marks)} runs: {marks.count(FINISHED)} finished, {marks.count(RUNNING)} "
                   f"running, {marks.count(FAILED)} failed")
-        left = summary(predicted_seconds(self._cells, self._sweep))
+        left = summary(predicted_seconds(((cell.run, _alike(cell)) for cell in self._cells),
+                                         self._sweep))
         return "\n".join((self._title, counts, *grid(self._cells, marks), LEGEND, left)) + "\n"
 
 

@@ -324,7 +324,11 @@ def _wanted(request: Request) -> list[tuple[Variant, str]]:
     rows = _rows(request)
     where = f"{name_of(request.table)} on {request.dataset} at scale {request.scale}"
     if not rows:
-        raise UserError(f"{where} has no rows: they are residual networks, for --scale=paper only")
+        every = TABLES[request.table]
+        there = sorted({name for row in every for name in row.datasets})
+        raise UserError(f"{where} has no rows: " + (
+            "they are residual networks, for --scale=paper only"
+            if all(row.paper_scale for row in every) else f"use --dataset={' or '.join(there)}"))
     methods = dict.fromkeys(row.words[0] for row in rows)
     settings = dict.fromkeys(setting for row in rows for setting in row.settings)
     for flag, values, there in (("--methods", request.methods, methods),

@@ -105,6 +105,18 @@ def write_errors(what: str, place: Path) -> Iterator[None]:
         raise WriteError(cannot_write(what, Path(named), error.strerror or str(error))) from error
 
 
+def check_writable(file: Path, flag: str) -> None:
+    """UserError if a file that a flag names cannot be written, before long work for its content.
+
+    Missing folders do not count: the writer makes them.
+    """
+    there = next(path for path in (file, *file.absolute().parents) if path.exists())
+    if there == file and there.is_dir():
+        raise UserError(f"{flag}={file} is a folder: give the name of a file")
+    if not os.access(there, os.W_OK):
+        raise UserError(f"{file} cannot be written: choose another place by {flag}")
+
+
 def cannot_write(what: str, file: Path, why: str) -> str:
     """The sentence about a file that cannot be written."""
     return (f"{what} cannot be written: {file.name} in the folder {file.parent} ({why}); what was "

@@ -43,13 +43,16 @@ def is_run(workdir: Path) -> bool:
     return (workdir / CONFIG).exists() or bool(stored.all() and stored.are_all())
 
 
-def check_workdir(workdir: Path, config: JsonObject, *, accept_changes: bool = False) -> None:
+def check_workdir(workdir: Path, config: JsonObject, *, accept_changes: bool = False,
+                  cure: str = "choose another --workdir, or pass --accept-config-changes to "
+                              "continue with the new one") -> None:
     """Checks that a run of this config may write here; changes nothing.
 
     Args:
       workdir: folder, which need not exist.
       config: plain values, as from `ConfigDict.to_dict()`.
       accept_changes: whether the folder may hold a run of another config.
+      cure: what to do if it does, and may not.
 
     Raises:
       UserError: it holds a run of another config, or something that a run would write over; or its
@@ -71,8 +74,7 @@ def check_workdir(workdir: Path, config: JsonObject, *, accept_changes: bool = F
             if found and not accept_changes and not may_continue(old, config, at):
                 raise UserError(
                     f"{workdir} holds a run of another config ({found}{why_not(old, config, at)}): "
-                    "choose another --workdir, or pass --accept-config-changes to continue with "
-                    "the new one")
+                    + cure)
         elif not is_run(workdir):
             others = names & _NAMES
             if LOCK in others and is_lock(workdir / LOCK):

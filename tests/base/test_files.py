@@ -4,7 +4,15 @@ import os
 
 import pytest
 
-from sngan_jax.base.files import WriteError, leftovers, replacing, write_errors, write_text
+from sngan_jax.base.errors import UserError
+from sngan_jax.base.files import (
+    WriteError,
+    check_writable,
+    leftovers,
+    replacing,
+    write_errors,
+    write_text,
+)
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -37,3 +45,13 @@ def test_what_a_killed_process_left_is_removed_when_it_is_old(tmp_path):
     write_text(file, "whole")
     assert {*os.listdir(tmp_path)} == {file.name, new.name, other.name}
     assert {*leftovers(tmp_path)} == {new, other}
+
+
+def test_a_place_that_cannot_be_written_is_said_before(tmp_path, monkeypatch):
+    check_writable(tmp_path / "new" / "folder" / "a.json", "--out")
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(UserError, match=r"--out=.* is a folder: give the name of a file"):
+        check_writable(tmp_path, "--out")
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(UserError, match=r"a\.json cannot be written: choose another pl"):
+        check_writable(tmp_path / "new" / "a.json", "--out")

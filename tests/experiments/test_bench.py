@@ -89,7 +89,7 @@ def test_updates_of_methods_in_turns(capsys, tmp_path):
     (["--n-dis=1,0"], "--n-dis is 0: it must be at least 1"),
     (["--width=-1"], "--width is -1: it must be at least 0"),
     (["--config=none.py"], "there is no file none.py"),
-    (["--out=/nowhere/methods.json"], "there is no folder /nowhere")])
+    (["--out=/dev/shm"], "--out=/dev/shm is a folder: give the name of a file")])
 def test_bad_input_of_methods(capsys, arguments, sentence):
     assert main(["methods", *arguments]) == 2
     assert sentence in capsys.readouterr().err

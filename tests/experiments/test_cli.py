@@ -75,7 +75,7 @@ def test_a_platform_that_is_not_here_is_a_sentence(monkeypatch, capsys):
     monkeypatch.setenv("JAX_PLATFORMS", "cuda")
     assert cli.run(backends, lambda parser: None, "", "train", []) == 2
     said = capsys.readouterr().err
-    assert said.startswith("error: JAX_PLATFORMS=cuda is not available (JAX finds no device")
+    assert said.startswith("error: JAX_PLATFORMS=cuda is not available (JAX finds no such device")
     assert said.count("\n") == 1
     monkeypatch.delenv("JAX_PLATFORMS")
     with pytest.raises(AssertionError):

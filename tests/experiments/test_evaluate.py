@@ -129,7 +129,7 @@ def test_classes_are_compared_by_number_only_if_their_names_agree(place, tmp_pat
     names["run"] = ("cats", "birds")
     sides.check_same_classes(["fcd"], names)
     with pytest.raises(UserError, match=r"run and .* have different classes \('birds' is not .*"
-                                        r"the same names, or leave out intra_fcd, classes$"):
+                                        r"--metrics without intra_fcd and classes$"):
         sides.check_same_classes(["fcd", "intra_fcd", "classes"], names)
     with pytest.raises(UserError, match="'dogs' is not the same class in both"):
         sides.check_same_classes(["classes"], {"a": ("cats", "dogs"), "b": ("dogs", "cats")})
@@ -156,16 +156,12 @@ def test_the_best_by_the_scores_of_training_only_for_the_same_question(place, mo
 def test_scores_that_cannot_be_recorded_are_printed(place, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(checkpoints, "extractor_of", lambda *_: mean_extractor(
         dimensions=1, num_classes=1))
-    (tmp_path / "folder").mkdir()
+    monkeypatch.setattr(evaluate, "check_writable", lambda *_: None)  # the disk fills up later
     with pytest.raises(UserError, match=r"cannot be written .*: choose another place"):
         evaluate.main(cli.parse(evaluate.arguments, "", "evaluate", [
             f"--workdir={place / 'run'}", "--num-fake=8", "--num-real=8", "--metrics=fid",
-            f"--scores={tmp_path / 'folder'}"]))
+            f"--scores={tmp_path}"]))
     assert '{"fid": ' in capsys.readouterr().out
-    monkeypatch.setattr(evaluate.os, "access", lambda *_: False)
-    with pytest.raises(UserError, match=r"s\.jsonl cannot be written: choose another place"):
-        evaluate.main(cli.parse(evaluate.arguments, "", "evaluate", [
-            f"--workdir={place / 'run'}", f"--scores={tmp_path}/new/s.jsonl"]))
 
 
 @pytest.mark.slow
@@ -235,6 +231,7 @@ def test_two_sets_of_images(place):
     (("--images={}/pictures", "--against={}/a.npz", "--extractor=classifier"),
      "trained on images of 8 x 8 with 1 channel, but these are 8 x 8 with 3"),
     (("--images=digits", "--save-statistics=x.txt"), r"must end in \.npz"),
+    (("--workdir={}/run", "--scores={}/pictures"), "--scores=.*pictures is a folder: give the na"),
     (("--images=digits", "--save-statistics={}/x.npz", "--metrics=is"), "computes no score"),
     (("--images={}/nothing.npz", "--against=digits", "--extractor=classifier"), "no such file"),
     (("--images=digits", "--against=digits", "--extractor=resnet"), "extractor"),

@@ -55,3 +55,13 @@ def test_what_has_no_record_is_unknown(tmp_path):
         "predicted time of the 2 remaining runs: unknown until a run like it has finished"]
     runs = plan("cifar10_cnn:sn,C", [("seed", ["1"])], 1, TIMED)
     assert "for 1 run" in grid_summary(runs, tmp_path)[0]
+
+
+def test_runs_of_other_seeds_are_alike(tmp_path):
+    runs = plan("digits", [("learning_rate", ["1e-3", "2e-4"])], 2, ["iterations=10"])
+    (runs[0].workdir(tmp_path) / "checkpoints" / "10").mkdir(parents=True)
+    (runs[0].workdir(tmp_path) / "metrics.jsonl").write_text(json.dumps(
+        {"iteration": 10, "iterations_per_second": 0.5, "compile_seconds": 7}) + "\n")
+    assert grid_summary(runs, tmp_path) == [
+        "predicted training time, one run after another: 27 s for 1 run; 2 more: unknown until a "
+        "run like it has finished"]

@@ -1,5 +1,6 @@
 """A sweep: its plan depends on the request and the disk; it continues however it ended."""
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import sngan_jax.experiments.sweeps.launch
 
 from experiments import cli
 from experiments import sweep as program
+from experiments.read_config import read_config
 from experiments.sweeps import launch
 from experiments.sweeps.plan import listing, parse_grid, plan, progress, remaining
 from sngan_jax.base.errors import UserError
@@ -79,6 +81,7 @@ def test_a_wrong_sweep_is_a_sentence(grid, seeds, words):
     (("--config=digits", "--grid=seed=1,2"), "--seeds=N sets the seeds of the runs"),
     (("--config=digits", "--config.seed=5"), "--seeds=N sets the seeds of the runs"),
     (("--config=digits", "--slurm=partition", "--launcher=slurm"), "--slurm=partition: write NAME"),
+    (("--config=digits", "--slurm=partition=gpu"), "--slurm needs --launcher=slurm"),
     (("--config=digits", "--workdir={}/file"), "file is a file: give a folder"),
     (("--config=digits", "--workdir={}/file/x"), "cannot be made"),
     (("--table=2", "--dataset=digits", "--scale=tiny", "--workdir={}/file/x"), "cannot be made")])
@@ -90,6 +93,34 @@ def test_a_wrong_command_is_a_sentence(arguments, words, tmp_path, capsys):
     assert cli.run(program.main, program.arguments, "", "sweep", arguments) == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "sweep").exists()
+
+
+def test_runs_of_another_config_are_not_taken_for_finished(tmp_path, capsys):
+    def said(*arguments):
+        assert cli.run(program.main, program.arguments, "", "sweep", [
+            f"--workdir={tmp_path}", "--dry-run", *arguments]) in (0, 2)
+        return "".join(capsys.readouterr())
+
+    (run,) = plan(DIGITS, [], 1, ["iterations=10"])
+    save(run, tmp_path, 10)
+    (run.workdir(tmp_path) / "config.json").write_text(json.dumps(
+        read_config(run.config, run.changes, 1).to_dict()))
+    assert "seed=0: finished" in said(f"--config={DIGITS}", "--config.iterations=10")
+    assert "seed=0: cut off at 10 of 20" in said(
+        f"--config={DIGITS}", "--config.iterations=20", "--config.lr_decay_start=1.0")
+    for config, more in ((f"{DIGITS}:wgan_gp", "--config.iterations=10"),
+                         (DIGITS, "--config.iterations=5")):
+        line = said(f"--config={config}", more)
+        assert "seed=0 holds a run of another config" in line
+        assert line.endswith(": choose another --workdir\n")
+    (tmp_path / "sweep.json").write_text("{}")
+    assert "is the folder of a table's sweep" in said(f"--config={DIGITS}")
+
+
+@pytest.mark.parametrize(("text", "value"), [
+    ("cpus_per_task=8", 8), ("time=0", 0), ("account=0042", "0042"), ("comment=²", "²")])
+def test_numbers_among_the_options_of_a_job(text, value):
+    assert program._option(text) == (text.partition("=")[0], value)
 
 
 def test_a_refused_job_is_a_sentence(tmp_path):

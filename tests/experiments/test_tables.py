@@ -131,11 +131,13 @@ def test_every_table_scale_and_data_set_makes_valid_configs():
     for table, dataset, scale in itertools.product(
             TABLES, ("digits", "fashion_mnist", "cifar10"), SCALES):
         if table == "8" and scale != "paper":
-            with pytest.raises(UserError, match="residual networks"):
+            with pytest.raises(UserError, match=r"residual networks, for --scale=paper only$"):
                 plan_table(Request(table, dataset, scale))
             continue
         cells = plan_table(Request(table, dataset, scale))
         assert len({c.run.name for c in cells}) == len(cells) > 0
+    with pytest.raises(UserError, match="no rows: use --dataset=cifar10 or digits or fashion_mni"):
+        plan_table(Request("conditional", "stl10", "paper"))
     steps = [config_of(c) for c in plan_table(Request("steps", "digits", "tiny"))]
     assert [(c.method, c.power_steps) for c in steps] == [
         ("sn", 1), ("sn", 2), ("sn", 5), ("sn", 20), ("sn_svd", 1)]
@@ -242,10 +244,11 @@ def test_a_run_without_its_scores_is_not_finished(tmp_path):
 def test_time_is_predicted_from_runs_that_do_the_same_work_only(tmp_path):
     cells = plan_table(TINY._replace(methods=("sn", "wgan_gp"), settings=("A", "B", "D"), seeds=2))
     of = {(c.variant, c.setting, c.seed): c for c in cells}
-    assert "unknown until" in summary(predicted_seconds(cells, tmp_path))
+    runs = [(cell.run, (cell.variant, cell.setting == "B")) for cell in cells]
+    assert "unknown until" in summary(predicted_seconds(runs, tmp_path))
     pretend(of["sn", "A", 0], tmp_path, 60, rate=2.0)
     pretend(of["sn", "D", 1], tmp_path, 20, scores=False)  # cut off
-    seconds = predicted_seconds(cells, tmp_path)
+    seconds = predicted_seconds(runs, tmp_path)
     assert "sn,A,seed=0" not in seconds
     # n_dis is 5 in A and D, 1 in B.
     assert seconds["sn,A,seed=1"] == seconds["sn,D,seed=0"] == 60 / 2 + 7
@@ -258,6 +261,7 @@ def test_time_is_predicted_from_runs_that_do_the_same_work_only(tmp_path):
         assert "sn,D,seed=1: running, 20 of 60 saved; time: 27 s" in table_listing(cells, tmp_path)
     assert summary(seconds) == ("predicted training time, one run after another: 2 min for 3 runs; "
                                 "8 more: unknown until a run like it has finished")
+    assert summary(seconds) in Display("", cells, tmp_path).text((), {})
     # What is unknown is estimated from the records of the repository.
     assert re.search("another: .* for 11 runs$", lines[-2])
     assert re.search("^8 of them estimated from this repository.* commit 4a2581c", lines[-1])

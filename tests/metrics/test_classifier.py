@@ -36,7 +36,7 @@ def test_a_classifier_that_learnt_nothing_is_warned_of(trained, capsys):
     classifier_extractor(trained._replace(accuracy=0.98, num_classes=2))
     assert capsys.readouterr().err == ""
     classifier_extractor(trained._replace(accuracy=0.125))
-    assert "only 12% of held-out images of 10 classes right" in capsys.readouterr().err
+    assert "right on only 12% of held-out images of 10 classes" in capsys.readouterr().err
 
 
 def test_a_cache_that_cannot_be_written(digits, tmp_path, monkeypatch, capsys):

@@ -126,7 +126,7 @@ def test_a_main_thread_that_does_not_come_back_is_saved_by_another():
 def test_a_main_thread_that_has_nothing_to_save_says_so():
     with _stuck(0.1, "lambda: False") as process:
         _, err = process.communicate(timeout=20)
-    assert process.returncode == 75 and "; there was nothing new to save: give the same" in err
+    assert process.returncode == 75 and "; there was nothing new to save: run the same" in err
 
 
 def test_a_second_signal_ends_at_once():
