@@ -146,7 +146,8 @@ def test_records_of_another_version_are_not_taken(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "words"), [
     ([], "--target is missing"), (["--sweep", "--target=h100"], "--sweep has its own flags"),
-    (["--target=h100", "--out=docs"], "--out=docs is a folder"), (["--target=h100", "--compare=nothing"], "no such method"),
+    (["--target=h100", "--out=docs"], "--out=docs is a folder"),
+    (["--target=h100", "--compare=nothing"], "no such method"),
     (["--topology=v3-9"], "sold as v3-8")])
 def test_bad_input_is_a_sentence(arguments, words):
     done = subprocess.run(
