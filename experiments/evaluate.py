@@ -121,9 +121,11 @@ def main(options: argparse.Namespace) -> None:
     if options.save_statistics and not options.save_statistics.endswith(".npz"):
         raise UserError(f"--save-statistics={options.save_statistics}: the file's name must end in "
                         ".npz")
-    check_writable(Path(options.scores or Path(options.workdir or ".") / SCORES), "--scores")
     if options.save_statistics:
-        check_writable(Path(options.save_statistics), "--save-statistics")
+        check_writable(Path(options.save_statistics), "--save-statistics", replaced=True)
+    folder = Path(options.workdir or ".")
+    if options.scores or (folder.is_dir() and (options.workdir or options.against)):
+        check_writable(Path(options.scores or folder / SCORES), "--scores")
     if options.workdir:
         of_run(Path(options.workdir), metrics, protocol, options)
     else:

@@ -141,7 +141,7 @@ class Spec:
         """The vectors of a widened weight after the warm-up, from random unit vectors.
 
         At least one step is taken: σ = uᵀWv of two random vectors may be negative or tiny. A learnt
-        scale starts at σ, so it takes enough steps for an estimate within one percent.
+        scale starts at σ, so it takes enough steps for an estimate that is about one percent off.
         """
         shapes = sorted(self.shapes(weight).items())
         keys = jax.random.split(key, max(len(shapes), 1))

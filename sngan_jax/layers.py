@@ -312,12 +312,13 @@ def _reparametrize(layer: Any, name: str, boxed: Any) -> Any:
     spec = spec_of(layer, name, raw, vars(layer).get("_call") or ((), {}))
     weight = spec.widened(raw)
     shapes = spec.shapes(weight)
-    held = meta.unbox(layer.variables.get(COLLECTION, {}))
-    held = held if name in WEIGHTS else held.get(name, {})
+    held = meta.unbox(layer.variables.get(COLLECTION, {})) if shapes else {}
+    if name not in WEIGHTS and isinstance(held, Mapping):
+        held = held.get(name, {})
     if not isinstance(held, Mapping) or any(isinstance(held.get(v), Mapping) for v in shapes):
-        raise ValueError(f"{_where(layer)}: its vectors have the same place in 'spectral' as those "
-                         "of another layer, because a layer inside of a normalized one is called "
-                         f"{' or '.join(map(repr, shapes or 'uv'))}: give that layer another name")
+        raise ValueError(f"{_where(layer)}: its vectors would have the same place in 'spectral' as "
+                         "others, because a layer or a weight inside of a normalized layer is "
+                         f"called {' or '.join(map(repr, shapes))}: give it another name")
     if initializing and not set(shapes) <= set(held):
         # Not from the 'params' stream: the parameters must equal those of the plain layer.
         rng = layer.make_rng(COLLECTION) if layer.has_rng(COLLECTION) else jax.random.key(0)

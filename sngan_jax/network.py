@@ -200,8 +200,8 @@ def _record(trace: _Trace, call_next: Any, args: Any, kwargs: Any, context: Any)
         if spec.learnable_scale:
             gamma = meta.unbox(params[gamma_of(name)])
             layer.put_variable("params", gamma_of(name), _Marked(gamma, gamma.ndim))
-        if not normal:  # `state` may be of the layer around it, with a vector of this one's name
-            continue
+        if not normal or spec.divisor in STATELESS:
+            continue  # `state` may be a vector of the layer around it, with this one's name
         for entry in state if name in WEIGHTS else {name} & set(state):
             layer.put_variable(COLLECTION, entry, jax.tree.map(
                 lambda x: _Marked(x, x.ndim), meta.unbox(state[entry])))

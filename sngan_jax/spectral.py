@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jax.sharding import PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
 
 from sngan_jax.base.shapes import Float, Shaped
@@ -128,7 +128,9 @@ def gathered(x: Shaped[Array, "*shape"]) -> Shaped[Array, "*shape"]:
 
     There, JAX asks for the sharding of each product. On other meshes the compiler chooses it.
     """
-    return jax.sharding.reshard(x, PartitionSpec()) if any(jax.typeof(x).sharding.spec) else x
+    sharding = jax.typeof(x).sharding
+    whole = NamedSharding(sharding.mesh, PartitionSpec())
+    return jax.sharding.reshard(x, whole) if any(sharding.spec) else x
 
 
 def _matrix_map(matrix: Array, u: Array, v: Array) -> LinearMap:

@@ -147,7 +147,7 @@ def test_steps_are_few_batches(net):
 @pytest.mark.parametrize("kind", ["Auto", "Explicit"])
 def test_jit_with_sharded_kernels_gives_the_same(kind):
     program = """
-import jax, jax.numpy as jnp, numpy as np
+import contextlib, jax, jax.numpy as jnp, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P
 from flax import linen as nn
 from sngan_jax import *
@@ -167,13 +167,16 @@ def run(p):
             jax.jit(jax.grad(loss, has_aux=True))(p))
 mesh = jax.make_mesh((8,), ("d",), axis_types=(jax.sharding.AxisType.KIND,))
 one = run(v["params"])
-with jax.set_mesh(mesh):
-    for axes in (("d", None), (None, "d")):
-        place = lambda a: jax.device_put(a, NamedSharding(mesh, P(*axes) if a.ndim == 2 else P()))
-        many = run(jax.tree.map(place, v["params"]))
-        if "KIND" == "Explicit":
-            assert many[2][0]["SNDense_0"]["kernel"].sharding.spec == P(*axes)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), one, many)
+for inside in (True, False):
+    with jax.set_mesh(mesh) if inside else contextlib.nullcontext():
+        for axes in (("d", None), (None, "d")):
+            place = lambda a: jax.device_put(
+                a, NamedSharding(mesh, P(*axes) if a.ndim == 2 else P()))
+            many = run(jax.tree.map(place, v["params"]))
+            if "KIND" == "Explicit":
+                assert many[2][0]["SNDense_0"]["kernel"].sharding.spec == P(*axes)
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+                         one, many)
 print("same")
 """.replace("KIND", kind)
     env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
@@ -660,9 +663,12 @@ def test_a_layer_called_like_the_vectors():
     assert sigmas(variables, specs(layer, LINE))
     for first in (False, True):
         layer = normalized(_Beside)(SNDense, first)
-        with pytest.raises(ValueError, match=r"a layer inside of a normalized one is called 'u' or "
-                                             "'v': give that layer another name"):
+        with pytest.raises(ValueError, match=r"a layer or a weight inside of a normalized layer is "
+                                             "called 'u' or 'v': give it another name"):
             layer.init(KEY, LINE)
+    layer = normalized(_Beside)(normalized(nn.Dense, divisor="frobenius"))
+    assert set(specs(layer, LINE)) == {("kernel",), ("v", "kernel")}
+    assert layer.apply(layer.init(KEY, LINE), LINE).shape == (2, 3)
 
 
 class _Inner(nn.Module):

@@ -324,7 +324,7 @@ def run(init):
         optimizer.update(model, gradient)
         return value
     x = np.random.default_rng(0).standard_normal((8, 24)).astype(np.float32)
-    # With explicit axes, the gradient of nnx.Linear itself takes no batch in shares.
+    # With explicit axes, nnx.Linear's own gradient fails for a sharded batch.
     x = jax.device_put(x, NamedSharding(mesh, P("data" if "KIND" == "Auto" else None)))
     for _ in range(3):
         value = step(model, optimizer, x)

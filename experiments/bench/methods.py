@@ -67,7 +67,7 @@ def methods(config: str, methods: list[str], n_dis: list[int], width: int, batch
         if name not in METHODS:
             raise UserError(f"--methods names {name!r}: the methods are {', '.join(METHODS)}")
     if out:
-        check_writable(Path(out), "--out")
+        check_writable(Path(out), "--out", replaced=True)
     reduced = [f"{field}={value}" for fields, value in (
         (("generator_width", "discriminator_width"), width),
         (("batch_size", "generator_batch_size"), batch)) for field in fields if value]

@@ -29,13 +29,13 @@ from .sides import (
     allowed_metrics,
     check_same_classes,
     extractor_of,
-    names_of_classes,
     reading_of,
     reference,
 )
 
 # Flags that do not change what a score measures: with others, it is not the one of training.
-_SAME = {"workdir", "checkpoint", "metrics", "extractor", "scores", "batch_size", "data_dir"}
+_SAME = {"workdir", "checkpoint", "metrics", "extractor", "scores", "batch_size", "data_dir",
+         "save_statistics"}
 
 
 def of_run(workdir: Path, metrics: list[str] | None, protocol: Protocol,
@@ -58,8 +58,7 @@ def of_run(workdir: Path, metrics: list[str] | None, protocol: Protocol,
     config = run.config
     if not options.against or (options.extractor == "classifier" and not options.classifier_data):
         check_classes(run)  # the labels of the run's own data are used
-    check_same_classes(metrics, {str(workdir): run.class_names} | names_of_classes(
-        [options.against, options.classifier_data], options.data_dir) if run.class_names else {})
+    check_same_classes(metrics, str(workdir), run.class_names, options)
     data = reading_of({"channels": run.channels, **options_of(config)}, options)
     # The run's own images are read as the run reads them.
     own = {**data, "skip_bad": config.on_bad_image == "skip"} if data["image_size"] else data

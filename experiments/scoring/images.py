@@ -44,8 +44,8 @@ def of_two(metrics: list[str] | None, protocol: Protocol, options: argparse.Name
     if not options.against and needs_reference(metrics) and not options.save_statistics:
         raise UserError("--against is missing: give what to compare --images with: a folder, an "
                         ".npz, a data set or a statistics file")
-    check_same_classes(metrics, names_of_classes(
-        [options.images, options.against, options.classifier_data], options.data_dir))
+    check_same_classes(metrics, options.images,
+                       names_of_classes(options.images, options.data_dir), options)
     data = reading_of({"image_size": None, "channels": None, "data_dir": None, "reading": CROPPED},
                       options)
     labelled = None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import itertools
 from pathlib import Path
 
 from sngan_jax.base.cache import cache_folder
 from sngan_jax.base.errors import UserError
 from sngan_jax.data.class_names import class_names
+from sngan_jax.data.folder import list_folder
 from sngan_jax.metrics.choice import make_extractor
 from sngan_jax.metrics.evaluate import (
     Side,
@@ -99,27 +100,34 @@ def reference(spec: str, split: str, data: dict, metrics: list[str], protocol: P
     return side
 
 
-def names_of_classes(specs: list[str | None], data_dir: str | None) -> dict[str, tuple[str, ...]]:
-    """{a set of images: the names of its classes}, without sets that have only numbers."""
-    found = {}
-    for spec in filter(None, specs):
-        name, is_file = resolved(spec)
-        if not is_file and (names := class_names(name, data_dir=data_dir)):
-            found[spec] = names
-    return found
+def names_of_classes(spec: str, data_dir: str | None) -> tuple[str, ...]:
+    """The names of the classes of a set of images; () if it has none, or numbers only."""
+    name, is_file = resolved(spec)
+    kind, _, place = name.partition(":")
+    count = list_folder(place, "train").num_classes if kind == "folder" else None
+    if is_file or count == 0:
+        return ()
+    names = class_names(name, count, data_dir)
+    return () if all(map(str.isdecimal, names)) else names
 
 
-def check_same_classes(metrics: list[str], names: Mapping[str, tuple[str, ...]]) -> None:
-    """UserError if sets whose classes are compared by number have classes of other names."""
-    by_class = [name for name in metrics if name in ("intra_fid", "intra_fcd", "classes")]
-    named = {spec: of for spec, of in names.items() if not all(map(str.isdecimal, of))}
-    if not by_class:
-        return
-    for spec, of in named.items():
-        first, expected = next(iter(named.items()))
-        if of != expected:
-            other = min({*of} ^ {*expected}, default=of[0])
-            raise UserError(f"{spec} and {first} have different classes ({other!r} is not the same "
-                            "class in both), and classes are compared by their number: give their "
-                            "folders the same names, or choose --metrics without "
-                            + " and ".join(by_class))
+def check_same_classes(metrics: list[str], ours: str, names: tuple[str, ...],
+                       options: argparse.Namespace) -> None:
+    """UserError for sets whose classes are compared by number, and have other names.
+
+    Args:
+      ours: what is scored; names: those of its classes, or ().
+    """
+    for of, theirs in ((("intra_fid", "intra_fcd"), options.against),
+                       (("classes",), options.classifier_data or (
+                           None if options.workdir else options.against))):
+        wanted = [metric for metric in metrics if metric in of]
+        if not (wanted and theirs and names):
+            continue
+        expected = names_of_classes(theirs, options.data_dir)
+        if expected and expected != names:
+            number, (a, b) = next((n, pair) for n, pair in enumerate(
+                itertools.zip_longest(names, expected)) if len(set(pair)) > 1)
+            raise UserError(f"class {number} is {a!r} in {ours} and {b!r} in {theirs}, and "
+                            f"{wanted[0]} compares classes by their number: give the classes the "
+                            f"same names in the same order, or choose --metrics without it")

@@ -114,7 +114,9 @@ def _submitted(executor: Any, command: Sequence[str]) -> Any:
     """The job of a command; UserError if the cluster refuses it."""
     try:
         return executor.submit(run_command, command)
-    except RuntimeError as error:  # submitit's FailedJobError
+    except RuntimeError as error:
+        if type(error).__name__ != "FailedJobError":  # submitit's
+            raise
         raise UserError(f"the scheduler refused a job ({one_line(error)}): check --slurm and the "
                         "cluster, and run the same command again; jobs that have started go on"
                         ) from error

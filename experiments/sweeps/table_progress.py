@@ -90,8 +90,7 @@ def predicted_seconds(runs: Iterable[tuple[Planned, object]], sweep: Path
 
 def _estimated(runs: Sequence[tuple[Planned, object]], sweep: Path
                ) -> tuple[dict[str, float | None], list[str]]:
-    """`predicted_seconds`, where they are unknown from this repository's records; and their source.
-    """
+    """`predicted_seconds`, else times by this repository's records, and a line on these records."""
     seconds = predicted_seconds(runs, sweep)
     unknown = [run for run, _ in runs if seconds.get(run.name, 0) is None]
     guessed, source = guess((run.config, run.changes, run.iterations - progress(run, sweep))

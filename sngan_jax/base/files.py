@@ -105,14 +105,21 @@ def write_errors(what: str, place: Path) -> Iterator[None]:
         raise WriteError(cannot_write(what, Path(named), error.strerror or str(error))) from error
 
 
-def check_writable(file: Path, flag: str) -> None:
+def check_writable(file: Path, flag: str, *, replaced: bool = False) -> None:
     """UserError if a file that a flag names cannot be written, before long work for its content.
 
     Missing folders do not count: the writer makes them.
+
+    Args:
+      replaced: whether an old file is replaced, which its folder must allow, and not appended to.
     """
-    there = next(path for path in (file, *file.absolute().parents) if path.exists())
+    there = next(path for path in (file, *file.absolute().parents) if os.path.exists(path))
     if there == file and there.is_dir():
         raise UserError(f"{flag}={file} is a folder: give the name of a file")
+    if there != file and not there.is_dir():
+        raise UserError(f"{flag}={file}: {there} is a file and not a folder; choose another place")
+    if replaced and there == file:
+        there = file.absolute().parent
     if not os.access(there, os.W_OK):
         raise UserError(f"{file} cannot be written: choose another place by {flag}")
 

@@ -261,7 +261,7 @@ def _uint8_hint(images: np.ndarray) -> str:
         return ""
     low, high = images.min(), images.max()
     if images.dtype.kind in "biu" and low >= 0 and high <= 1:
-        return ": these are 0 and 1, so save (images * 255).astype(np.uint8)"
+        return ": these are 0 and 1, so save images.astype(np.uint8) * 255"
     if images.dtype.kind == "f" and low >= 0 and high <= 1:
         return ": these lie in [0, 1], so save (images * 255).round().astype(np.uint8)"
     if images.dtype.kind == "f" and low >= -1 and high <= 1:

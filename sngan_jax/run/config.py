@@ -174,7 +174,9 @@ SECTIONS: dict[str, dict[str, Field]] = {
         "regularizer": Field("", _own_or(REGULARIZERS), "penalty added to D's loss"),
         "lipschitz": Field(1.0, _POSITIVE, "K, for each layer of D: its weight becomes K·W/σ(W)"),
         "power_steps": Field(1, _COUNT, "power steps in a forward pass of D (Algorithm 1)"),
-        "power_warmup": Field(0, _COUNT_OR_NONE, "power steps at initialization; 0: one"),
+        "power_warmup": Field(
+            0, _COUNT_OR_NONE,
+            "power steps at initialization; 0: one; at least 100 with a learnt scale"),
         "sigma_updates": Field(
             "call", _one_of(SIGMA_UPDATES),
             "when D takes power steps: in every call, or once an update or iteration"),

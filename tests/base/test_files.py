@@ -52,6 +52,13 @@ def test_a_place_that_cannot_be_written_is_said_before(tmp_path, monkeypatch):
     assert not (tmp_path / "new").exists()
     with pytest.raises(UserError, match=r"--out=.* is a folder: give the name of a file"):
         check_writable(tmp_path, "--out")
+    (tmp_path / "file").touch()
+    check_writable(tmp_path / "file", "--out", replaced=True)
+    with pytest.raises(UserError, match=r"file/a\.json: .*file is a file and not a folder"):
+        check_writable(tmp_path / "file" / "a.json", "--out")
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    check_writable(tmp_path / "file", "--out")
+    with pytest.raises(UserError, match="file cannot be written"):
+        check_writable(tmp_path / "file", "--out", replaced=True)
     with pytest.raises(UserError, match=r"a\.json cannot be written: choose another pl"):
         check_writable(tmp_path / "new" / "a.json", "--out")

@@ -168,7 +168,7 @@ def test_grey_with_alpha_is_rgba_of_it():
     (np.array([[[-1.0, 1.0]]], np.float32), r"in \[-1, 1\], so save \(\(images \+ 1\) \* 127\.5\)"),
     (np.array([[[3.0, 200.0]]]), r"in \[0, 255\], so save images\.round\(\)"),
     (np.array([[[0, 255]]]), "int64: .*so save images"),
-    (np.array([[[0, 1]]]), r"these are 0 and 1, so save \(images \* 255\)"),
+    (np.array([[[0, 1]]]), r"these are 0 and 1, so save images\.astype\(np\.uint8\) \* 255"),
     (np.array([[[False, True]]]), r"bool: .*these are 0 and 1, so save"),
     (np.array([[[0, 65535]]], np.uint16), "have 16 bits, so save"),
     (np.array([[[-5.0, 1e4]]]), r"lie in \[-5, 10000\]$"),

@@ -120,19 +120,27 @@ def test_the_data_set_digits_is_meant_whatever_lies_in_the_folder(tmp_path, monk
 
 
 def test_classes_are_compared_by_number_only_if_their_names_agree(place, tmp_path):
-    for name in ("cats", "dogs"):
-        (tmp_path / name).mkdir()
-    names = sides.names_of_classes([str(tmp_path), None, f"{place}/pictures", "digits"], None)
-    assert names == {str(tmp_path): ("cats", "dogs"),
-                     f"{place}/pictures": tuple(map(str, range(10)))}
-    sides.check_same_classes(["intra_fcd"], names)  # numbers are no names
-    names["run"] = ("cats", "birds")
-    sides.check_same_classes(["fcd"], names)
-    with pytest.raises(UserError, match=r"run and .* have different classes \('birds' is not .*"
-                                        r"--metrics without intra_fcd and classes$"):
-        sides.check_same_classes(["fcd", "intra_fcd", "classes"], names)
-    with pytest.raises(UserError, match="'dogs' is not the same class in both"):
-        sides.check_same_classes(["classes"], {"a": ("cats", "dogs"), "b": ("dogs", "cats")})
+    for folder, names in (("a", "abc"), ("b", "abd"), ("flat", "")):
+        for name in names or ["."]:
+            (tmp_path / folder / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / folder / name / "1.png")
+    (tmp_path / "flat" / "logs").mkdir()
+    a, b, flat = (str(tmp_path / name) for name in ("a", "b", "flat"))
+    assert [sides.names_of_classes(spec, None) for spec in (a, flat, f"{place}/pictures", "digits")
+            ] == [("a", "b", "c"), (), (), ()]  # numbers are no names
+
+    def check(metric, *flags):
+        sides.check_same_classes([metric], "ours", ("a", "b", "c"), cli.parse(
+            evaluate.arguments, "", "evaluate", flags))
+
+    check("fcd", f"--against={b}")
+    check("classes", "--workdir=run", f"--against={b}")  # the labels of the run and its data
+    check("intra_fcd", f"--against={a}", f"--classifier-data={b}")
+    for metric, *flags in (("intra_fcd", f"--against={b}"), ("classes", f"--against={b}"),
+                           ("classes", "--workdir=run", f"--classifier-data={b}")):
+        with pytest.raises(UserError, match=f"class 2 is 'c' in ours and 'd' in .*b, and {metric} "
+                                            "compares classes by their number: give"):
+            check(metric, *flags)
 
 
 def test_the_best_by_the_scores_of_training_only_for_the_same_question(place, monkeypatch):
