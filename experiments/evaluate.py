@@ -90,7 +90,7 @@ def arguments(parser: cli.Parser) -> None:
     parser.add_argument("--data-dir", metavar="FOLDER", help="folder of prepared TFDS data sets")
     parser.add_argument("--batch-size", type=cli.whole(1), metavar="N",
                         help="images per device and call")
-    parser.add_argument("--scores", metavar="FILE", help="file to which records are appended")
+    parser.add_argument("--scores", metavar="FILE.jsonl", help="file to which records are appended")
     parser.add_argument("--save-statistics", metavar="FILE.npz", help="write mean and covariance "
                         "of the real images (or of --images alone)")
 
@@ -121,6 +121,9 @@ def main(options: argparse.Namespace) -> None:
     if options.save_statistics and not options.save_statistics.endswith(".npz"):
         raise UserError(f"--save-statistics={options.save_statistics}: the file's name must end in "
                         ".npz")
+    if options.scores and not options.scores.endswith(".jsonl"):
+        raise UserError(f"--scores={options.scores}: records are appended to it: give a name that "
+                        "ends in .jsonl")
     if options.save_statistics:
         check_writable(Path(options.save_statistics), "--save-statistics", replaced=True)
     folder = Path(options.workdir or ".")

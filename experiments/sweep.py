@@ -27,7 +27,7 @@ from pathlib import Path
 
 from sngan_jax.base.errors import UserError
 from sngan_jax.run.interruption import SIGNALS
-from sngan_jax.run.workdir import make_workdir
+from sngan_jax.run.workdir import is_run, make_workdir
 
 from . import cli
 from .sweeps.launch import LAUNCHERS, launch, make_executor
@@ -84,6 +84,8 @@ def main(options: argparse.Namespace) -> int:
     sweep = Path(options.workdir).absolute()
     if sweep.exists() and not sweep.is_dir():
         raise UserError(f"--workdir={options.workdir} is a file: give a folder")
+    if is_run(sweep):
+        raise UserError(f"{sweep} is the workdir of a run: choose another --workdir")
     options.slurm = dict(map(_option, options.slurm))
     if options.slurm and options.launcher != "slurm":
         raise UserError("--slurm needs --launcher=slurm: without it the runs start on this machine")

@@ -60,7 +60,7 @@ def input_(config: str, changes: list[str], jpeg: int | None, threads: list[int]
             size = np.mean([file.stat().st_size for file in folder.iterdir()])
             stream = open_stream(f"folder:{folder}", channels=3, **options_of(config))
             report |= {"jpeg_bytes": float(size), "jpeg_pixels": [_WIDTH, _HEIGHT], "streamed": {}}
-            for count in threads:
+            for count in dict.fromkeys(threads):
                 rates = [streamed(stream, config, count, seconds) for _ in range(repeats)]
                 report["streamed"][count] = float(np.median(rates))
                 rows.append((f"JPEG of {size / 1e3:,.0f} kB", str(count),

@@ -82,7 +82,8 @@ def _first_iteration(command: list[str], workdir: Path, cache: Path) -> float:
                 if process.poll() is not None or time.time() - begin > _LONGEST:
                     errors.seek(0)
                     last = errors.read().strip().splitlines()[-1:]
-                    raise UserError(f"the run did not get to its first iteration: {''.join(last)}")
+                    raise UserError("the run did not get to its first iteration: "
+                                    + "".join(last).removeprefix("error: "))
                 time.sleep(0.02)
         finally:
             process.send_signal(signal.SIGTERM)

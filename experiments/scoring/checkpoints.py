@@ -48,9 +48,13 @@ def of_run(workdir: Path, metrics: list[str] | None, protocol: Protocol,
                                   options.extractor)
     iterations, compared = chosen(workdir, options.checkpoint, metrics,
                                   as_in_training=_SAME.issuperset(options.given))
-    run = restore_run(
-        workdir, None if options.checkpoint in ("last", "each") else iterations[0])
-    if options.checkpoint == "last":  # a run in training may have saved another one meanwhile
+    several = options.checkpoint == "each" or len(iterations) > 1
+    run = restore_run(workdir, iterations[0] if not several and options.checkpoint != "last"
+                      else None)
+    # A run in training may have saved another one meanwhile.
+    if several:
+        iterations = sorted({*iterations, run.iteration})
+    elif options.checkpoint == "last":
         iterations = [run.iteration]
     if options.ema == "yes" and run.state.generator.ema_params is None:
         raise UserError(f"--ema=yes, but {workdir} kept no moving average of its generator "
@@ -77,17 +81,15 @@ def of_run(workdir: Path, metrics: list[str] | None, protocol: Protocol,
     records, file = [], Path(options.scores or workdir / SCORES)
     for iteration in iterations:
         try:
-            run = run if iteration == run.iteration else at_iteration(run, workdir, iteration)
+            at = run if iteration == run.iteration else at_iteration(run, workdir, iteration)
         except GoneError as error:
             say(f"warning: {error}: this checkpoint is skipped")
             continue
-        records.append(scored(run, metrics, protocol, real, extractor, options))
+        records.append(scored(at, metrics, protocol, real, extractor, options))
         if options.checkpoint != "best":
             keep(records, file)
-    if not records:
-        raise UserError(f"every checkpoint of {workdir} that was to be scored has been removed "
-                        "in the meantime: run the same command again")
     if options.checkpoint == "best":
+        compared = [record["fake"]["iteration"] for record in records] if several else compared
         records = [{**best(records, metrics[0]), "best_of": compared, "best_by": metrics[0]}]
         keep(records, file)
     show(records, file)

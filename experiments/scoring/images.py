@@ -48,6 +48,8 @@ def of_two(metrics: list[str] | None, protocol: Protocol, options: argparse.Name
                        names_of_classes(options.images, options.data_dir), options)
     data = reading_of({"image_size": None, "channels": None, "data_dir": None, "reading": CROPPED},
                       options)
+    name, is_file = resolved(options.images)
+    images = None if is_file else open_images(name, split=options.images_split, **data)
     labelled = None
     if options.extractor == "classifier":
         labelled = ((options.classifier_data, "train") if options.classifier_data
@@ -61,21 +63,19 @@ def of_two(metrics: list[str] | None, protocol: Protocol, options: argparse.Name
                           num=protocol.num_fake, name="images")
         print(f"{options.save_statistics}: mean and covariance of {found.about['n']:,} images")
         return
-    name, is_file = resolved(options.images)
-    if is_file:
+    if images is None:
         fake = of_statistics(Path(name), extractor)
         check_metrics(metrics, extractor, labels=False, statistics_only=True)
         if not needs_reference(metrics) or {"is", "cs", "classes"} & set(metrics):
             raise UserError(f"{', '.join(metrics)} cannot be computed from a statistics file: give "
                             "the images")
     else:
-        images = open_images(name, split=options.images_split, **data)
         check_metrics(metrics, extractor, labels=bool(images.num_classes))
     real = None
     if needs_reference(metrics) or options.save_statistics:
         real = reference(options.against, split, data, metrics, protocol, extractor, options,
-                         labels=is_file or images.num_classes > 0)
-    if not is_file:
+                         labels=images is None or images.num_classes > 0)
+    if images is not None:
         scores = {"is", "cs", "classes"} & set(metrics)
         fake = of_images(images, options.images_split, protocol.num_fake, metrics, extractor,
                          num_logits=protocol.num_score if scores else 0, seed=options.seed,

@@ -78,14 +78,19 @@ def launch(runs: Sequence[Planned], sweep: Path, executor: Any, at_once: int,
     waiting = list(runs)
     running: dict[str, Any] = {}
     ended: dict[str, int] = {}
+    told: set[str] = set()
     try:
         while waiting or running:
             left = {run.name for run in waiting if is_held(run.workdir(sweep))}
+            for name in sorted(left - told):
+                say(f"{name}: still running, started by an earlier sweep")
+            told |= left
             free = [run for run in waiting if run.name not in left]
             for run in free[:max(at_once - len(running) - len(left), 0)]:
                 waiting.remove(run)
                 if is_finished(run, sweep):
-                    continue  # by a job left running
+                    say(f"{run.name}: done, by an earlier sweep")
+                    continue
                 with _safe_path(), _apart(sweep / "jobs" / "submitit.log"):
                     running[run.name] = _submitted(executor, run.command(sweep))
                 say(f"{run.name}: started as job {running[run.name].job_id}")

@@ -108,7 +108,7 @@ def summary(seconds: Mapping[str, float | None]) -> str:
     if not seconds:
         return "nothing is left to do"
     if not known:
-        return f"predicted time of the {unknown} remaining runs: {UNKNOWN}"
+        return f"predicted time of the {unknown} remaining run{'s' * (unknown > 1)}: {UNKNOWN}"
     text = (f"predicted training time, one run after another: {duration(sum(known))} for "
             f"{len(known)} run{'s' * (len(known) > 1)}")
     return text + (f"; {unknown} more: {UNKNOWN}" if unknown else "")

@@ -143,6 +143,18 @@ def test_classes_are_compared_by_number_only_if_their_names_agree(place, tmp_pat
             check(metric, *flags)
 
 
+def test_a_checkpoint_that_is_saved_meanwhile_is_scored_too(place, monkeypatch):
+    monkeypatch.setattr(checkpoints, "chosen", lambda *_, **__: ([2, 3], [2, 3]))
+    monkeypatch.setattr(checkpoints, "extractor_of", lambda *_: mean_extractor(
+        dimensions=1, num_classes=1))
+    out = place / "meanwhile.jsonl"
+    evaluate.main(cli.parse(evaluate.arguments, "", "evaluate", [
+        f"--workdir={place / 'run'}", "--checkpoint=best", "--metrics=fid", "--num-fake=8",
+        "--num-real=8", f"--scores={out}"]))
+    (record,) = records(out)
+    assert record["best_of"] == [2, 4] and record["fake"]["iteration"] in (2, 4)
+
+
 def test_the_best_by_the_scores_of_training_only_for_the_same_question(place, monkeypatch):
     monkeypatch.setattr(checkpoints, "recorded", lambda *_: {2: 1.0, 4: 2.0})
     assert [checkpoints.chosen(place / "run", "best", ["fid"], as_in_training=same)
@@ -165,10 +177,11 @@ def test_scores_that_cannot_be_recorded_are_printed(place, tmp_path, monkeypatch
     monkeypatch.setattr(checkpoints, "extractor_of", lambda *_: mean_extractor(
         dimensions=1, num_classes=1))
     monkeypatch.setattr(evaluate, "check_writable", lambda *_: None)  # the disk fills up later
+    (tmp_path / "folder.jsonl").mkdir()
     with pytest.raises(UserError, match=r"cannot be written .*: choose another place"):
         evaluate.main(cli.parse(evaluate.arguments, "", "evaluate", [
             f"--workdir={place / 'run'}", "--num-fake=8", "--num-real=8", "--metrics=fid",
-            f"--scores={tmp_path}"]))
+            f"--scores={tmp_path}/folder.jsonl"]))
     assert '{"fid": ' in capsys.readouterr().out
 
 
@@ -239,7 +252,8 @@ def test_two_sets_of_images(place):
     (("--images={}/pictures", "--against={}/a.npz", "--extractor=classifier"),
      "trained on images of 8 x 8 with 1 channel, but these are 8 x 8 with 3"),
     (("--images=digits", "--save-statistics=x.txt"), r"must end in \.npz"),
-    (("--workdir={}/run", "--scores={}/pictures"), "--scores=.*pictures is a folder: give the na"),
+    (("--workdir={}/run", "--scores={}/run/config.json"), r"give a name that ends in \.jsonl"),
+    (("--images=nope", "--against=digits", "--extractor=classifier"), "unknown data set 'nope'"),
     (("--images=digits", "--save-statistics={}/x.npz", "--metrics=is"), "computes no score"),
     (("--images={}/nothing.npz", "--against=digits", "--extractor=classifier"), "no such file"),
     (("--images=digits", "--against=digits", "--extractor=resnet"), "extractor"),

@@ -82,11 +82,14 @@ def test_a_wrong_sweep_is_a_sentence(grid, seeds, words):
     (("--config=digits", "--config.seed=5"), "--seeds=N sets the seeds of the runs"),
     (("--config=digits", "--slurm=partition", "--launcher=slurm"), "--slurm=partition: write NAME"),
     (("--config=digits", "--slurm=partition=gpu"), "--slurm needs --launcher=slurm"),
+    (("--config=digits", "--workdir={}/run"), "run is the workdir of a run: choose another"),
     (("--config=digits", "--workdir={}/file"), "file is a file: give a folder"),
     (("--config=digits", "--workdir={}/file/x"), "cannot be made"),
     (("--table=2", "--dataset=digits", "--scale=tiny", "--workdir={}/file/x"), "cannot be made")])
 def test_a_wrong_command_is_a_sentence(arguments, words, tmp_path, capsys):
     (tmp_path / "file").touch()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").touch()
     arguments = [word.format(tmp_path) for word in arguments]
     if not any(word.startswith("--workdir") for word in arguments):
         arguments.append(f"--workdir={tmp_path / 'sweep'}")
@@ -160,6 +163,17 @@ def test_a_run_that_fails_says_why_and_takes_no_module_from_the_current_folder(
             "seed=0": 2}
         assert said[-1] == "seed=0: exit status 2: error: npz:none.npz: no"
         assert executor.safe == safe and "PYTHONSAFEPATH" not in os.environ
+
+
+def test_runs_of_an_earlier_sweep_are_waited_for_aloud(tmp_path, monkeypatch):
+    (run,) = plan(DIGITS, [], 1, ["iterations=10"])
+    looks, said = iter([True, True, False]), []
+    monkeypatch.setattr(launch, "is_held", lambda _: next(looks))
+    monkeypatch.setattr(launch.time, "sleep", lambda _: None)
+    save(run, tmp_path, 10)
+    assert launch.launch([run], tmp_path, None, 1, said.append) == {}
+    assert said == ["seed=0: still running, started by an earlier sweep",
+                    "seed=0: done, by an earlier sweep"]
 
 
 def test_ctrl_c_in_a_terminal_reaches_the_sweep_alone(tmp_path):
