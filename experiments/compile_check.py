@@ -34,8 +34,9 @@ from typing import Any
 import jax
 
 from sngan_jax.base.errors import UserError
-from sngan_jax.base.files import check_writable, write_errors
+from sngan_jax.base.files import check_writable
 from sngan_jax.base.provenance import commit
+from sngan_jax.metrics.evaluate import append_record
 
 from . import cli
 from .bench.timing import print_table
@@ -128,10 +129,7 @@ def _record(config: Any, target: Target, facts: Facts, per_device: int,
         record = {**wanted, "devices": target.devices, "compiles": False, "why_not": str(error)}
     record |= {"config": wanted["config"], "commit": commit(), "jax": jax.__version__}
     if options.out and record["compiles"]:
-        with write_errors("the record", Path(options.out)):
-            Path(options.out).parent.mkdir(parents=True, exist_ok=True)
-            with Path(options.out).open("a") as file:
-                file.write(json.dumps(record) + "\n")
+        append_record(Path(options.out), record)
     return record
 
 

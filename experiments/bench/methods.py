@@ -7,7 +7,6 @@ The report has paired ratios: a method's turn over the same turn of `none`.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -87,7 +86,7 @@ def methods(config: str, methods: list[str], n_dis: list[int], width: int, batch
             Path(out).parent.mkdir(parents=True, exist_ok=True)
             write_json(Path(out), report | machine())
         except OSError as error:
-            print(json.dumps(report))
+            print_report(report)
             raise UserError(f"--out={out} cannot be written ({error.strerror})") from error
     return report
 

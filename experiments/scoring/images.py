@@ -24,7 +24,6 @@ from .sides import (
     allowed_metrics,
     check_same_classes,
     extractor_of,
-    names_of_classes,
     reading_of,
     reference,
     resolved,
@@ -44,8 +43,7 @@ def of_two(metrics: list[str] | None, protocol: Protocol, options: argparse.Name
     if not options.against and needs_reference(metrics) and not options.save_statistics:
         raise UserError("--against is missing: give what to compare --images with: a folder, an "
                         ".npz, a data set or a statistics file")
-    check_same_classes(metrics, options.images,
-                       names_of_classes(options.images, options.data_dir), options)
+    check_same_classes(metrics, options.images, None, options)
     data = reading_of({"image_size": None, "channels": None, "data_dir": None, "reading": CROPPED},
                       options)
     name, is_file = resolved(options.images)

@@ -111,20 +111,22 @@ def names_of_classes(spec: str, data_dir: str | None) -> tuple[str, ...]:
     return () if all(map(str.isdecimal, names)) else names
 
 
-def check_same_classes(metrics: list[str], ours: str, names: tuple[str, ...],
+def check_same_classes(metrics: list[str], ours: str, names: tuple[str, ...] | None,
                        options: argparse.Namespace) -> None:
     """UserError for sets whose classes are compared by number, and have other names.
 
     Args:
-      ours: what is scored; names: those of its classes, or ().
+      ours: the run or the images that are scored; names: the names of its classes, () for none.
+        None looks them up, in which case `ours` is a set of images.
     """
     for of, theirs in ((("intra_fid", "intra_fcd"), options.against),
                        (("classes",), options.classifier_data or (
                            None if options.workdir else options.against))):
         wanted = [metric for metric in metrics if metric in of]
-        if not (wanted and theirs and names):
+        if not (wanted and theirs):
             continue
-        expected = names_of_classes(theirs, options.data_dir)
+        names = names_of_classes(ours, options.data_dir) if names is None else names
+        expected = names_of_classes(theirs, options.data_dir) if names else ()
         if expected and expected != names:
             number, (a, b) = next((n, pair) for n, pair in enumerate(
                 itertools.zip_longest(names, expected)) if len(set(pair)) > 1)

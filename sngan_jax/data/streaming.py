@@ -225,11 +225,9 @@ def open_stream(spec: str, *, image_size: Size, channels: int | None = None,
     if kind == "folder" and place:
         listing = list_folder(place, split)
         files, labels, num_classes = listing[:3]
-        if not channels:
-            channels = 1 if exact and not reading.plain and _all_grey(files) else 3
 
         def read_file(row: int) -> Example:
-            image = fit_one(decode_file(files[row], plain=reading.plain), image_size, channels,
+            image = fit_one(decode_file(files[row], plain=reading.plain), image_size, depth,
                             reading)
             return image, -1 if labels is None else int(labels[row])
 
@@ -250,12 +248,15 @@ def open_stream(spec: str, *, image_size: Size, channels: int | None = None,
             sizes = pool.map(functools.partial(_size_if_readable, reading), map(
                 files.__getitem__, some))
             found = {row: size for row, size in zip(some, sizes, strict=True) if size}
+            grey = not channels and exact and not reading.plain and all(
+                pool.map(_is_grey_or_unreadable, files))
+            depth = channels or (1 if grey else 3)
             identity = (b"".join(pool.map(_content, files)) if exact else
                         "".join(f"{file}:{file.stat().st_size};" for file in files).encode(
                             errors="surrogateescape"))
         about, cautions = described(listing, found, image_size, reading)
         missing = "" if labels is None else missing_classes(labels, num_classes)
-        return ImageStream(spec, len(files), (*size, channels), num_classes, identity, read_file,
+        return ImageStream(spec, len(files), (*size, depth), num_classes, identity, read_file,
                            lambda row: check_header(files[row]), bad if skip_bad else None,
                            reading, about, (*cautions, *([missing] if missing else [])))
     if spec != "digits" and (kind not in ("npz", "idx") or not place):
@@ -264,14 +265,10 @@ def open_stream(spec: str, *, image_size: Size, channels: int | None = None,
                     "and folder:<folder> are streamed; use --config.stream=false")
 
 
-def _all_grey(files: list[Path]) -> bool:
-    def one(file: Path) -> bool:
-        with contextlib.suppress(DataError):  # reported when the picture's turn comes
-            return is_grey(file)
-        return True
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return all(pool.map(one, files))
+def _is_grey_or_unreadable(file: Path) -> bool:
+    with contextlib.suppress(DataError):  # reported when the picture's turn comes
+        return is_grey(file)
+    return True
 
 
 def _size_if_readable(reading: Reading, file: Path) -> tuple[int, int] | None:

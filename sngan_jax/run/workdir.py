@@ -52,7 +52,7 @@ def check_workdir(workdir: Path, config: JsonObject, *, accept_changes: bool = F
       workdir: folder, which need not exist.
       config: plain values, as from `ConfigDict.to_dict()`.
       accept_changes: whether the folder may hold a run of another config.
-      cure: what to do if it does, and may not.
+      cure: the end of the sentence about a run of another config, which says what to do.
 
     Raises:
       UserError: it holds a run of another config, or something that a run would write over; or its
