@@ -73,7 +73,7 @@ def seconds(records: dict[tuple[str, str], dict[str, Any]], row: str, n_dis: int
     found = {}
     for place in SLICES.values():
         record = records[row, place]
-        # For a number of updates that was not compiled, communication is in proportion.
+        # For a number of updates that was not compiled, communication is scaled in proportion.
         found[place] = (record["optimal_seconds"] * updates(n_dis, record["loop_share"])
                         + record["communication_seconds"] * (n_dis + 1) / (record["n_dis"] + 1))
     base, base_n_dis, rate = MEASURED["cnn" if "cnn" in row else "resnet"]

@@ -110,7 +110,7 @@ def check_content(file: Path, expected: str, name: str) -> None:
     found = sha256(file)
     if found != expected:
         raise UserError(f"{name} has the SHA-256 {found}, expected {expected}: it is damaged or "
-                        "has been replaced; nothing of it is used")
+                        "has been replaced, and it was not used")
 
 
 def sha256(file: Path) -> str:

@@ -8,7 +8,7 @@
     sngan sweep … --dry-run
     sngan sweep … --launcher=slurm --slurm=partition=gpu --slurm=gpus_per_node=1
 
-The same command again skips finished runs and continues those that were cut off, however they
+Running the same command again skips finished runs and resumes those that were cut off, however they
 ended. Each run is a folder in --workdir, named by its values, and is what `sngan train` makes.
 --table=2, 7, 8, figure4, figure11, figure15, conditional, steps, lipschitz or norms plans method x
 setting x seed at a named scale; --table=all plans all of them (docs/reproduce.md). `sngan report`

@@ -117,7 +117,7 @@ def weights_of(layer: Any, named: Mapping[str, str | None]) -> dict[str, str]:
     if missing or not held & set(named):
         there = ["/".join(map(str, path)) for path, _ in nnx.to_flat_state(nnx.state(layer))]
         raise ValueError(
-            f"{kind} has no parameter {' or '.join(map(repr, sorted(missing or named)))}, but "
+            f"{kind} has no parameter {' or '.join(map(repr, sorted(missing or named)))}; it has "
             f"{', '.join(there) or 'none at all'}: name its weights in normalized(…, "
             "weights={name: layout}); in a module of several layers, normalize those")
     found = {}

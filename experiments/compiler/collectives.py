@@ -48,13 +48,13 @@ def all_reduces(text: str) -> list[AllReduce]:
 
 
 def sizes_of_all_reduces(text: str) -> dict[str, int]:
-    """{name of the instruction: bytes that it sums} for an optimized program."""
+    """{name of the instruction: number of bytes that it reduces} for an optimized program."""
     return {name[1]: all_reduces(line)[0].bytes for line in text.split("\n")
             if _INSTRUCTION.search(line) and (name := _NAME.match(line))}
 
 
 def executed(found: list[AllReduce], n_dis: int) -> tuple[int, int]:
-    """The number of all-reduces in an iteration, and the bytes that they sum."""
+    """The number of all-reduces in an iteration, and the number of bytes that they reduce."""
     times = [n_dis if one.in_loop else 1 for one in found]
     return sum(times), sum(n * one.bytes for n, one in zip(times, found, strict=True))
 

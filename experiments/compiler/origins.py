@@ -3,8 +3,8 @@
 JAX writes the stack of Python functions of each operation into a program, also for its backward
 pass, and XLA keeps it through its passes. So an origin is a set of modules and functions:
 
-1. An instruction has the first origin in TABLE that has one of the functions on its stack. A
-   weight's normalization comes before the layer that calls it in TABLE. Without any match, the
+1. An instruction has the first origin in TABLE that has one of the functions on its stack. In
+   TABLE, a weight's normalization precedes the layer that calls it. Without any match, the
    instruction belongs to the rest.
 2. A fusion mixes instructions of several origins, and gets the most frequent one. A check inside a
    kernel of the optimizer thus costs no launch. In a tie, the earlier one in TABLE wins.

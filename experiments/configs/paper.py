@@ -27,7 +27,7 @@ def resnet_defaults() -> ConfigDict:
     config = paper_defaults()
     config.model = "resnet32"
     config.loss = "hinge"
-    config.iterations = 50_000  # the official config; Gulrajani et al. trained for 100,000
+    config.iterations = 50_000  # the official config; the paper's section 4.1 says 100,000
     config.n_dis = 5
     config.generator_batch_size = 128
     config.beta1 = 0.0

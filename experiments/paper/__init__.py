@@ -23,7 +23,7 @@ class Row(NamedTuple):
     """A row of a published table.
 
     label: label as printed, or nearly so.
-    architecture: 'cnn' or 'resnet'; '' if nothing was trained, or another network.
+    architecture: 'cnn' or 'resnet'; '' if nothing, or another network, was trained.
     method: a key of `sngan_jax.methods.METHODS`; '' if the method is not one of ours.
     loss: a key of `sngan_jax.losses.LOSSES`; '' if none is stated.
     values: {(metric, data set): Value}, without the table's empty cells. Metrics are 'IS', 'FID',

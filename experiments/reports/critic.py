@@ -26,7 +26,7 @@ _IMAGES = 297  # of each kind: digits has 1,797, of which 1,500 are for training
 
 
 def held_out_split(split: str) -> str:
-    """The split of images that a run has not seen: the rest of a part, or the test split."""
+    """The split that a run was not trained on: what `train[:n]` leaves out, or the test split."""
     part = re.fullmatch(r"(\w+)\[:(\d+%?)\]", split)
     return f"{part[1]}[{part[2]}:]" if part else "test"
 

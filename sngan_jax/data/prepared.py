@@ -171,7 +171,7 @@ class PreparedImages:
         """
         try:
             image = _decoded(raw[self._image])
-        except Exception as error:  # a damaged PNG or JPEG raises almost anything
+        except Exception as error:  # a damaged PNG or JPEG can raise almost any exception
             raise self._damaged(row, error) from error
         return image, int(raw[self._label]) if self._label else -1
 

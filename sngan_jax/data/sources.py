@@ -105,7 +105,7 @@ def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_reading(image_size: Size, channels: int | None, reading: Reading) -> None:
-    """DataError for a size, channels, fit or alpha that does not exist."""
+    """DataError for an impossible size, or an unknown value of channels, fit or alpha."""
     size = pair(image_size)
     if size is not None and min(size) < 1:
         raise DataError(f"image_size is {image_size}: it must be at least 1")

@@ -143,7 +143,7 @@ def of_samples(generator: nn.Module, state: GeneratorState, config: Config, prot
                metrics: Sequence[str], extractor: Extractor, *, ema: bool | None = None,
                bn_mode: str | None = None, seed: int = 0, iteration: int = 0,
                replaced: int = 0) -> Side:
-    """The side given by a generator's samples, with the classes in turn.
+    """The generated side: samples of a generator, with the classes in turn.
 
     Args:
       state: the generator's state, replicated or not.

@@ -216,7 +216,9 @@ def concat_classes(x: jax.Array, y: jax.Array, embed: Layer, num_classes: int,
 
 
 def check_labels(num_classes: int, y: jax.Array | None, name: str) -> None:
-    """ValueError if a conditional model gets no labels y (n,), or an unconditional one does."""
+    """ValueError if a conditional model receives no labels y (n,), or an unconditional one
+    receives some.
+    """
     if num_classes and y is None:
         raise ValueError(f"{name} with num_classes={num_classes} is class-conditional and needs "
                          "labels: call it with y, integers of shape (n,)")

@@ -65,8 +65,8 @@ def check_workdir(workdir: Path, config: JsonObject, *, accept_changes: bool = F
         if CONFIG in names:
             old = read_config(workdir)
             if missing := sorted(FIELDS.keys() - old.keys()):
-                raise UserError(f"{workdir / CONFIG} is no run's config (it has no {missing[0]}), "
-                                "and would be written over: choose another --workdir")
+                raise UserError(f"{workdir / CONFIG} is not the config of a run (it has no "
+                                f"{missing[0]}) and would be overwritten: choose another --workdir")
             if config["augment"] == AUTO:  # decided by the data, which must be the same
                 config = {**config, "augment": old["augment"]}
             found = "; ".join(differences(old, config))

@@ -30,7 +30,7 @@ from tests.faults.runs import (
     wait_for_iteration,
 )
 
-# Seconds after which a process has finished its imports, and after which it trains.
+# Seconds until a process has finished its imports, and until it trains.
 _IMPORTS, _TRAINING = 1.0, 6.0
 _LANES = 2
 # Seconds that a stop may take, the flag `--stop_seconds`.

@@ -72,7 +72,7 @@ def test_a_wide_generator_is_the_square_one_of_its_parts():
 
     def turned(path, leaf):
         name = path[-2].key
-        if name == "dense":  # units of (1, 2) and (2, 1) positions lie alike
+        if name == "dense":  # units of (1, 2) and (2, 1) positions have the same order in memory
             return leaf
         return leaf.swapaxes(0, 1) if leaf.ndim == 4 else leaf
 

@@ -1,4 +1,4 @@
-"""Folders of runs, written by hand as a sweep leaves them."""
+"""Hand-written run folders, like those that a sweep leaves."""
 
 import json
 
