@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import importlib.util
@@ -9,10 +10,9 @@ import inspect
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -117,29 +117,23 @@ def _made(text: str, module: ModuleType, file: Path, colon: str, argument: str) 
     return made if isinstance(made, ConfigDict) else ConfigDict(dict(made))
 
 
-class _sentences:
+@contextlib.contextmanager
+def _sentences(text: str, file: Path) -> Iterator[None]:
     """Turns any exception of a user's file into a UserError with file, line and reason."""
+    def is_own(name: str | None) -> bool:
+        return name is not None and Path(name).absolute() == file.absolute()
 
-    def __init__(self, text: str, file: Path):
-        self._text, self._file = text, file
-
-    def __enter__(self) -> None:
-        """Begins."""
-
-    def __exit__(self, kind: Any, error: BaseException | None, tree: Any) -> None:
-        """Raises UserError in place of an Exception."""
-        if error is None or isinstance(error, UserError) or not isinstance(
-                error, Exception | SystemExit):
-            return
-        if isinstance(error, SyntaxError) and self._is_own(error.filename):
+    try:
+        yield
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SyntaxError) and is_own(error.filename):
             line, why = error.lineno, error.msg
         else:
-            lines = [frame.lineno for frame in traceback.extract_tb(tree)
-                     if self._is_own(frame.filename)]
+            lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
+                     if is_own(frame.filename)]
             line, why = (lines or [None])[-1], f"{type(error).__name__}: {one_line(error)}"
-        raise UserError(f"--config={self._text}: {self._file} fails"
-                        + (f" in line {line}" if line else "") + f" ({why}): correct it, or use "
-                        "one of the package's (sngan train --help)") from error
-
-    def _is_own(self, name: str | None) -> bool:
-        return name is not None and Path(name).absolute() == self._file.absolute()
+        raise UserError(f"--config={text}: {file} fails" + (f" in line {line}" if line else "")
+                        + f" ({why}): correct it, or use one of the package's (sngan train --help)"
+                        ) from error

@@ -85,7 +85,8 @@ def hinge_discriminator(real: Float[Array, " n"], fake: Float[Array, " m"]) -> F
 def hinge_generator(fake: Float[Array, " m"]) -> Float[Array, ""]:
     """-E[D(G(z))] (paper eq. 17).
 
-    Against the optimal D, whose values are -1 and 1, it descends the total variation distance.
+    Against the optimal D, whose values are -1 and 1, it descends twice the total variation
+    distance.
     """
     return wasserstein_generator(fake)
 

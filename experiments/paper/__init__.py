@@ -8,9 +8,6 @@ Table 1 is `table1.SETTINGS`. Numbers are as printed: not rounded, corrected or 
 
 from typing import NamedTuple
 
-SOURCE = ("Miyato, Kataoka, Koyama, Yoshida, Spectral Normalization for Generative Adversarial "
-          "Networks, ICLR 2018, arXiv 1802.05957")
-
 
 class Value(NamedTuple):
     """A number as printed, with the deviation after its ±; None if none is printed."""

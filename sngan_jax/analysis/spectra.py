@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -21,7 +22,6 @@ import numpy as np
 from flax.core import meta
 from flax.linen.module import InterceptorContext
 
-from sngan_jax.analysis.lanczos import lanczos_norm
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.types import Leaf, PyTree
 from sngan_jax.linen import LINEAR, WEIGHTS, geometry_of, layout_of
@@ -32,8 +32,7 @@ from sngan_jax.step.forward import Variables
 
 # Used by a convolution in place of lax's: the same function, or one followed by a mean over
 # squares.
-_POOLED = tuple(map(as_convolution, (conv_pool, conv_pool_on_cpu)))
-_PRODUCTS = (conv_general_dilated, *_POOLED)
+_PRODUCTS = (conv_general_dilated, *map(as_convolution, (conv_pool, conv_pool_on_cpu)))
 Input = jax.Array | np.ndarray | jax.ShapeDtypeStruct | None
 
 
@@ -45,14 +44,12 @@ class LinearLayer(NamedTuple):
     layout: one letter for each axis of the weight, see `spectral.matricize`.
     geometry: for a convolution, (the plain Linen layer without bias, the shape of one input image);
       otherwise None.
-    pooled: whether the layer also takes the mean over 2x2 squares of its output.
     """
 
     kind: str
     weight: np.ndarray
     layout: str
     geometry: tuple[nn.Module, tuple[int, ...]] | None
-    pooled: bool
 
 
 def linear_layers(module: nn.Module, variables: Variables, *inputs: Input
@@ -107,8 +104,7 @@ def linear_layers(module: nn.Module, variables: Variables, *inputs: Input
             caught[name] = weight if mask is None else weight * mask
             call = args, kwargs
             known[name] = (_plain_class(layer).__name__, layout_of(layer, weight, call),
-                           geometry_of(layer, call),
-                           getattr(layer, "conv_general_dilated", None) in _POOLED)
+                           geometry_of(layer, call))
             # Linen lets a layer declare its parameters only once, so the bare one continues.
             result = bare.apply(parameters, *args, **kwargs)
             looking[0] = False
@@ -168,16 +164,30 @@ def stable_rank(values: np.ndarray) -> float:
 def layer_operator_norm(layer: LinearLayer, pooled: bool = False) -> float:
     """max ‖layer(x)‖₂ / ‖x‖₂ over the layer's inputs, without its bias.
 
-    A convolution is taken at the size, stride and padding that it has in the network.
+    A convolution is taken at the size, stride and padding that it has in the network. ARPACK finds
+    its norm; the residual is added, so that the error is upwards, for use as an upper bound.
 
     Args:
       pooled: whether a mean over 2x2 squares follows, as part of the linear map.
     """
     if layer.geometry is None:
         return float(layer_singular_values(layer)[0])
+    from scipy.sparse.linalg import LinearOperator, eigsh  # slow to import, and needed only here
+
     plain, image_shape = layer.geometry
-    weight = jnp.asarray(layer.weight, jnp.float32)
-    return lanczos_norm(lambda x: _normal(plain, pooled, weight, x), image_shape)
+    weight, size = jnp.asarray(layer.weight, jnp.float32), math.prod(image_shape)
+
+    def product(x: np.ndarray) -> np.ndarray:
+        image = jnp.asarray(x.reshape(image_shape), jnp.float32)
+        return np.asarray(_normal(plain, pooled, weight, image), np.float64).reshape(-1)
+
+    start = np.random.default_rng(0).standard_normal(size)
+    if size == 1 or not product(start).any():  # which ARPACK does not take
+        return math.sqrt(product(np.ones(size))[0])
+    values, vectors = eigsh(LinearOperator((size, size), matvec=product, dtype=np.float64), 1,
+                            v0=start, tol=1e-4)
+    residual = np.linalg.norm(product(vectors[:, 0]) - values[0] * vectors[:, 0])
+    return math.sqrt(max(values[0], 0) + residual)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

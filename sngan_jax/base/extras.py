@@ -10,7 +10,7 @@ EXTRAS = {
     "jinja2": "train", "markupsafe": "train", "matplotlib": "train", "ml_collections": "train",
     "orbax": "train", "pandas": "train", "sklearn": "train",
     "tensorboardX": "train", "tensorflow_datasets": "train", "tqdm": "train",
-    "submitit": "sweep", "scipy": "bench", "torch": "bench", "tensorflow": "tf",
+    "submitit": "sweep", "torch": "bench", "tensorflow": "tf",
     "libtpu": "tpu-check"}
 
 

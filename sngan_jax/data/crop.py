@@ -1,7 +1,6 @@
 """Brings arrays of images to one size and number of channels, bit for bit as Pillow does."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
@@ -9,8 +8,7 @@ from PIL import Image
 from sngan_jax.base.memory import check_memory
 from sngan_jax.data.image_set import CROPPED, DataError, Reading
 
-_FRACTION_BITS = 22  # Pillow's resampling coefficients are integers with 22 fractional bits
-_CHUNK_BYTES = 2**24  # so that a large set is never held as floats or wide integers
+_CHUNK_BYTES = 2**24  # so that a large image is never held as wide integers
 
 # How an image gets the requested aspect ratio: its centre only; all of it between bars of the
 # background colour; or all of it, stretched.
@@ -72,27 +70,15 @@ def fit(images: np.ndarray, image_size: Size, channels: int | None, where: str,
     if new == images.shape[1:3] and images.shape[-1] == channels:
         return images
     check_images(len(images), (*new, channels), where)
-    images, inner = placed(images, new, reading.fit)
-    top, left = ((outer - side) // 2 for outer, side in zip(new, inner, strict=True))
-    out = np.full((len(images), *new, channels), ALPHAS[reading.alpha], np.uint8)
-    height, width = images.shape[1:3]
-    down, across = (pillow_coefficients(*sides) for sides in ((height, inner[0]),
-                                                              (width, inner[1])))
-    step = max(1, _CHUNK_BYTES // (8 * max(height, width, *new) ** 2 * images.shape[-1]))
-    for i in range(0, len(images), step):
-        part = convert_channels(images[i : i + step], min(channels, kept), reading.alpha)
-        # A single grey channel broadcasts to RGB.
-        out[i : i + step, top : top + inner[0], left : left + inner[1]] = _resize(
-            part, down, across)
+    out = np.empty((len(images), *new, channels), np.uint8)
+    for i, image in enumerate(images):
+        out[i] = fit_one(image, new, channels, reading)
     return out
 
 
 def fit_one(image: np.ndarray, image_size: Size, channels: int, reading: Reading = CROPPED
             ) -> np.ndarray:
-    """Brings one uint8 image (height, width, 1 to 4) to (height, width, channels), as `fit` does.
-
-    Used for images of different sizes, for which Pillow is faster than a matrix for each size.
-    """
+    """`fit` for one uint8 image (height, width, 1 to 4): uint8 (height, width, channels)."""
     new = pair(image_size)
     if new is None:
         return convert_channels(image, channels, reading.alpha)
@@ -190,69 +176,6 @@ def convert_channels(images: np.ndarray, channels: int, alpha: str = "white") ->
     red, green, blue = (images[..., i].astype(np.uint32) for i in range(3))
     luma = (red * 19595 + green * 38470 + blue * 7471 + 2**15) >> 16
     return luma.astype(np.uint8)[..., None]
-
-
-def pillow_coefficients(size: int, new_size: int) -> np.ndarray:
-    """Pillow's 1-D bilinear resampling as a matrix.
-
-    Returns:
-      float64 (new_size, size) of integers: the weights times 2**22. It is the identity if the sizes
-        are equal.
-    """
-    weights = resampling(size, new_size, triangle, 1)
-    return np.floor(weights * 2**_FRACTION_BITS + 0.5)
-
-
-def resampling(size: int, new_size: int, kernel: Callable[[np.ndarray], np.ndarray], radius: float
-               ) -> np.ndarray:
-    """Pillow's 1-D resampling with a filter, as a matrix.
-
-    When shrinking, the filter is widened by the scale (which is the antialiasing); it is normalized
-    at the borders (Pillow, src/libImaging/Resample.c, precompute_coeffs).
-
-    Args:
-      size, new_size: length before and after, in pixels.
-      kernel: distances in pixels of the coarser grid -> weights.
-      radius: distance beyond which the kernel is zero.
-
-    Returns:
-      float64 (new_size, size); each row sums to 1.
-    """
-    scale = size / new_size
-    width = max(scale, 1.0)
-    centers = (np.arange(new_size) + 0.5) * scale
-    first = np.maximum((centers - radius * width + 0.5).astype(int), 0)
-    last = np.minimum((centers + radius * width + 0.5).astype(int), size)
-    x = np.arange(size)
-    weights = kernel((x + 0.5 - centers[:, None]) / width)
-    weights *= (x >= first[:, None]) & (x < last[:, None])
-    weights /= weights.sum(axis=1, keepdims=True)
-    return weights
-
-
-def triangle(x: np.ndarray) -> np.ndarray:
-    """The bilinear filter, with radius 1."""
-    return np.maximum(1 - np.abs(x), 0)
-
-
-def _resize(images: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.ndarray:
-    """uint8 (n, h, w, c) to (n, s, t, c) by `pillow_coefficients`, matrices (s, h) and (t, w)."""
-    n, height, width, channels = images.shape
-    if (len(down), len(across)) == (height, width):
-        return images
-    # Width first, rounded to uint8 in between, as Pillow does. Products and sums are integers
-    # below 2**53, so float64 (and with it BLAS) is exact.
-    rows = images.transpose(0, 1, 3, 2).astype(np.float64, order="C").reshape(-1, width)
-    wide = _fixed_point(rows @ across.T).reshape(n, height, channels * len(across))
-    tall = _fixed_point(down @ wide.astype(np.float64))
-    return tall.reshape(n, len(down), channels, len(across)).transpose(0, 1, 3, 2)
-
-
-def _fixed_point(sums: np.ndarray) -> np.ndarray:
-    """Rounds fixed-point sums to uint8, in place; the weights are positive and sum to about 1."""
-    sums += 2 ** (_FRACTION_BITS - 1)
-    sums *= 2.0**-_FRACTION_BITS
-    return np.minimum(sums, 255, out=sums).astype(np.uint8)
 
 
 def _uint8_hint(images: np.ndarray) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,15 @@ import numpy as np
 from sngan_jax.base.errors import one_line
 from sngan_jax.base.files import is_file, replacing
 from sngan_jax.data.archive import array_names, read_arrays
+
+
+def checksum(arrays: Mapping[str, Any]) -> str:
+    """The first 16 hex digits of the SHA-256 of all names and arrays, as float32."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(array, "<f4").data)
+    return digest.hexdigest()[:16]
 
 
 def write_npz(file: Path, arrays: Mapping[str, Any]) -> None:

@@ -28,7 +28,7 @@ from sngan_jax.base.output import say
 from sngan_jax.base.types import PyTree
 from sngan_jax.data.image_set import ImageSet
 from sngan_jax.data.pipeline import scale
-from sngan_jax.metrics.arrays import read_npz, write_npz
+from sngan_jax.metrics.arrays import checksum, read_npz, write_npz
 from sngan_jax.metrics.extractor import Extractor
 
 State = tuple[PyTree, optax.OptState]  # parameters, and the optimizer's state
@@ -117,7 +117,7 @@ def cached_classifier(images: ImageSet, folder: Path) -> Trained:
     trained = train_classifier(images)
     about = {"num_classes": trained.num_classes, "shape": trained.shape,
              "accuracy": trained.accuracy, "data": images.name}
-    flat = {"/".join(k): v for k, v in flatten_dict(trained.params).items()}
+    flat = flatten_dict(trained.params, sep="/")
     try:
         write_npz(file, {**flat, "about": json.dumps(about)})
     except OSError as error:
@@ -133,12 +133,12 @@ def load_classifier(file: Path) -> Trained:
         arrays = read_npz(file)
         about = json.loads(str(arrays.pop("about")))
         shape, num_classes = tuple(about["shape"]), about["num_classes"]
-        params = unflatten_dict({tuple(k.split("/")): v for k, v in arrays.items()})
+        params = unflatten_dict(arrays, sep="/")
         expected = jax.eval_shape(Classifier(num_classes).init, jax.random.key(0),
                                   jnp.zeros((1, *shape), jnp.uint8))["params"]
         if jax.tree.map(jnp.shape, params) != jax.tree.map(jnp.shape, expected):
             raise ValueError("its arrays are of another network")
-        return Trained(params, num_classes, shape, about["accuracy"], _checksum(params))
+        return Trained(params, num_classes, shape, about["accuracy"], checksum(arrays))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"the classifier {file} cannot be read ({error}): it is damaged; remove "
                         "it to train it again") from error
@@ -168,7 +168,7 @@ def train_classifier(images: ImageSet) -> Trained:
     right = [np.asarray(predict(images.images[part])) == labels[part]
              for part in np.array_split(held, -(-len(held) // 500))]
     return Trained(params, images.num_classes, images.images.shape[1:],
-                   float(np.concatenate(right).mean()), _checksum(params))
+                   float(np.concatenate(right).mean()), checksum(flatten_dict(params, sep="/")))
 
 
 @partial(jit, static_argnums=(0, 1))
@@ -182,14 +182,6 @@ def _step(network: nn.Module, optimizer: optax.GradientTransformation, state: St
 
     updates, opt_state = optimizer.update(jax.grad(loss)(params), opt_state)
     return optax.apply_updates(params, updates), opt_state
-
-
-def _checksum(params: PyTree) -> str:
-    digest = hashlib.sha256()
-    for name, leaf in sorted(flatten_dict(params).items()):
-        digest.update("/".join(name).encode())
-        digest.update(np.ascontiguousarray(leaf, "<f4").data)
-    return digest.hexdigest()[:16]
 
 
 def _words(shape: tuple[int, ...]) -> str:

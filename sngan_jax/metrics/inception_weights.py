@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +20,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from sngan_jax.base.cache import cache_folder
 from sngan_jax.base.errors import UserError
-from sngan_jax.metrics.arrays import read_npz, write_npz
+from sngan_jax.metrics.arrays import checksum, read_npz, write_npz
 from sngan_jax.metrics.inception import SIDE, InceptionV3
 from sngan_jax.metrics.torch_reader import read_torch
 
@@ -95,12 +94,8 @@ def checked(flat: dict[tuple[str, ...], np.ndarray], where: str) -> Weights:
         if not np.isfinite(flat[name]).all():
             raise UserError(f"{where} is damaged: {'/'.join(name)} holds values that are not "
                             "finite; get it again")
-    digest = hashlib.sha256()
-    for name in sorted(flat):
-        digest.update("/".join(name).encode())
-        digest.update(np.ascontiguousarray(flat[name], "<f4").data)
     return Weights(unflatten_dict({k: np.asarray(v, np.float32) for k, v in flat.items()}), head,
-                   digest.hexdigest()[:16])
+                   checksum({"/".join(name): array for name, array in flat.items()}))
 
 
 def convert(file: Path) -> Weights:

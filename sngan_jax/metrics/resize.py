@@ -13,7 +13,6 @@ import numpy as np
 from jax import Array
 
 from sngan_jax.base.shapes import Float, UInt8
-from sngan_jax.data.crop import resampling
 
 # 'tf1': ResizeBilinear of TensorFlow 1 (aligned at pixel corners), as in the original graph,
 # torch-fidelity and NVIDIA's metrics, then (x - 128)/128. 'half_pixel': aligned at pixel centres,
@@ -29,7 +28,7 @@ def resize_matrix(size: int, out: int, kind: str) -> Float[np.ndarray, "{out} {s
       ValueError: for a kind that is not in RESIZES.
     """
     if kind == "bicubic":
-        return resampling(size, out, _bicubic, 2).astype(np.float32)
+        return _bicubic(size, out).astype(np.float32)
     positions = np.arange(out, dtype=np.float64) * (size / out)
     if kind == "half_pixel":
         positions = np.maximum(positions + 0.5 * size / out - 0.5, 0)
@@ -80,8 +79,21 @@ def _normalized(x: Pixels, kind: str) -> Pixels:
     return x / 127.5 - 1 if kind == "half_pixel" else (x - 128) / 128
 
 
-def _bicubic(x: np.ndarray) -> np.ndarray:
-    """Keys' cubic filter with a = -1/2 and radius 2."""
-    x = np.abs(x)
+def _bicubic(size: int, new_size: int) -> np.ndarray:
+    """Pillow's bicubic resampling: float64 (new_size, size); each row sums to 1.
+
+    When shrinking, the filter (Keys' cubic with a = -1/2 and radius 2) is widened by the scale,
+    which is the antialiasing; it is normalized at the borders (Pillow, src/libImaging/Resample.c,
+    precompute_coeffs).
+    """
+    scale = size / new_size
+    width = max(scale, 1.0)
+    centers = (np.arange(new_size) + 0.5) * scale
+    first = np.maximum((centers - 2 * width + 0.5).astype(int), 0)
+    last = np.minimum((centers + 2 * width + 0.5).astype(int), size)
+    place = np.arange(size)
+    x = np.abs((place + 0.5 - centers[:, None]) / width)
     near, far = (1.5 * x - 2.5) * x**2 + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
-    return np.where(x < 1, near, np.where(x < 2, far, 0))
+    weights = np.where(x < 1, near, np.where(x < 2, far, 0))
+    weights *= (place >= first[:, None]) & (place < last[:, None])
+    return weights / weights.sum(axis=1, keepdims=True)

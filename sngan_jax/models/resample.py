@@ -6,6 +6,7 @@ sngan_projection). The fused forms are the same functions, by linearity.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -128,27 +129,14 @@ def _conv_pool(x: Array, kernel: Array, factor: int, convolution: Callable) -> A
     return convolution(x, _box(kernel, factor) / factor**2, padding, (factor, factor))
 
 
+@functools.cache  # one function each, so that modules built twice are equal
 def as_convolution(fused: Callable[[Array, Array], Array]) -> Callable:
     """One of the four functions above, as the `conv_general_dilated` of a Linen convolution.
 
     So the layer keeps its parameters, its normalization and its bias:
-    `SNConv(features, (3, 3), conv_general_dilated=as_convolution(conv_pool))`.
+    `SNConv(features, (3, 3), conv_general_dilated=as_convolution(conv_pool))`. Called with strides,
+    dilation, groups, a precision or another padding than "SAME", it raises ValueError.
     """
-    return _CONVOLUTIONS[fused]
-
-
-def _box(kernel: Float[Array, "kh kw in out"], factor: int
-         ) -> Float[Array, "kh+{factor}-1 kw+{factor}-1 in out"]:
-    """Sums over factor x factor shifts."""
-    total = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))
-    for axis in (0, 1):
-        pads = [[(0, 0)] * axis + [(i, factor - 1 - i)] + [(0, 0)] * (3 - axis)
-                for i in range(factor)]
-        total = jnp.asarray(sum(jnp.pad(total, pad) for pad in pads))
-    return total.astype(kernel.dtype)
-
-
-def _hook(fused: Callable) -> Callable:
     def convolution(x: Array, kernel: Array, strides: Sequence[int], padding: Pads,
                     lhs_dilation: Sequence[int] | None = None,
                     rhs_dilation: Sequence[int] | None = None,
@@ -165,7 +153,12 @@ def _hook(fused: Callable) -> Callable:
     return convolution
 
 
-# One function each, so that modules built twice are equal.
-_CONVOLUTIONS: dict[Callable[[Array, Array], Array], Callable] = {
-    fused: _hook(fused)
-    for fused in (upsample_conv, upsample_conv_dilated, conv_pool, conv_pool_on_cpu)}
+def _box(kernel: Float[Array, "kh kw in out"], factor: int
+         ) -> Float[Array, "kh+{factor}-1 kw+{factor}-1 in out"]:
+    """Sums over factor x factor shifts."""
+    total = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))
+    for axis in (0, 1):
+        pads = [[(0, 0)] * axis + [(i, factor - 1 - i)] + [(0, 0)] * (3 - axis)
+                for i in range(factor)]
+        total = jnp.asarray(sum(jnp.pad(total, pad) for pad in pads))
+    return total.astype(kernel.dtype)

@@ -100,8 +100,8 @@ def _checked(labels: npt.ArrayLike, num_classes: int) -> np.ndarray:
     """
     found = np.asarray(labels)
     if found.ndim != 1 or not len(found):
-        raise UserError(f"labels have the shape {found.shape}: give one label for each "
-                        "image, for example np.full(64, 3)")
+        raise UserError(f"labels have the shape {found.shape}: give one label for each image, "
+                        "for example np.full(64, 3)")
     if num_classes and not (np.issubdtype(found.dtype, np.integer)
                             and found.min() >= 0 and found.max() < num_classes):
         wrong = next((x for x in found.tolist() if x not in range(num_classes)), found[0])

@@ -37,7 +37,7 @@ class _Player(struct.PyTreeNode):
 
 
 class DiscriminatorState(_Player):
-    """D's."""
+    """D's state."""
 
 
 class GeneratorState(_Player):

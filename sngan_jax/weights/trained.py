@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -175,8 +174,3 @@ def check_arrays(given: Arrays, expected: Mapping[str, tuple[int, ...]], what: s
 
 def _shown(shape: tuple[int, ...] | str) -> str:
     return shape if isinstance(shape, str) else " x ".join(map(str, shape)) or "a number"
-
-
-def note(text: str) -> None:
-    """Prints a sentence for the user that is not part of the result."""
-    print(f"note: {text}", file=sys.stderr)

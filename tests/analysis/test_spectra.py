@@ -227,10 +227,16 @@ def test_norm_with_the_mean_after_it_is_the_same_fused_or_not(fusion):
     """Compares with the dense matrix of convolution and mean, in every form that a block uses."""
     d, variables, inputs = _discriminator(method="none", fusion=fusion)
     layer = linear_layers(d, variables, *inputs)["block1/conv2"]
-    assert layer.pooled == (fusion == "all")
     kernel = jnp.asarray(layer.weight, jnp.float32)
     both = operator_matrix(lambda x: average_pool(convolution(kernel)(x)[None])[0], (8, 8, 2))
     alone = operator_matrix(convolution(kernel), (8, 8, 2))
     pooled = layer_operator_norm(layer, pooled=True)
     assert pooled == pytest.approx(np.linalg.norm(both, 2), rel=1e-4)
     assert layer_operator_norm(layer) == pytest.approx(np.linalg.norm(alone, 2), rel=1e-4)
+
+
+@pytest.mark.parametrize(("size", "value", "norm"), [(1, -3.0, 3.0), (4, 0.0, 0.0)])
+def test_operator_norm_of_a_number_and_of_zero(size, value, norm):
+    conv, x = nn.Conv(1, (1, 1), use_bias=False), jnp.ones((1, size, size, 1))
+    layer, = linear_layers(conv, {"params": {"kernel": jnp.full((1, 1, 1, 1), value)}}, x).values()
+    assert layer_operator_norm(layer) == norm

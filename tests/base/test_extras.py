@@ -122,8 +122,7 @@ def without(code, *absent):
 
 def test_the_layers_need_the_base_alone():
     """Models, losses and methods need no extra either."""
-    absent = [module for module, extra in EXTRAS.items() if module != "scipy"
-              and module not in ("orbax", "absl")]  # which Flax and Optax bring
+    absent = [module for module in EXTRAS if module not in ("orbax", "absl")]  # Flax and Optax's
     said = without("import sngan_jax\nfrom sngan_jax import *\nimport sngan_jax.methods, "
                    "sngan_jax.models.build, sngan_jax.losses\nprint(SNConv.__name__)", *absent)
     assert said.strip() == "SNConv"
