@@ -4,9 +4,9 @@ import os
 import signal
 from types import FrameType
 
-# The signals of sngan_jax/run/interruption.py, which takes seconds to import.
+# Those of sngan_jax/run/interruption.py, which cannot be imported without the extra `train`.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
-            signal.SIGXCPU)
+           signal.SIGXCPU)
 
 
 def end_at_once() -> None:

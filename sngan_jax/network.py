@@ -25,7 +25,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from sngan_jax import spectral
 from sngan_jax.divisors import STATELESS, Shape, Spec
-from sngan_jax.layers import COLLECTION, FAMILY, Normalized, gamma_of, scale_of, spec_of, state_path
+from sngan_jax.layers import FAMILY, Normalized
 from sngan_jax.linen import LINEAR, WEIGHTS
 from sngan_jax.packing import (
     Packed,
@@ -38,6 +38,7 @@ from sngan_jax.packing import (
     restacked,
     unpacked_of,
 )
+from sngan_jax.reparametrization import COLLECTION, gamma_of, scale_of, spec_of, state_path
 
 _TRACES = itertools.count()
 

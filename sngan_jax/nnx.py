@@ -27,11 +27,11 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from sngan_jax import layers, network, nnx_linen, spectral
 from sngan_jax.divisors import Shape, Spec, checked_vectors
-from sngan_jax.layers import COLLECTION, gamma_of, state_path
 from sngan_jax.linen import WEIGHTS, Call
 from sngan_jax.nnx_linen import SpectralVector, attribute_of, linen_variables, nnx_state
 from sngan_jax.nnx_stacks import Stack, stacks_of
 from sngan_jax.packing import Path
+from sngan_jax.reparametrization import COLLECTION, gamma_of, scale_of, state_path
 
 __all__ = ["Normalized", "SNConv", "SNConvTranspose", "SNEinsum", "SNEmbed", "SNLinear",
            "SNLinearGeneral", "SNMultiHeadAttention", "SpectralVector", "fold", "linen_variables",
@@ -224,7 +224,7 @@ def _bar(layer: Any, name: str, spec: Spec, shape: Shape, frozen: bool | None, c
         vectors[vector].set_value(new[vector])
     scale: Any = spec.lipschitz
     if spec.learnable_scale:
-        scale = layers.scale_of(getattr(layer, gamma_of(name))[...].astype(sigma.dtype), sigma,
+        scale = scale_of(getattr(layer, gamma_of(name))[...].astype(sigma.dtype), sigma,
                                 f"{kind}: '{gamma_of(name)}'")
     bar = spectral.divide(weight, sigma, scale).astype(raw.dtype)
     return _Bar.from_metadata(bar, variable.get_metadata())

@@ -18,9 +18,9 @@ from flax.core import meta
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from sngan_jax.divisors import Shape, Spec
-from sngan_jax.layers import COLLECTION, state_path
 from sngan_jax.linen import WEIGHTS, Call, convolution_of, geometry_of, layout_of
 from sngan_jax.packing import Path, Variables
+from sngan_jax.reparametrization import COLLECTION, state_path
 from sngan_jax.spectral import is_whole
 
 CONVOLUTIONS = (nnx.Conv, nnx.ConvTranspose)

@@ -13,7 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from sngan_jax import spectral
 from sngan_jax.divisors import STATELESS, Shape, Spec, State, checked_vectors
-from sngan_jax.layers import gamma_of, state_path
+from sngan_jax.reparametrization import gamma_of, state_path
 
 Path = tuple[str, ...]
 Variables = Mapping[str, Any]

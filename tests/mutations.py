@@ -34,6 +34,8 @@ TESTS = {
     "checkpoint": ("sngan_jax/run/checkpoint.py", "tests/run/test_checkpoint.py"),
     "spectral": ("sngan_jax/spectral.py", "tests/test_spectral.py"),
     "divisors": ("sngan_jax/divisors.py", "tests/test_divisors.py", "tests/test_layers_options.py"),
+    "reparametrization": ("sngan_jax/reparametrization.py", "tests/test_layers.py",
+                          "tests/test_layers_options.py"),
     "layers": ("sngan_jax/layers.py", "tests/test_layers.py", "tests/test_network.py",
                "tests/test_layers_options.py", "tests/test_layers_transforms.py"),
     "packing": ("sngan_jax/packing.py", "tests/test_packing.py", "tests/test_network.py"),

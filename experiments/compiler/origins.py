@@ -51,7 +51,7 @@ class Names(NamedTuple):
 TABLE: tuple[tuple[str, Names], ...] = (
     (NORMALIZATION, Names(("sngan_jax.spectral", "sngan_jax.divisors", "sngan_jax.network",
                            "sngan_jax.packing"),
-                          ("_reparametrize",))),
+                          ("reparametrized",))),
     (CHECKS, Names(("sngan_jax.step.checks",))),
     (OPTIMIZER, Names(("optax",), ("update_player", "moving_average", "mean_over_devices",
                                    "clip_weights", "project_weights"))),

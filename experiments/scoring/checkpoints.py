@@ -138,4 +138,4 @@ def scored(run: RestoredRun, metrics: list[str], protocol: Protocol, real: Side 
                       ema={"auto": None, "yes": True, "no": False}[options.ema],
                       bn_mode=options.bn_mode, seed=options.seed, iteration=run.iteration,
                       replaced=run.replaced_images)
-    return timed(score(metrics, real, fake, extractor, protocol, seed=options.seed), start)
+    return timed(score(metrics, real, fake, extractor, protocol, seed=options.seed), start, options)

@@ -78,7 +78,8 @@ def of_two(metrics: list[str] | None, protocol: Protocol, options: argparse.Name
         fake = of_images(images, options.images_split, protocol.num_fake, metrics, extractor,
                          num_logits=protocol.num_score if scores else 0, seed=options.seed,
                          cache=None if scores else cache_folder(), protocol=protocol.name)
-    record = timed(score(metrics, real, fake, extractor, protocol, seed=options.seed), start)
+    record = timed(score(metrics, real, fake, extractor, protocol, seed=options.seed), start,
+                   options)
     file = Path(options.scores or SCORES)
     keep([record], file)
     show([record], file)

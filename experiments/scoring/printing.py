@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +14,9 @@ from sngan_jax.metrics.evaluate import append_record, score_table
 from sngan_jax.metrics.scores import FEW
 
 
-def timed(record: dict, start: float) -> dict:
-    """Adds the seconds since `start`; the real images' statistics may come from the cache."""
-    return {**record, "seconds": round(time.perf_counter() - start, 1), "command": sys.argv[1:]}
+def timed(record: dict, start: float, options: argparse.Namespace) -> dict:
+    """Adds the command, and the seconds since `start` (the statistics may come from the cache)."""
+    return {**record, "seconds": round(time.perf_counter() - start, 1), "command": options.command}
 
 
 def keep(records: list[dict], file: Path) -> None:

@@ -6,8 +6,8 @@ import flax.linen as nn
 import jax
 
 from sngan_jax.base.types import PyTree
-from sngan_jax.layers import NORMALIZED
 from sngan_jax.network import Specs, normalize
+from sngan_jax.reparametrization import NORMALIZED
 
 Collections = dict[str, PyTree]  # name -> tree; an absent collection is empty
 Variables = dict[str, PyTree]  # 'params' and the collections
