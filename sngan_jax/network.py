@@ -60,12 +60,13 @@ class Specs(dict[Path, Spec]):
 class _Trace:
     """What an abstract `init` records besides the variables.
 
-    weights: paths in the order of the calls; modules: paths in the order of creation; plain:
-    {name of a class: name of its plain class}; wrapped: a sentence on each of Linen's wrappers.
+    weights: paths in the order of the calls; modules: {path of a module that Linen named: name of
+    its class}, in the order of creation; plain: {name of a class: name of its plain class};
+    wrapped: a sentence on each of Linen's wrappers.
     """
 
     weights: dict[Path, None] = dataclasses.field(default_factory=dict)
-    modules: dict[Path, None] = dataclasses.field(default_factory=dict)
+    modules: dict[Path, str] = dataclasses.field(default_factory=dict)
     plain: dict[str, str] = dataclasses.field(default_factory=lambda: {
         kind.__name__: kind.plain_class.__name__ for kind in FAMILY})
     wrapped: list[str] = dataclasses.field(default_factory=list)
@@ -144,10 +145,7 @@ def specs(model: nn.Module, *inputs: Any, method: Any = "__call__", **kwargs: An
     own = any(box.normal for box in boxes.values())
     if trace.wrapped and not own:
         raise ValueError(trace.wrapped[0])
-    for path in trace.modules:
-        kind, _, number = path[-1].rpartition("_")
-        if kind in trace.plain and number.isdecimal():
-            result.named[path] = trace.plain[kind]
+    result.named |= {path: trace.plain.get(kind, kind) for path, kind in trace.modules.items()}
     places = {path: n for n, path in enumerate(trace.weights)}
     for path, box in sorted(boxes.items(), key=lambda item: places.get(item[0], -1)):
         if box.spec is None or (own and not box.normal):
@@ -182,9 +180,12 @@ def _record(trace: _Trace, call_next: Any, args: Any, kwargs: Any, context: Any)
     if layer.scope is None or not layer.is_mutable_collection("params"):
         return result
     trace.plain[type(layer).__name__] = _plain_name(type(layer))
-    for name, users in layer.scope.reservations.items():  # also modules that are never called
-        if None in users:
-            trace.modules.setdefault((*layer.path, name))
+    # Also of modules that are never called. Names that the user gave are above Linen's own count.
+    for name, users in layer.scope.reservations.items():
+        kind, _, number = name.rpartition("_")
+        if None in users and number.isdecimal() and name == f"{kind}_{int(number)}" and (
+                int(number) < layer._state.autoname_cursor.get(kind, 0)):
+            trace.modules.setdefault((*layer.path, name), kind)
     if method == "setup":
         return result
     normal, linear = isinstance(layer, Normalized), isinstance(layer, LINEAR)
@@ -335,13 +336,14 @@ def fold(model: nn.Module, variables: Variables, specs: Mapping[Path, Spec], nam
       variables: its variables, in any collections.
       specs: from `specs`.
       names: 'own' keeps the layers' names; 'plain' uses the names that Linen would give the plain
-        layers, 'Conv_0' for 'SNConv_0', numbered in the order in which the modules are made.
+        layers, 'Conv_0' for 'SNConv_0', numbered in the order in which the modules are made. Names
+        that the model gives stay.
 
     Returns:
       the variables, for the same model with Linen's own layers in place of ours.
 
     Raises:
-      ValueError: for unknown `names`, and as for `normalize`.
+      ValueError: for unknown `names`, if two modules would have one name, and as for `normalize`.
     """
     if names not in ("own", "plain") or (names == "plain" and not isinstance(specs, Specs)):
         raise ValueError(f"names={names!r}: use 'own', or 'plain' with the result of "
@@ -354,9 +356,17 @@ def fold(model: nn.Module, variables: Variables, specs: Mapping[Path, Spec], nam
     folded = {name: tree for name, tree in variables.items() if name != COLLECTION}
     folded["params"] = unflatten_dict(flat)
     renamed = _renamed(specs.named) if isinstance(specs, Specs) and names == "plain" else {}
-    return {collection: unflatten_dict({
-        tuple(renamed.get(path[:n + 1], name) for n, name in enumerate(path)): leaf
-        for path, leaf in flatten_dict(tree).items()}) for collection, tree in folded.items()}
+    result = {}
+    for collection, tree in folded.items():
+        leaves: dict[Path, jax.Array] = {}
+        for path, leaf in flatten_dict(tree).items():
+            new = tuple(renamed.get(path[:n + 1], name) for n, name in enumerate(path))
+            if new in leaves:
+                raise ValueError(f"two modules would be called '{'/'.join(new[:-1])}': give them "
+                                 "other names in the model, or use names='own'")
+            leaves[new] = leaf
+        result[collection] = unflatten_dict(leaves)
+    return result
 
 
 def _renamed(named: Mapping[Path, str]) -> dict[Path, str]:

@@ -598,7 +598,39 @@ class Lifted(nn.Module):
         return loop(self.dense(4), x, None)[0]
 
 
-@pytest.mark.parametrize("plain", [Attentive, Uncalled, Reversed, Sharing, Lifted])
+class Block(nn.Module):
+    dense: type = nn.Dense
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.tanh(self.dense(4)(x))
+
+
+class Numbered(nn.Module):
+    """Names given by hand that look like Linen's own, in another order."""
+
+    dense: type = nn.Dense
+
+    @nn.compact
+    def __call__(self, x):
+        for n in (2, 1, 0):
+            x = x + Block(self.dense, name=f"Block_{n}")(x)
+        for n in (1, 3, 2):
+            x = nn.tanh(self.dense(4, name=f"Layer_{n}")(x))
+        return nn.Dense(4, name="Dense_7")(Block(self.dense, name="Block_09")(x))
+
+
+class Unused(nn.Module):
+    dense: type = nn.Dense
+
+    @nn.compact
+    def __call__(self, x):
+        _ = nn.Dense(3)
+        return self.dense(4)(x)
+
+
+@pytest.mark.parametrize("plain", [Attentive, Uncalled, Reversed, Sharing, Lifted, Numbered,
+                                   Unused])
 def test_plain_names_are_those_that_linen_gives(plain):
     ours = {"dense": SNDense, "rows": normalized(nn.Dense, divisor="weight"),
             "attention": layers.SNMultiHeadDotProductAttention}
@@ -608,6 +640,33 @@ def test_plain_names_are_those_that_linen_gives(plain):
     folded = fold(model, variables, found, names="plain")
     close(plain().apply(folded, x), model.apply(variables, x), atol=1e-5)
     assert jax.tree.structure(folded) == jax.tree.structure(jax.eval_shape(plain().init, KEY, x))
+
+
+def test_names_given_by_hand_stay():
+    class Model(nn.Module):
+        dense: type = nn.Dense
+
+        @nn.compact
+        def __call__(self, x):
+            x = nn.tanh(self.dense(4, name="Dense_1")(x))
+            return nn.Dense(4, name="Dense_2")(nn.tanh(self.dense(4, name="Dense_0")(x)))
+
+    model, x = Model(SNDense), X[:, 0]
+    variables = model.init(KEY, x)
+    folded = fold(model, variables, specs(model, x), names="plain")
+    close(Model().apply(folded, x), model.apply(variables, x), atol=1e-5)
+
+
+def test_two_layers_cannot_get_one_name():
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return SNDense(4)(SNDense(4, name="Dense_0")(x))
+
+    x = X[:, 0]
+    variables = Model().init(KEY, x)
+    with pytest.raises(ValueError, match=r"two modules would be called 'Dense_0': .*names='own'"):
+        fold(Model(), variables, specs(Model(), x), names="plain")
 
 
 @pytest.mark.parametrize("divisor", ["spectral", "weight"])

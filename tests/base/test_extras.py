@@ -24,7 +24,8 @@ DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "absl": "absl-py",
                  "google": "protobuf"}
 # Private parts of others that are used, each in one place.
 PRIVATE = {("sngan_jax/run/distributed.py", "jax._src.distributed"),
-           ("sngan_jax/run/distributed.py", "jax._src"), ("sngan_jax/layers.py", "_try_setup")}
+           ("sngan_jax/run/distributed.py", "jax._src"), ("sngan_jax/layers.py", "_try_setup"),
+           ("sngan_jax/network.py", "_state")}
 
 
 def declared():
@@ -97,6 +98,7 @@ def test_private_parts_of_others_stand_in_one_place_and_are_there():
     for name in ("client", "coordinator_address"):
         assert hasattr(distributed.global_state, name)
     assert callable(nn.Module._try_setup)
+    assert nn.Dense(1)._state.autoname_cursor == {}
 
 
 def test_a_missing_module_is_a_sentence_that_names_its_extra():
