@@ -20,7 +20,11 @@ NORMALIZED = "normalized"  # read-only: W̄ itself, computed outside the forward
 def reparametrized(layer: Any, name: str, boxed: Any) -> Any:
     """W̄ for the weight that a layer declares as `name`, after a power step if one is due.
 
-    boxed: the weight as stored, possibly boxed with partitioning metadata; W̄ gets the same box.
+    Args:
+      boxed: the weight as stored, possibly boxed with partitioning metadata; W̄ gets the same box.
+
+    Raises:
+      ValueError: for a weight that is not a matrix, and vectors or a scale of another model.
     """
     vars(layer)["_seen"] = True
     if layer.has_variable(NORMALIZED, name):
@@ -87,6 +91,7 @@ def gamma_of(name: str) -> str:
 
 
 def where(layer: nn.Module) -> str:
+    """The class and path of a bound layer, for errors."""
     return f"{type(layer).__name__} at '{'/'.join(layer.path)}'"
 
 

@@ -44,14 +44,15 @@ def audit(discriminator: nn.Module, variables: Variables, real: Labelled,
       discriminator: a network that computes in float32.
       variables: its collections.
       real, samples: (images float32 (n, h, w, c) in [-1, 1], labels int32 (n,) or None for an
-        unconditional D).
+        unconditional D); any n of 1 or more each.
       ascent_steps: number of steps of gradient ascent on the gradient's norm, 0 or more.
       seed: seed of the points between images.
 
     Raises:
-      UserError: for layers that cannot be inspected, and for weights, logits or gradients that are
-        not finite.
+      UserError: for images or labels of another kind, for layers that cannot be inspected, and for
+        weights, logits or gradients that are not finite.
     """
+    check_images(real, samples, getattr(discriminator, "num_classes", 0))
     x, y = real
     inputs = [jax.ShapeDtypeStruct((1, *x.shape[1:]), np.float32)]
     if y is not None:
@@ -74,6 +75,26 @@ def audit(discriminator: nn.Module, variables: Variables, real: Labelled,
             **_measured(discriminator, variables, real, samples, ascent_steps, seed)}
 
 
+def check_images(real: Labelled, samples: Labelled, num_classes: int = 0) -> None:
+    """UserError for images or labels that `audit` cannot take; num_classes: 0 if it is unknown."""
+    for what, (x, y) in (("real images", real), ("samples", samples)):
+        if x.ndim != 4 or not len(x) or not np.issubdtype(x.dtype, np.floating):
+            raise UserError(f"the {what} are {x.dtype} of shape {x.shape}: give floats of shape "
+                            "(n, h, w, c), of one image or more")
+        if not (np.abs(x) <= 1 + 1e-3).all():  # not true of NaN either
+            raise UserError(f"the {what} have pixels outside [-1, 1], or that are not finite: "
+                            "scale uint8 images by x/127.5 - 1")
+        if x.shape[1:] != real[0].shape[1:] or (y is None) != (real[1] is None):
+            raise UserError(f"the samples have the shape {x.shape[1:]} and "
+                            f"{'no labels' if y is None else 'labels'}: give them as the real "
+                            f"images, {real[0].shape[1:]} and "
+                            f"{'no labels' if real[1] is None else 'labels'}")
+        if y is not None and not (y.shape == x.shape[:1] and np.issubdtype(y.dtype, np.integer)
+                                  and y.min() >= 0 and y.max() < (num_classes or np.inf)):
+            raise UserError(f"the labels of the {what} are {y.dtype} of shape {y.shape}: give a "
+                            "whole number for each image, from 0 to the number of classes - 1")
+
+
 def _measured(discriminator: nn.Module, variables: Variables, real: Labelled, samples: Labelled,
               ascent_steps: int, seed: int) -> JsonObject:
     def at(x: np.ndarray, labels: np.ndarray | None) -> Points:
@@ -91,7 +112,8 @@ def _measured(discriminator: nn.Module, variables: Variables, real: Labelled, sa
     norms = {name: float(part.lengths.max()) for name, part in points.items()}
     norms["ascent"] = climbed
     found = [*norms.values(), ratio]
-    if not np.isfinite(found).all():
+    # Not only the largest values: a maximum, and a ReLU's gradient, can hide a NaN.
+    if not all(np.isfinite(x).all() for x in (found, everywhere.logits, everywhere.gradients)):
         raise UserError("the discriminator's logits or gradients are not finite (NaN or infinity) "
                         "at some images: it has diverged; use an earlier checkpoint")
     return {"gradient_norm": norms, "pair_ratio": ratio, "lower_bound": max(found),

@@ -8,7 +8,7 @@ from sngan_jax.base.shapes import UInt8
 from sngan_jax.data.image_set import ImageSet
 from sngan_jax.data.streaming import ImageStream
 
-_CHUNK = 1024  # training images in memory as floats at a time
+_CHUNK = 256  # training images in memory as floats at a time
 
 
 def nearest(samples: UInt8[np.ndarray, "n h w c"], images: ImageSet | ImageStream, count: int
@@ -25,14 +25,14 @@ def nearest(samples: UInt8[np.ndarray, "n h w c"], images: ImageSet | ImageStrea
     Returns:
       the nearest first; k is `count`, or the number of images.
     """
-    flat = samples.reshape(len(samples), -1).astype(np.float32)
-    best: np.ndarray = np.empty((len(samples), 0), np.float32)
+    flat = samples.reshape(len(samples), -1).astype(np.float64)
+    best: np.ndarray = np.empty((len(samples), 0), np.float64)
     rows: np.ndarray = np.empty((len(samples), 0), np.int64)
     for start in range(0, len(images), _CHUNK):
         these = np.arange(start, min(start + _CHUNK, len(images)))
-        real = _read(images, these).reshape(len(these), -1).astype(np.float32)
-        # |a - b|² without |a|², which is the same for all. Each product is an integer
-        # below 2^24, exact in float32.
+        real = _read(images, these).reshape(len(these), -1).astype(np.float64)
+        # |a - b|² without |a|², which is the same for all. The sums are integers below 2^53, exact
+        # in float64.
         distances = (real**2).sum(1) - 2 * flat @ real.T
         best = np.concatenate([best, distances], axis=1)
         rows = np.concatenate([rows, np.broadcast_to(these, distances.shape)], axis=1)

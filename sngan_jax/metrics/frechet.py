@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sngan_jax.base.shapes import Float, Shaped
+from sngan_jax.metrics.finite import check_finite
 
 
 class Moments(NamedTuple):
@@ -18,7 +19,10 @@ class Moments(NamedTuple):
 
 
 def moments(features: Shaped[np.ndarray, "n d"]) -> Moments:
-    """Mean and covariance of features, n >= 2, in float64; ValueError for other shapes."""
+    """Mean and covariance of features, n >= 2, in float64.
+
+    ValueError for other shapes, and for features that are not finite.
+    """
     features = np.asarray(features)
     if features.ndim != 2 or len(features) < 2:
         raise ValueError(f"moments need features of shape (n, d) with n >= 2, got "
@@ -41,12 +45,19 @@ class RunningMoments:
         self._squares = np.zeros((dimensions, dimensions))  # about the mean
 
     def add(self, features: Shaped[np.ndarray, "n d"]) -> None:
-        """Takes a batch of any n, including 0."""
+        """Takes a batch of any n, including 0.
+
+        ValueError for another number of dimensions, and for features that are not finite.
+        """
         features = np.asarray(features, np.float64)
+        if features.ndim != 2 or features.shape[1] != len(self._mean):
+            raise ValueError(f"features must have the shape (n, {len(self._mean)}), got "
+                             f"{features.shape}")
         n = len(features)
         if not n:
             return
         mean = features.mean(0)
+        check_finite(mean)
         features = features - mean
         shift, total = mean - self._mean, self.n + n
         self._squares += features.T @ features
@@ -68,8 +79,13 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     it is real, and stable if a covariance is singular.
 
     Raises:
+      TypeError: for arguments that are not `Moments`.
       ValueError: for moments of different dimensions.
     """
+    for given in (a, b):
+        if not isinstance(given, Moments):
+            raise TypeError(f"frechet_distance() takes two Moments, not an object of type "
+                            f"{type(given).__name__}: make them by moments(features)")
     if a.mean.shape != b.mean.shape:
         raise ValueError(f"the features have {a.mean.size} and {b.mean.size} dimensions: compare "
                          "features of one extractor")

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from sngan_jax.base.shapes import Float
+from sngan_jax.metrics.finite import check_finite
+from sngan_jax.spectral import is_whole
 
 
 class Score(NamedTuple):
@@ -26,13 +28,17 @@ def inception_score(logits: Float[np.ndarray, "n classes"], splits: int = 10) ->
       splits: number of parts; the paper has 10 of 5,000.
 
     Raises:
-      ValueError: for fewer images than splits, or another shape.
+      ValueError: for fewer images than splits, another shape, logits that are not finite, and a
+        number of splits that is none.
     """
+    if not is_whole(splits) or splits < 1:
+        raise ValueError(f"splits is {splits!r}: it must be a whole number, 1 or more")
     logits = np.asarray(logits, np.float64)
-    if logits.ndim != 2 or splits < 1 or len(logits) < splits:
+    if logits.ndim != 2 or len(logits) < splits:
         raise ValueError(f"an Inception Score of {splits} splits needs logits of shape (n, "
                          f"classes) with n >= {splits}, got {logits.shape}: use more images, or "
                          "fewer splits")
+    check_finite(logits)
     log_p = logits - logits.max(1, keepdims=True)
     log_p -= np.log(np.exp(log_p).sum(1, keepdims=True))
     bounds = np.arange(splits + 1) * len(logits) // splits

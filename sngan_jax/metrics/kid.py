@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from sngan_jax.base.shapes import Float
+from sngan_jax.metrics.finite import check_finite
 from sngan_jax.metrics.inception_score import Score
+from sngan_jax.spectral import is_whole
 
 _CHUNK = 2048  # rows of a kernel matrix held at once
 
@@ -14,9 +17,10 @@ def mmd2(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]) -> float:
     """The unbiased estimate of the squared maximum mean discrepancy, over all pairs, in float64.
 
     Raises:
-      ValueError: for sets of different dimensions, or with fewer than two vectors.
+      ValueError: for sets of different dimensions, with fewer than two vectors, or that are not
+        finite.
     """
-    _check(x, y)
+    x, y = _checked(x, y)
     n, m = len(x), len(y)
     return (_kernel_sum(x, x, True) / (n * (n - 1)) + _kernel_sum(y, y, True) / (m * (m - 1))
             - 2 * _kernel_sum(x, y, False) / (n * m))
@@ -33,9 +37,12 @@ def kernel_distance(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], *,
       seed: seed of the draws.
 
     Raises:
-      ValueError: as for `mmd2`.
+      ValueError: as for `mmd2`, and for fewer than 1 subset or 2 images in each.
     """
-    _check(x, y)
+    for name, number, least in (("subsets", subsets, 1), ("subset_size", subset_size, 2)):
+        if not is_whole(number) or number < least:
+            raise ValueError(f"{name} is {number!r}: it must be a whole number, {least} or more")
+    x, y = _checked(x, y)
     size = drawn(len(x), len(y), subset_size)
     rng = np.random.default_rng(seed)
     values = [mmd2(x[rng.choice(len(x), size, replace=False)],
@@ -64,7 +71,10 @@ def _kernel_sum(x: np.ndarray, y: np.ndarray, same: bool) -> float:
     return float(total)
 
 
-def _check(x: np.ndarray, y: np.ndarray) -> None:
+def _checked(x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    x, y = np.asarray(x), np.asarray(y)
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < 2:
         raise ValueError("two sets of at least 2 features of one size are needed, got shapes "
                          f"{x.shape} and {y.shape}")
+    check_finite(x, y)
+    return x, y

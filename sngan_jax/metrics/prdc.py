@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from sngan_jax.base.shapes import Float
+from sngan_jax.metrics.finite import check_finite
+from sngan_jax.spectral import is_whole
 
 _CHUNK = 1024  # rows of a distance matrix held at once
 
@@ -32,13 +34,17 @@ def prdc(real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m d"], k: int 
       k: number of neighbours; 5 in Naeem et al.
 
     Raises:
-      ValueError: for too few vectors, or sets of different dimensions.
+      ValueError: for too few vectors, sets of different dimensions, features that are not finite,
+        and a k that is no number of neighbours.
     """
-    if (real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1] or k < 1
+    if not is_whole(k) or k < 1:
+        raise ValueError(f"k is {k!r}: the number of neighbours must be a whole number, 1 or more")
+    real, fake = np.asarray(real, np.float64), np.asarray(fake, np.float64)
+    if (real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1]
             or min(len(real), len(fake)) <= k):
         raise ValueError(f"precision and recall with k = {k} need two sets of more than {k} "
                          f"features of one size, got shapes {real.shape} and {fake.shape}")
-    real, fake = np.asarray(real, np.float64), np.asarray(fake, np.float64)
+    check_finite(real, fake)
     real_radii, fake_radii = _radii(real, k), _radii(fake, k)
     balls = np.zeros(len(fake), np.int64)
     recalled, covered = [], []

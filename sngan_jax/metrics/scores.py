@@ -131,6 +131,8 @@ def compute(metrics: Sequence[str], real: Collected | None, fake: Collected, *,
     for metric in metrics:
         try:
             scores |= COMPUTED[metric](metric, sides)
+        except UserError:
+            raise
         except ValueError as error:
             raise UserError(f"too few images: {error}") from error
     return scores

@@ -4,10 +4,12 @@ import json
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from experiments.configs.paper import paper_defaults
 from experiments.reports.audit import as_markdown
-from sngan_jax.analysis.audit import audit
+from sngan_jax.analysis.audit import audit, check_images
+from sngan_jax.base.errors import UserError
 from sngan_jax.models.build import build_models
 from tests.analysis.test_spectra import filled
 
@@ -49,3 +51,23 @@ def test_where_there_is_no_bound_the_record_says_why_and_measures():
     assert "layer norm" in record["why"] and record["lower_bound"] > 0
     assert "| upper bound: product of operator norms | none |" in as_markdown(record)
     assert as_markdown(record).endswith("is useless.")
+
+
+X, Y = np.zeros((3, 8, 8, 1), np.float32), np.array([0, 1, 2])
+
+
+@pytest.mark.parametrize(("real", "samples", "message"), [
+    ((X.astype(np.uint8), None), (X, None), "real images are uint8"),
+    ((X, None), (X[:0], None), r"samples are float32 of shape \(0, 8, 8, 1\)"),
+    ((X[0], None), (X, None), r"of shape \(8, 8, 1\)"),
+    ((X + 2, None), (X, None), r"real images have pixels outside \[-1, 1\]"),
+    ((X, None), (X * np.nan, None), "samples have pixels .* not finite"),
+    ((X, None), (X[:, :4], None), r"the samples have the shape \(4, 8, 1\)"),
+    ((X, Y), (X, None), "no labels: give them as the real images"),
+    ((X, Y[:2]), (X, Y), "the labels of the real images"),
+    ((X, Y), (X, Y + 1), "the labels of the samples"),
+    ((X, Y * 0.5), (X, Y), "float64")])
+def test_images_that_cannot_be_measured(real, samples, message):
+    with pytest.raises(UserError, match=message):
+        check_images(real, samples, 3)
+    check_images((X, Y), (X, Y), 3)

@@ -17,3 +17,12 @@ def test_the_nearest_are_those_of_all_distances(monkeypatch):
     np.testing.assert_array_equal(found, images[order])
     np.testing.assert_array_equal(found[0, 0], samples[0])
     assert module.nearest(samples, ImageSet(images[:2], None, 0, "two"), 3).shape[1] == 2
+
+
+def test_large_images_one_step_apart():
+    rng = np.random.default_rng(0)
+    sample = rng.integers(1, 255, (1, 64, 64, 3), np.uint8)
+    images = np.repeat(sample, 4, axis=0)
+    images[:, 0, 0] += np.array([[1, 1, 1], [1, 1, 0], [1, 0, 0], [0, 0, 0]], np.uint8)
+    found = module.nearest(sample, ImageSet(images, None, 0, "near"), 4)
+    np.testing.assert_array_equal(found[0], images[::-1])
