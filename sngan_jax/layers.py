@@ -299,26 +299,26 @@ class _Table:
 
 
 class SNDense(nn.Dense, Normalized):
-    """`nn.Dense` with W̄ for its weight; see `Normalized`."""
+    """`nn.Dense` with W̄ for its weight. Options: `sngan_jax.layers.Normalized`."""
 class SNDenseGeneral(nn.DenseGeneral, Normalized):
-    """`nn.DenseGeneral` with W̄ for its weight; see `Normalized`."""
+    """`nn.DenseGeneral` with W̄ for its weight. Options: `sngan_jax.layers.Normalized`."""
 class SNEinsum(nn.Einsum, Normalized):
-    """`nn.Einsum` with W̄ for its weight; see `Normalized`."""
+    """`nn.Einsum` with W̄ for its weight. Options: `sngan_jax.layers.Normalized`."""
 class SNConv(nn.Conv, Normalized):
-    """`nn.Conv` with W̄ for its weight; see `Normalized`."""
+    """`nn.Conv` with W̄ for its weight. Options: `sngan_jax.layers.Normalized`."""
 class SNConvLocal(nn.ConvLocal, Normalized):
-    """`nn.ConvLocal` with W̄ for its weight; see `Normalized`."""
+    """`nn.ConvLocal` with W̄ for its weight. Options: `sngan_jax.layers.Normalized`."""
 class SNConvTranspose(nn.ConvTranspose, Normalized):
-    """`nn.ConvTranspose` with W̄ for its weight; see `Normalized`."""
+    """`nn.ConvTranspose` with W̄ for its weight. Options: `sngan_jax.layers.Normalized`."""
 class SNEmbed(nn.Embed, Normalized):
-    """`nn.Embed` with W̄ for its table; see `Normalized`."""
+    """`nn.Embed` with W̄ for its table. Options: `sngan_jax.layers.Normalized`."""
     embedding = _Table()
 # The projections of query, key, value and output. Attention itself has no Lipschitz constant
 # (Kim, Papamakarios, Mnih, "The Lipschitz Constant of Self-Attention", ICML 2021).
 class SNMultiHeadAttention(nn.MultiHeadAttention, Normalized):
-    """`nn.MultiHeadAttention` with W̄ for its weights; see `Normalized`."""
+    """`nn.MultiHeadAttention` with W̄ for its weights. Options: `sngan_jax.layers.Normalized`."""
 class SNMultiHeadDotProductAttention(nn.MultiHeadDotProductAttention, Normalized):
-    """`nn.MultiHeadDotProductAttention` with W̄ for its weights; see `Normalized`."""
+    """`nn.MultiHeadDotProductAttention` with W̄. Options: `sngan_jax.layers.Normalized`."""
 
 
 FAMILY: tuple[Any, ...] = (

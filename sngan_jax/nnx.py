@@ -250,19 +250,19 @@ class _Attention(Normalized):
 
 
 class SNLinear(Normalized, nnx.Linear):
-    """`nnx.Linear` with W̄ for its weight; see `Normalized`."""
+    """`nnx.Linear` with W̄ for its weight. Options: `sngan_jax.nnx.Normalized`."""
 class SNLinearGeneral(Normalized, nnx.LinearGeneral):
-    """`nnx.LinearGeneral` with W̄ for its weight; see `Normalized`."""
+    """`nnx.LinearGeneral` with W̄ for its weight. Options: `sngan_jax.nnx.Normalized`."""
 class SNEinsum(Normalized, nnx.Einsum):
-    """`nnx.Einsum` with W̄ for its weight; see `Normalized`."""
+    """`nnx.Einsum` with W̄ for its weight. Options: `sngan_jax.nnx.Normalized`."""
 class SNConv(Normalized, nnx.Conv):
-    """`nnx.Conv` with W̄ for its weight; see `Normalized`."""
+    """`nnx.Conv` with W̄ for its weight. Options: `sngan_jax.nnx.Normalized`."""
 class SNConvTranspose(Normalized, nnx.ConvTranspose):
-    """`nnx.ConvTranspose` with W̄ for its weight; see `Normalized`."""
+    """`nnx.ConvTranspose` with W̄ for its weight. Options: `sngan_jax.nnx.Normalized`."""
 class SNEmbed(Normalized, nnx.Embed):
-    """`nnx.Embed` with W̄ for its table; see `Normalized`."""
+    """`nnx.Embed` with W̄ for its table. Options: `sngan_jax.nnx.Normalized`."""
 class SNMultiHeadAttention(_Attention, nnx.MultiHeadAttention):  # type: ignore[misc]
-    """`nnx.MultiHeadAttention` with W̄ for its projections' weights; see `Normalized`."""
+    """`nnx.MultiHeadAttention` with W̄ for its weights. Options: `sngan_jax.nnx.Normalized`."""
 
 
 FAMILY: tuple[Any, ...] = (SNLinear, SNLinearGeneral, SNEinsum, SNConv, SNConvTranspose, SNEmbed,
