@@ -14,7 +14,7 @@ import numpy as np
 
 from sngan_jax.analysis.audit import audit
 from sngan_jax.base.errors import UserError
-from sngan_jax.base.files import write_errors, write_text
+from sngan_jax.base.files import check_writable, write_errors, write_text
 from sngan_jax.data import scale
 from sngan_jax.data.sources import options_of
 from sngan_jax.metrics.evaluate import chosen_rows, open_images, pixels
@@ -52,6 +52,7 @@ def main(options: argparse.Namespace) -> None:
         raise UserError(f"{workdir} was made from a generator's file alone, so its discriminator "
                         "is untrained: import both files into another folder")
     out = make_workdir(options.out, "--out") if options.out else workdir
+    check_writable(out / "audit.json", "--out", replaced=True)
     real, labels = real_images(run, options.num, options.seed)
     y = even_labels(len(real), run.num_classes)
     samples = np.asarray(scale(run.sample(y, options.seed)))
@@ -68,13 +69,13 @@ def main(options: argparse.Namespace) -> None:
               "model": config.model, "dataset": config.dataset,
               **{key: about[key] for key in ("commit", "command", "date", "devices", "cores")}}
     text = as_markdown(record)
+    print(text)
     with write_errors("the audit", out):
         write_json(out / "audit.json", record)
         write_text(out / "audit.md", f"# Lipschitz audit of iteration {run.iteration:,}\n\n{text}\n"
                    f"\nIn {record['protocol']['units']}. docs/audit.md explains the numbers.\n")
         save_spectra(out / "spectra.png", {layer["name"]: layer["singular_values"]
                                            for layer in record["layers"]})
-    print(text)
     print(f"written: {out}/audit.json, audit.md, spectra.png")
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from sngan_jax.base.errors import one_line
+from sngan_jax.base.files import is_file
 from sngan_jax.data.image_set import DataError
 
 NAMES = ("cifar10", "cifar100")
@@ -39,14 +40,18 @@ def prepare_cifar(name: str, archive: Path, data_dir: Path) -> Path:
     Raises:
       DataError: for another or a damaged archive, or a folder that cannot be written.
     """
-    if not archive.is_file():
-        raise DataError(f"{archive} does not exist: download "
+    if not is_file(archive):
+        problem = "is not a file" if archive.exists() else "does not exist"
+        raise DataError(f"{archive} {problem}: download "
                         f"https://www.cs.toronto.edu/~kriz/{archive_name(name)} (by hand, on any "
                         "machine) and place it there, or give its path with --archive")
     expected = published_checksum(name)
     with archive.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != expected:
+        if "-python" in archive.name:
+            raise DataError(f"{archive} has the set in Python's format: download "
+                            f"{archive_name(name)}, the binary format, from the same page")
         raise DataError(f"{archive} is not {archive_name(name)} as TFDS knows it: its SHA-256 is "
                         f"{found[:16]}…, expected {expected[:16]}…; download it again")
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import functools
 import importlib
 import os
@@ -23,9 +24,12 @@ from typing import Any, NoReturn
 from sngan_jax.base.cache import cache_folder, others_may_write
 from sngan_jax.base.errors import UserError, one_line
 from sngan_jax.base.extras import missing
+from sngan_jax.base.files import cannot_open
 from sngan_jax.base.output import make_steady, say
 
 BAD_INPUT = 2
+# Errors of a path that the user named, wherever a program looks at it.
+_OF_PATHS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP}
 COMMAND = "sngan"
 
 
@@ -108,6 +112,10 @@ def run(main: Callable[[argparse.Namespace], int | None],
         return _fail(_missing_extra(error))
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
+    except OSError as error:
+        if error.filename is None or error.errno not in _OF_PATHS:
+            raise
+        return _fail(cannot_open(str(error.filename), error))
     except (MemoryError, RuntimeError, AssertionError) as error:
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
             return _fail(_no_memory(error))
@@ -131,8 +139,8 @@ def _no_memory(error: Exception) -> str:
     """The sentence about an allocation that failed, on this machine or on a device."""
     return (f"there is not enough memory ({one_line(error)}): choose smaller "
             "batches (--config.batch_size, --config.generator_batch_size, --config.accumulate=2; "
-            "in other programs --batch-size) or a narrower network. A run continues from its last "
-            "checkpoint")
+            "in other programs --batch-size or --batch) or a narrower network. A run continues "
+            "from its last checkpoint")
 
 
 def parse(arguments: Callable[[Any], None], about: str, name: str, argv: Sequence[str]
@@ -326,7 +334,7 @@ def _unknown(word: str, flags: Collection[str], takes_config: bool) -> str:
             return f"{name} is not a flag: --config.{field}=VALUE changes the field of the config"
     near = difflib.get_close_matches(long, flags, 1, 0.7)
     return f"{name} is not a flag of this program" + (
-    f", did you mean {near[0]}?" if near else ": --help lists its flags")
+        f", did you mean {near[0]}?" if near else ": --help lists its flags")
 
 
 def _fields_help(words: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.files import check_writable
 from sngan_jax.run.restore import restore_run
 from sngan_jax.weights import npz
 from sngan_jax.weights.trained import trained_of
@@ -39,6 +40,7 @@ def main(options: argparse.Namespace) -> None:
     if not options.out.endswith(".npz"):
         raise UserError(f"--out={options.out}: the file's name must end in .npz")
     workdir, out = Path(options.workdir), Path(options.out)
+    check_writable(out, "--out", replaced=True)
     run = restore_run(workdir, options.checkpoint)
     if options.classes and len(options.classes) != run.num_classes:
         raise UserError(f"--classes has {len(options.classes)} names, but the model has "

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sngan_jax.base.errors import UserError
-from sngan_jax.base.files import write_errors, write_text
+from sngan_jax.base.files import check_writable, write_errors, write_text
 from sngan_jax.base.output import say
 from sngan_jax.base.provenance import commit
 from sngan_jax.run.workdir import make_workdir
@@ -75,8 +75,8 @@ def make_report(folders: Sequence[Path], out: Path, command: str = "") -> None:
         write_report(out, about, found, tables, figures)
     absent = sum(isinstance(figure, Missing) for figure in figures)
     print(f"{_counted(tables, 'table')}, {len(figures) - absent} figures ({absent} not run) of "
-          f"{finished} finished runs of {len(found.runs)}: {out / PAGE}, {MARKDOWN}, "
-          f"{TABLES}/*.csv")
+          f"{_counted(found.runs, 'run')}, {finished} finished and scored: {out / PAGE}, "
+          f"{MARKDOWN}, {TABLES}/*.csv")
 
 
 def _counted(things: Sequence[object], word: str) -> str:
@@ -89,6 +89,7 @@ def _check(out: Path) -> None:
         raise UserError(f"--out={out} is a file: give a folder")
     if out.is_dir() and any(out.iterdir()) and not (out / PAGE).is_file():
         raise UserError(f"--out={out} is not empty and holds no report: give a new folder")
+    check_writable(out / PAGE, "--out", replaced=True)
 
 
 if __name__ == "__main__":

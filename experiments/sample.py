@@ -36,6 +36,7 @@ import numpy as np
 
 from sngan_jax.analysis.nearest import nearest
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.files import check_writable
 from sngan_jax.base.memory import check_memory
 from sngan_jax.data.class_names import class_number
 from sngan_jax.run.figures import MOVING, by_class, save_grid, save_walks
@@ -94,9 +95,6 @@ def main(options: argparse.Namespace) -> None:
     count = options.rows * (options.interpolate or options.steps) if walk else options.num
     check_memory(2 * count * run.config.image_size ** 2 * run.channels, f"{count:,} images",
                  "ask for fewer")
-    arrays, columns = _WALKS[walk](run, options) if walk else _samples(run, options)
-    images = arrays["images"]
-    shown, row = (images, columns) if walk else _shown(run, images, options)
     kind = {"morph": "morph", "interpolate": "interpolation"}.get(walk, "samples")
     name = f"{Path(options.pretrained).stem}-{kind}" if options.pretrained else (
         f"{kind}-{run.iteration}")
@@ -105,6 +103,10 @@ def main(options: argparse.Namespace) -> None:
         out /= name
     elif out.suffix.removeprefix(".") in ("npz", "png", options.moving):
         out = out.with_suffix("")
+    check_writable(Path(f"{out}.npz"), "--out")
+    arrays, columns = _WALKS[walk](run, options) if walk else _samples(run, options)
+    images = arrays["images"]
+    shown, row = (images, columns) if walk else _shown(run, images, options)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(f"{out}.npz", **arrays)
@@ -112,6 +114,8 @@ def main(options: argparse.Namespace) -> None:
         if options.moving:
             save_walks(Path(f"{out}.{options.moving}"),
                        images.reshape(-1, columns, *images.shape[1:]), options.moving)
+        for other in set(MOVING) - {options.moving} if not options.out else ():
+            Path(f"{out}.{other}").unlink(missing_ok=True)  # of an earlier walk
     except OSError as error:
         raise UserError(f"{out}.npz cannot be written ({error.strerror}): choose another --out"
                         ) from error

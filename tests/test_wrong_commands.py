@@ -1,6 +1,8 @@
 """More than fifty wrong command lines: one sentence, status 2, nothing written."""
 
+import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -38,3 +40,38 @@ def test_the_page_has_what_they_print(printed, monkeypatch):
     monkeypatch.setattr(wrong_commands, "said", lambda command: printed[0][command])
     page = PAGE.read_text()
     assert page == wrong_commands.page_with_table(page), "run: python docs/wrong_commands.py"
+
+
+LONG = 300 * "x"  # longer than the name of a file may be
+
+
+@pytest.mark.parametrize("command", [
+    f"sngan train --config={LONG}.py --workdir=a", f"sngan train --config=digits --workdir={LONG}",
+    f"sngan report --workdir={LONG}", f"sngan sample --pretrained=digits --out={LONG}",
+    f"sngan sample --pretrained={LONG}.npz", f"sngan evaluate --images={LONG} --against=digits",
+    f"sngan sweep --config=digits --workdir={LONG} --dry-run", f"sngan audit --workdir={LONG}",
+    f"sngan prepare --dataset=cifar10 --archive={LONG}"])
+def test_a_name_that_no_file_can_have(command):
+    with folder():
+        status, text = said(command)
+    assert status == 2 and text.startswith("error: ") and "\n" not in text, text
+
+
+def test_a_folder_that_this_user_may_not_read(monkeypatch):
+    plain = Path.stat
+
+    def closed(path, **options):
+        if "closed" in path.parts:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return plain(path, **options)
+
+    with folder() as place:
+        (place / "closed").mkdir()
+        monkeypatch.setattr(Path, "stat", closed)
+        for command in ("train --config=closed/my.py --workdir=a", "report --workdir=closed",
+                        "train --config=digits --workdir=a --config.dataset=npz:closed/x.npz",
+                        "train --config=digits --workdir=a --config.dataset=idx:closed/x",
+                        "import-weights --from=mimicry --workdir=a closed/g.pth",
+                        "evaluate --images=closed/x.npz --against=digits"):
+            status, text = said(f"sngan {command}")
+            assert status == 2 and "closed" in text and "Permission denied" in text, text

@@ -31,8 +31,8 @@ _WIDTH, _HEIGHT, _QUALITY = 500, 375, 92
 def arguments(parser: cli.Parser) -> None:
     """The flags of `bench input`."""
     parser.add_config()
-    parser.add_argument("--jpeg", type=cli.whole(1), metavar="N", help="also stream N synthetic "
-                        f"JPEG files of {_WIDTH} x {_HEIGHT} pixels")
+    parser.add_argument("--jpeg", type=cli.whole(1, 100_000), metavar="N", help="also stream N "
+                        f"synthetic JPEG files of {_WIDTH} x {_HEIGHT} pixels, 100 kB each")
     parser.add_argument("--threads", type=cli.wholes(1), default=[1, 2], metavar="N,N",
                         help="numbers of decoding threads (default: 1,2)")
     parser.add_argument("--seconds", type=cli.whole(1), default=5, metavar="N",

@@ -19,11 +19,11 @@ from .timing import in_turns, print_report, print_table
 
 def arguments(parser: cli.Parser) -> None:
     """The flags of `bench layers`."""
-    parser.add_argument("--batch", type=cli.whole(1), default=64, metavar="N",
+    parser.add_argument("--batch", type=cli.whole(1, 65_536), default=64, metavar="N",
                         help="batch size (default: 64)")
     parser.add_argument("--repeats", type=cli.whole(1), default=20, metavar="N",
                         help="number of turns (default: 20)")
-    parser.add_argument("--width", type=cli.whole(1), default=128, metavar="N",
+    parser.add_argument("--width", type=cli.whole(1, 8192), default=128, metavar="N",
                         help="channels of each block (default: 128)")
 
 

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.memory import check_memory
 from sngan_jax.metrics.choice import make_extractor
 from sngan_jax.metrics.evaluate import open_images
 from sngan_jax.metrics.extractor import Collected, Extractor
@@ -54,6 +55,8 @@ def metrics(extractor: str, batch: int, num: int, repeats: int, torchscript: str
     theirs = torch_features(Path(torchscript)) if torchscript else None
     digits = open_images("digits") if extractor == "classifier" else None
     network = make_extractor(extractor, digits, batch_size=batch)
+    check_memory(8 * num * network.dimensions, f"two sets of {num:,} features",
+                 "choose a smaller --num")
     shape = (32, 32, 3) if digits is None else digits.images.shape[1:]
     images = np.random.default_rng(0).integers(
         0, 256, (batch * jax.local_device_count(), *shape), np.uint8)

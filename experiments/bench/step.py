@@ -14,7 +14,9 @@ import numpy as np
 
 from sngan_jax.base.compilation import compile_at_first_call, compiler_options, jit
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.files import check_writable
 from sngan_jax.data.pipeline import example_keys
+from sngan_jax.run.workdir import make_workdir
 from sngan_jax.step.batches import real_batch
 from sngan_jax.step.devices import positions, replicate
 from sngan_jax.step.forward import discriminate, generate
@@ -82,6 +84,8 @@ def step(config: str, changes: list[str], compare: list[str], peer: str | None, 
         if name not in COMPARED:
             raise UserError(f"--compare names {name!r}: choose from {', '.join(COMPARED)}")
     config = read_config(config, changes, jax.local_device_count())
+    if profile:
+        check_writable(make_workdir(profile, "--profile") / "plugins", "--profile")
     channels = config.channels or 3
     variants = {"ours": config}
     if "unfused" in names:

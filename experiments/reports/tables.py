@@ -144,7 +144,8 @@ def _hindsight(sweep: Sweep, key: str, rows: Sequence[Place], metrics: Sequence[
         line = [Entry(place.label)]
         for metric in metrics:
             if (place.variant, metric) not in cells:
-                line += [NOT_RUN if place.variant else NOTHING] * 2
+                cell = scores[(scores["method"] == place.variant) & (scores["metric"] == metric)]
+                line += [score_cell(cell, 0, place.why) if place.variant else NOTHING] * 2
                 continue
             cell = cells[place.variant, metric]
             means = cell.groupby("setting")["value"].mean()

@@ -76,12 +76,17 @@ def plan(config: str, grid: Sequence[tuple[str, Sequence[str]]], seeds: int,
       changes: FIELD=VALUE of all runs.
 
     Raises:
-      UserError: the config of a run is invalid, there are no seeds, or two runs would have one
-        folder.
+      UserError: the config of a run is invalid, there are no seeds, a field is given twice, or two
+        runs would have one folder or one config.
     """
     if seeds < 1:
         raise UserError(f"--seeds={seeds}: at least one")
-    runs = []
+    for name, _ in grid:
+        if given := [change for change in changes if change.partition("=")[0] == name]:
+            raise UserError(f"--grid={name}=… and --config.{given[0]} set the same field: leave "
+                            "one of them out")
+    runs: list[Planned] = []
+    configs: dict[str, str] = {}
     for values in itertools.product(*(values for _, values in grid)):
         chosen = list(zip((name for name, _ in grid), values, strict=True))
         label = ",".join(f"{name}={value}" for name, value in chosen).replace("/", "_")
@@ -96,8 +101,12 @@ def plan(config: str, grid: Sequence[tuple[str, Sequence[str]]], seeds: int,
         for seed in range(seeds):
             own = (*changes, *fields, f"seed={seed}")
             made = read_config(of_run, own, 1)
-            runs.append(Planned(f"{label},seed={seed}" if label else f"seed={seed}", of_run, own,
-                                made.iterations, bool(made.evaluate_every)))
+            run = f"{label},seed={seed}" if label else f"seed={seed}"
+            same = configs.setdefault(repr(sorted(made.to_dict().items())), run)
+            if same != run:
+                raise UserError(f"the runs {same!r} and {run!r} of the grid have the same config: "
+                                "give each value once")
+            runs.append(Planned(run, of_run, own, made.iterations, bool(made.evaluate_every)))
     names = [run.name for run in runs]
     if same := [name for name in names if names.count(name) > 1]:
         raise UserError(f"two runs of the grid would have the folder {same[0]!r}, in which '/' "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,17 +22,32 @@ class WriteError(UserError):
 
 
 def is_file(path: Path) -> bool:
-    """Whether a regular file exists at a path; False for a name that no file can have."""
-    with contextlib.suppress(OSError, ValueError):
-        return path.is_file()
-    return False
+    """Whether a regular file exists at a path; False for a name that no file can have.
+
+    UserError for a path below a folder that this user may not read.
+    """
+    return stat.S_ISREG(_mode(path))
 
 
 def is_dir(path: Path) -> bool:
-    """Whether a folder exists at a path; False for a name that no folder can have."""
-    with contextlib.suppress(OSError, ValueError):
-        return path.is_dir()
-    return False
+    """Whether a folder exists at a path, as `is_file`."""
+    return stat.S_ISDIR(_mode(path))
+
+
+def _mode(path: Path) -> int:
+    """The mode of what exists at a path, or 0."""
+    try:
+        return path.stat().st_mode
+    except PermissionError as error:
+        raise UserError(cannot_open(str(path), error)) from error
+    except (OSError, ValueError):
+        return 0
+
+
+def cannot_open(path: str, error: OSError) -> str:
+    """The sentence about a path that exists, or may exist, and cannot be used."""
+    allowed = "give this user the right to it, or " if isinstance(error, PermissionError) else ""
+    return f"{path} cannot be opened ({error.strerror}): {allowed}choose another"
 
 
 @contextlib.contextmanager

@@ -13,10 +13,11 @@ from flax.linen.module import InterceptorContext
 from ml_collections import ConfigDict
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.files import cannot_open
 from sngan_jax.base.memory import check_memory
 from sngan_jax.base.output import say
 from sngan_jax.data.class_names import class_names
-from sngan_jax.data.sources import ImageSet, check_batch, load, options_of
+from sngan_jax.data.sources import DataError, ImageSet, check_batch, load, options_of
 from sngan_jax.data.streaming import ImageStream, open_stream
 from sngan_jax.models.blocks import ConvTranspose
 from sngan_jax.run.conditions import changed
@@ -45,11 +46,14 @@ def check_apart(config: ConfigDict, workdir: Path) -> None:
 
 def load_data(config: ConfigDict) -> ImageSet | ImageStream:
     """The data set of a config; UserError if it does not suit the config."""
-    images = (open_stream if config.stream else load)(
-        config.dataset, channels=config.channels or None, split=config.split,
-        **options_of(config), skip_bad=config.on_bad_image == "skip")
-    if isinstance(images, ImageStream):
-        images.scan()
+    try:
+        images = (open_stream if config.stream else load)(
+            config.dataset, channels=config.channels or None, split=config.split,
+            **options_of(config), skip_bad=config.on_bad_image == "skip")
+        if isinstance(images, ImageStream):
+            images.scan()
+    except PermissionError as error:  # not of a file of the run
+        raise DataError(cannot_open(str(error.filename), error)) from error
     check_batch(images, config.batch_size)
     if config.conditional and not images.num_classes:
         raise UserError(f"config.conditional is true, but the data set {config.dataset!r} has no "

@@ -64,7 +64,11 @@ def validate(config: ConfigDict, device_count: int) -> None:
                             f"config.{name} ({config[name]}) is not a multiple of it: nothing can "
                             "be done between the iterations of a call; choose one that divides it")
     if config.evaluate_every:
-        check_names(names_of(config.evaluate_metrics), config.evaluate_extractor)
+        try:
+            check_names(names_of(config.evaluate_metrics), config.evaluate_extractor)
+        except UserError as error:
+            raise UserError(f"config.evaluate_metrics is {config.evaluate_metrics!r}: {error}"
+                            ) from error
     _check_effects(config)
 
 

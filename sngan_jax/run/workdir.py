@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sngan_jax.base.errors import UserError, one_line
-from sngan_jax.base.files import leftovers, naming, write_errors, write_text
+from sngan_jax.base.files import cannot_open, leftovers, naming, write_errors, write_text
 from sngan_jax.base.output import say
 from sngan_jax.base.types import JsonObject
 from sngan_jax.metrics.evaluate import SCORES
@@ -127,7 +127,9 @@ def read_config(workdir: Path) -> JsonObject:
     except FileNotFoundError:
         raise UserError(f"{workdir} is not the workdir of a run: it has no {CONFIG}; give the "
                         "--workdir of a run of sngan train") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise UserError(cannot_open(str(file), error)) from error
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file} cannot be read ({one_line(error)}): it is damaged; remove it or "
                         "choose another --workdir") from error
     config = completed(found)

@@ -68,6 +68,7 @@ def test_what_is_finished_is_left_out_and_what_was_cut_off_goes_first(tmp_path):
     (["seed=1", "seed=2"], 1, "names seed twice"),
     (["n_dis=1,2,1"], 1, "it names '1' twice"),
     (["dataset=folder:a/b,folder:a_b"], 1, "two runs of the grid would have the folder 'dataset="),
+    (["learning_rate=1e-3,0.001"], 1, "learning_rate=0.001,seed=0' of the grid have the same"),
     (["learning=1"], 1, "did you mean learning_rate"),
     (["n_dis=0"], 1, "at least 1"),
     (["arg=colour"], 1, "no variant 'colour'"),
@@ -75,6 +76,11 @@ def test_what_is_finished_is_left_out_and_what_was_cut_off_goes_first(tmp_path):
 def test_a_wrong_sweep_is_a_sentence(grid, seeds, words):
     with pytest.raises(UserError, match=words):
         plan(DIGITS, parse_grid(grid), seeds)
+
+
+def test_a_field_of_the_grid_is_not_set_beside_it():
+    with pytest.raises(UserError, match=r"--config\.method=none set the same field"):
+        plan(DIGITS, parse_grid(["method=sn,none"]), 1, ["seed=3", "method=none"])
 
 
 @pytest.mark.parametrize(("arguments", "words"), [

@@ -96,7 +96,7 @@ def test_a_real_sweep_and_its_report(tmp_path):
             f"--workdir={tmp_path / 'figure15'}")
     said = program("report", f"--workdir={tmp_path / 'table2'},{tmp_path / 'figure15'}",
                    f"--out={tmp_path / 'out'}")
-    assert "3 finished runs of 3" in said
+    assert "3 runs, 3 finished and scored" in said
     drawn = {path.stem for path in (tmp_path / "out" / "figures").glob("*.png")}
     assert {f"figure{n}" for n in (1, 2, 3, 5, 9, 14, 15)} <= drawn
     page = (tmp_path / "out" / "report.html").read_text()
