@@ -73,6 +73,17 @@ def test_the_best_stands_apart_and_is_called_so(tmp_path):
     best = max(scores, key=lambda setting: scores[setting]["cs"])
     assert row[3].text == shown(scores[best]["cs"], f" ({best})")
     assert row[4].text == f"9.000 ({best})"
+    absent = next(row for row in table.rows if row[0].text == "Batch Norm.")
+    assert absent[1].text == "not run"
+
+
+def test_what_is_not_scored_is_not_called_not_run_in_hindsight(tmp_path):
+    for one in write_sweep(tmp_path / "t2"):
+        if one.variant == "wgan_gp":
+            write_scores(tmp_path / "t2" / one.run.name, [record(60, {"fcd": math.nan})])
+    table = tables_of(tmp_path / "t2")["t2-hindsight"]
+    row = next(row for row in table.rows if row[0].text == "WGAN-GP")
+    assert row[1].text == row[2].text == "no finite score"
 
 
 def test_the_papers_numbers_stand_beside_ours_as_printed(tmp_path):
