@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import errno
-import functools
 import importlib
 import os
 import re
@@ -21,11 +20,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sngan_jax.base.cache import cache_folder, others_may_write
 from sngan_jax.base.errors import UserError, one_line
 from sngan_jax.base.extras import missing
 from sngan_jax.base.files import cannot_open
 from sngan_jax.base.output import make_steady, say
+
+from .process import keep_compiled_programs, silence_orbax
 
 BAD_INPUT = 2
 # Errors of a path that the user named, wherever a program looks at it.
@@ -103,7 +103,7 @@ def run(main: Callable[[argparse.Namespace], int | None],
         options = parse(arguments, about, name, argv)
         if options is None:
             return 0
-        _quiet()
+        silence_orbax()
         keep_compiled_programs()
         return main(options) or 0
     except UserError as error:
@@ -348,57 +348,6 @@ def _fields_help(words: Sequence[str]) -> str:
         words, (*words[1:], ""), strict=True) if word.partition("=")[0] == "--config"]
     return (fields_help(load_config(given[-1]), f"--config={given[-1]}") if given else
             fields_help(defaults(), "the paper's standard CNN"))
-
-
-# Common to all programs.
-
-def keep_compiled_programs() -> None:
-    """Lets a second start of the same program reuse what the first one compiled.
-
-    $JAX_COMPILATION_CACHE_DIR names another folder; JAX_ENABLE_COMPILATION_CACHE=false turns it
-    off.
-    """
-    import jax
-
-    # JAX adds its options to the config at run time.
-    if jax.config.jax_compilation_cache_dir is None:
-        if others_may_write(cache_folder()):
-            say(f"warning: others may write into the cache {cache_folder()}, so no compiled "
-                "program is taken from it: chmod go-w it, or set SNGAN_JAX_CACHE to a folder of "
-                "your own")
-            return
-        folder = cache_folder() / "compiled"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            say(f"warning: the cache {folder} cannot be created ({error.strerror}), so "
-                "compiled programs are not kept: set SNGAN_JAX_CACHE to a folder of your own")
-            return
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-
-
-@functools.cache
-def _quiet() -> None:
-    """Silences Orbax, which logs every operation.
-
-    For a checkpoint that cannot be written or read, its threads and tasks print tracebacks, but a
-    sentence is enough.
-    """
-    from logging import CRITICAL, getLogger
-
-    from absl import logging
-
-    def unraisable(hooked: sys.UnraisableHookArgs) -> None:
-        if not re.search("Event loop is closed|RESOURCE_EXHAUSTED", str(hooked.exc_value)):
-            old(hooked)
-
-    old, sys.unraisablehook = sys.unraisablehook, unraisable
-    logging.set_verbosity(logging.WARNING)
-    getLogger("absl").addFilter(lambda record: not re.search(
-        "_SignalingThread|RESOURCE_EXHAUSTED", record.getMessage()))
-    getLogger("asyncio").setLevel(CRITICAL)
 
 
 def _missing_extra(error: ModuleNotFoundError) -> str:

@@ -12,7 +12,7 @@ from sngan_jax.base.cache import cache_folder, others_may_write
 
 SCRIPT = """
 import jax
-from experiments.cli import keep_compiled_programs
+from experiments.process import keep_compiled_programs
 keep_compiled_programs()
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 print(jax.jit(lambda x: x * 3 + 1)(2))

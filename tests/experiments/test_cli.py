@@ -13,6 +13,7 @@ from experiments import cli
 from experiments.__main__ import PROGRAMS, main
 from experiments.bench import PROGRAMS as BENCHMARKS
 from experiments.fields import value_of
+from experiments.process import keep_compiled_programs
 from experiments.read_config import load_config, packaged
 from sngan_jax.base.errors import UserError
 from sngan_jax.run.config import FIELDS
@@ -88,7 +89,7 @@ def test_a_cache_that_cannot_be_made_is_a_warning(monkeypatch, tmp_path, capsys)
     kept = jax.config.jax_compilation_cache_dir
     try:
         jax.config.update("jax_compilation_cache_dir", None)
-        cli.keep_compiled_programs()
+        keep_compiled_programs()
         assert jax.config.jax_compilation_cache_dir is None
     finally:
         jax.config.update("jax_compilation_cache_dir", kept)
