@@ -229,7 +229,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
-    """A formatter with room for the names of the flags."""
+    """A help formatter whose first column fits the names of the flags."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=30, width=100)

@@ -48,7 +48,7 @@ def print_table(header: Sequence[Any], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def matmul_peak(dtype: Any = jnp.float32, repeats: int = 5) -> float:
-    """FLOP/s of the best of several square matrix products, the best of the repeats."""
+    """FLOP/s of the fastest of several square matrix products, each the best of its repeats."""
     best = 0.0
     sizes = (2048, 4096) if jax.default_backend() == "cpu" else (4096, 8192, 16384)
     for n in sizes:

@@ -118,7 +118,7 @@ class ImageStream:
 
     def read_counting(self, rows: np.ndarray, map_: Callable = map
                       ) -> tuple[np.ndarray, np.ndarray | None, int]:
-        """Reads like `read`, and returns the number of damaged images that were replaced.
+        """Like `read`, but returns the number of damaged images that were replaced.
 
         The replacement is the next image of the set. It depends on the row alone, not on other
         reads.
