@@ -50,8 +50,8 @@ def prepare_cifar(name: str, archive: Path, data_dir: Path) -> Path:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != expected:
         if "-python" in archive.name:
-            raise DataError(f"{archive} has the set in Python's format: download "
-                            f"{archive_name(name)}, the binary format, from the same page")
+            raise DataError(f"{archive} has the set in Python's format: download the binary one, "
+                            f"https://www.cs.toronto.edu/~kriz/{archive_name(name)}")
         raise DataError(f"{archive} is not {archive_name(name)} as TFDS knows it: its SHA-256 is "
                         f"{found[:16]}…, expected {expected[:16]}…; download it again")
     try:

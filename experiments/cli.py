@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 from sngan_jax.base.errors import UserError, one_line
 from sngan_jax.base.extras import missing
-from sngan_jax.base.files import cannot_open
+from sngan_jax.base.files import cannot_use
 from sngan_jax.base.output import make_steady, say
 
 from .process import keep_compiled_programs, silence_orbax
@@ -115,7 +115,7 @@ def run(main: Callable[[argparse.Namespace], int | None],
     except OSError as error:
         if error.filename is None or error.errno not in _OF_PATHS:
             raise
-        return _fail(cannot_open(str(error.filename), error))
+        return _fail(cannot_use(error))
     except (MemoryError, RuntimeError, AssertionError) as error:
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
             return _fail(_no_memory(error))

@@ -114,8 +114,6 @@ def main(options: argparse.Namespace) -> None:
         if options.moving:
             save_walks(Path(f"{out}.{options.moving}"),
                        images.reshape(-1, columns, *images.shape[1:]), options.moving)
-        for other in set(MOVING) - {options.moving} if not options.out else ():
-            Path(f"{out}.{other}").unlink(missing_ok=True)  # of an earlier walk
     except OSError as error:
         raise UserError(f"{out}.npz cannot be written ({error.strerror}): choose another --out"
                         ) from error

@@ -10,6 +10,7 @@ hand. For a model of SN layers, `state` is its collection 'spectral', and the re
 of its layers.
 """
 
+import collections
 import dataclasses
 import functools
 import itertools
@@ -180,12 +181,12 @@ def _record(trace: _Trace, call_next: Any, args: Any, kwargs: Any, context: Any)
     if layer.scope is None or not layer.is_mutable_collection("params"):
         return result
     trace.plain[type(layer).__name__] = _plain_name(type(layer))
-    # Also of modules that are never called. Names that the user gave are above Linen's own count.
-    for name, users in layer.scope.reservations.items():
-        kind, _, number = name.rpartition("_")
-        if None in users and number.isdecimal() and name == f"{kind}_{int(number)}" and (
-                int(number) < layer._state.autoname_cursor.get(kind, 0)):
-            trace.modules.setdefault((*layer.path, name), kind)
+    # Linen's own names, by its count of them: a name that the user gave may look the same.
+    own = {f"{kind}_{n}": kind for kind, count in layer._state.autoname_cursor.items()
+           for n in range(count)}
+    for name in layer.scope.reservations:  # in the order of creation, also of uncalled modules
+        if name in own:
+            trace.modules.setdefault((*layer.path, name), own[name])
     if method == "setup":
         return result
     normal, linear = isinstance(layer, Normalized), isinstance(layer, LINEAR)
@@ -356,17 +357,19 @@ def fold(model: nn.Module, variables: Variables, specs: Mapping[Path, Spec], nam
     folded = {name: tree for name, tree in variables.items() if name != COLLECTION}
     folded["params"] = unflatten_dict(flat)
     renamed = _renamed(specs.named) if isinstance(specs, Specs) and names == "plain" else {}
-    result = {}
-    for collection, tree in folded.items():
-        leaves: dict[Path, jax.Array] = {}
-        for path, leaf in flatten_dict(tree).items():
-            new = tuple(renamed.get(path[:n + 1], name) for n, name in enumerate(path))
-            if new in leaves:
-                raise ValueError(f"two modules would be called '{'/'.join(new[:-1])}': give them "
-                                 "other names in the model, or use names='own'")
-            leaves[new] = leaf
-        result[collection] = unflatten_dict(leaves)
-    return result
+
+    def new(path: Path) -> Path:
+        return tuple(renamed.get(path[:n + 1], name) for n, name in enumerate(path))
+
+    modules = {path[:n] for tree in folded.values() for path in flatten_dict(tree)
+               for n in range(1, len(path))}
+    taken, count = max(collections.Counter(map(new, modules)).items(), key=lambda item: item[1])
+    if count > 1:
+        raise ValueError(f"two modules would be called '{'/'.join(taken)}': give them other names "
+                         "in the model, or use names='own'")
+    return {collection: unflatten_dict({new(path): leaf for path, leaf in
+                                        flatten_dict(tree).items()})
+            for collection, tree in folded.items()}
 
 
 def _renamed(named: Mapping[Path, str]) -> dict[Path, str]:

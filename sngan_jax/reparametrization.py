@@ -70,7 +70,7 @@ def spec_of(layer: Any, name: str, raw: jax.Array, call: Call) -> Spec:
             "normalize only weights of two or more axes, and name them in normalized(…, "
             "weights={name: layout})"
         )
-    own = hasattr(layer, "sn_options")
+    own = hasattr(layer, "sn_options")  # a `Normalized` layer, whose module imports this one
     spec = layer.sn_options() if own else Spec()
     operator = None
     if spec.divisor == "operator" and (geometry := geometry_of(layer, call)):

@@ -95,7 +95,7 @@ def check_steps(steps: int) -> None:
 
 
 def is_whole(number: object) -> bool:
-    """Whether a number of steps is a Python or NumPy integer; booleans do not count."""
+    """Whether a value is a Python or NumPy integer; booleans do not count."""
     return isinstance(number, int | np.integer) and not isinstance(number, bool)
 
 

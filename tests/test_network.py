@@ -657,11 +657,13 @@ def test_names_given_by_hand_stay():
     close(Model().apply(folded, x), model.apply(variables, x), atol=1e-5)
 
 
-def test_two_layers_cannot_get_one_name():
+@pytest.mark.parametrize("other", [functools.partial(SNDense, 4),
+                                   functools.partial(nn.LayerNorm, use_bias=False)])
+def test_two_modules_cannot_get_one_name(other):
     class Model(nn.Module):
         @nn.compact
         def __call__(self, x):
-            return SNDense(4)(SNDense(4, name="Dense_0")(x))
+            return SNDense(4, use_bias=False)(other(name="Dense_0")(x))
 
     x = X[:, 0]
     variables = Model().init(KEY, x)

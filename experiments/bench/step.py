@@ -85,7 +85,7 @@ def step(config: str, changes: list[str], compare: list[str], peer: str | None, 
             raise UserError(f"--compare names {name!r}: choose from {', '.join(COMPARED)}")
     config = read_config(config, changes, jax.local_device_count())
     if profile:
-        check_writable(make_workdir(profile, "--profile") / "plugins", "--profile")
+        check_writable(make_workdir(profile, "--profile") / "trace", "--profile")
     channels = config.channels or 3
     variants = {"ours": config}
     if "unfused" in names:

@@ -3,7 +3,7 @@
     sngan train --config=celeba64 --workdir=runs/celeba
 
 Not in the paper: it takes the paper's schedule for CIFAR-10 and its official networks for 64x64.
-The set is read into memory (2 GB). It takes hours on any device: not run (docs/data.md says how to
+The set is read into memory (2 GB). It was not run (docs/data.md says how to
 get the data).
 """
 

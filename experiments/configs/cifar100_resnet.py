@@ -3,7 +3,7 @@
     sngan train --config=cifar100_resnet --workdir=runs/c100
 
 Published, from memory of that paper's Table 3 and not verified: inception score 9.04, FID 23.2.
-Protocol: as in cifar10_resnet.py. It takes hours on any device: not run.
+Protocol: as in cifar10_resnet.py. It was not run.
 `--config.conditional=false` trains the unconditional model; `:concat` and `:auxiliary` train the
 other conditional ones.
 """

@@ -7,9 +7,9 @@ The argument names a method, a setting of Table 1 (default C) and a loss, such a
 loss 7.58 ± .12, 25.5; orthonormal 7.40, 29.0; layer_norm 7.19, 33.9; gan_gp 6.93, 37.7;
 weight_norm 6.84, 34.7; wgan_gp 6.68, 40.2; weight_clipping 6.41, 42.6; batch_norm 6.27, 56.3.
 Protocol: 100,000 iterations; inception score of 5,000 samples ten times, FID of 10,000 real and
-5,000 generated images. It takes hours on any device: not run (docs/data.md says how to get the
-data). `--config.model=sndcgan --config.latent=uniform` is the authors' published code instead of
-Table 3.
+5,000 generated images. It was not run (docs/data.md says how to get the data,
+docs/reproduce.md how long it takes). `--config.model=sndcgan --config.latent=uniform` is the
+authors' published code instead of Table 3.
 """
 
 from ml_collections import ConfigDict

@@ -6,7 +6,8 @@
 its rival. Paper: concat, inception score 21.1 ± .35, intra-FID 141.2; projection (Miyato & Koyama
 2018) 29.7, 103.1. Protocol: 450,000 iterations, the learning rate falling to zero from 400,000 on;
 batches of 64 for D and 128 for G, the total of the official code's four GPUs. The images are
-streamed from TFDS's `imagenet2012` (docs/data.md). It takes hours on any device: not run.
+streamed from TFDS's `imagenet2012` (docs/data.md). It was not run
+(docs/reproduce.md estimates its hours).
 """
 
 from ml_collections import ConfigDict

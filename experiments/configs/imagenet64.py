@@ -4,8 +4,7 @@
 
 Not in the paper; no score is published with the official config. Protocol: that config's 250,000
 iterations, the learning rate falling to zero from 200,000 on, batches of 64 for both networks. The
-images are streamed from TFDS's `imagenet2012` (docs/data.md). It takes hours on any device: not
-run.
+images are streamed from TFDS's `imagenet2012` (docs/data.md). It was not run.
 """
 
 from ml_collections import ConfigDict

@@ -7,7 +7,7 @@ The argument is as for cifar10_cnn.py; the default is B, the paper's best for sn
 wgan_gp 8.42, 55.1; layer_norm 7.61, 75.6; weight_clipping 7.57, 64.2; weight_norm 7.16, 73.4. With
 `--config.iterations=200000` (2x updates): sn 8.69, 47.5; `sn,hinge` 8.79, 43.2; orthonormal 8.67,
 44.2. Figure 4: `:sn,C --config.last_layer_multiplier=` 0.5, 1, 2, 4, 6, 8. Protocol: as in
-cifar10_cnn.py. It takes hours on any device: not run.
+cifar10_cnn.py. It was not run (docs/reproduce.md estimates its hours).
 """
 
 from ml_collections import ConfigDict

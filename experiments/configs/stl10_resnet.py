@@ -3,8 +3,8 @@
     sngan train --config=stl10_resnet --workdir=runs/stl
 
 Paper: inception score 9.10 ± .04, FID 40.1 ± .50; `:orthonormal` 8.72, 42.4. Protocol and schedule:
-as in cifar10_resnet.py, because the authors published no config for STL-10. It takes hours on any
-device: not run.
+as in cifar10_resnet.py, because the authors published no config for STL-10. It was not
+run (docs/reproduce.md estimates its hours).
 """
 
 from ml_collections import ConfigDict

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sngan_jax.base.errors import UserError
-from sngan_jax.base.files import cannot_open, write_errors
+from sngan_jax.base.files import cannot_use, write_errors
 from sngan_jax.run.workdir import make_workdir, write_json
 
 from ..configs.paper import SETTINGS
@@ -283,7 +283,7 @@ def check_sweep(request: Request, sweep: Path) -> None:
         there = json.loads(file.read_text())
         title = there["title"]
     except OSError as error:
-        raise UserError(cannot_open(str(file), error)) from error
+        raise UserError(cannot_use(error, "another --workdir")) from error
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file} cannot be read ({error}): it is damaged; remove it, and repeat "
                         "the sweep's command") from error

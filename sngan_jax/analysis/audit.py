@@ -52,7 +52,11 @@ def audit(discriminator: nn.Module, variables: Variables, real: Labelled,
       UserError: for images or labels of another kind, for layers that cannot be inspected, and for
         weights, logits or gradients that are not finite.
     """
-    check_images(real, samples, getattr(discriminator, "num_classes", 0))
+    num_classes = getattr(discriminator, "num_classes", None)
+    if num_classes is not None and (num_classes > 0) != (real[1] is not None):
+        raise UserError(f"the discriminator has num_classes={num_classes}: give labels to a "
+                        "conditional one, and None to another")
+    check_images(real, samples, num_classes or 0)
     x, y = real
     inputs = [jax.ShapeDtypeStruct((1, *x.shape[1:]), np.float32)]
     if y is not None:
@@ -79,7 +83,7 @@ def check_images(real: Labelled, samples: Labelled, num_classes: int = 0) -> Non
     """UserError for images or labels that `audit` cannot take; num_classes: 0 if it is unknown."""
     for what, (x, y) in (("real images", real), ("samples", samples)):
         if x.ndim != 4 or not len(x) or not np.issubdtype(x.dtype, np.floating):
-            raise UserError(f"the {what} are {x.dtype} of shape {x.shape}: give floats of shape "
+            raise UserError(f"the {what} are {x.dtype} of shape {x.shape}: give float32 of shape "
                             "(n, h, w, c), of one image or more")
         if not (np.abs(x) <= 1 + 1e-3).all():  # not true of NaN either
             raise UserError(f"the {what} have pixels outside [-1, 1], or that are not finite: "
@@ -91,8 +95,9 @@ def check_images(real: Labelled, samples: Labelled, num_classes: int = 0) -> Non
                             f"{'no labels' if real[1] is None else 'labels'}")
         if y is not None and not (y.shape == x.shape[:1] and np.issubdtype(y.dtype, np.integer)
                                   and y.min() >= 0 and y.max() < (num_classes or np.inf)):
-            raise UserError(f"the labels of the {what} are {y.dtype} of shape {y.shape}: give a "
-                            "whole number for each image, from 0 to the number of classes - 1")
+            raise UserError(f"the labels of the {what} are {y.dtype} of shape {y.shape}, from "
+                            f"{np.min(y, initial=0)} to {np.max(y, initial=0)}: give a whole "
+                            "number for each image, from 0 to the number of classes - 1")
 
 
 def _measured(discriminator: nn.Module, variables: Variables, real: Labelled, samples: Labelled,

@@ -165,7 +165,9 @@ def layer_operator_norm(layer: LinearLayer, pooled: bool = False) -> float:
     """max ‖layer(x)‖₂ / ‖x‖₂ over the layer's inputs, without its bias.
 
     A convolution is taken at the size, stride and padding that it has in the network. ARPACK finds
-    its norm; the residual is added, so that the error is upwards, for use as an upper bound.
+    its norm; the residual is added, so that the error is upwards, for use as an upper bound. In
+    theory it can miss the largest value, if the first vector is orthogonal to it; a random one is
+    not.
 
     Args:
       pooled: whether a mean over 2x2 squares follows, as part of the linear map.

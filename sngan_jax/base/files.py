@@ -24,7 +24,7 @@ class WriteError(UserError):
 def is_file(path: Path) -> bool:
     """Whether a regular file exists at a path; False for a name that no file can have.
 
-    UserError for a path below a folder that this user may not read.
+    PermissionError for a path below a folder that this user may not read.
     """
     return stat.S_ISREG(_mode(path))
 
@@ -38,16 +38,17 @@ def _mode(path: Path) -> int:
     """The mode of what exists at a path, or 0."""
     try:
         return path.stat().st_mode
-    except PermissionError as error:
-        raise UserError(cannot_open(str(path), error)) from error
+    except PermissionError:
+        raise
     except (OSError, ValueError):
         return 0
 
 
-def cannot_open(path: str, error: OSError) -> str:
-    """The sentence about a path that exists, or may exist, and cannot be used."""
+def cannot_use(error: OSError, other: str = "another") -> str:
+    """The sentence about the path of an error; other: what to choose in its place."""
     allowed = "give this user the right to it, or " if isinstance(error, PermissionError) else ""
-    return f"{path} cannot be opened ({error.strerror}): {allowed}choose another"
+    return (f"{os.fsdecode(error.filename)} cannot be used ({error.strerror}): {allowed}choose "
+            f"{other}")
 
 
 @contextlib.contextmanager

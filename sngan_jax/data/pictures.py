@@ -36,9 +36,9 @@ _GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
 def kind_of(path: Path) -> str | None:
     """One of KINDS by the file's first bytes; None for other kinds and unreadable files."""
-    if not is_file(path):  # opening a pipe would wait for ever
-        return None
     try:
+        if not is_file(path):  # opening a pipe would wait for ever
+            return None
         with path.open("rb") as file:
             head = file.read(32)
     except OSError:  # `_opened` reports the reason

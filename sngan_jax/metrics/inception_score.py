@@ -28,8 +28,8 @@ def inception_score(logits: Float[np.ndarray, "n classes"], splits: int = 10) ->
       splits: number of parts; the paper has 10 of 5,000.
 
     Raises:
-      ValueError: for fewer images than splits, another shape, logits that are not finite, and a
-        number of splits that is none.
+      ValueError: for fewer images than splits, another shape, logits that are not finite, and an
+        invalid number of splits.
     """
     if not is_whole(splits) or splits < 1:
         raise ValueError(f"splits is {splits!r}: it must be a whole number, 1 or more")

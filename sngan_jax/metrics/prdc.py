@@ -35,7 +35,7 @@ def prdc(real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m d"], k: int 
 
     Raises:
       ValueError: for too few vectors, sets of different dimensions, features that are not finite,
-        and a k that is no number of neighbours.
+        and an invalid k.
     """
     if not is_whole(k) or k < 1:
         raise ValueError(f"k is {k!r}: the number of neighbours must be a whole number, 1 or more")

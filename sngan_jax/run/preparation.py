@@ -13,7 +13,7 @@ from flax.linen.module import InterceptorContext
 from ml_collections import ConfigDict
 
 from sngan_jax.base.errors import UserError
-from sngan_jax.base.files import cannot_open
+from sngan_jax.base.files import cannot_use
 from sngan_jax.base.memory import check_memory
 from sngan_jax.base.output import say
 from sngan_jax.data.class_names import class_names
@@ -53,7 +53,9 @@ def load_data(config: ConfigDict) -> ImageSet | ImageStream:
         if isinstance(images, ImageStream):
             images.scan()
     except PermissionError as error:  # not of a file of the run
-        raise DataError(cannot_open(str(error.filename), error)) from error
+        if error.filename is None:
+            raise
+        raise DataError(cannot_use(error, "another data set")) from error
     check_batch(images, config.batch_size)
     if config.conditional and not images.num_classes:
         raise UserError(f"config.conditional is true, but the data set {config.dataset!r} has no "

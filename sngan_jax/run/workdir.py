@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sngan_jax.base.errors import UserError, one_line
-from sngan_jax.base.files import cannot_open, leftovers, naming, write_errors, write_text
+from sngan_jax.base.files import cannot_use, leftovers, naming, write_errors, write_text
 from sngan_jax.base.output import say
 from sngan_jax.base.types import JsonObject
 from sngan_jax.metrics.evaluate import SCORES
@@ -128,7 +128,7 @@ def read_config(workdir: Path) -> JsonObject:
         raise UserError(f"{workdir} is not the workdir of a run: it has no {CONFIG}; give the "
                         "--workdir of a run of sngan train") from None
     except OSError as error:
-        raise UserError(cannot_open(str(file), error)) from error
+        raise UserError(cannot_use(error, "another --workdir")) from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file} cannot be read ({one_line(error)}): it is damaged; remove it or "
                         "choose another --workdir") from error

@@ -1,4 +1,4 @@
-"""Features that no score may take: not finite, or of another shape than is counted on."""
+"""Features that no score may take: not finite, or of an unexpected shape."""
 
 import numpy as np
 import pytest
