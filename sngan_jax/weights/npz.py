@@ -61,6 +61,7 @@ def read(file: Path) -> Trained:
 
     Raises:
       UserError: if it is missing, damaged, of another kind or of a newer version.
+      PermissionError: if this user may not read it.
     """
     try:
         arrays = read_npz(file)
@@ -74,6 +75,8 @@ def read(file: Path) -> Trained:
             raise ValueError("its description of itself is incomplete")
     except FileNotFoundError:
         raise UserError(f"there is no file {file}") from None
+    except PermissionError:
+        raise
     except KeyError as error:
         raise UserError(f"{file} is not a file of weights of this library: it has no "
                         f"{error.args[0]!r}; sngan import-weights reads those of other projects"
