@@ -23,7 +23,7 @@ import numpy as np
 
 from sngan_jax.base.output import say
 from sngan_jax.data.crop import Size, check_size, fit_one, pair
-from sngan_jax.data.folder import MixedSizes, common_size, described, list_folder
+from sngan_jax.data.folder import Listing, MixedSizes, common_size, described, list_folder
 from sngan_jax.data.image_set import (
     CROPPED,
     DataError,
@@ -192,77 +192,86 @@ def open_stream(spec: str, *, image_size: Size, channels: int | None = None,
     kind, _, place = spec.partition(":")
     check_reading(image_size, channels, reading)
     if kind == "tfds" and place:
-        source = PreparedImages(place, split, data_dir)
-        depth = channels or source.channels
-        lock = threading.Lock()  # the readers of the records are not thread-safe
-
-        def read_tfds(row: int) -> Example:
-            with lock:
-                raw = source.raw(row)
-            image, label = source.decode(raw, row)
-            return fit_one(image, image_size, depth, reading), label
-
-        def check_tfds(row: int) -> None:
-            with lock:
-                raw = source.raw(row)
-            source.check(raw, row)
-
-        bad: dict[int, str] = {}
-        while True:  # all images are like the first good one
-            row = next_good(0, bad, len(source), spec)
-            try:
-                image, label = read_tfds(row)
-                break
-            except DataError as error:
-                if not skip_bad:
-                    raise
-                bad[row] = str(error)
-        labelled = source.num_classes and label >= 0
-        differ = own_sizes and image_size is None and not source.one_size
-        return ImageStream(spec, len(source), (0, 0, depth) if differ else image.shape,
-                           source.num_classes if labelled else 0, source.identity, read_tfds,
-                           check_tfds, bad if skip_bad else None, reading)
+        return _open_prepared(PreparedImages(place, split, data_dir), spec, image_size, channels,
+                              reading, skip_bad, own_sizes)
     if kind == "folder" and place:
-        listing = list_folder(place, split)
-        files, labels, num_classes = listing[:3]
-
-        def read_file(row: int) -> Example:
-            image = fit_one(decode_file(files[row], plain=reading.plain), image_size, depth,
-                            reading)
-            return image, -1 if labels is None else int(labels[row])
-
-        bad = {}
-        if not image_size and skip_bad:
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                bad = attempted(lambda row: size_of(files[row]), range(len(files)), pool.map)
-        next_good(0, bad, len(files), spec)
-        try:
-            size = pair(image_size) or common_size(
-                [file for row, file in enumerate(files) if row not in bad], reading)
-        except MixedSizes:
-            if not own_sizes:
-                raise
-            size = (0, 0)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            some = np.unique(np.linspace(0, len(files) - 1, _SIZES_OF).astype(int)).tolist()
-            sizes = pool.map(functools.partial(_size_if_readable, reading), map(
-                files.__getitem__, some))
-            found = {row: size for row, size in zip(some, sizes, strict=True) if size}
-            grey = not channels and exact and not reading.plain and all(
-                pool.map(_is_grey_or_unreadable, files))
-            depth = channels or (1 if grey else 3)
-            identity = (b"".join(pool.map(_content, files)) if exact else
-                        "".join(f"{file}:{file.stat().st_size};" for file in files).encode(
-                            errors="surrogateescape"))
-        about, cautions = described(listing, found, image_size, reading)
-        missing = "" if labels is None else missing_classes(labels, num_classes)
-        return ImageStream(spec, len(files), (*size, depth), num_classes, identity, read_file,
-                           lambda row: check_header(files[row]), bad if skip_bad else None,
-                           reading, about, (*cautions, *([missing] if missing else [])))
+        return _open_folder(list_folder(place, split), spec, image_size, channels, reading, exact,
+                            skip_bad, own_sizes)
     if spec != "digits" and (kind not in ("npz", "idx") or not place):
         raise DataError(unknown_spec(spec))
     raise DataError(f"config.stream is true, but {spec!r} is read into memory: only tfds:<name> "
                     "and folder:<folder> are streamed; use --config.stream=false")
+
+
+def _open_prepared(source: PreparedImages, spec: str, image_size: Size, channels: int | None,
+                   reading: Reading, skip_bad: bool, own_sizes: bool) -> ImageStream:
+    depth = channels or source.channels
+    lock = threading.Lock()  # the readers of the records are not thread-safe
+
+    def read_one(row: int) -> Example:
+        with lock:
+            raw = source.raw(row)
+        image, label = source.decode(raw, row)
+        return fit_one(image, image_size, depth, reading), label
+
+    def check_one(row: int) -> None:
+        with lock:
+            raw = source.raw(row)
+        source.check(raw, row)
+
+    bad: dict[int, str] = {}
+    while True:  # all images are like the first good one
+        row = next_good(0, bad, len(source), spec)
+        try:
+            image, label = read_one(row)
+            break
+        except DataError as error:
+            if not skip_bad:
+                raise
+            bad[row] = str(error)
+    labelled = source.num_classes and label >= 0
+    differ = own_sizes and image_size is None and not source.one_size
+    return ImageStream(spec, len(source), (0, 0, depth) if differ else image.shape,
+                       source.num_classes if labelled else 0, source.identity, read_one,
+                       check_one, bad if skip_bad else None, reading)
+
+
+def _open_folder(listing: Listing, spec: str, image_size: Size, channels: int | None,
+                 reading: Reading, exact: bool, skip_bad: bool, own_sizes: bool) -> ImageStream:
+    files, labels, num_classes = listing[:3]
+
+    def read_file(row: int) -> Example:
+        image = fit_one(decode_file(files[row], plain=reading.plain), image_size, depth, reading)
+        return image, -1 if labels is None else int(labels[row])
+
+    bad: dict[int, str] = {}
+    if not image_size and skip_bad:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            bad = attempted(lambda row: size_of(files[row]), range(len(files)), pool.map)
+    next_good(0, bad, len(files), spec)
+    try:
+        size = pair(image_size) or common_size(
+            [file for row, file in enumerate(files) if row not in bad], reading)
+    except MixedSizes:
+        if not own_sizes:
+            raise
+        size = (0, 0)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        some = np.unique(np.linspace(0, len(files) - 1, _SIZES_OF).astype(int)).tolist()
+        sizes = pool.map(functools.partial(_size_if_readable, reading), map(
+            files.__getitem__, some))
+        found = {row: size for row, size in zip(some, sizes, strict=True) if size}
+        grey = not channels and exact and not reading.plain and all(
+            pool.map(_is_grey_or_unreadable, files))
+        depth = channels or (1 if grey else 3)
+        identity = (b"".join(pool.map(_content, files)) if exact else
+                    "".join(f"{file}:{file.stat().st_size};" for file in files).encode(
+                        errors="surrogateescape"))
+    about, cautions = described(listing, found, image_size, reading)
+    missing = "" if labels is None else missing_classes(labels, num_classes)
+    return ImageStream(spec, len(files), (*size, depth), num_classes, identity, read_file,
+                       lambda row: check_header(files[row]), bad if skip_bad else None,
+                       reading, about, (*cautions, *([missing] if missing else [])))
 
 
 def _is_grey_or_unreadable(file: Path) -> bool:
