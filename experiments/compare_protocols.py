@@ -70,23 +70,29 @@ def main(options: argparse.Namespace) -> None:
                         "with --config.ema_decay=0.99, say")
     config = run.config
     data = {"channels": run.channels, **options_of(config)}
-    sets = {split: open_images(config.dataset, split=split, **data) for split in ("test", "train")}
+    splits = {"test": "test", "train": config.split}
+    sets = {name: open_images(config.dataset, split=split, **data)
+            for name, split in splits.items()}
     extractor = make_extractor(options.extractor, sets["train"])
     metric = {"inception": "fid", "classifier": "fcd"}[extractor.family]
     file = Path(options.scores or Path(options.workdir) / "protocols.jsonl")
     done = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    known = {(r["row"], r["checksum"], r["fake"]["iteration"]): r for r in done}
+    here = str(Path(options.workdir).resolve())
+    # A file in the workdir is of this run alone.
+    known = {(r["row"], r["checksum"], r["fake"]["iteration"]): r for r in done
+             if not options.scores or r.get("workdir") == here}
     print(f"| protocol | real | generated | EMA | batch norm | {metric.upper()} |\n"
           "|---|---|---|---|---|---|")
     for row in (ROWS[int(text) - 1] for text in options.rows):
         record = known.get((row.name, extractor.checksum, run.iteration))
         if record is None:
             protocol = protocol_of("free", row.num_real, row.num_fake)
-            real = of_images(sets[row.split], row.split, row.num_real, [metric], extractor,
+            real = of_images(sets[row.split], splits[row.split], row.num_real, [metric], extractor,
                              cache=cache_folder(), name=row.split)
             fake = of_samples(run.generator, state, config, protocol, [metric], extractor,
                               ema=row.ema, bn_mode=row.bn_mode, iteration=run.iteration)
-            record = {"row": row.name, **score([metric], real, fake, extractor, protocol)}
+            record = {"row": row.name, "workdir": here,
+                      **score([metric], real, fake, extractor, protocol)}
             append_record(file, record)
         real = record["real"]
         print(f"| {row.name} | {real['n']:,} {real['split']} | {row.num_fake:,} | "

@@ -118,7 +118,7 @@ def main(options: argparse.Namespace) -> int:
 def _record(config: Any, target: Target, facts: Facts, per_device: int,
             known: list[dict[str, Any]], options: argparse.Namespace) -> dict[str, Any]:
     """The record in the file, or a new one, which is appended to it."""
-    wanted = same(config, target, per_device)
+    wanted = same(config, target, per_device, facts)
     if record := find(known, wanted):
         return record
     try:

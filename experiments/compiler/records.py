@@ -11,17 +11,24 @@ import jax
 
 from sngan_jax.base.errors import UserError
 
-from .step import with_batch
+from .step import SETS, Facts, with_batch
 from .targets import Cards, Target
 
 
-def same(config: Any, target: Target, per_device: int) -> dict[str, Any]:
-    """The identity of a compilation: a digest of the config, the batches and the target.
+def same(config: Any, target: Target, per_device: int, facts: Facts | None = None
+         ) -> dict[str, Any]:
+    """The identity of a compilation: a digest of the config, the data, the batches and the target.
 
     For a card it includes the version of JAX, on which the launches depend.
+
+    Args:
+      facts: of the data, if they are not those of the config's data set.
     """
     config = with_batch(config, per_device, target.devices)
-    digest = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True, default=str).encode())
+    text = json.dumps(config.to_dict(), sort_keys=True, default=str)
+    if facts is not None and facts != SETS.get(config.dataset):
+        text += str(facts)
+    digest = hashlib.sha256(text.encode())
     found = {"topology": target.name, "config": digest.hexdigest()[:12],
              "batch_size": config.batch_size}
     return found | ({"jax": jax.__version__} if isinstance(target, Cards) else {})

@@ -115,6 +115,9 @@ class RecordedProtocol(NamedTuple):
     bn_mode: str
     ema: float | str
     seed: int | str
+    convention: str
+    fit: str
+    alpha: str
 
     def sentence(self) -> str:
         """For captions."""
@@ -123,6 +126,7 @@ class RecordedProtocol(NamedTuple):
                 if self.real else "")
         parts = f", score of {_count(self.score)} in {self.splits} parts" if self.score else ""
         resize = f", resized by {self.resize}" if self.resize else ""
+        resize += f", read as {self.convention} does" if self.convention else ""
         ema = f", moving average {self.ema} of G" if self.ema else ""
         return (f"By the {named}: {real}{_count(self.fake)} generated{parts}; extractor "
                 f"{self.extractor} (checksum {self.checksum[:8]}){resize}; batch norm of G by "
@@ -143,7 +147,7 @@ def _protocol_of(record: dict[str, Any]) -> RecordedProtocol | None:
         record.get("n_score"), record.get("splits"),
         str(real.get("images") or real.get("statistics", "")),
         real.get("split"), real.get("seed"), fake.get("bn_mode"), fake.get("ema") or "",
-        fake.get("seed"))))
+        fake.get("seed"), record.get("convention"), real.get("fit"), real.get("alpha"))))
     return None if any(isinstance(value, (dict, list)) for value in protocol) else protocol
 
 

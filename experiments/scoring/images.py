@@ -76,7 +76,8 @@ def of_two(metrics: list[str] | None, protocol: Protocol, options: argparse.Name
     if images is not None:
         scores = {"is", "cs", "classes"} & set(metrics)
         fake = of_images(images, options.images_split, protocol.num_fake, metrics, extractor,
-                         num_logits=protocol.num_score if scores else 0, seed=options.seed,
+                         num_logits=protocol.num_score if {"is", "cs"} & scores else 0,
+                         seed=options.seed,
                          cache=None if scores else cache_folder(), protocol=protocol.name)
     record = timed(score(metrics, real, fake, extractor, protocol, seed=options.seed), start,
                    options)

@@ -29,7 +29,7 @@ def reading_of(data: dict, options: argparse.Namespace) -> dict:
     """How images are read: as the run does, if there is one, with the flags' changes."""
     data = {**data, "data_dir": options.data_dir or data["data_dir"]}
     if options.convention:
-        return {**data, "image_size": None, "own_sizes": True,
+        return {**data, "image_size": None, "own_sizes": True, "channels": None,
                 "reading": CONVENTIONS[options.convention].reading}
     changes = {"fit": options.fit, "alpha": options.alpha}
     reading = data["reading"]._replace(**{k: v for k, v in changes.items() if v})

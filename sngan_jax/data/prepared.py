@@ -136,9 +136,15 @@ class PreparedImages:
         self.one_size = None not in features[self._image].shape[:2]
         files = (folder / name for name in ("dataset_info.json", "features.json"))
         self.identity = split.encode() + b"".join(file.read_bytes() for file in files)
+        self._folder = Path(folder)
 
     def __len__(self) -> int:
         return len(self._source)
+
+    def version(self) -> bytes:
+        """Names, sizes and times of the set's files, which another preparation changes."""
+        found = ((file.name, file.stat()) for file in sorted(self._folder.iterdir()))
+        return repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in found]).encode()
 
     def raw(self, row: int) -> dict:
         """An example whose image may be undecoded; not for use by several threads at once.

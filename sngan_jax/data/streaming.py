@@ -179,7 +179,8 @@ def open_stream(spec: str, *, image_size: Size, channels: int | None = None,
       spec: 'tfds:<name>', prepared as ArrayRecord, or 'folder:<folder>'.
       channels: None reads as `sources.load` does for tfds, and for a folder RGB unless `exact`.
       exact: whether the fingerprint covers the content of a folder's files, and not only their
-        names and sizes; all files are then read, and a folder of grey pictures is grey.
+        names and sizes; all files are then read, and a folder of grey pictures is grey. For a
+        prepared set it covers the times of its files.
       skip_bad: replace a damaged image by the next one.
       own_sizes: whether images may differ in size if no image_size is given.
 
@@ -193,7 +194,7 @@ def open_stream(spec: str, *, image_size: Size, channels: int | None = None,
     check_reading(image_size, channels, reading)
     if kind == "tfds" and place:
         return _open_prepared(PreparedImages(place, split, data_dir), spec, image_size, channels,
-                              reading, skip_bad, own_sizes)
+                              reading, exact, skip_bad, own_sizes)
     if kind == "folder" and place:
         return _open_folder(list_folder(place, split), spec, image_size, channels, reading, exact,
                             skip_bad, own_sizes)
@@ -204,7 +205,7 @@ def open_stream(spec: str, *, image_size: Size, channels: int | None = None,
 
 
 def _open_prepared(source: PreparedImages, spec: str, image_size: Size, channels: int | None,
-                   reading: Reading, skip_bad: bool, own_sizes: bool) -> ImageStream:
+                   reading: Reading, exact: bool, skip_bad: bool, own_sizes: bool) -> ImageStream:
     depth = channels or source.channels
     lock = threading.Lock()  # the readers of the records are not thread-safe
 
@@ -232,7 +233,8 @@ def _open_prepared(source: PreparedImages, spec: str, image_size: Size, channels
     labelled = source.num_classes and label >= 0
     differ = own_sizes and image_size is None and not source.one_size
     return ImageStream(spec, len(source), (0, 0, depth) if differ else image.shape,
-                       source.num_classes if labelled else 0, source.identity, read_one,
+                       source.num_classes if labelled else 0,
+                       source.identity + (source.version() if exact else b""), read_one,
                        check_one, bad if skip_bad else None, reading)
 
 

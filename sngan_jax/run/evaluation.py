@@ -12,6 +12,7 @@ import jax
 from ml_collections import ConfigDict
 
 from sngan_jax.base.cache import cache_folder
+from sngan_jax.base.errors import UserError
 from sngan_jax.base.files import write_text
 from sngan_jax.base.types import JsonObject
 from sngan_jax.data.image_set import ImageSet
@@ -37,8 +38,18 @@ def extractor_of_run(config: ConfigDict, images: ImageSet | ImageStream) -> Extr
     metrics = names_of(config.evaluate_metrics)
     extractor = make_extractor(config.evaluate_extractor, images)
     check_metrics(metrics, extractor, labels=config.conditional and bool(images.num_classes))
-    check_features(extractor, _protocol(config, images).fakes_for(metrics), keeps_features(metrics),
+    protocol = _protocol(config, images)
+    check_features(extractor, protocol.fakes_for(metrics), keeps_features(metrics),
                    "samples (config.evaluate_images)")
+    per_class = config.evaluate_images // max(1, images.num_classes)
+    for names, enough, least in (
+            ({"is", "cs"}, protocol.num_score >= protocol.splits, f"{protocol.splits} samples"),
+            ({"prdc"}, min(protocol.num_real, protocol.num_fake) > 5, "6 real images and samples"),
+            ({"intra_fid", "intra_fcd"}, per_class >= 2, "2 samples of each class")):
+        if names & set(metrics) and not enough:
+            raise UserError(f"config.evaluate_images = {config.evaluate_images} of {len(images):,} "
+                            f"images is too few for {', '.join(names & set(metrics))}, which needs "
+                            f"at least {least}")
     return extractor
 
 
@@ -69,8 +80,10 @@ def make_evaluation(config: ConfigDict, workdir: Path, generator: nn.Module,
         return None
     metrics, protocol = names_of(config.evaluate_metrics), _protocol(config, images)
     extractor = extractor or extractor_of_run(config, images)
-    # Several processes share the work, so none may take the result from a cache instead.
-    cache = cache_folder() if jax.process_count() == 1 else None
+    # Several processes share the work, so none may take the result from a cache instead. The
+    # fingerprint of a stream in training tells names and sizes only, which other images can share.
+    alone = jax.process_count() == 1 and isinstance(images, ImageSet)
+    cache = cache_folder() if alone else None
     real = of_images(images, config.split, protocol.num_real, metrics, extractor,
                      cache=cache, name="real images")
     _drop_later(workdir, first_iteration)

@@ -286,7 +286,9 @@ def _train(config: ConfigDict, workdir: Path, recipe: Recipe, init: Callable,
                 if grid is not None and iteration > first + per_call:
                     log.samples_of(grid, first)
                     grid = None
-                if _is_due(iteration, config.sample_every, config) and not interruption.signal:
+                # The last grid is drawn even after a signal, because no later call would.
+                if _is_due(iteration, config.sample_every, config) and (
+                        not interruption.signal or iteration == config.iterations):
                     log.flush(bar)
                     log.samples_of(state.generator, iteration)
                 scores_due = evaluate and _is_due(iteration, config.evaluate_every, config)

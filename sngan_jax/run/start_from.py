@@ -30,11 +30,13 @@ class Taken(NamedTuple):
     collections: 'params', 'batch_stats' and 'spectral'.
     number: number of parameter arrays that were taken.
     anew: parameters that were not taken, each with the reason.
+    strange: whether a weight that was taken has vectors that were not.
     """
 
     collections: dict[str, PyTree]
     number: int
     anew: list[str]
+    strange: bool = False
 
 
 def open_source(text: str) -> RestoredRun:
@@ -93,8 +95,12 @@ def started_from(state: TrainState, source: RestoredRun, recipe: Recipe,
     for name, player, taken in zip(("generator", "discriminator"),
                                    (state.generator, state.discriminator),
                                    _both(state, source, class_names), strict=True):
+        if name in source.untrained:
+            players.append(player)
+            said.append(f"  {name}: drawn anew, because the source has only the other network")
+            continue
         found = dict(taken.collections)
-        if found["spectral"] and taken.anew:
+        if found["spectral"] and (taken.anew or taken.strange):
             specs = normalized_weights(recipe, of_generator=name == "generator")
             found["spectral"] = update_spectral(found, specs, _POWER_STEPS)
         players.append(player.replace(**found))
@@ -141,18 +147,21 @@ def _taken(new: Player, old: Player, other_classes: bool, moved: int) -> Taken:
             kept.add(path)
         params[path] = leaf if why else found
     fixed = {path[:-1] for path in kept} | kept  # layers with a weight that was taken, or weights
-    collections = {"params": unflatten_dict(params)}
+    collections, strange = {"params": unflatten_dict(params)}, False
     for name in ("batch_stats", "spectral"):
         there = {_place(path, moved): leaf
                  for path, leaf in flatten_dict(getattr(old, name)).items()}
         mine = flatten_dict(getattr(new, name))
         for path, leaf in mine.items():
             found = there.get(path)
-            if found is not None and found.shape == leaf.shape and (
-                    name == "batch_stats" or path[:-1] in fixed):
+            if name == "spectral" and path[:-1] not in fixed:
+                continue
+            if found is not None and found.shape == leaf.shape:
                 mine[path] = found
+            else:
+                strange |= name == "spectral"
         collections[name] = unflatten_dict(mine)
-    return Taken(collections, len(kept), anew)
+    return Taken(collections, len(kept), anew, strange)
 
 
 def _blocks(params: PyTree) -> int:

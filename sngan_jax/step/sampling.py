@@ -72,7 +72,7 @@ def sample_batches(generator: nn.Module, state: GeneratorState, key: jax.Array,
       UserError: if `ema` is true and the state has no moving average, or a label is not a class.
     """
     labels = _checked(labels, generator.num_classes)
-    mode, variables = bn_mode or config.bn_evaluation, _variables(generator, state, ema, config)
+    mode, variables = bn_mode or config.bn_evaluation, variables_of(generator, state, ema, config)
     if mode == "standing":
         variables["batch_stats"] = standing_statistics(generator, variables, config)
     devices = jax.local_devices()
@@ -124,7 +124,7 @@ def images_of(generator: nn.Module, state: GeneratorState, z: jax.Array, y: jax.
     Raises:
       NotFiniteError, UserError: as for `sample_batches`.
     """
-    mode, variables = bn_mode or config.bn_evaluation, _variables(generator, state, ema, config)
+    mode, variables = bn_mode or config.bn_evaluation, variables_of(generator, state, ema, config)
     if mode == "standing":
         variables["batch_stats"] = standing_statistics(generator, variables, config)
     images, finite = _compiled_images(generator, mode == "batch", variables, z, y)
@@ -133,8 +133,13 @@ def images_of(generator: nn.Module, state: GeneratorState, z: jax.Array, y: jax.
     return np.asarray(images)
 
 
-def _variables(generator: nn.Module, state: GeneratorState, ema: bool | None, config: Config
-               ) -> Variables:
+def variables_of(generator: nn.Module, state: GeneratorState, ema: bool | None, config: Config
+                 ) -> Variables:
+    """Variables with which a generator draws samples; the arguments are those of `sample_images`.
+
+    Averaged weights of a normalized G get their own spectral vectors. UserError if an average is
+    asked for and there is none.
+    """
     has = state.ema_params is not None
     if ema and not has:
         raise UserError("this run kept no moving average of its generator (config.ema_decay is 0): "

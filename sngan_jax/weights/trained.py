@@ -21,6 +21,7 @@ from sngan_jax.run.stored_checkpoints import identity_of
 from sngan_jax.run.validate import validate
 from sngan_jax.run.workdir import CONFIG, make_workdir, open_workdir, write_json
 from sngan_jax.step.recipe import Recipe
+from sngan_jax.step.sampling import variables_of
 from sngan_jax.step.setup import recipe_of
 from sngan_jax.step.state import TrainState, abstract_state, initial_state
 
@@ -63,9 +64,8 @@ def trained_of(run: RestoredRun, about: Mapping[str, object] | None = None) -> T
     """
     g, d = run.state.generator, run.state.discriminator
     average = g.ema_params is not None
-    collections: dict[str, PyTree] = {"generator": {
-        "params": g.ema_params if average else g.params, "spectral": g.spectral,
-        "batch_stats": g.ema_batch_stats if average else g.batch_stats}}
+    collections: dict[str, PyTree] = {
+        "generator": dict(variables_of(run.generator, g, None, run.config))}
     if "discriminator" not in run.untrained:
         collections["discriminator"] = d.variables
     arrays = {name: np.asarray(value) for name, value in

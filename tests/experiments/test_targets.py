@@ -14,6 +14,7 @@ from experiments.compiler.cards import CARDS, SHARE
 from experiments.compiler.check import memory_of
 from experiments.compiler.origins import NORMALIZATION, ORIGINS
 from experiments.compiler.records import find, same
+from experiments.compiler.step import facts_of
 from experiments.compiler.tables import launch_row, table, verdict
 from experiments.compiler.targets import devices_of, parse_target
 from experiments.configs import cifar10_resnet, digits
@@ -141,6 +142,15 @@ def test_records_of_another_version_are_not_taken(monkeypatch):
     assert find([stored], wanted) == stored
     monkeypatch.setattr(jax, "__version__", "9.9.9")
     assert find([stored], same(cifar10_resnet.get_config(), parse_target("h100"), 0)) is None
+
+
+def test_records_of_other_data_are_not_taken():
+    config, target = cifar10_resnet.get_config(), parse_target("v3-8")
+    known = same(config, target, 0)
+    assert same(config, target, 0, facts_of(config, 0, 0)) == known
+    config.dataset = "folder:mine"
+    few, many = (same(config, target, 0, facts_of(config, n, 0)) for n in (1000, 10**8))
+    assert few != many
 
 
 @pytest.mark.slow

@@ -63,6 +63,8 @@ def test_a_resumed_run_has_no_record_twice(tmp_path):
     ({"evaluate_metrics": ""}, "no metric is named"),
     ({"evaluate_extractor": "vgg"}, "evaluate_extractor"),
     ({"evaluate_metrics": "intra_fcd"}, "no labels"),
+    ({"evaluate_metrics": "cs", "evaluate_images": 8}, "too few for cs, .* at least 10 samples"),
+    ({"evaluate_metrics": "prdc", "evaluate_images": 5}, "too few for prdc, .* at least 6 real"),
     ({"evaluate_extractor": "inception", "evaluate_metrics": "fid"}, "get-inception")])
 def test_what_cannot_be_scored_is_said_before_training(tmp_path, changes, message):
     with pytest.raises(UserError, match=message):

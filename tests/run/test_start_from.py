@@ -11,7 +11,7 @@ from experiments.configs import digits
 from experiments.configs.paper import paper_defaults
 from sngan_jax.base.errors import UserError
 from sngan_jax.models.resnet import RESNETS, ResNetShape
-from sngan_jax.network import normalize, singular_values
+from sngan_jax.network import normalize, sigmas, singular_values, update_spectral
 from sngan_jax.run.loop import train
 from sngan_jax.run.restore import RestoredRun, restore_run
 from sngan_jax.run.start_from import check_source, open_source, started_from
@@ -71,6 +71,28 @@ def test_other_classes_have_tables_of_their_own(classes, names):
             path.split("/")[-1] in ("gamma", "beta"))
         assert same != table, path
     assert "embedding" in said[2] and ("other classes" in said[2]) == (classes == 3)
+
+
+@pytest.mark.parametrize(("before", "after"), [("none", "sn"), ("sn", "sn_operator")])
+def test_weights_whose_vectors_are_missing_get_vectors_of_their_own(before, after):
+    recipe, state, _ = _made(_config(method=after, conditional=False), 0)
+    _, old, source = _made(_config(method=before, conditional=False), 1)
+    new, said = started_from(state, source, recipe, ())
+    assert all(_equal(new, old, "params").values()) and "drawn anew" not in said[2]
+    d, specs = new.discriminator.variables, normalized_weights(recipe)
+    after_many = {**d, "spectral": update_spectral(d, specs, 300)}
+    for (name, sigma), exact in zip(sigmas(d, specs).items(), sigmas(after_many, specs).values(),
+                                    strict=True):
+        assert float(sigma) == pytest.approx(float(exact), rel=0.1), name
+
+
+def test_a_network_that_the_source_does_not_have_is_drawn_anew():
+    recipe, state, _ = _made(_config(), 0)
+    _, old, source = _made(_config(), 1)
+    new, said = started_from(state, source._replace(untrained=("discriminator",)), recipe, ())
+    jax.tree.map(np.testing.assert_array_equal, new.discriminator, state.discriminator)
+    jax.tree.map(np.testing.assert_array_equal, new.generator.params, old.generator.params)
+    assert "discriminator: drawn anew" in said[2]
 
 
 @pytest.mark.slow

@@ -6,9 +6,12 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.configs import digits
 from sngan_jax import weights
 from sngan_jax.base.errors import UserError
-from sngan_jax.run.restore import restore_run
+from sngan_jax.run.restore import RestoredRun, restore_run
+from sngan_jax.step.setup import recipe_of
+from sngan_jax.step.state import initial_state
 from sngan_jax.weights import npz
 from sngan_jax.weights.trained import restored, trained_of
 
@@ -32,6 +35,21 @@ def test_a_run_and_its_file_are_the_same_networks(run, file):
     assert loaded.class_names[3] == "c3" and loaded.iteration == run.iteration
     d, loaded_d = run.state.discriminator.variables, loaded.state.discriminator.variables
     jax.tree.map(np.testing.assert_array_equal, d, loaded_d)
+
+
+def test_an_average_has_vectors_of_its_own(tmp_path):
+    config = digits.get_config()
+    config.update({"generator_layers": "sn", "ema_decay": 0.9, "generator_width": 2,
+                   "discriminator_width": 2, "latent_size": 4})
+    recipe = recipe_of(config, 1, 0)
+    state = initial_state(recipe, 0)
+    other = initial_state(recipe, 1).generator.params
+    state = state.replace(generator=state.generator.replace(ema_params=other))
+    run = RestoredRun(config, recipe.generator, recipe.discriminator, state, 3, 0, 1)
+    npz.write(trained_of(run), tmp_path / "w.npz")
+    labels = np.zeros(4, int)
+    np.testing.assert_array_equal(weights.load(str(tmp_path / "w.npz")).sample(labels),
+                                  run.sample(labels))
 
 
 def test_numpy_alone_reads_it(file):

@@ -109,6 +109,18 @@ def test_the_papers_numbers_stand_beside_ours_as_printed(tmp_path):
                 assert any(text.startswith(f"{value.mean:.{digits}f}") for text in texts), row
 
 
+@pytest.mark.parametrize("other", [{"convention": "clean-fid"}, {"fit": "pad"}])
+def test_scores_that_were_read_in_another_way_have_a_table_of_their_own(tmp_path, other):
+    (run,) = write_sweep(tmp_path / "t2", TINY._replace(methods=("sn",), settings=("A",)))
+    one, second = (record(60, {"fcd": value}) for value in (20.0, 60.0))
+    target = second["real"] if "fit" in other else second
+    target.update(other)
+    write_scores(tmp_path / "t2" / run.run.name, [one, second])
+    tables = tables_of(tmp_path / "t2")
+    assert cell(tables["t2-fcd"], "SN-GANs", "A").text == "20.00"
+    assert cell(tables["t2-2-fcd"], "SN-GANs", "A").text == "60.00"
+
+
 def test_folders_of_like_names_and_several_protocols_keep_their_own_tables(tmp_path):
     """The second protocol of `t2` and the folders `t2-2` and `T2` would all be `t2-2`."""
     folders = [tmp_path / name for name in ("t2", "t2-2", "T2", "table7")]
