@@ -363,10 +363,10 @@ def fold(model: nn.Module, variables: Variables, specs: Mapping[Path, Spec], nam
 
     modules = {path[:n] for tree in folded.values() for path in flatten_dict(tree)
                for n in range(1, len(path))}
-    taken, count = max(collections.Counter(map(new, modules)).items(), key=lambda item: item[1])
-    if count > 1:
-        raise ValueError(f"two modules would be called '{'/'.join(taken)}': give them other names "
-                         "in the model, or use names='own'")
+    for taken, count in collections.Counter(map(new, modules)).items():
+        if count > 1:
+            raise ValueError(f"two modules would be called '{'/'.join(taken)}': give them other "
+                             "names in the model, or use names='own'")
     return {collection: unflatten_dict({new(path): leaf for path, leaf in
                                         flatten_dict(tree).items()})
             for collection, tree in folded.items()}

@@ -642,6 +642,14 @@ def test_plain_names_are_those_that_linen_gives(plain):
     assert jax.tree.structure(folded) == jax.tree.structure(jax.eval_shape(plain().init, KEY, x))
 
 
+@pytest.mark.parametrize("names", ["own", "plain"])
+def test_a_model_that_is_a_single_layer_is_folded(names):
+    layer, x = SNDense(4), X[:, 0]
+    variables = layer.init(KEY, x)
+    folded = fold(layer, variables, specs(layer, x), names=names)
+    close(nn.Dense(4).apply(folded, x), layer.apply(variables, x), atol=1e-5)
+
+
 def test_names_given_by_hand_stay():
     class Model(nn.Module):
         dense: type = nn.Dense
