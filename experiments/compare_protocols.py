@@ -71,8 +71,9 @@ def main(options: argparse.Namespace) -> None:
     config = run.config
     data = {"channels": run.channels, **options_of(config)}
     splits = {"test": "test", "train": config.split}
+    wanted = {"train", *(ROWS[int(text) - 1].split for text in options.rows)}
     sets = {name: open_images(config.dataset, split=split, **data)
-            for name, split in splits.items()}
+            for name, split in splits.items() if name in wanted}
     extractor = make_extractor(options.extractor, sets["train"])
     metric = {"inception": "fid", "classifier": "fcd"}[extractor.family]
     file = Path(options.scores or Path(options.workdir) / "protocols.jsonl")
@@ -85,7 +86,7 @@ def main(options: argparse.Namespace) -> None:
           "|---|---|---|---|---|---|")
     for row in (ROWS[int(text) - 1] for text in options.rows):
         record = known.get((row.name, extractor.checksum, run.iteration))
-        if record is None:
+        if record is None or record["real"]["split"] != splits[row.split]:
             protocol = protocol_of("free", row.num_real, row.num_fake)
             real = of_images(sets[row.split], splits[row.split], row.num_real, [metric], extractor,
                              cache=cache_folder(), name=row.split)

@@ -65,15 +65,24 @@ def test_a_folder_that_this_user_may_not_read(monkeypatch):
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         return plain(path, **options)
 
+    def refused(file):
+        raise PermissionError(errno.EACCES, "Permission denied", str(file))
+
     with folder() as place:
         (place / "closed").mkdir()
+        (place / "shut.npz").write_bytes(b"PK")
         monkeypatch.setattr(Path, "stat", closed)
+        monkeypatch.setattr("zipfile.ZipFile", refused)
         for command in ("train --config=closed/my.py --workdir=a", "report --workdir=closed",
                         "train --config=digits --workdir=a --config.dataset=npz:closed/x.npz",
                         "train --config=digits --workdir=a --config.dataset=idx:closed/x",
                         "import-weights --from=mimicry --workdir=a closed/g.pth",
                         "evaluate --images=closed/x.npz --against=digits",
-                        "sample --pretrained=closed/x.npz --num=4"):
+                        "sample --pretrained=closed/x.npz --num=4",
+                        "sample --pretrained=shut.npz --num=4",
+                        "import-weights --from=mimicry --workdir=a shut.npz",
+                        "evaluate --images=shut.npz --against=digits"):
             status, text = said(f"sngan {command}")
-            assert status == 2 and text.count("closed") == 1 and "damaged" not in text, text
+            name = "shut" if "shut" in command else "closed"
+            assert status == 2 and text.count(name) == 1 and "damaged" not in text, text
             assert "cannot be used (Permission denied): give this user the right" in text

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.data.image_set import CROPPED
 from sngan_jax.run.evaluation import read_scores
 from sngan_jax.run.lock import is_held
 from sngan_jax.run.stored_checkpoints import StoredCheckpoints
@@ -127,6 +128,9 @@ class RecordedProtocol(NamedTuple):
         parts = f", score of {_count(self.score)} in {self.splits} parts" if self.score else ""
         resize = f", resized by {self.resize}" if self.resize else ""
         resize += f", read as {self.convention} does" if self.convention else ""
+        resize += "".join(f", {name} {value}" for name, value, usual in (
+            ("fit", self.fit, CROPPED.fit), ("alpha", self.alpha, CROPPED.alpha))
+            if value not in ("", usual))
         ema = f", moving average {self.ema} of G" if self.ema else ""
         return (f"By the {named}: {real}{_count(self.fake)} generated{parts}; extractor "
                 f"{self.extractor} (checksum {self.checksum[:8]}){resize}; batch norm of G by "
@@ -147,7 +151,9 @@ def _protocol_of(record: dict[str, Any]) -> RecordedProtocol | None:
         record.get("n_score"), record.get("splits"),
         str(real.get("images") or real.get("statistics", "")),
         real.get("split"), real.get("seed"), fake.get("bn_mode"), fake.get("ema") or "",
-        fake.get("seed"), record.get("convention"), real.get("fit"), real.get("alpha"))))
+        fake.get("seed"), record.get("convention"),
+        *(real.get(name, getattr(CROPPED, name)) if "images" in real else ""
+          for name in ("fit", "alpha")))))
     return None if any(isinstance(value, (dict, list)) for value in protocol) else protocol
 
 

@@ -105,8 +105,8 @@ def plan(config: str, grid: Sequence[tuple[str, Sequence[str]]], seeds: int,
             same = configs.setdefault(repr(sorted(made.to_dict().items())), run)
             if same != run:
                 raise UserError(f"the runs {same!r} and {run!r} of the grid have the same config: "
-                                "give each value once, or leave one of two fields out that set the "
-                                "same")
+                                "give each value once, or leave out one of two fields that set "
+                                "the same")
             runs.append(Planned(run, of_run, own, made.iterations, bool(made.evaluate_every)))
     names = [run.name for run in runs]
     if same := [name for name in names if names.count(name) > 1]:

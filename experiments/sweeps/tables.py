@@ -283,7 +283,7 @@ def check_sweep(request: Request, sweep: Path) -> None:
         there = json.loads(file.read_text())
         title = there["title"]
     except OSError as error:
-        raise UserError(cannot_use(error, "another --workdir")) from error
+        raise UserError(cannot_use(error, file, "another --workdir")) from error
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file} cannot be read ({error}): it is damaged; remove it, and repeat "
                         "the sweep's command") from error

@@ -95,9 +95,10 @@ def check_images(real: Labelled, samples: Labelled, num_classes: int = 0) -> Non
                             f"{'no labels' if real[1] is None else 'labels'}")
         if y is not None and not (y.shape == x.shape[:1] and np.issubdtype(y.dtype, np.integer)
                                   and y.min() >= 0 and y.max() < (num_classes or np.inf)):
-            raise UserError(f"the labels of the {what} are {y.dtype} of shape {y.shape}, from "
-                            f"{np.min(y, initial=0)} to {np.max(y, initial=0)}: give a whole "
-                            "number for each image, from 0 to the number of classes - 1")
+            numbers = y.size and np.issubdtype(y.dtype, np.number)
+            raise UserError(f"the labels of the {what} are {y.dtype} of shape {y.shape}"
+                            + (f", from {y.min()} to {y.max()}" if numbers else "") + ": give a "
+                            "whole number for each image, from 0 to the number of classes - 1")
 
 
 def _measured(discriminator: nn.Module, variables: Variables, real: Labelled, samples: Labelled,

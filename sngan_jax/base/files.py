@@ -44,11 +44,11 @@ def _mode(path: Path) -> int:
         return 0
 
 
-def cannot_use(error: OSError, other: str = "another") -> str:
-    """The sentence about the path of an error; other: what to choose in its place."""
+def cannot_use(error: OSError, path: Path | None = None, other: str = "another") -> str:
+    """The sentence about a path; by default the error's own. other: what to choose in its place."""
     allowed = "give this user the right to it, or " if isinstance(error, PermissionError) else ""
-    return (f"{os.fsdecode(error.filename)} cannot be used ({error.strerror}): {allowed}choose "
-            f"{other}")
+    name = os.fsdecode(error.filename if path is None else path)
+    return f"{name} cannot be used ({error.strerror}): {allowed}choose {other}"
 
 
 @contextlib.contextmanager

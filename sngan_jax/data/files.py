@@ -56,7 +56,7 @@ def read_npz(file: str, split: str) -> tuple[np.ndarray, np.ndarray | None, int]
                 there, file, split)
             arrays = read_arrays(archive, filter(None, keys), path)
             images, labels = arrays[keys[0]], arrays[keys[1]] if keys[1] else None
-    except DataError:
+    except (DataError, PermissionError):
         raise
     except Exception as error:  # zipfile and NumPy raise almost anything on a damaged file
         raise DataError(f"npz:{name} is not a readable {path.suffix or '.npz'} file: "

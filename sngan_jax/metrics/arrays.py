@@ -36,6 +36,7 @@ def read_npz(file: Path) -> dict[str, np.ndarray]:
 
     Raises:
       FileNotFoundError: if there is no such file.
+      PermissionError: if this user may not read it.
       ValueError: if it is damaged or of another kind.
     """
     if not is_file(file):
@@ -43,5 +44,7 @@ def read_npz(file: Path) -> dict[str, np.ndarray]:
     try:
         with zipfile.ZipFile(file) as archive:
             return read_arrays(archive, array_names(archive), file)
+    except PermissionError:
+        raise
     except Exception as error:  # zipfile and NumPy raise almost anything on a damaged file
         raise ValueError(one_line(error)) from error

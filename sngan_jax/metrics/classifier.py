@@ -139,6 +139,8 @@ def load_classifier(file: Path) -> Trained:
         if jax.tree.map(jnp.shape, params) != jax.tree.map(jnp.shape, expected):
             raise ValueError("its arrays are of another network")
         return Trained(params, num_classes, shape, about["accuracy"], checksum(arrays))
+    except PermissionError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"the classifier {file} cannot be read ({error}): it is damaged; remove "
                         "it to train it again") from error

@@ -140,6 +140,7 @@ def read_torch(file: Path) -> dict[str, np.ndarray]:
 
     Raises:
       UserError: if it is missing, damaged, of another format, or names anything but tensors.
+      PermissionError: if this user may not read it.
     """
     if not is_file(file):
         raise UserError(f"there is no file {file}")
@@ -150,6 +151,8 @@ def read_torch(file: Path) -> dict[str, np.ndarray]:
             if len(roots) != 1:
                 raise ValueError("it has no data.pkl: a PyTorch file of 1.6 or newer has one")
             return dict(_leaves(_Unpickler(archive, roots[0], file).load(), "", set()))
+    except PermissionError:
+        raise
     except Exception as error:  # a damaged pickle may raise anything
         raise UserError(f"{file} cannot be read as a PyTorch file of weights ({one_line(error)}): "
                         "it is damaged or of another kind; fetch it again") from error

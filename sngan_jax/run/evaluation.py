@@ -9,6 +9,7 @@ from pathlib import Path
 
 import flax.linen as nn
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from sngan_jax.base.cache import cache_folder
@@ -18,7 +19,14 @@ from sngan_jax.base.types import JsonObject
 from sngan_jax.data.image_set import ImageSet
 from sngan_jax.data.streaming import ImageStream
 from sngan_jax.metrics.choice import make_extractor
-from sngan_jax.metrics.evaluate import SCORES, append_record, of_images, of_samples, score
+from sngan_jax.metrics.evaluate import (
+    SCORES,
+    append_record,
+    chosen_rows,
+    of_images,
+    of_samples,
+    score,
+)
 from sngan_jax.metrics.extractor import Extractor, check_features
 from sngan_jax.metrics.protocol import Protocol, protocol_of
 from sngan_jax.metrics.scores import LESS_IS_BETTER, check_metrics, keeps_features
@@ -45,12 +53,22 @@ def extractor_of_run(config: ConfigDict, images: ImageSet | ImageStream) -> Extr
     for names, enough, least in (
             ({"is", "cs"}, protocol.num_score >= protocol.splits, f"{protocol.splits} samples"),
             ({"prdc"}, min(protocol.num_real, protocol.num_fake) > 5, "6 real images and samples"),
-            ({"intra_fid", "intra_fcd"}, per_class >= 2, "2 samples of each class")):
+            ({"fid_halves", "fcd_halves"}, protocol.num_real >= 4, "4 real images"),
+            ({"intra_fid", "intra_fcd"}, min(per_class, _rarest(images, protocol)) >= 2,
+             "2 real images and samples of each class")):
         if names & set(metrics) and not enough:
             raise UserError(f"config.evaluate_images = {config.evaluate_images} of {len(images):,} "
                             f"images is too few for {', '.join(names & set(metrics))}, which needs "
                             f"at least {least}")
     return extractor
+
+
+def _rarest(images: ImageSet | ImageStream, protocol: Protocol) -> int:
+    """The number of the chosen real images in the rarest of their classes; 2 if it is unknown."""
+    if not isinstance(images, ImageSet) or images.labels is None:
+        return 2
+    chosen = images.labels[chosen_rows(len(images), protocol.num_real)]
+    return int(np.unique(chosen, return_counts=True)[1].min())
 
 
 def _protocol(config: ConfigDict, images: ImageSet | ImageStream) -> Protocol:
@@ -64,7 +82,7 @@ def make_evaluation(config: ConfigDict, workdir: Path, generator: nn.Module,
     records them, and returns the record.
 
     The real images are the run's own: `config.evaluate_images` of them, or all if there are fewer.
-    Their features are computed here, once, before training.
+    Their features are computed here, before training; a stream's again at every start.
 
     Args:
       first_iteration: iteration from which the run resumes; later records are dropped.

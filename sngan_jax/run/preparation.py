@@ -55,7 +55,7 @@ def load_data(config: ConfigDict) -> ImageSet | ImageStream:
     except PermissionError as error:  # not of a file of the run
         if error.filename is None:
             raise
-        raise DataError(cannot_use(error, "another data set")) from error
+        raise DataError(cannot_use(error, other="another data set")) from error
     check_batch(images, config.batch_size)
     if config.conditional and not images.num_classes:
         raise UserError(f"config.conditional is true, but the data set {config.dataset!r} has no "

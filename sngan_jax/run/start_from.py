@@ -69,7 +69,8 @@ def check_source(source: RestoredRun, recipe: Recipe, shapes: TrainState,
                 f"config.init_from is a run of the model {source.config.model}, whose networks "
                 f"({type(theirs).__name__}) have other blocks than this config's "
                 f"({type(ours).__name__}): use a source with this model, or leave init_from empty")
-    if not any(taken.number for taken in _both(shapes, source, class_names)):
+    if not any(taken.number for name, taken in zip(("generator", "discriminator"), _both(
+            shapes, source, class_names), strict=True) if name not in source.untrained):
         raise UserError(
             f"nothing in config.init_from (the model {source.config.model} at "
             f"{source.config.image_size} pixels) has a shape that this config's networks have: "
@@ -83,7 +84,8 @@ def started_from(state: TrainState, source: RestoredRun, recipe: Recipe,
     Parameters, batch statistics and spectral vectors are taken if they have the same place and
     shape in both. G's blocks are counted from the image, so that those for the same size match. The
     optimizers and the moving average start anew. If the classes differ, the class tables start
-    anew.
+    anew, and so does a network that the source does not have. Vectors that do not belong to the
+    weights that were taken get power steps.
 
     Args:
       state: freshly initialized, of `recipe`.

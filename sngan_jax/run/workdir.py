@@ -128,7 +128,7 @@ def read_config(workdir: Path) -> JsonObject:
         raise UserError(f"{workdir} is not the workdir of a run: it has no {CONFIG}; give the "
                         "--workdir of a run of sngan train") from None
     except OSError as error:
-        raise UserError(cannot_use(error, "another --workdir")) from error
+        raise UserError(cannot_use(error, file, "another run")) from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file} cannot be read ({one_line(error)}): it is damaged; remove it or "
                         "choose another --workdir") from error

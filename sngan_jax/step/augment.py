@@ -71,8 +71,8 @@ def augment(images: Float[Array, "n h w c"], keys: Shaped[Array, "n ..."], names
 
     Args:
       keys: one for each image, so that its changes do not depend on other images.
-      names: keys of AUGMENTATIONS. The random draws of one do not depend on
-        which others are named.
+      names: keys of AUGMENTATIONS. The random draws of one do not depend on which others are
+        named.
     """
     def one(key: Array, image: Array) -> Array:
         for name in names:

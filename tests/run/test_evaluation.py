@@ -65,6 +65,8 @@ def test_a_resumed_run_has_no_record_twice(tmp_path):
     ({"evaluate_metrics": "intra_fcd"}, "no labels"),
     ({"evaluate_metrics": "cs", "evaluate_images": 8}, "too few for cs, .* at least 10 samples"),
     ({"evaluate_metrics": "prdc", "evaluate_images": 5}, "too few for prdc, .* at least 6 real"),
+    ({"evaluate_metrics": "fcd_halves", "evaluate_images": 3}, "too few for fcd_halves, .* 4 real"),
+    ({"evaluate_metrics": "intra_fcd", "conditional": True}, "2 real images and samples of each"),
     ({"evaluate_extractor": "inception", "evaluate_metrics": "fid"}, "get-inception")])
 def test_what_cannot_be_scored_is_said_before_training(tmp_path, changes, message):
     with pytest.raises(UserError, match=message):

@@ -119,6 +119,7 @@ def test_scores_that_were_read_in_another_way_have_a_table_of_their_own(tmp_path
     tables = tables_of(tmp_path / "t2")
     assert cell(tables["t2-fcd"], "SN-GANs", "A").text == "20.00"
     assert cell(tables["t2-2-fcd"], "SN-GANs", "A").text == "60.00"
+    assert tables["t2-fcd"].caption != tables["t2-2-fcd"].caption
 
 
 def test_folders_of_like_names_and_several_protocols_keep_their_own_tables(tmp_path):
