@@ -37,10 +37,11 @@ def test_a_run_and_its_file_are_the_same_networks(run, file):
     jax.tree.map(np.testing.assert_array_equal, d, loaded_d)
 
 
+@pytest.mark.usefixtures("small")
 def test_an_average_has_vectors_of_its_own(tmp_path):
     config = digits.get_config()
-    config.update({"generator_layers": "sn", "ema_decay": 0.9, "generator_width": 2,
-                   "discriminator_width": 2, "latent_size": 4})
+    config.update({"model": "small", "generator_layers": "sn", "ema_decay": 0.9,
+                   "generator_width": 2, "discriminator_width": 2, "latent_size": 4})
     recipe = recipe_of(config, 1, 0)
     state = initial_state(recipe, 0)
     other = initial_state(recipe, 1).generator.params
