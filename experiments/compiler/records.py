@@ -22,7 +22,7 @@ def same(config: Any, target: Target, per_device: int, facts: Facts | None = Non
     For a card it includes the version of JAX, on which the launches depend.
 
     Args:
-      facts: of the data, if they are not those of the config's data set.
+      facts: number and kind of the images, if they are not those of the config's data set.
     """
     config = with_batch(config, per_device, target.devices)
     text = json.dumps(config.to_dict(), sort_keys=True, default=str)

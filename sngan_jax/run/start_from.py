@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,8 +68,7 @@ def check_source(source: RestoredRun, recipe: Recipe, shapes: TrainState,
                 f"config.init_from is a run of the model {source.config.model}, whose networks "
                 f"({type(theirs).__name__}) have other blocks than this config's "
                 f"({type(ours).__name__}): use a source with this model, or leave init_from empty")
-    if not any(taken.number for name, taken in zip(("generator", "discriminator"), _both(
-            shapes, source, class_names), strict=True) if name not in source.untrained):
+    if not any(taken.number for taken in _all_taken(shapes, source, class_names).values()):
         raise UserError(
             f"nothing in config.init_from (the model {source.config.model} at "
             f"{source.config.image_size} pixels) has a shape that this config's networks have: "
@@ -94,10 +92,10 @@ def started_from(state: TrainState, source: RestoredRun, recipe: Recipe,
     """
     said = [f"starting from iteration {source.iteration:,} of a run on {source.config.dataset}:"]
     players: list[Any] = []
-    for name, player, taken in zip(("generator", "discriminator"),
-                                   (state.generator, state.discriminator),
-                                   _both(state, source, class_names), strict=True):
-        if name in source.untrained:
+    of = _all_taken(state, source, class_names)
+    for name, player in (("generator", state.generator), ("discriminator", state.discriminator)):
+        taken = of.get(name)
+        if taken is None:
             players.append(player)
             said.append(f"  {name}: drawn anew, because the source has only the other network")
             continue
@@ -119,14 +117,15 @@ def started_from(state: TrainState, source: RestoredRun, recipe: Recipe,
     return state.replace(generator=g, discriminator=d), said
 
 
-def _both(state: TrainState, source: RestoredRun, class_names: tuple[str, ...]
-          ) -> Iterator[Taken]:
-    """`Taken` of G, then of D; `state` may consist of shapes."""
+def _all_taken(state: TrainState, source: RestoredRun, class_names: tuple[str, ...]
+               ) -> dict[str, Taken]:
+    """`Taken` of each network that the source has; `state` may consist of shapes."""
     others = bool(class_names and source.class_names and class_names != source.class_names)
     g, d = source.state.generator, source.state.discriminator
-    yield _taken(state.generator, g, others, moved=_blocks(state.generator.params)
-                 - _blocks(g.params))
-    yield _taken(state.discriminator, d, others, moved=0)
+    found = {"generator": _taken(state.generator, g, others, moved=_blocks(
+                 state.generator.params) - _blocks(g.params)),
+             "discriminator": _taken(state.discriminator, d, others, moved=0)}
+    return {name: taken for name, taken in found.items() if name not in source.untrained}
 
 
 def _taken(new: Player, old: Player, other_classes: bool, moved: int) -> Taken:
