@@ -54,8 +54,8 @@ def test_lipschitz_constant(k):
 def test_a_learnt_scale_starts_at_sigma_without_a_warm_up_too(divisor):
     """So W̄ = W once the power iteration has converged, and not only at init."""
     layer = normalized(nn.Conv, divisor=divisor, warmup_steps=0, learnable_scale=True)(
-        64, (3, 3), use_bias=False)
-    x = jax.random.normal(jax.random.key(1), (1, 8, 8, 32))
+        16, (3, 3), use_bias=False)
+    x = jax.random.normal(jax.random.key(1), (1, 6, 6, 8))
     variables = layer.init(jax.random.key(0), x)
     found = specs(layer, x)
     converged = {**variables, "spectral": update_spectral(variables, found, steps=500)}
@@ -144,7 +144,7 @@ class Critic(nn.Module):
 def test_a_network_of_lipschitz_layers_is_lipschitz():
     k = 1.5
     bound, critic = k**4, Critic(k)
-    shape = (2000, 6, 6, 2)
+    shape = (500, 6, 6, 2)
     variables = jax.jit(critic.init)(KEY, jnp.zeros((1, *shape[1:])))
     apply = jax.jit(lambda x: critic.apply(variables, x))
 
@@ -160,7 +160,7 @@ def test_a_network_of_lipschitz_layers_is_lipschitz():
     random_pairs = max(ratio(x, near).max(), ratio(x, far).max())
     assert random_pairs <= bound * 1.01
     # Adversarial pairs: the ratio itself, climbed by gradient ascent.
-    x, y = x[:200], near[:200]
+    x, y = x[:100], near[:100]
     climb = jax.jit(jax.grad(lambda x, y: jnp.log(ratio(x, y)).sum(), argnums=(0, 1)))
     start = ratio(x, y).mean()
     for _ in range(60):

@@ -17,7 +17,7 @@ from PIL import Image
 from experiments.configs import digits
 from sngan_jax.run.loop import train
 from tests.faults.runs import differences
-from tests.small_model import small_model
+from tests.small_model import one_step, small_model
 
 # Each method with other options, so that all of them are met with several.
 OPTIONS = [{"ema_decay": 0.0}, {"ema_decay": 0.9}, {"iterations_per_call": 2, "ema_decay": 0.9},
@@ -50,8 +50,7 @@ def cut_and_resumed(method, number, folder):
     """Differences between a run never stopped and one cut off after iteration 2."""
     config = config_of(method, number, make_pictures(folder / "pictures"))
     straight, resumed = (folder / f"{method}-{name}" for name in ("straight", "resumed"))
-    with contextlib.redirect_stdout(io.StringIO()) as said, \
-            small_model():
+    with contextlib.redirect_stdout(io.StringIO()) as said, small_model(), one_step():
         train(config, straight)
         shutil.copytree(straight, resumed)
         for iteration in (4, 6):

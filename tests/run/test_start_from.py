@@ -1,11 +1,13 @@
 """Arrays that a run takes from another one."""
 
+import functools
 import shutil
 
 import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
+from ml_collections import FrozenConfigDict
 
 from experiments.configs import digits
 from experiments.configs.paper import paper_defaults
@@ -29,9 +31,16 @@ def _config(**changes):
     return config
 
 
-def _made(config, seed, classes=3, names=()):
+@functools.cache
+def _networks(config, classes):
+    """The recipe of a frozen config, and its compiled initialization, shared by the tests."""
     recipe = recipe_of(config, 1, classes)
-    state = jax.jit(lambda key: create_state(key, recipe))(jax.random.key(seed))
+    return recipe, jax.jit(lambda key: create_state(key, recipe))
+
+
+def _made(config, seed, classes=3, names=()):
+    recipe, create = _networks(FrozenConfigDict(config), classes)
+    state = create(jax.random.key(seed))
     run = RestoredRun(config, recipe.generator, recipe.discriminator, state, 7,
                       classes if config.conditional else 0, 1, names)
     return recipe, state, run

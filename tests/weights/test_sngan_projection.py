@@ -52,6 +52,7 @@ def test_the_networks_are_the_authors(tmp_path, model, classes, concat):
     np.testing.assert_allclose(logits, want, atol=2e-5 * max(1, np.abs(want).max()))
 
 
+@pytest.mark.slow  # a discriminator of the paper's size is drawn
 def test_a_generator_alone(tmp_path):
     trained = sngan_projection.read(saved(tmp_path, theirs.generator(0)))
     assert trained.players == ["generator"] and restored(trained, "it").untrained == (
