@@ -35,7 +35,7 @@ MODES = ("auto", "yes", "no")
 _BEAT, _LOST_AFTER = 2.0, 20.0  # seconds
 _AGREE_WITHIN = 3600  # seconds: a host may read a large data set first
 _PREFIX = "sngan_jax"
-_BARRIERS = itertools.count()
+_BARRIERS, _CALLS = itertools.count(), itertools.count(1)
 _ENDED = "ended: "
 # Run by a child: prints its argument if the parent's end of the pipe closes with nothing written.
 _SAY_AT_END = "import sys; sys.stdin.buffer.read() or sys.stderr.write(sys.argv[1])"
@@ -152,12 +152,13 @@ def disagreements(found: list[JsonObject]) -> list[str]:
             if first["facts"].get(name) != other["facts"].get(name)]
 
 
-def told_to_stop(call: int) -> bool:
+def told_to_stop() -> bool:
     """Whether all processes must stop after this call of the step, because one received SIGTERM.
 
-    JAX notes the signal, and chooses a call that no process has passed.
+    JAX notes the signal, and chooses the next call that no process has made. The calls are counted
+    from the start of the process, because a run may begin at any iteration, and go back to one.
     """
-    return jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(call)
+    return jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(next(_CALLS))
 
 
 def _client() -> Any:

@@ -279,7 +279,7 @@ def _train(config: ConfigDict, workdir: Path, recipe: Recipe, init: Callable,
                 jax.block_until_ready(in_flight[0] if len(in_flight) == in_flight.maxlen else ())
                 if _is_due(iteration, config.log_every, config) or iteration == per_call:
                     log.keep(iteration, metrics, state, replaced)
-                if distributed.told_to_stop(iteration // per_call):
+                if distributed.told_to_stop():
                     interruption.signal = signal.SIGTERM
                 interruption.set_fallback(
                     functools.partial(_save_now, checkpoints, log, state, about()))

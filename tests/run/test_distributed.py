@@ -1,5 +1,6 @@
 """Several processes as one run: the same losses, one set of files, errors if one is lost."""
 
+import itertools
 import os
 import signal
 import time
@@ -30,10 +31,22 @@ def test_one_process_joins_nothing(monkeypatch):
     for name in ("SLURM_STEP_NODELIST", "OMPI_COMM_WORLD_SIZE", "TPU_WORKER_HOSTNAMES"):
         monkeypatch.delenv(name, raising=False)
     with distributed.joined():
-        assert distributed.is_first() and not distributed.told_to_stop(1)
+        assert distributed.is_first() and not distributed.told_to_stop()
         distributed.agree("anything", {"a": 1})
     tree = {"a": np.ones(2)}
     assert distributed.from_first(tree) is tree
+
+
+def test_the_calls_before_a_stop_are_counted_from_the_start_of_the_process(monkeypatch):
+    # JAX chooses the next number, 1 at the start, wherever the run resumes.
+    asked = []
+    monkeypatch.setattr("jax.process_count", lambda: 2)
+    monkeypatch.setattr(distributed, "_CALLS", itertools.count(1))
+    monkeypatch.setattr("jax.experimental.multihost_utils.reached_preemption_sync_point",
+                        asked.append)
+    for _ in range(3):
+        distributed.told_to_stop()
+    assert asked == [1, 2, 3]
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
@@ -172,6 +185,12 @@ def test_sigterm_to_one_stops_both_at_one_iteration(tmp_path):
     assert wait(started, 90) == [75, 75]
     kept = max(int(p.name) for p in (workdir / "checkpoints").iterdir() if p.name.isdigit())
     assert f"stopped by SIGTERM at iteration {kept:,}, saved" in output(workdir, 0).read_text()
+    # A signal that comes before the first iteration of a resumed run stops it after that one.
+    started = start(2, 1, workdir, "--config.iterations=100000")
+    wait_for(lambda: "resuming" in output(workdir, 0).read_text(), "the checkpoint", of=started)
+    os.kill(started[1].pid, signal.SIGTERM)
+    assert wait(started, 90) == [75, 75]
+    assert "stopped by SIGTERM at iteration" in output(workdir, 0).read_text()
 
 
 @pytest.mark.slow
