@@ -30,7 +30,7 @@ from sngan_jax.base.errors import UserError, one_line
 from sngan_jax.base.output import say
 from sngan_jax.base.types import JsonObject, PyTree
 
-BAD_INPUT, PEER_LOST = 2, 3
+PEER_LOST = 3
 MODES = ("auto", "yes", "no")
 _BEAT, _LOST_AFTER = 2.0, 20.0  # seconds
 _AGREE_WITHIN = 3600  # seconds: a host may read a large data set first
@@ -59,8 +59,8 @@ def joined(mode: str = "auto", coordinator: str = "", num_processes: int = 0,
     """Context in which this process is part of the run that its environment or arguments describe.
 
     A single process does nothing. If one of several processes fails, it tells the others and exits
-    at once; a UserError gives status BAD_INPUT. If a process fails or is lost, the others exit with
-    status PEER_LOST.
+    at once, with the error's status if it is a UserError. If a process fails or is lost, the others
+    exit with status PEER_LOST.
 
     Args:
       mode: 'auto' joins if `several` says so or a coordinator is given; 'yes' always joins, as on a
@@ -222,7 +222,7 @@ class _Watch:
             # A collective failed, most likely because a peer is lost; the thread will report it.
             time.sleep(_LOST_AFTER + 3 * _BEAT)
         if isinstance(error, UserError):
-            sentence, status = str(error), BAD_INPUT
+            sentence, status = str(error), error.status
         elif isinstance(error, KeyboardInterrupt):
             sentence, status = "interrupted", 130
         else:

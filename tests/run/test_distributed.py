@@ -3,13 +3,18 @@
 import itertools
 import os
 import signal
+import threading
 import time
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.files import WriteError
 from sngan_jax.run import distributed
+from sngan_jax.run.health import Diverged
+from sngan_jax.run.lock import InUse
 from sngan_jax.run.workdir import read_metrics
 from tests.compare import assert_same_losses
 from tests.run.processes import output, sentence, start, wait, wait_for
@@ -65,6 +70,19 @@ def test_disagreements_name_the_field_and_both_hosts():
     words = "; ".join(distributed.disagreements([first, first, second]))
     assert "config.seed is 1 in process 2 on b and 0 in process 0 on a" in words
     assert "jax is '2'" in words and "'absent'" in words and "commit" not in words
+
+
+@pytest.mark.parametrize(("error", "status"), [
+    (UserError("x"), 2), (InUse("x"), 75), (WriteError("x"), 74), (Diverged("x"), 70)])
+def test_a_process_ends_with_the_status_of_its_error(error, status, monkeypatch):
+    ended = []
+    monkeypatch.setattr(distributed._Watch, "__init__", lambda self: None)
+    monkeypatch.setattr(distributed._Watch, "_tell", lambda *_: None)
+    monkeypatch.setattr(distributed._Watch, "_end", lambda self, *found: ended.append(found))
+    watch = distributed._Watch()
+    watch._me, watch._ending, watch._thread = 1, threading.Event(), mock.Mock()
+    watch.fail(error)
+    assert ended == [("x", status)]
 
 
 def iterations(workdir):
