@@ -83,7 +83,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, accept_changes: boo
     devices = all_devices()
     validate(config, len(devices))
     distributed.agree("run", {**{f"config.{k}": v for k, v in config.items()}, "commit": commit(),
-                              "code version": code_version(), "jax": jax.__version__,
+                              "code version": code_version(), **conditions(),
                               "number of devices": jax.local_device_count()})
     if distributed.is_first():
         for caution in config_warnings(config):
