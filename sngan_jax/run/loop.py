@@ -344,8 +344,7 @@ def _save_now(checkpoints: Checkpoints, log: Log, state: TrainState, meta: JsonO
 
 def _diverged(error: Exception, checkpoints: Checkpoints, rollbacks: int) -> Diverged:
     """The error completed by the last good state and the cure."""
-    with contextlib.suppress(NotFiniteState):
-        checkpoints.wait()
+    checkpoints.wait()
     saved = checkpoints.all()
     last_good = (f"the checkpoint of iteration {saved[-1]:,}" if saved else "the start")
     whole = Diverged(f"{error}; the last good state is {last_good} in {checkpoints.folder}; lower "
