@@ -314,9 +314,12 @@ def _train(config: ConfigDict, workdir: Path, recipe: Recipe, init: Callable,
     except DataError as error:  # an image of a stream
         if iteration > first:
             _save_now(checkpoints, log, state, about())
-        raise DataError(f"{error}; the run stopped at iteration {iteration:,}, with everything "
-                        "saved; to continue without it, add --config.on_bad_image=skip "
-                        "--accept-config-changes") from error
+        # By now the first process has begun a call, which cannot end without this one.
+        kept = ("with everything saved" if distributed.is_first() else
+                "and continues from its last checkpoint")
+        raise DataError(f"{error}; the run stopped at iteration {iteration:,}, {kept}; to continue "
+                        "without it, add --config.on_bad_image=skip --accept-config-changes"
+                        ) from error
     except (Diverged, NotFiniteState) as error:
         raise _diverged(error, checkpoints, rollbacks) from error
     finally:

@@ -1,5 +1,6 @@
 """A whole run at toy size: files, resume, refusal, interruption, restoring."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from PIL import Image
 
 from experiments.configs import digits
 from sngan_jax.base.errors import UserError
+from sngan_jax.data.image_set import DataError
 from sngan_jax.run.conditions import conditions
 from sngan_jax.run.loop import train
 from sngan_jax.run.restore import GoneError, at_iteration, check_classes, restore_run
@@ -245,6 +247,22 @@ def test_bad_configs_are_sentences_and_leave_no_workdir(changes, sentence, tmp_p
         train(tiny(**changes), tmp_path / "run")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("first", "words"), [
+    (True, "with everything saved"), (False, "and continues from its last checkpoint")])
+def test_what_a_damaged_image_costs_is_said(first, words, tmp_path, monkeypatch):
+    @contextlib.contextmanager
+    def damaged(*_, **__):
+        def none():
+            raise DataError("cannot read a.png")
+
+        yield none
+
+    monkeypatch.setattr("sngan_jax.run.loop.feed", damaged)
+    monkeypatch.setattr("sngan_jax.run.distributed.is_first", lambda: first)
+    with pytest.raises(DataError, match=f"a.png; the run stopped at iteration 0, {words}; to"):
+        train(tiny(), tmp_path)
 
 
 @pytest.mark.slow
