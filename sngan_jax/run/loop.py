@@ -152,9 +152,10 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, accept_changes: boo
                         rollbacks = error.rollbacks + 1
                         if config.on_nan != "rollback" or rollbacks > config.on_nan_rollbacks:
                             raise
-                        say(f"warning: {error}: going back to {error.last_good} and continuing "
-                            f"with other data (rollback {rollbacks} of at most "
-                            f"{config.on_nan_rollbacks})")
+                        if distributed.is_first():
+                            say(f"warning: {error}: going back to {error.last_good} and continuing "
+                                f"with other data (rollback {rollbacks} of at most "
+                                f"{config.on_nan_rollbacks})")
                     saved = resumable(config, workdir, checkpoints, shapes, images, accept_changes)
         except Stopped:
             print(f"stopped by {interruption.name} before anything was trained; give the same "
@@ -350,8 +351,9 @@ def _diverged(error: Exception, checkpoints: Checkpoints, rollbacks: int) -> Div
     checkpoints.wait()
     saved = checkpoints.all()
     last_good = (f"the checkpoint of iteration {saved[-1]:,}" if saved else "the start")
-    whole = Diverged(f"{error}; the last good state is {last_good} in {checkpoints.folder}; lower "
-                     "config.learning_rate, or let --config.on_nan=rollback go back and continue "
-                     "with other data")
+    # The other processes see none of the checkpoints.
+    where = f"; the last good state is {last_good} in {checkpoints.folder}" * distributed.is_first()
+    whole = Diverged(f"{error}{where}; lower config.learning_rate, or let --config.on_nan=rollback "
+                     "go back and continue with other data")
     whole.last_good, whole.rollbacks = last_good, rollbacks
     return whole
