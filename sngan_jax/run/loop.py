@@ -278,7 +278,8 @@ def _train(config: ConfigDict, workdir: Path, recipe: Recipe, init: Callable,
                 watch.note(metrics)
                 in_flight.append(metrics)
                 jax.block_until_ready(in_flight[0] if len(in_flight) == in_flight.maxlen else ())
-                if _is_due(iteration, config.log_every, config) or iteration == per_call:
+                row_due = _is_due(iteration, config.log_every, config) or iteration == per_call
+                if row_due:
                     log.keep(iteration, metrics, state, replaced)
                 if distributed.told_to_stop():
                     interruption.signal = signal.SIGTERM
@@ -293,8 +294,10 @@ def _train(config: ConfigDict, workdir: Path, recipe: Recipe, init: Callable,
                     log.flush(bar)
                     log.samples_of(state.generator, iteration)
                 scores_due = evaluate and _is_due(iteration, config.evaluate_every, config)
-                late = (config.checkpoint_minutes
-                        and time.monotonic() - last_save > 60 * config.checkpoint_minutes)
+                # Several processes must see NaN in the same call, so the first one's clock counts.
+                late = (config.checkpoint_minutes and (row_due or jax.process_count() == 1)
+                        and distributed.from_first(
+                            time.monotonic() - last_save > 60 * config.checkpoint_minutes))
                 if (late or scores_due or any(_is_due(iteration, every, config) for every in (
                         config.checkpoint_every, config.keep_every))):
                     log.flush(bar)  # so that no line before a checkpoint is ever missing

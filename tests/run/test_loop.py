@@ -16,7 +16,13 @@ from sngan_jax.base.errors import UserError
 from sngan_jax.data.image_set import DataError
 from sngan_jax.run.conditions import conditions
 from sngan_jax.run.loop import train
-from sngan_jax.run.restore import GoneError, at_iteration, check_classes, restore_run
+from sngan_jax.run.restore import (
+    GoneError,
+    at_iteration,
+    check_classes,
+    restore_run,
+    saved_iterations,
+)
 from sngan_jax.run.workdir import read_metrics
 from tests.compare import assert_same_images, assert_same_losses
 from tests.conftest import FINISHED
@@ -98,6 +104,14 @@ def test_ctrl_c_saves_and_the_same_call_goes_on(tmp_path, monkeypatch, capsys):
     assert "resuming" in capsys.readouterr().out
     assert [row["iteration"] for row in read_metrics(tmp_path)] == [1, 2, 3, 4, 5, 6]
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_clock_of_the_first_process_decides_when_minutes_are_over(tmp_path, monkeypatch):
+    monkeypatch.setattr("sngan_jax.run.distributed.from_first",
+                        lambda found: False if found is True else found)
+    train(tiny(iterations=3, log_every=1, checkpoint_every=100, keep_checkpoints=9,
+               checkpoint_minutes=1e-9), tmp_path)
+    assert saved_iterations(tmp_path) == [3]
 
 
 @pytest.mark.slow
