@@ -35,7 +35,7 @@ MODES = ("auto", "yes", "no")
 _BEAT, _LOST_AFTER = 2.0, 20.0  # seconds
 _AGREE_WITHIN = 3600  # seconds: a host may read a large data set first
 _PREFIX = "sngan_jax"
-_BARRIERS, _CALLS = itertools.count(), itertools.count(1)
+_MEETINGS, _CALLS = itertools.count(), itertools.count(1)
 _ENDED = "ended: "
 # Run by a child: prints its argument if the parent's end of the pipe closes with nothing written.
 _SAY_AT_END = "import sys; sys.stdin.buffer.read() or sys.stderr.write(sys.argv[1])"
@@ -119,11 +119,11 @@ def from_first(tree: PyTree) -> PyTree:
     """
     if jax.process_count() == 1:
         return tree
-    _client().wait_at_barrier(f"{_PREFIX}/from_first/{next(_BARRIERS)}", 1000 * _AGREE_WITHIN)
+    _client().wait_at_barrier(f"{_PREFIX}/from_first/{next(_MEETINGS)}", 1000 * _AGREE_WITHIN)
     return multihost_utils.broadcast_one_to_all(tree)
 
 
-def agree(topic: str, facts: Mapping[str, object]) -> None:
+def agree(facts: Mapping[str, object]) -> None:
     """Checks that all processes have the same plain values.
 
     Raises:
@@ -131,11 +131,10 @@ def agree(topic: str, facts: Mapping[str, object]) -> None:
     """
     if jax.process_count() == 1:
         return
-    client = _client()
+    client, where = _client(), f"{_PREFIX}/agree/{next(_MEETINGS)}"
     mine = json.dumps({"host": platform.node(), "facts": dict(facts)}, default=str)
-    client.key_value_set(f"{_PREFIX}/{topic}/{jax.process_index()}", mine)
-    found = [json.loads(client.blocking_key_value_get(f"{_PREFIX}/{topic}/{i}",
-                                                      1000 * _AGREE_WITHIN))
+    client.key_value_set(f"{where}/{jax.process_index()}", mine)
+    found = [json.loads(client.blocking_key_value_get(f"{where}/{i}", 1000 * _AGREE_WITHIN))
              for i in range(jax.process_count())]
     if sentences := disagreements(found):
         raise UserError("the processes of this run disagree: " + "; ".join(sentences)

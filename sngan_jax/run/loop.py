@@ -82,9 +82,9 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, accept_changes: boo
     """
     devices = all_devices()
     validate(config, len(devices))
-    distributed.agree("run", {**{f"config.{k}": v for k, v in config.items()}, "commit": commit(),
-                              "code version": code_version(), **conditions(),
-                              "number of devices": jax.local_device_count()})
+    distributed.agree({**{f"config.{k}": v for k, v in config.items()}, "commit": commit(),
+                       "code version": code_version(), **conditions(),
+                       "number of devices": jax.local_device_count()})
     if distributed.is_first():
         for caution in config_warnings(config):
             say(f"warning: {caution}")
@@ -102,7 +102,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, accept_changes: boo
                 if there := is_run(workdir):
                     still_ours = held.enter_context(locked(workdir))
                 images = load_data(config)
-                distributed.agree("data", {"content hash of the data set": images.fingerprint()})
+                distributed.agree({"content hash of the data set": images.fingerprint()})
                 config = config.copy_and_resolve_references()
                 config.augment = chosen(config.augment, len(images))
                 plain = config.to_dict()

@@ -37,7 +37,7 @@ def test_one_process_joins_nothing(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     with distributed.joined():
         assert distributed.is_first() and not distributed.told_to_stop()
-        distributed.agree("anything", {"a": 1})
+        distributed.agree({"a": 1})
     tree = {"a": np.ones(2)}
     assert distributed.from_first(tree) is tree
 
@@ -61,6 +61,21 @@ def test_the_calls_before_a_stop_are_counted_from_the_start_of_the_process(monke
 def test_half_a_start_is_a_sentence(arguments, words):
     with pytest.raises(UserError, match=words), distributed.joined(**arguments):
         pass
+
+
+def test_processes_may_compare_facts_again(monkeypatch):
+    stored = {}
+
+    def put(key, value):
+        assert key not in stored  # as JAX's service refuses it
+        stored[key] = value
+
+    client = mock.Mock(key_value_set=put, blocking_key_value_get=lambda *_: [*stored.values()][-1])
+    monkeypatch.setattr("jax.process_count", lambda: 2)
+    monkeypatch.setattr(distributed, "_client", lambda: client)
+    for seed in (0, 1):
+        distributed.agree({"config.seed": seed})
+    assert len(stored) == 2
 
 
 def test_disagreements_name_the_field_and_both_hosts():

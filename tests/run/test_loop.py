@@ -232,8 +232,7 @@ def test_restoring_what_is_not_there_is_a_sentence(finished_run, tmp_path):
 
 def test_processes_compare_what_their_numbers_depend_on(tmp_path, monkeypatch):
     compared = {}
-    monkeypatch.setattr("sngan_jax.run.distributed.agree",
-                        lambda topic, facts: compared.update(facts))
+    monkeypatch.setattr("sngan_jax.run.distributed.agree", compared.update)
     with pytest.raises(UserError, match="there is no such file"):
         train(tiny(dataset="npz:/nowhere/a.npz", seed=5), tmp_path / "run")
     assert compared["config.seed"] == 5 and conditions().items() <= compared.items()
