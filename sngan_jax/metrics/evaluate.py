@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.output import say
 from sngan_jax.base.provenance import commit
 from sngan_jax.base.types import Config, JsonObject
 from sngan_jax.data.crop import Size
@@ -99,7 +100,7 @@ def of_images(images: ImageSet | ImageStream, split: str, num: int, metrics: Seq
       metrics: names of scores, which decide whether all features are kept.
       num_logits: number of images whose logits are used, if larger.
       cache: a folder where statistics are looked up, and saved after they are computed, if
-        `metrics` need nothing else.
+        `metrics` need nothing else; a warning says if they cannot be saved.
       protocol: the protocol that sets these numbers, for errors.
       name: label of the progress bar.
 
@@ -135,7 +136,10 @@ def of_images(images: ImageSet | ImageStream, split: str, num: int, metrics: Seq
         replaced = sum(int(row) in images.bad for row in rows[:num])
         about |= {"replaced_images": replaced} if replaced else {}
     if file is not None:
-        export(file, collected, about, extractor)
+        try:
+            export(file, collected, about, extractor)
+        except UserError as error:  # the scores do not need the file
+            say(f"warning: {error}, with SNGAN_JAX_CACHE")
     return Side(collected, np.concatenate(labels)[:num] if labels else None, about)
 
 

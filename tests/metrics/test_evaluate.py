@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from functools import partial
 from types import SimpleNamespace
 
@@ -107,6 +108,14 @@ def test_statistics_are_cached_by_all_they_depend_on(tmp_path, monkeypatch):
     one = of_images(a, "train", 20, ["fid"], extractor, cache=tmp_path)
     two = of_images(a, "train", 20, ["fid"], extractor, cache=tmp_path, seed=1)
     assert (one.collected.moments.mean != two.collected.moments.mean).any()
+
+
+def test_a_cache_that_cannot_be_written_costs_a_warning_only(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    side = of_images(image_set(30), "train", 0, ["fid"], mean_extractor(), cache=tmp_path / "file")
+    assert side.collected.moments.n == 30
+    assert re.fullmatch(r"warning: the statistics file \S*/file/\S* cannot be written \(.*\): choose "
+                        "another place, with SNGAN_JAX_CACHE\n", capsys.readouterr().err)
 
 
 def test_statistics_files_stand_for_images(tmp_path):
