@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.files import WriteError
 from sngan_jax.base.output import say
 from sngan_jax.base.provenance import commit
 from sngan_jax.base.types import Config, JsonObject
@@ -230,7 +231,7 @@ def export(file: Path, collected: Collected, about: Mapping[str, object], extrac
 
 
 def append_record(file: Path, record: Mapping[str, object]) -> None:
-    """Adds a line to a file of records; UserError if it cannot be written."""
+    """Adds a line to a file of records; WriteError if it cannot be written."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("ab+") as out:
@@ -238,8 +239,8 @@ def append_record(file: Path, record: Mapping[str, object]) -> None:
             cut = out.tell() and (out.seek(-1, os.SEEK_END), out.read())[1] != b"\n"
             out.write(b"\n" * bool(cut) + json.dumps(record).encode() + b"\n")
     except OSError as error:
-        raise UserError(f"{file} cannot be written ({error.strerror}): choose another place"
-                        ) from error
+        raise WriteError(f"{file} cannot be written ({error.strerror}): choose another place, or "
+                         "free some space") from error
 
 
 def score_table(records: Sequence[JsonObject]) -> str:

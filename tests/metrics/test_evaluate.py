@@ -14,6 +14,7 @@ from PIL import Image
 
 from sngan_jax.activation_norms import BatchNorm, ConditionalBatchNorm
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.files import WriteError
 from sngan_jax.data.image_set import ImageSet, Reading
 from sngan_jax.metrics import evaluate
 from sngan_jax.metrics.evaluate import (
@@ -197,7 +198,7 @@ def test_records_are_lines_and_a_table(tmp_path):
     assert head.split()[:2] == ["fid", "is"] and f"{record['scores']['fid']:.4g}" in row
     assert "30 of set0" in row and "±" in row
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(WriteError, match="cannot be written"):
         append_record(tmp_path / "file" / "scores.jsonl", record)
 
 
