@@ -115,8 +115,8 @@ def test_a_cache_that_cannot_be_written_costs_a_warning_only(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     side = of_images(image_set(30), "train", 0, ["fid"], mean_extractor(), cache=tmp_path / "file")
     assert side.collected.moments.n == 30
-    assert re.fullmatch(r"warning: the statistics file \S*/file/\S* cannot be written \(.*\): choose "
-                        "another place, with SNGAN_JAX_CACHE\n", capsys.readouterr().err)
+    assert re.fullmatch(r"warning: the statistics file \S*/file/\S* cannot be written \(.*\): "
+                        "choose another place, with SNGAN_JAX_CACHE\n", capsys.readouterr().err)
 
 
 def test_statistics_files_stand_for_images(tmp_path):
