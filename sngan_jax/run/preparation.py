@@ -82,9 +82,11 @@ def resumable(config: ConfigDict, workdir: Path, stored: StoredCheckpoints, shap
             raise none_left
         return None
     if saved.meta["data"] != images.fingerprint():
+        differs = ("its content hash differs" if isinstance(images, ImageSet) else
+                   "the paths or sizes of its files differ")
         raise UserError(f"the data set {images.name} (split {config.split}) has changed since "
-                        f"{workdir} was trained on it (its content hash differs): restore the data "
-                        "and the split, or choose another --workdir")
+                        f"{workdir} was trained on it ({differs}): restore the data and the split, "
+                        "or choose another --workdir")
     where = f"the checkpoint of iteration {saved.iteration:,} in {workdir}"
     for sentence in changed(saved.meta.get("conditions", {}), where):
         say(f"warning: {sentence}")
