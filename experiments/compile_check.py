@@ -132,7 +132,8 @@ def _record(config: Any, target: Target, facts: Facts, per_device: int,
     except UserError as error:
         if not options.sweep:
             raise
-        record = {**wanted, "devices": target.devices, "compiles": False, "why_not": str(error)}
+        record = {**wanted, "devices": target.devices, "method": config.method, "compiles": False,
+                  "why_not": str(error)}
     record |= {"config": wanted["config"], "commit": commit(), "jax": jax.__version__}
     if options.out and record["compiles"]:
         append_record(Path(options.out), record)

@@ -165,6 +165,13 @@ def test_bad_input_is_a_sentence(arguments, words):
     assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
 
 
+def test_a_sweep_goes_on_after_a_target_that_does_not_compile():
+    done = program("experiments.tpu_check", "--config=digits", "--sweep", "--compare=none",
+                   "--targets=v3:9x2x1", "--per-device-batches=0")
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert '"compared_with"' in done.stdout and done.stdout.count("v3:9x2x1") > 2
+
+
 def test_the_stored_records_of_cards_are_whole():
     """docs/compile_check.md is made from the records."""
     file = ROOT / "experiments" / "results" / "nvidia" / "launches.jsonl"
