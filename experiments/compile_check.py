@@ -92,9 +92,6 @@ def main(options: argparse.Namespace) -> int:
     texts = options.targets if options.sweep else [options.target]
     targets = [parse_target(text) for text in texts]
     batches = options.per_device_batches if options.sweep else [options.per_device_batch]
-    if not targets or not batches:
-        raise UserError("--sweep has nothing to compile: --targets and --per-device-batches name "
-                        "one or more")
     other = compare.with_method(config, options.compare) if options.compare else None
     known = read(options.out)
     records = []

@@ -158,8 +158,9 @@ def test_records_of_other_data_are_not_taken():
     (["--topology=v3-9"], "sold as v3-8"),
     (["--target=h100", "--per-device-batch=8", "--config.batch_size=0"], "config.batch_size is 0"),
     (["--target=h100", "--targets=a100"], "are flags of a sweep"),
-    (["--sweep", "--targets="], "nothing to compile"),
-    (["--sweep", "--per-device-batches=,"], "nothing to compile")])
+    (["--sweep", "--targets="], "--targets is empty"),
+    (["--sweep", "--per-device-batches=,"], "--per-device-batches is empty"),
+    (["--target"], "--target has no value")])
 def test_bad_input_is_a_sentence(arguments, words):
     done = program("experiments.compile_check", "--config=digits", *arguments)
     assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
