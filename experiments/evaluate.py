@@ -122,8 +122,8 @@ def main(options: argparse.Namespace) -> None:
         raise UserError(f"--save-statistics={options.save_statistics}: the file's name must end in "
                         ".npz")
     if options.scores and not options.scores.endswith(".jsonl"):
-        raise UserError(f"--scores={options.scores}: records are appended to it: give a name that "
-                        "ends in .jsonl")
+        raise UserError(f"--scores={options.scores}: the file's name must end in .jsonl, because "
+                        "records are appended to it, a line each")
     if options.save_statistics:
         check_writable(Path(options.save_statistics), "--save-statistics", replaced=True)
     folder = Path(options.workdir or ".")

@@ -301,7 +301,7 @@ def pixels(images: ImageSet | ImageStream, rows: np.ndarray, labels: list[np.nda
             elif not all(images.shape):
                 if prepare is None:
                     raise UserError(
-                        f"the images of {images.name} differ in size: bring them to one size with "
+                        f"the images of {images.name} differ in size: resize them to one size with "
                         "--image-size")
                 each, y = images.read_each(part, decoders.map)
                 pixels = np.stack(list(decoders.map(prepare, each)))

@@ -40,8 +40,8 @@ def check_apart(config: ConfigDict, workdir: Path) -> None:
     # Names that begin with a dot are not part of the data set.
     if own.is_relative_to(folder) and not any(
             part.startswith(".") for part in own.relative_to(folder).parts):
-        raise UserError(f"the workdir {workdir} lies in the data set {config.dataset}, which its "
-                        "samples and curves would join: choose another --workdir")
+        raise UserError(f"the workdir {workdir} is inside the data set {config.dataset}, so its "
+                        "samples and curves would be read as images: choose another --workdir")
 
 
 def load_data(config: ConfigDict) -> ImageSet | ImageStream:

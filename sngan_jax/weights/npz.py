@@ -78,8 +78,8 @@ def read(file: Path) -> Trained:
     except PermissionError:
         raise
     except KeyError as error:
-        raise UserError(f"{file} is not a file of weights of this library: it has no "
-                        f"{error.args[0]!r}; sngan import-weights reads those of other projects"
+        raise UserError(f"{file} is not a weights file of this library: it has no "
+                        f"{error.args[0]!r}; use sngan import-weights for those of other projects"
                         ) from error
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{file} cannot be read ({error}): it is damaged or of another kind"

@@ -265,7 +265,7 @@ def test_two_sets_of_images(place):
     (("--images={}/pictures", "--against={}/a.npz", "--extractor=classifier"),
      "trained on images of 8 x 8 with 1 channel, but these are 8 x 8 with 3"),
     (("--images=digits", "--save-statistics=x.txt"), r"must end in \.npz"),
-    (("--workdir={}/run", "--scores={}/run/config.json"), r"give a name that ends in \.jsonl"),
+    (("--workdir={}/run", "--scores={}/run/config.json"), r"name must end in \.jsonl"),
     (("--images=nope", "--against=digits", "--extractor=classifier"), "unknown data set 'nope'"),
     (("--images=digits", "--save-statistics={}/x.npz", "--metrics=is"), "computes no score"),
     (("--images={}/nothing.npz", "--against=digits", "--extractor=classifier"), "no such file"),

@@ -109,7 +109,7 @@ IMPORT, EXPORT = "experiments.import_weights", "experiments.export_weights"
      "neither a generator nor a discriminator of sngan_projection"),
     (IMPORT, ("--from=sngan_jax", "ResNetGenerator_90.npz", "--workdir=w"), "it has no 'about'"),
     (IMPORT, ("--from=sngan_jax", "weights.npz", "weights.npz", "--workdir=w"), "takes one file"),
-    (IMPORT, ("--from=sngan_jax", "weights.npz", "--workdir=held"), "held holds a run already"),
+    (IMPORT, ("--from=sngan_jax", "weights.npz", "--workdir=held"), "held already holds a run"),
     (IMPORT, ("--from=keras", "weights.npz", "--workdir=w"), "--from is 'keras'"),
     (IMPORT, ("--from=sngan_jax", "--workdir=w"), "no files are named: give the generator's"),
     (IMPORT, ("--from=mimicry", "a", "b", "c", "--workdir=w"), "3 files are named"),

@@ -229,7 +229,7 @@ def test_images_of_their_own_sizes(tmp_path):
     np.testing.assert_allclose(np.sort(side.collected.features, 0), np.sort(expected, 0),
                                rtol=1e-5)
     assert side.about["size"] == "each its own" and side.about["alpha"] == "drop"
-    with pytest.raises(UserError, match="differ in size: bring them to one size with --image-size"):
+    with pytest.raises(UserError, match="differ in size: resize them to one size with --image"):
         of_images(opened, "train", 0, ["prdc"], mean_extractor())
     with pytest.raises(UserError, match="mixed sizes"):
         open_images(f"folder:{tmp_path}")
