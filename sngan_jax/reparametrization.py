@@ -91,8 +91,8 @@ def gamma_of(name: str) -> str:
 
 
 def where(layer: nn.Module) -> str:
-    """The class and path of a bound layer, for errors."""
-    return f"{type(layer).__name__} at '{'/'.join(layer.path)}'"
+    """The class of a bound layer and, within a model, its path, for errors."""
+    return type(layer).__name__ + (f" at '{'/'.join(layer.path)}'" if layer.path else "")
 
 
 def _store(layer: nn.Module, name: str, state: Mapping[str, jax.Array]) -> None:
