@@ -161,7 +161,8 @@ def list_folder(folder: str, split: str) -> Listing:
         )
     if not flat and not labelled:
         raise DataError(f"folder:{folder} holds no images, nor do its sub-folders"
-                        + (f", but {_counted(left_out)}" if left_out else ""))
+                        + (f", but {_counted(left_out)}" if left_out else "")
+                        + ": give a folder of pictures")
     if flat:
         deep, numbers = {"": flat}, None
     else:
