@@ -29,7 +29,7 @@ from sngan_jax.step.state import TrainState, check_size, state_bytes
 
 
 def check_apart(config: ConfigDict, workdir: Path) -> None:
-    """UserError if a workdir lies in the `folder:` that is trained on, where its pictures join."""
+    """UserError if a workdir is inside its `folder:` data set, which its pictures would join."""
     kind, _, place = config.dataset.partition(":")
     if kind != "folder":
         return

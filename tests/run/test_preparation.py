@@ -24,7 +24,7 @@ def test_a_run_does_not_lie_in_the_pictures_that_it_is_trained_on(tmp_path, monk
             ("pictures", "pictures", False), ("pictures/", "pictures/cats/run", False),
             (tmp_path / "pictures", "pictures/run", False), (".", "run", False)]:
         config = SimpleNamespace(dataset=f"folder:{place}")
-        with nullcontext() if apart else pytest.raises(UserError, match="lies in the data set"):
+        with nullcontext() if apart else pytest.raises(UserError, match="is inside the data set"):
             check_apart(config, Path(workdir))
     check_apart(SimpleNamespace(dataset="digits"), Path("digits"))
 
