@@ -143,7 +143,7 @@ def read_torch(file: Path) -> dict[str, np.ndarray]:
       PermissionError: if this user may not read it.
     """
     if not is_file(file):
-        raise UserError(f"there is no file {file}")
+        raise UserError(f"there is no file {file}: check its path")
     try:
         with zipfile.ZipFile(file) as archive:
             roots = [name.removesuffix("/data.pkl") for name in archive.namelist()

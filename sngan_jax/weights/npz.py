@@ -74,7 +74,7 @@ def read(file: Path) -> Trained:
         if not (whole and isinstance(names, list) and len(names) in (0, fields["num_classes"])):
             raise ValueError("its description of itself is incomplete")
     except FileNotFoundError:
-        raise UserError(f"there is no file {file}") from None
+        raise UserError(f"there is no file {file}: check its path") from None
     except PermissionError:
         raise
     except KeyError as error:
