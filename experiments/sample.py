@@ -21,8 +21,8 @@ and, with classes, `labels` or, for a morph, `weights` (float32 n x classes). --
 also writes the walks as a moving picture. A class is given by its number or, for a folder or a TFDS
 set, by its name.
 
---nearest=K: the grid has a row for each sample, followed by the K training images nearest to it by
-pixel distance: does the generator copy?
+--nearest=K: the grid has a row for each of the first 16 samples, followed by the K training images
+nearest to it by pixel distance: does the generator copy?
 """
 
 import argparse
