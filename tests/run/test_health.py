@@ -81,11 +81,12 @@ def test_a_collapse_is_warned_of_once(capsys):
     for _ in range(4):
         watch.row({"d_loss": 0.0}, {"a": 1.0})
     watch.row({"d_loss": 1.0}, {"a": 1.0})
-    watch.images(np.random.default_rng(0).integers(0, 256, (5, 4, 4, 1), np.uint8))
+    watch.images(np.random.default_rng(0).integers(0, 256, (5, 4, 4, 1), np.uint8), 200)
+    watch.images(np.full((5, 4, 4, 1), 7, np.uint8), 1)  # what a new G may draw
     assert capsys.readouterr().err == ""
     for _ in range(9):
         watch.row({"d_loss": 0.0}, {"a": 0.0})
-        watch.images(np.full((5, 4, 4, 1), 7, np.uint8))
+        watch.images(np.full((5, 4, 4, 1), 7, np.uint8), 200)
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 3
     assert "σ of a" in said[0] and "same image" in said[1] and "D has won" in said[2]
