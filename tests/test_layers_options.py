@@ -285,7 +285,7 @@ def test_wrong_use():
     layer = SNDense(4)
     variables = layer.init(KEY, X)
     for how in ({}, {"mutable": ["spectral"]}):
-        with pytest.raises(ValueError, match="^SNDense finds no u in the collection") as e:
+        with pytest.raises(ValueError, match=r"^SNDense finds no u in the collection") as e:
             layer.apply({"params": variables["params"]}, X, **how)
         assert "pass apply all the variables that init returned" in str(e.value)
 
