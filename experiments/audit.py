@@ -84,7 +84,7 @@ def real_images(run: RestoredRun, num: int, seed: int) -> tuple[np.ndarray, np.n
     config = run.config
     check_classes(run)
     images = open_images(config.dataset, split=config.split, channels=run.channels,
-                         **options_of(config))
+                         skip_bad=config.on_bad_image == "skip", **options_of(config))
     if len(images) < num:
         raise UserError(f"--num is {num}, but {config.dataset}, split {config.split!r}, has only "
                         f"{len(images):,} images: choose fewer")

@@ -222,7 +222,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """UserError with argparse's message as a sentence."""
         flag, _, said = message.removeprefix("argument ").partition(": ")
-        flag = flag.split("/")[-1]
+        flag = flag.split("/")[0]
         if said.startswith("expected"):
             raise UserError(f"{flag} has no value: write {flag}=VALUE")
         raise UserError(f"{flag} {said}" if said else message)
@@ -268,8 +268,11 @@ def one_of(there: Iterable[str]) -> Callable[[str], str]:
 
 
 def names(text: str) -> list[str]:
-    """A flag type: names separated by commas."""
-    return [name.strip() for name in text.split(",") if name.strip()]
+    """A flag type: names separated by commas, at least one."""
+    found = [name.strip() for name in text.split(",") if name.strip()]
+    if not found:
+        raise argparse.ArgumentTypeError("is empty: name one or more, or leave it out")
+    return found
 
 
 def wholes(low: int) -> Callable[[str], list[int]]:

@@ -46,7 +46,7 @@ from .compiler.records import find, read, same
 from .compiler.step import Facts, facts_of
 from .compiler.tables import LAUNCH_ROW, ROW, launch_row, row, table
 from .compiler.targets import Cards, Target, parse_target
-from .read_config import load_config
+from .read_config import read_config
 
 
 def arguments(parser: cli.Parser) -> None:
@@ -77,11 +77,14 @@ def arguments(parser: cli.Parser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Compiles the configs for the targets that the flags name."""
     jax.config.update("jax_enable_compilation_cache", False)  # the programs are for other devices
-    config = load_config(options.config, options.changes)
+    config = read_config(options.config, options.changes, 1)
     facts = facts_of(config, options.images, options.classes)
-    if options.sweep and (options.target or options.per_device_batch):
+    if options.sweep and options.given & {"target", "per_device_batch"}:
         raise UserError("--sweep has its own flags, --targets and --per-device-batches: leave out "
                         "--target and --per-device-batch")
+    if not options.sweep and options.given & {"targets", "per_device_batches"}:
+        raise UserError("--targets and --per-device-batches are flags of a sweep: add --sweep, or "
+                        "write --target and --per-device-batch")
     if options.out:
         check_writable(Path(options.out), "--out")
     if not options.sweep and not options.target:
@@ -126,7 +129,8 @@ def _record(config: Any, target: Target, facts: Facts, per_device: int,
     except UserError as error:
         if not options.sweep:
             raise
-        record = {**wanted, "devices": target.devices, "compiles": False, "why_not": str(error)}
+        record = {**wanted, "devices": target.devices, "method": config.method, "compiles": False,
+                  "why_not": str(error)}
     record |= {"config": wanted["config"], "commit": commit(), "jax": jax.__version__}
     if options.out and record["compiles"]:
         append_record(Path(options.out), record)

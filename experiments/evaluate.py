@@ -49,12 +49,12 @@ def arguments(parser: cli.Parser) -> None:
                         help="split of the real images; otherwise the protocol's")
     parser.add_argument("--protocol", default=FREE, help="paper (10,000 real, 5,000 generated; IS "
                         "of 10 x 5,000), 50k, or free: the numbers below (default: free)")
-    parser.add_argument("--num-real", type=cli.whole(), metavar="N",
+    parser.add_argument("--num-real", type=cli.whole(0), metavar="N",
                         help="free protocol: number of real images; 0: all")
-    parser.add_argument("--num-fake", type=cli.whole(), metavar="N", help="free protocol: number "
+    parser.add_argument("--num-fake", type=cli.whole(0), metavar="N", help="free protocol: number "
                         "of generated images (5,000 from a run by default), or of those of "
                         "--images; 0: all")
-    parser.add_argument("--splits", type=cli.whole(), metavar="N",
+    parser.add_argument("--splits", type=cli.whole(1), metavar="N",
                         help="free protocol: parts of the Inception Score")
     parser.add_argument("--metrics", type=names_of, metavar="NAME,NAME", help="; ".join(
         f"of {kind}: {','.join(there)}" for kind, there in METRICS.items()))
@@ -122,8 +122,8 @@ def main(options: argparse.Namespace) -> None:
         raise UserError(f"--save-statistics={options.save_statistics}: the file's name must end in "
                         ".npz")
     if options.scores and not options.scores.endswith(".jsonl"):
-        raise UserError(f"--scores={options.scores}: records are appended to it: give a name that "
-                        "ends in .jsonl")
+        raise UserError(f"--scores={options.scores}: the file's name must end in .jsonl, because "
+                        "records are appended to it, a line each")
     if options.save_statistics:
         check_writable(Path(options.save_statistics), "--save-statistics", replaced=True)
     folder = Path(options.workdir or ".")

@@ -44,7 +44,8 @@ def main(options: argparse.Namespace) -> None:
     run = restore_run(workdir, options.checkpoint)
     if options.classes and len(options.classes) != run.num_classes:
         raise UserError(f"--classes has {len(options.classes)} names, but the model has "
-                        f"{run.num_classes} classes: give one each")
+                        f"{run.num_classes or 'no'} classes: "
+                        + ("give one each" if run.num_classes else "leave the flag out"))
     trained = trained_of(run, {"class_names": options.classes or list(run.class_names),
                                **_origin(workdir)})
     npz.write(trained, out, options.dtype)

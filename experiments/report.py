@@ -73,8 +73,9 @@ def make_report(folders: Sequence[Path], out: Path, command: str = "") -> None:
                  f"Made {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC by commit "
                  f"{source or 'unknown'}" + (f", by the command: {command}" if command else ""))
         write_report(out, about, found, tables, figures)
-    absent = sum(isinstance(figure, Missing) for figure in figures)
-    print(f"{_counted(tables, 'table')}, {len(figures) - absent} figures ({absent} not run) of "
+    drawn = [figure for figure in figures if not isinstance(figure, Missing)]
+    print(f"{_counted(tables, 'table')}, {_counted(drawn, 'figure')} "
+          f"({len(figures) - len(drawn)} not run) of "
           f"{_counted(found.runs, 'run')}, {finished} finished and scored: {out / PAGE}, "
           f"{MARKDOWN}, {TABLES}/*.csv")
 

@@ -21,8 +21,8 @@ and, with classes, `labels` or, for a morph, `weights` (float32 n x classes). --
 also writes the walks as a moving picture. A class is given by its number or, for a folder or a TFDS
 set, by its name.
 
---nearest=K: the grid has a row for each sample, followed by the K training images nearest to it by
-pixel distance: does the generator copy?
+--nearest=K: the grid has a row for each of the first 16 samples, followed by the K training images
+nearest to it by pixel distance: does the generator copy?
 """
 
 import argparse
@@ -36,7 +36,7 @@ import numpy as np
 
 from sngan_jax.analysis.nearest import nearest
 from sngan_jax.base.errors import UserError
-from sngan_jax.base.files import check_writable
+from sngan_jax.base.files import WriteError, check_writable, replacing
 from sngan_jax.base.memory import check_memory
 from sngan_jax.data.class_names import class_number
 from sngan_jax.run.figures import MOVING, by_class, save_grid, save_walks
@@ -109,14 +109,15 @@ def main(options: argparse.Namespace) -> None:
     shown, row = (images, columns) if walk else _shown(run, images, options)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(f"{out}.npz", **arrays)
+        with replacing(Path(f"{out}.npz")) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **arrays)
         save_grid(Path(f"{out}.png"), shown, row)
         if options.moving:
             save_walks(Path(f"{out}.{options.moving}"),
                        images.reshape(-1, columns, *images.shape[1:]), options.moving)
     except OSError as error:
-        raise UserError(f"{out}.npz cannot be written ({error.strerror}): choose another --out"
-                        ) from error
+        raise WriteError(f"{out}.npz cannot be written ({error.strerror}): choose another --out"
+                         ) from error
     what = f"{len(images) // columns} walks of {columns} steps" if walk else (
         f"{len(images):,} samples")
     print(f"{what} of iteration {run.iteration:,}: {out}.npz, {out}.png"

@@ -22,7 +22,7 @@ class Stack(NamedTuple):
 
     def front(self, x: jax.Array) -> jax.Array:
         """The array with the stack's axes in front, the outermost first."""
-        return unstacked(x, self.axes)[0].reshape(*self.sizes, *self.member)
+        return unstacked(x, self.axes)[0].reshape((*self.sizes, *self.member))
 
     def back(self, x: jax.Array) -> jax.Array:
         """The inverse of `front`."""

@@ -11,7 +11,7 @@ from flax.core import meta
 
 from sngan_jax import spectral
 from sngan_jax.divisors import Spec, checked_vectors
-from sngan_jax.linen import WEIGHTS, Call, convolution_of, geometry_of, layout_of
+from sngan_jax.linen import CONVOLUTIONS, WEIGHTS, Call, convolution_of, geometry_of, layout_of
 
 COLLECTION = "spectral"
 NORMALIZED = "normalized"  # read-only: W̄ itself, computed outside the forward pass
@@ -76,8 +76,8 @@ def spec_of(layer: Any, name: str, raw: jax.Array, call: Call) -> Spec:
     if spec.divisor == "operator" and (geometry := geometry_of(layer, call)):
         operator = functools.partial(convolution_of, geometry[0]), geometry[1]
     layout = (layer.sn_weights[name] if own else None) or layout_of(layer, raw, call)
-    return dataclasses.replace(spec, layout=layout, mask=getattr(layer, "mask", None),
-                               operator=operator)
+    mask = layer.mask if isinstance(layer, CONVOLUTIONS) else None
+    return dataclasses.replace(spec, layout=layout, mask=mask, operator=operator)
 
 
 def state_path(path: tuple[str, ...]) -> tuple[str, ...]:
@@ -91,8 +91,8 @@ def gamma_of(name: str) -> str:
 
 
 def where(layer: nn.Module) -> str:
-    """The class and path of a bound layer, for errors."""
-    return f"{type(layer).__name__} at '{'/'.join(layer.path)}'"
+    """The class of a bound layer and, within a model, its path, for errors."""
+    return type(layer).__name__ + (f" at '{'/'.join(layer.path)}'" if layer.path else "")
 
 
 def _store(layer: nn.Module, name: str, state: Mapping[str, jax.Array]) -> None:

@@ -219,6 +219,26 @@ def test_a_layer_of_your_own():
         assert sigma[name] == pytest.approx(top(variables["params"][name]), rel=1e-4)
 
 
+class Masked(nn.Module):
+    """A user's own layer, whose field `mask` belongs to its inputs."""
+
+    mask: tuple[int, ...] | str
+
+    @nn.compact
+    def __call__(self, x):
+        x = x if self.mask == "none" else x * jnp.asarray(self.mask)
+        return x @ self.param("kernel", nn.initializers.normal(), (6, 6))
+
+
+@pytest.mark.parametrize("mask", [(1, 0, 1, 1, 0, 1), "none"])
+def test_a_field_of_your_own_layer_called_mask_is_not_the_weights(mask):
+    layer = normalized(Masked, divisor="svd")(mask)
+    variables = layer.init(KEY, EYE)
+    inputs = EYE if mask == "none" else EYE * np.array(mask)
+    kernel = np.asarray(variables["params"]["kernel"])
+    np.testing.assert_allclose(used(layer, variables), inputs @ kernel / top(kernel), atol=1e-5)
+
+
 def test_options_out_of_range():
     for options, sentence in [
         ({"lipschitz": -1.0}, "lipschitz=-1.0 must be a positive number"),
@@ -265,7 +285,7 @@ def test_wrong_use():
     layer = SNDense(4)
     variables = layer.init(KEY, X)
     for how in ({}, {"mutable": ["spectral"]}):
-        with pytest.raises(ValueError, match="SNDense at '' finds no u in the collection") as e:
+        with pytest.raises(ValueError, match=r"^SNDense finds no u in the collection") as e:
             layer.apply({"params": variables["params"]}, X, **how)
         assert "pass apply all the variables that init returned" in str(e.value)
 

@@ -271,6 +271,14 @@ def test_bfloat16_weights_keep_float32_vectors():
         assert gradient["kernel"].dtype == dtype
 
 
+def test_variables_that_hold_numpys_arrays():
+    layer = SNLinear(6, 4, learnable_scale=True, rngs=nnx.Rngs(0))
+    want = sigmas(layer)
+    nnx.update(layer, jax.tree.map(np.asarray, nnx.state(layer)))
+    assert sigmas(layer) == want
+    close(fold(layer)(X), layer(X, use_running_average=True))
+
+
 def test_abstract_models():
     abstract = nnx.eval_shape(lambda: Net(nnx.Rngs(0)))
     assert abstract.conv.u.shape == (4,)

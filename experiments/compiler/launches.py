@@ -138,6 +138,6 @@ def _stages(one: Instruction) -> int:
     if not stages or not int(stages[1]):
         raise UserError(
             f"the kernel {one.kernel or one.name!r} ({one.target}) does not say how many stages it "
-            "has: end its name with _stages_1, or with the number of times that all of its blocks "
-            "wait for each other, and one")
+            "has: end its name with _stages_N, where N is one more than the number of times that "
+            "all of its blocks wait for each other")
     return int(stages[1])

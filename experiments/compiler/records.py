@@ -39,8 +39,8 @@ def read(file: str | None) -> list[dict[str, Any]]:
     if not file or not Path(file).exists():
         return []
     try:
-        return [json.loads(line) for line in Path(file).read_text().splitlines()]
-    except (OSError, ValueError) as error:
+        return [dict(json.loads(line)) for line in Path(file).read_text().splitlines()]
+    except (OSError, TypeError, ValueError) as error:
         raise UserError(f"--out={file} cannot be read ({error}): move it away") from error
 
 

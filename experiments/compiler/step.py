@@ -50,10 +50,10 @@ def facts_of(config: Any, images: int, classes: int) -> Facts:
                   classes or known.classes)
     if not facts.images:
         raise UserError(f"the size of the data set {config.dataset!r} is not known here: add "
-                        "--images=<how many> (and --classes=<how many>)")
+                        "--images=NUMBER (and, for a conditional model, --classes=NUMBER)")
     if config.conditional and not facts.classes:
         raise UserError(f"config.conditional is true, but the classes of {config.dataset!r} are "
-                        "not known here: add --classes=<how many>")
+                        "not known here: add --classes=NUMBER")
     return facts
 
 

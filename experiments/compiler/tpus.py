@@ -133,7 +133,7 @@ def parse_topology(text: str) -> Topology:
                             + next(iter(_SLICES[chip].values())))
         shape = _SLICES[chip][shape]
     sides = shape.split("x")
-    if not all(side.isdigit() and int(side) for side in sides):
+    if not all(side.isdecimal() and int(side) for side in sides):
         raise UserError(f"--target={text}: {shape!r} is not a shape such as 2x2x1")
     topology = Topology(chip, tuple(map(int, sides)))
     if topology.chips > 256:

@@ -163,7 +163,7 @@ def label_scores(plot: Any, metric: str) -> None:
     """Labels the axis of a score, with plain numbers and a grid."""
     from matplotlib.ticker import LogFormatter, ScalarFormatter
 
-    plot.set_ylabel(better(metric, "\n(less is better)", "\n(more is better)"))
+    plot.set_ylabel(better(metric, "\n(lower is better)", "\n(higher is better)"))
     if plot.get_yscale() == "log":
         plot.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.6)))
         plot.yaxis.set_major_formatter(LogFormatter())

@@ -109,7 +109,7 @@ def _caption(sweep: Sweep, metrics: Sequence[str], beside: bool, scores: pd.Data
     if protocol is None:
         parts.append("No run is finished and scored.")
     else:
-        way = ", ".join(f"{METRICS[m]} ({m}): {'less' if LESS_IS_BETTER.get(m) else 'more'} is "
+        way = ", ".join(f"{METRICS[m]} ({m}): {'lower' if LESS_IS_BETTER.get(m) else 'higher'} is "
                         "better" for m in metrics)
         parts.append(f"Each number is from the last checkpoint: mean ± standard deviation over "
                      f"training seeds ({', '.join(map(str, seeds))}), without ± for one seed. "

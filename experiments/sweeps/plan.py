@@ -80,7 +80,7 @@ def plan(config: str, grid: Sequence[tuple[str, Sequence[str]]], seeds: int,
         runs would have one folder or one config.
     """
     if seeds < 1:
-        raise UserError(f"--seeds={seeds}: at least one")
+        raise UserError(f"--seeds is {seeds}: it must be at least 1")
     for name, _ in grid:
         if given := [change for change in changes if change.partition("=")[0] == name]:
             raise UserError(f"--grid={name}=… and --config.{given[0]} set the same field: leave "

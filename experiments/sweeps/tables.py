@@ -308,7 +308,7 @@ def _check(request: Request) -> None:
     _choose("--dataset", request.dataset, DATASETS)
     _choose("--scale", request.scale, SCALES)
     if request.seeds < 1:
-        raise UserError(f"--seeds={request.seeds}: at least one")
+        raise UserError(f"--seeds is {request.seeds}: it must be at least 1")
 
 
 def _is_cifar_alone(table: str, dataset: str) -> bool:

@@ -90,8 +90,8 @@ def check_images(real: Labelled, samples: Labelled, num_classes: int = 0) -> Non
                             "scale uint8 images by x/127.5 - 1")
         if x.shape[1:] != real[0].shape[1:] or (y is None) != (real[1] is None):
             raise UserError(f"the samples have the shape {x.shape[1:]} and "
-                            f"{'no labels' if y is None else 'labels'}: give them as the real "
-                            f"images, {real[0].shape[1:]} and "
+                            f"{'no labels' if y is None else 'labels'}: give samples like the "
+                            f"real images, which have {real[0].shape[1:]} and "
                             f"{'no labels' if real[1] is None else 'labels'}")
         if y is not None and not (y.shape == x.shape[:1] and np.issubdtype(y.dtype, np.integer)
                                   and y.min() >= 0 and y.max() < (num_classes or np.inf)):

@@ -8,13 +8,19 @@ from pathlib import Path
 
 
 def commit() -> str | None:
-    """The commit of the source tree, with +changes if it was modified; None if unknown."""
+    """The commit of the source tree, with +changes if it was modified; None if unknown.
+
+    Unknown, too, if the package is installed in an environment inside of another project's
+    repository. Samples and pictures that lie in a checkout are no changes.
+    """
     folder = Path(__file__).parent
     try:
         def git(*arguments: str) -> str:
             return subprocess.run(["git", *arguments], cwd=folder, check=True, text=True,
                                   capture_output=True, timeout=10).stdout.strip()
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # is this file in the repository?
+        changed = git("status", "--porcelain", "--", "..", "../../experiments")
+        return git("rev-parse", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None
 

@@ -46,12 +46,15 @@ def class_number(text: str, names: tuple[str, ...], num_classes: int, flag: str)
     Raises:
       UserError: if there is no such class.
     """
+    if not num_classes:
+        raise UserError(f"--{flag} is {text}, but this model is unconditional: leave it out, or "
+                        "train one with :conditional")
     word = text.strip()
     if word in names:
         return names.index(word)
     if word.isdecimal() and int(word) < num_classes:
         return int(word)
-    there = f"0 to {num_classes - 1}" if num_classes else "none: it is unconditional"
+    there = f"0 to {num_classes - 1}"
     if names:
         shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
         there += f", called {shown}"

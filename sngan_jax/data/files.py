@@ -42,7 +42,8 @@ def read_npz(file: str, split: str) -> tuple[np.ndarray, np.ndarray | None, int]
     name, wanted = keys_in_name(file)
     path = Path(name).expanduser()
     if not is_file(path):
-        raise DataError(f"npz:{name}: there is no such file: give the path of an .npz or .npy")
+        there = "this is a folder" if is_dir(path) else "there is no such file"
+        raise DataError(f"npz:{name}: {there}: give the path of an .npz or .npy")
     try:
         if path.suffix == ".npy":
             _only_train(file, split)
@@ -143,7 +144,8 @@ def read_idx(folder: str, split: str) -> tuple[np.ndarray, np.ndarray | None, in
     images_file = _find_idx(root, f"{prefix}-images", "idx3-ubyte")
     if images_file is None:
         raise DataError(
-            f"idx:{folder} has no {prefix}-images-idx3-ubyte or {prefix}-images-idx3-ubyte.gz"
+            f"idx:{folder} has no {prefix}-images-idx3-ubyte or {prefix}-images-idx3-ubyte.gz: "
+            "give the folder that holds the data set's four files"
         )
     images = _read_idx_file(images_file, ndim=3)
     labels_file = _find_idx(root, f"{prefix}-labels", "idx1-ubyte")

@@ -161,7 +161,8 @@ def list_folder(folder: str, split: str) -> Listing:
         )
     if not flat and not labelled:
         raise DataError(f"folder:{folder} holds no images, nor do its sub-folders"
-                        + (f", but {_counted(left_out)}" if left_out else ""))
+                        + (f", but {_counted(left_out)}" if left_out else "")
+                        + ": give a folder of pictures")
     if flat:
         deep, numbers = {"": flat}, None
     else:
@@ -204,8 +205,8 @@ def common_size(files: list[Path], reading: Reading = CROPPED) -> tuple[int, int
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise MixedSizes(
                     f"images of mixed sizes: {files[0]} is {first[0]} x {first[1]} (height x "
-                    f"width) and {file} is {size[0]} x {size[1]}; give an image_size to which "
-                    "all are brought"
+                    f"width) and {file} is {size[0]} x {size[1]}; give an image_size, to "
+                    "which all are then resized"
                 )
     return first
 

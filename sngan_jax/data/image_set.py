@@ -45,8 +45,8 @@ def refuse_bad(bad: Mapping[int, str], name: str) -> None:
         raise DataError(sentences[0] + _ENDING)
     if sentences:
         raise DataError(f"{len(bad):,} images of {name} are damaged: {'; '.join(sentences)}; "
-                        "repair or remove them, or replace them by others with "
-                        "--config.on_bad_image=skip")
+                        "repair or remove them, or add --config.on_bad_image=skip to use other "
+                        "images instead")
 
 
 def next_good(row: int, bad: Collection[int], count: int, name: str) -> int:

@@ -164,5 +164,5 @@ def unknown_spec(spec: str) -> str:
     kind = spec.partition(":")[0]
     names = [name.partition(":")[0] for name in _SPECS]
     close = difflib.get_close_matches(kind.lower(), names, n=1)
-    hint = f", did you mean '{_SPECS[names.index(close[0])]}'" if close else ""
-    return f"unknown data set '{spec}'{hint}? There are: {', '.join(_SPECS)}"
+    hint = f", did you mean '{_SPECS[names.index(close[0])]}'?" if close else "."
+    return f"unknown data set '{spec}'{hint} There are: {', '.join(_SPECS)}"

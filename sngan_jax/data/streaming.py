@@ -21,6 +21,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from sngan_jax.base.files import is_file
 from sngan_jax.base.output import say
 from sngan_jax.data.crop import Size, check_size, fit_one, pair
 from sngan_jax.data.folder import Listing, MixedSizes, common_size, described, list_folder
@@ -267,7 +268,7 @@ def _open_folder(listing: Listing, spec: str, image_size: Size, channels: int | 
             pool.map(_is_grey_or_unreadable, files))
         depth = channels or (1 if grey else 3)
         identity = (b"".join(pool.map(_content, files)) if exact else
-                    "".join(f"{file}:{file.stat().st_size};" for file in files).encode(
+                    "".join(f"{file}:{_bytes_of(file)};" for file in files).encode(
                         errors="surrogateescape"))
     about, cautions = described(listing, found, image_size, reading)
     missing = "" if labels is None else missing_classes(labels, num_classes)
@@ -288,12 +289,17 @@ def _size_if_readable(reading: Reading, file: Path) -> tuple[int, int] | None:
     return None
 
 
+def _bytes_of(file: Path) -> int | None:
+    with contextlib.suppress(OSError):  # a link to nothing, reported when the picture's turn comes
+        return file.stat().st_size
+    return None
+
+
 def _content(file: Path) -> bytes:
-    try:
-        return hashlib.sha256(file.read_bytes()).digest()
-    except OSError as error:
-        raise DataError(f"{file} cannot be read ({error.strerror}): repair it or remove it"
-                        ) from error
+    with contextlib.suppress(OSError):  # reported when the picture's turn comes
+        if is_file(file):  # reading a pipe or a device would never end
+            return hashlib.sha256(file.read_bytes()).digest()
+    return b""
 
 
 def batches(stream: ImageStream, key: jax.Array, *, first_iteration: int, n_dis: int,

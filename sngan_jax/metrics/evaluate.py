@@ -15,6 +15,8 @@ import jax
 import numpy as np
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.files import WriteError
+from sngan_jax.base.output import say
 from sngan_jax.base.provenance import commit
 from sngan_jax.base.types import Config, JsonObject
 from sngan_jax.data.crop import Size
@@ -99,7 +101,7 @@ def of_images(images: ImageSet | ImageStream, split: str, num: int, metrics: Seq
       metrics: names of scores, which decide whether all features are kept.
       num_logits: number of images whose logits are used, if larger.
       cache: a folder where statistics are looked up, and saved after they are computed, if
-        `metrics` need nothing else.
+        `metrics` need nothing else; a warning says if they cannot be saved.
       protocol: the protocol that sets these numbers, for errors.
       name: label of the progress bar.
 
@@ -135,7 +137,10 @@ def of_images(images: ImageSet | ImageStream, split: str, num: int, metrics: Seq
         replaced = sum(int(row) in images.bad for row in rows[:num])
         about |= {"replaced_images": replaced} if replaced else {}
     if file is not None:
-        export(file, collected, about, extractor)
+        try:
+            export(file, collected, about, extractor)
+        except UserError as error:  # the scores do not need the file
+            say(f"warning: {error}, with SNGAN_JAX_CACHE")
     return Side(collected, np.concatenate(labels)[:num] if labels else None, about)
 
 
@@ -226,7 +231,7 @@ def export(file: Path, collected: Collected, about: Mapping[str, object], extrac
 
 
 def append_record(file: Path, record: Mapping[str, object]) -> None:
-    """Adds a line to a file of records; UserError if it cannot be written."""
+    """Adds a line to a file of records; WriteError if it cannot be written."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("ab+") as out:
@@ -234,8 +239,8 @@ def append_record(file: Path, record: Mapping[str, object]) -> None:
             cut = out.tell() and (out.seek(-1, os.SEEK_END), out.read())[1] != b"\n"
             out.write(b"\n" * bool(cut) + json.dumps(record).encode() + b"\n")
     except OSError as error:
-        raise UserError(f"{file} cannot be written ({error.strerror}): choose another place"
-                        ) from error
+        raise WriteError(f"{file} cannot be written ({error.strerror}): choose another place, or "
+                         "free some space") from error
 
 
 def score_table(records: Sequence[JsonObject]) -> str:
@@ -296,7 +301,7 @@ def pixels(images: ImageSet | ImageStream, rows: np.ndarray, labels: list[np.nda
             elif not all(images.shape):
                 if prepare is None:
                     raise UserError(
-                        f"the images of {images.name} differ in size: bring them to one size with "
+                        f"the images of {images.name} differ in size: resize them to one size with "
                         "--image-size")
                 each, y = images.read_each(part, decoders.map)
                 pixels = np.stack(list(decoders.map(prepare, each)))

@@ -192,7 +192,7 @@ def _regrouped(batches: Iterable[np.ndarray], size: int, prepared: bool = False
                             f"{batch.dtype} {batch.shape}")
         shape = shape or batch.shape[1:]
         if batch.shape[1:] != shape:
-            raise UserError(f"images of several sizes, {shape} and {batch.shape[1:]}: bring them "
+            raise UserError(f"images of several sizes, {shape} and {batch.shape[1:]}: resize them "
                             "to one size")
         for start in range(0, len(batch), size):
             piece = batch[start:start + size]

@@ -91,5 +91,5 @@ def protocol_of(name: str, num_real: int | None = None, num_fake: int | None = N
                         f"{FREE}, with your own numbers")
     if given:
         raise UserError(f"the protocol {name} fixes the numbers of images: "
-                        f"{', '.join(given)} can be chosen with the protocol {FREE} only")
+                        f"leave {', '.join(given)} out, or use the protocol {FREE}")
     return PROTOCOLS[name]

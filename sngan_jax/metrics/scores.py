@@ -24,7 +24,7 @@ METRICS = {"inception": ("fid", "is", "kid", "prdc", "intra_fid", "fid_halves"),
 # Scores that need every feature vector, and scores that use only the generated images' logits.
 NEED_FEATURES = {"kid", "kcd", "prdc", "intra_fid", "intra_fcd", "fid_halves", "fcd_halves"}
 NEED_LOGITS = {"is", "cs", "classes"}
-# Scores where less is better; used to choose the best of several checkpoints.
+# Scores where lower is better; used to choose the best of several checkpoints.
 LESS_IS_BETTER = {"fid": True, "kid": True, "intra_fid": True, "fcd": True, "kcd": True,
                   "intra_fcd": True, "is": False, "cs": False}
 # The default scores. With few images a Fréchet distance is mostly bias. KID, which has none, and

@@ -103,7 +103,7 @@ class _Unpickler(pickle.Unpickler):
             return _Type(name)
         if module == "__torch__" or module.startswith("__torch__."):
             return self._node  # a class that the file itself describes; not executed
-        raise pickle.UnpicklingError(f"it names {module}.{name}, which no file of weights does")
+        raise pickle.UnpicklingError(f"it names {module}.{name}, which no weights file needs")
 
     def persistent_load(self, pid: Sequence[object]) -> _Storage:
         kind, type_, key, _, count = pid
@@ -143,7 +143,7 @@ def read_torch(file: Path) -> dict[str, np.ndarray]:
       PermissionError: if this user may not read it.
     """
     if not is_file(file):
-        raise UserError(f"there is no file {file}")
+        raise UserError(f"there is no file {file}: check its path")
     try:
         with zipfile.ZipFile(file) as archive:
             roots = [name.removesuffix("/data.pkl") for name in archive.namelist()

@@ -30,7 +30,7 @@ from sngan_jax.base.types import JsonObject
 from sngan_jax.run.integrity import write_manifest
 from sngan_jax.run.stored_checkpoints import FORMAT, Saved, StoredCheckpoints, checkpointer
 from sngan_jax.step.checks import named_leaves
-from sngan_jax.step.state import TrainState
+from sngan_jax.step.state import TrainState, state_bytes
 
 # Messages of TensorStore, whose errors are not OSErrors, for a file that cannot be written.
 _DISK = re.compile("No space left on device|Disk quota|Read-only|Permission denied|"
@@ -80,19 +80,28 @@ class Checkpoints(StoredCheckpoints):
         return waiting.union(self.all())
 
     def save(self, state: TrainState, meta: JsonObject) -> None:
-        """Saves a state in the background, in the first process only; raises what `check` does.
+        """Saves a state in the background, in the first process only.
 
         An iteration that is already saved is not saved again. The call returns once the state is
         copied off the device, so training may then donate it.
+
+        Raises:
+          NotFiniteState: the state holds NaN or infinity; raised in every process.
+          UserError, WriteError: as for `check`.
         """
         with self._lock:
             self.check()
             iteration = int(state.iteration)
-            if iteration in self.kept() or jax.process_index() > 0:
+            if iteration in self.kept():
                 return
             # At most one is being written and one waiting; each holds a copy of the state.
             futures.wait(list(self._saves.values())[:-1])
             host = jax.tree.map(np.array, state)
+            for path, leaf in named_leaves(host).items():
+                if np.issubdtype(leaf.dtype, np.floating) and not np.isfinite(leaf).all():
+                    raise NotFiniteState(f"iteration {iteration}: {path} is not finite")
+            if jax.process_index() > 0:
+                return
             self._saves[iteration] = self._writer.submit(self._write, host, iteration, meta)
 
     def check(self) -> None:
@@ -101,7 +110,6 @@ class Checkpoints(StoredCheckpoints):
         Raises:
           UserError: another run has taken the folder.
           WriteError: a checkpoint cannot be written.
-          NotFiniteState: the state held NaN or infinity, and was not saved.
         """
         self._still_ours()
         done = {i: save for i, save in self._saves.copy().items() if save.done()}
@@ -140,11 +148,7 @@ class Checkpoints(StoredCheckpoints):
     def _write(self, host: TrainState, iteration: int, meta: JsonObject) -> None:
         step = self.saving / str(iteration)
         try:
-            leaves = named_leaves(host)
-            for path, leaf in leaves.items():
-                if np.issubdtype(leaf.dtype, np.floating) and not np.isfinite(leaf).all():
-                    raise NotFiniteState(f"iteration {iteration}: {path} is not finite")
-            if sum(leaf.nbytes for leaf in leaves.values()) > shutil.disk_usage(self.folder).free:
+            if state_bytes(host) > shutil.disk_usage(self.folder).free:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self.saving.mkdir(exist_ok=True)
             with checkpointer() as opened:

@@ -30,12 +30,12 @@ from sngan_jax.base.errors import UserError, one_line
 from sngan_jax.base.output import say
 from sngan_jax.base.types import JsonObject, PyTree
 
-BAD_INPUT, PEER_LOST = 2, 3
+PEER_LOST = 3
 MODES = ("auto", "yes", "no")
 _BEAT, _LOST_AFTER = 2.0, 20.0  # seconds
 _AGREE_WITHIN = 3600  # seconds: a host may read a large data set first
 _PREFIX = "sngan_jax"
-_BARRIERS = itertools.count()
+_MEETINGS, _CALLS = itertools.count(), itertools.count(1)
 _ENDED = "ended: "
 # Run by a child: prints its argument if the parent's end of the pipe closes with nothing written.
 _SAY_AT_END = "import sys; sys.stdin.buffer.read() or sys.stderr.write(sys.argv[1])"
@@ -59,8 +59,8 @@ def joined(mode: str = "auto", coordinator: str = "", num_processes: int = 0,
     """Context in which this process is part of the run that its environment or arguments describe.
 
     A single process does nothing. If one of several processes fails, it tells the others and exits
-    at once; a UserError gives status BAD_INPUT. If a process fails or is lost, the others exit with
-    status PEER_LOST.
+    at once, with the error's status if it is a UserError. If a process fails or is lost, the others
+    exit with status PEER_LOST.
 
     Args:
       mode: 'auto' joins if `several` says so or a coordinator is given; 'yes' always joins, as on a
@@ -119,11 +119,11 @@ def from_first(tree: PyTree) -> PyTree:
     """
     if jax.process_count() == 1:
         return tree
-    _client().wait_at_barrier(f"{_PREFIX}/from_first/{next(_BARRIERS)}", 1000 * _AGREE_WITHIN)
+    _client().wait_at_barrier(f"{_PREFIX}/from_first/{next(_MEETINGS)}", 1000 * _AGREE_WITHIN)
     return multihost_utils.broadcast_one_to_all(tree)
 
 
-def agree(topic: str, facts: Mapping[str, object]) -> None:
+def agree(facts: Mapping[str, object]) -> None:
     """Checks that all processes have the same plain values.
 
     Raises:
@@ -131,11 +131,10 @@ def agree(topic: str, facts: Mapping[str, object]) -> None:
     """
     if jax.process_count() == 1:
         return
-    client = _client()
+    client, where = _client(), f"{_PREFIX}/agree/{next(_MEETINGS)}"
     mine = json.dumps({"host": platform.node(), "facts": dict(facts)}, default=str)
-    client.key_value_set(f"{_PREFIX}/{topic}/{jax.process_index()}", mine)
-    found = [json.loads(client.blocking_key_value_get(f"{_PREFIX}/{topic}/{i}",
-                                                      1000 * _AGREE_WITHIN))
+    client.key_value_set(f"{where}/{jax.process_index()}", mine)
+    found = [json.loads(client.blocking_key_value_get(f"{where}/{i}", 1000 * _AGREE_WITHIN))
              for i in range(jax.process_count())]
     if sentences := disagreements(found):
         raise UserError("the processes of this run disagree: " + "; ".join(sentences)
@@ -152,12 +151,13 @@ def disagreements(found: list[JsonObject]) -> list[str]:
             if first["facts"].get(name) != other["facts"].get(name)]
 
 
-def told_to_stop(call: int) -> bool:
+def told_to_stop() -> bool:
     """Whether all processes must stop after this call of the step, because one received SIGTERM.
 
-    JAX notes the signal, and chooses a call that no process has passed.
+    JAX notes the signal, and chooses the next call that no process has made. The calls are counted
+    from the start of the process, because a run may begin at any iteration, and go back to one.
     """
-    return jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(call)
+    return jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(next(_CALLS))
 
 
 def _client() -> Any:
@@ -221,7 +221,7 @@ class _Watch:
             # A collective failed, most likely because a peer is lost; the thread will report it.
             time.sleep(_LOST_AFTER + 3 * _BEAT)
         if isinstance(error, UserError):
-            sentence, status = str(error), BAD_INPUT
+            sentence, status = str(error), error.status
         elif isinstance(error, KeyboardInterrupt):
             sentence, status = "interrupted", 130
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable, Iterable
@@ -30,6 +31,7 @@ from sngan_jax.metrics.evaluate import (
 from sngan_jax.metrics.extractor import Extractor, check_features
 from sngan_jax.metrics.protocol import Protocol, protocol_of
 from sngan_jax.metrics.scores import LESS_IS_BETTER, check_metrics, keeps_features
+from sngan_jax.run import distributed
 from sngan_jax.run.validate import names_of
 from sngan_jax.run.workdir import read_lines
 from sngan_jax.step.state import GeneratorState
@@ -40,11 +42,15 @@ Evaluation = Callable[[GeneratorState, int, int], JsonObject]
 def extractor_of_run(config: ConfigDict, images: ImageSet | ImageStream) -> Extractor:
     """The extractor of a run's scores, which may have to be trained on the run's images.
 
+    Several processes, which must make the same call, get the first one's: training is not
+    deterministic on a GPU, and the features of both would be mixed.
+
     Raises:
       UserError: for missing weights or labels, or a score that cannot be computed for this run.
     """
     metrics = names_of(config.evaluate_metrics)
     extractor = make_extractor(config.evaluate_extractor, images)
+    extractor = dataclasses.replace(extractor, params=distributed.from_first(extractor.params))
     check_metrics(metrics, extractor, labels=config.conditional and bool(images.num_classes))
     protocol = _protocol(config, images)
     check_features(extractor, protocol.fakes_for(metrics), keeps_features(metrics),

@@ -16,6 +16,8 @@ from sngan_jax.step.state import TrainState
 # Log rows with D's loss at zero before the warning; the hinge loss reaches zero when D has won.
 _LONG = 5
 _ZERO = 1e-6
+# From this iteration on, equal samples are a collapse; a G of small weights begins with them.
+_TRAINED = 100
 
 
 class Diverged(UserError):
@@ -82,9 +84,9 @@ class Watch:
             if sigma < _ZERO:
                 self._warn("σ", f"σ of {name} is {sigma:.1e}: a weight of D has become zero")
 
-    def images(self, images: np.ndarray) -> None:
-        """Warns if all samples (uint8 (n, h, w, c)) are the same."""
-        if len(images) > 1 and int(np.ptp(images, axis=0).max()) <= 1:
+    def images(self, images: np.ndarray, iteration: int) -> None:
+        """Warns if all samples (uint8 (n, h, w, c)) are the same, except of an untrained G."""
+        if iteration >= _TRAINED and len(images) > 1 and int(np.ptp(images, axis=0).max()) <= 1:
             self._warn("G", "all samples of G are the same image: it has collapsed")
 
     def _warn(self, kind: str, sentence: str) -> None:

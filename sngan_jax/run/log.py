@@ -126,7 +126,7 @@ class Log:
         except NotFiniteError as error:
             tqdm.write(f"warning: no samples of iteration {iteration}: {error}")
             return
-        self._watch.images(images)
+        self._watch.images(images, iteration)
         save_grid(self._sample_file(iteration),
                   *by_class(images, self._classes) if self._classes else (images,))
         self._events.images("samples", images, iteration)

@@ -82,9 +82,9 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, accept_changes: boo
     """
     devices = all_devices()
     validate(config, len(devices))
-    distributed.agree("run", {**{f"config.{k}": v for k, v in config.items()}, "commit": commit(),
-                              "code version": code_version(), "jax": jax.__version__,
-                              "number of devices": jax.local_device_count()})
+    distributed.agree({**{f"config.{k}": v for k, v in config.items()}, "commit": commit(),
+                       "code version": code_version(), **conditions(),
+                       "number of devices": jax.local_device_count()})
     if distributed.is_first():
         for caution in config_warnings(config):
             say(f"warning: {caution}")
@@ -102,7 +102,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, accept_changes: boo
                 if there := is_run(workdir):
                     still_ours = held.enter_context(locked(workdir))
                 images = load_data(config)
-                distributed.agree("data", {"content hash of the data set": images.fingerprint()})
+                distributed.agree({"content hash of the data set": images.fingerprint()})
                 config = config.copy_and_resolve_references()
                 config.augment = chosen(config.augment, len(images))
                 plain = config.to_dict()
@@ -152,9 +152,10 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, accept_changes: boo
                         rollbacks = error.rollbacks + 1
                         if config.on_nan != "rollback" or rollbacks > config.on_nan_rollbacks:
                             raise
-                        say(f"warning: {error}: going back to {error.last_good} and continuing "
-                            f"with other data (rollback {rollbacks} of at most "
-                            f"{config.on_nan_rollbacks})")
+                        if distributed.is_first():
+                            say(f"warning: {error}: going back to {error.last_good} and continuing "
+                                f"with other data (rollback {rollbacks} of at most "
+                                f"{config.on_nan_rollbacks})")
                     saved = resumable(config, workdir, checkpoints, shapes, images, accept_changes)
         except Stopped:
             print(f"stopped by {interruption.name} before anything was trained; give the same "
@@ -277,9 +278,10 @@ def _train(config: ConfigDict, workdir: Path, recipe: Recipe, init: Callable,
                 watch.note(metrics)
                 in_flight.append(metrics)
                 jax.block_until_ready(in_flight[0] if len(in_flight) == in_flight.maxlen else ())
-                if _is_due(iteration, config.log_every, config) or iteration == per_call:
+                row_due = _is_due(iteration, config.log_every, config) or iteration == per_call
+                if row_due:
                     log.keep(iteration, metrics, state, replaced)
-                if distributed.told_to_stop(iteration // per_call):
+                if distributed.told_to_stop():
                     interruption.signal = signal.SIGTERM
                 interruption.set_fallback(
                     functools.partial(_save_now, checkpoints, log, state, about()))
@@ -292,8 +294,10 @@ def _train(config: ConfigDict, workdir: Path, recipe: Recipe, init: Callable,
                     log.flush(bar)
                     log.samples_of(state.generator, iteration)
                 scores_due = evaluate and _is_due(iteration, config.evaluate_every, config)
-                late = (config.checkpoint_minutes
-                        and time.monotonic() - last_save > 60 * config.checkpoint_minutes)
+                # Several processes must see NaN in the same call, so the first one's clock counts.
+                late = (config.checkpoint_minutes and (row_due or jax.process_count() == 1)
+                        and distributed.from_first(
+                            time.monotonic() - last_save > 60 * config.checkpoint_minutes))
                 if (late or scores_due or any(_is_due(iteration, every, config) for every in (
                         config.checkpoint_every, config.keep_every))):
                     log.flush(bar)  # so that no line before a checkpoint is ever missing
@@ -314,9 +318,12 @@ def _train(config: ConfigDict, workdir: Path, recipe: Recipe, init: Callable,
     except DataError as error:  # an image of a stream
         if iteration > first:
             _save_now(checkpoints, log, state, about())
-        raise DataError(f"{error}; the run stopped at iteration {iteration:,}, with everything "
-                        "saved; to continue without it, add --config.on_bad_image=skip "
-                        "--accept-config-changes") from error
+        # By now the first process has begun a call, which cannot end without this one.
+        kept = ("with everything saved" if distributed.is_first() else
+                "and continues from its last checkpoint")
+        raise DataError(f"{error}; the run stopped at iteration {iteration:,}, {kept}; to continue "
+                        "without it, add --config.on_bad_image=skip --accept-config-changes"
+                        ) from error
     except (Diverged, NotFiniteState) as error:
         raise _diverged(error, checkpoints, rollbacks) from error
     finally:
@@ -344,12 +351,12 @@ def _save_now(checkpoints: Checkpoints, log: Log, state: TrainState, meta: JsonO
 
 def _diverged(error: Exception, checkpoints: Checkpoints, rollbacks: int) -> Diverged:
     """The error completed by the last good state and the cure."""
-    with contextlib.suppress(NotFiniteState):
-        checkpoints.wait()
+    checkpoints.wait()
     saved = checkpoints.all()
     last_good = (f"the checkpoint of iteration {saved[-1]:,}" if saved else "the start")
-    whole = Diverged(f"{error}; the last good state is {last_good} in {checkpoints.folder}; lower "
-                     "config.learning_rate, or let --config.on_nan=rollback go back and continue "
-                     "with other data")
+    # The other processes see none of the checkpoints.
+    where = f"; the last good state is {last_good} in {checkpoints.folder}" * distributed.is_first()
+    whole = Diverged(f"{error}{where}; lower config.learning_rate, or let --config.on_nan=rollback "
+                     "go back and continue with other data")
     whole.last_good, whole.rollbacks = last_good, rollbacks
     return whole

@@ -29,7 +29,7 @@ from sngan_jax.step.state import TrainState, check_size, state_bytes
 
 
 def check_apart(config: ConfigDict, workdir: Path) -> None:
-    """UserError if a workdir lies in the `folder:` that is trained on, where its pictures join."""
+    """UserError if a workdir is inside its `folder:` data set, which its pictures would join."""
     kind, _, place = config.dataset.partition(":")
     if kind != "folder":
         return
@@ -40,8 +40,8 @@ def check_apart(config: ConfigDict, workdir: Path) -> None:
     # Names that begin with a dot are not part of the data set.
     if own.is_relative_to(folder) and not any(
             part.startswith(".") for part in own.relative_to(folder).parts):
-        raise UserError(f"the workdir {workdir} lies in the data set {config.dataset}, which its "
-                        "samples and curves would join: choose another --workdir")
+        raise UserError(f"the workdir {workdir} is inside the data set {config.dataset}, so its "
+                        "samples and curves would be read as images: choose another --workdir")
 
 
 def load_data(config: ConfigDict) -> ImageSet | ImageStream:
@@ -82,9 +82,11 @@ def resumable(config: ConfigDict, workdir: Path, stored: StoredCheckpoints, shap
             raise none_left
         return None
     if saved.meta["data"] != images.fingerprint():
+        differs = ("its content hash differs" if isinstance(images, ImageSet) else
+                   "the paths or sizes of its files differ")
         raise UserError(f"the data set {images.name} (split {config.split}) has changed since "
-                        f"{workdir} was trained on it (its content hash differs): restore the data "
-                        "and the split, or choose another --workdir")
+                        f"{workdir} was trained on it ({differs}): restore the data and the split, "
+                        "or choose another --workdir")
     where = f"the checkpoint of iteration {saved.iteration:,} in {workdir}"
     for sentence in changed(saved.meta.get("conditions", {}), where):
         say(f"warning: {sentence}")

@@ -144,6 +144,6 @@ def _read(workdir: Path, iteration: int | None, config: ConfigDict,
     except DamagedError as error:
         if iteration in (saved := stored.all()):
             raise UserError(f"the checkpoint {stored.folder / str(iteration)} is damaged ({error})"
-                            ": take another one") from error
+                            ": choose another one") from error
         raise GoneError(f"{workdir} has no checkpoint of iteration {iteration}; it has: "
                         f"{', '.join(map(str, saved))} (a run keeps its newest ones)") from error

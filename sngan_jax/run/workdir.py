@@ -82,8 +82,8 @@ def check_workdir(workdir: Path, config: JsonObject, *, accept_changes: bool = F
             if CHECKPOINTS in others and stored.are_all():
                 others.remove(CHECKPOINTS)
             if others:
-                raise UserError(f"{workdir} is no run's folder (it has no {CONFIG}), and its "
-                                f"{', '.join(sorted(others))} would be written over: choose "
+                raise UserError(f"{workdir} is not the folder of a run (it has no {CONFIG}), and "
+                                f"its {', '.join(sorted(others))} would be overwritten: choose "
                                 "another --workdir")
     except UserError:
         raise
@@ -123,7 +123,7 @@ def read_config(workdir: Path) -> JsonObject:
     try:
         found = json.loads(file.read_text())
         if not isinstance(found, dict):
-            raise ValueError("it is no JSON object")
+            raise ValueError("it is not a JSON object")
     except FileNotFoundError:
         raise UserError(f"{workdir} is not the workdir of a run: it has no {CONFIG}; give the "
                         "--workdir of a run of sngan train") from None
@@ -136,7 +136,8 @@ def read_config(workdir: Path) -> JsonObject:
     try:
         check_fields(config)
     except UserError as error:
-        raise UserError(f"{file}: {error}: put back what the run was started with") from error
+        raise UserError(f"{file}: {error}: restore the value that the run was started with"
+                        ) from error
     return config
 
 

@@ -105,7 +105,7 @@ def _checked(labels: npt.ArrayLike, num_classes: int) -> np.ndarray:
     if num_classes and not (np.issubdtype(found.dtype, np.integer)
                             and found.min() >= 0 and found.max() < num_classes):
         wrong = next((x for x in found.tolist() if x not in range(num_classes)), found[0])
-        raise UserError(f"the label {wrong!r} is no class: they are whole numbers from 0 to "
+        raise UserError(f"the label {wrong!r} is not a class: classes are whole numbers from 0 to "
                         f"{num_classes - 1}")
     return found
 

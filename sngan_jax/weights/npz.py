@@ -74,12 +74,12 @@ def read(file: Path) -> Trained:
         if not (whole and isinstance(names, list) and len(names) in (0, fields["num_classes"])):
             raise ValueError("its description of itself is incomplete")
     except FileNotFoundError:
-        raise UserError(f"there is no file {file}") from None
+        raise UserError(f"there is no file {file}: check its path") from None
     except PermissionError:
         raise
     except KeyError as error:
-        raise UserError(f"{file} is not a file of weights of this library: it has no "
-                        f"{error.args[0]!r}; sngan import-weights reads those of other projects"
+        raise UserError(f"{file} is not a weights file of this library: it has no "
+                        f"{error.args[0]!r}; use sngan import-weights for those of other projects"
                         ) from error
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{file} cannot be read ({error}): it is damaged or of another kind"

@@ -44,7 +44,7 @@ def read(files: list[Path]) -> Trained:
         try:
             found.append((file, read_npz(file)))
         except FileNotFoundError:
-            raise UserError(f"there is no file {file}") from None
+            raise UserError(f"there is no file {file}: check its path") from None
         except ValueError as error:
             raise UserError(f"{file} cannot be read ({error}): give a snapshot of one network, "
                             "such as ResNetGenerator_450000.npz") from error

@@ -116,7 +116,7 @@ def write_run(trained: Trained, workdir: Path, where: str) -> None:
     make_workdir(workdir)
     with locked(workdir):
         if (workdir / CONFIG).exists() or (workdir / "checkpoints").exists():
-            raise UserError(f"{workdir} holds a run already: choose another --workdir")
+            raise UserError(f"{workdir} already holds a run: choose another --workdir")
         open_workdir(workdir, config.to_dict())
         write_json(workdir / ORIGIN, {**trained.about, "from": where,
                                       "networks": trained.players, **environment()})

@@ -63,7 +63,7 @@ X, Y = np.zeros((3, 8, 8, 1), np.float32), np.array([0, 1, 2])
     ((X + 2, None), (X, None), r"real images have pixels outside \[-1, 1\]"),
     ((X, None), (X * np.nan, None), "samples have pixels .* not finite"),
     ((X, None), (X[:, :4], None), r"the samples have the shape \(4, 8, 1\)"),
-    ((X, Y), (X, None), "no labels: give them as the real images"),
+    ((X, Y), (X, None), "no labels: give samples like the real images"),
     ((X, Y[:2]), (X, Y), "the labels of the real images"),
     ((X, Y), (X, Y + 1), "the labels of the samples"),
     ((X, Y * 0.5), (X, Y), "float64")])

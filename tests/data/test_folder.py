@@ -98,8 +98,8 @@ class TestLayout:
     @pytest.mark.parametrize(
         ("files", "sentence"),
         [
-            ([], "holds no images, nor do its sub-folders$"),
-            (["notes.txt", "deep/er/notes.txt"], "holds no images, nor .*, but 2 .txt$"),
+            ([], "holds no images, nor do its sub-folders: give a folder of pictures$"),
+            (["notes.txt", "deep/er/notes.txt"], "holds no images, nor .*, but 2 .txt: give a"),
             (["a.png", "cat/b.png"], r"images \(such as a.png\) beside folders .*cat\)"),
             (["cat/a.png", "dog/b.txt"], "a class folder dog without images"),
             (["train/a.png", "test/b.png"],

@@ -56,7 +56,7 @@ class TestLoad:
             ("folders:/x", "did you mean 'folder:<folder>'"),
             ("idx:", "unknown data set 'idx:', did you mean 'idx:<folder>'"),
             ("digits:all", "did you mean 'digits'"),
-            ("cifar10", r"unknown data set 'cifar10'\? There are: digits, tfds:<name>"),
+            ("cifar10", r"unknown data set 'cifar10'\. There are: digits, tfds:<name>"),
             ("", "unknown data set ''"),
         ],
     )
@@ -175,6 +175,8 @@ class TestNpz:
     def test_no_file(self, tmp_path):
         with pytest.raises(DataError, match="no such file: give the path of an"):
             load(f"npz:{tmp_path}/x.npz", image_size=8)
+        with pytest.raises(DataError, match="this is a folder: give the path of an"):
+            load(f"npz:{tmp_path}", image_size=8)
 
     def test_single_array(self, tmp_path):
         np.save(tmp_path / "x.npy", IMAGES)
@@ -263,6 +265,10 @@ class TestIdx:
         np.testing.assert_array_equal(data.images[..., 0], IMAGES)
         np.testing.assert_array_equal(data.labels, LABELS)
         assert data.num_classes == 3
+
+    def test_folder_of_another_kind(self, tmp_path):
+        with pytest.raises(DataError, match=r"has no train-images.*: give the folder that holds"):
+            load(f"idx:{tmp_path}", image_size=8)
 
     def test_without_labels_and_not_square(self, tmp_path):
         self.save(tmp_path, "train-images-idx3-ubyte", idx(IMAGES[:, :, 1:7]))

@@ -167,6 +167,18 @@ def test_the_next_image_stands_for_a_damaged_one(damaged_folder, capsys):
     assert counts == [3, 3]
 
 
+@pytest.mark.parametrize("exact", [False, True])
+def test_links_to_nothing_and_pipes_are_damaged_images(tmp_path, exact):
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").symlink_to(tmp_path / "gone")
+    os.mkfifo(tmp_path / "c.png")
+    options = {"image_size": 8, "exact": exact}
+    with pytest.raises(DataError, match=r"2 images of .*b\.png: it is not a regular file.*c\.png"):
+        open_stream(f"folder:{tmp_path}", **options).scan()
+    stream = open_stream(f"folder:{tmp_path}", **options, skip_bad=True)
+    assert stream.read_counting(np.arange(3))[2] == 2
+
+
 def test_a_set_of_nothing_but_damaged_images(tmp_path):
     (tmp_path / "x.png").write_bytes(b"no image")
     with pytest.raises(DataError, match="none of the 1 images"):

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import sys
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -12,6 +13,7 @@ from flax.traverse_util import flatten_dict
 from PIL import Image
 
 from experiments import audit, cli, evaluate
+from experiments.configs.digits import get_config
 from experiments.scoring import checkpoints, sides
 from sngan_jax.base.errors import UserError
 from sngan_jax.data.sources import load
@@ -90,6 +92,17 @@ def test_the_record_counts_the_images_that_stand_for_damaged_ones(finished_run, 
         assert record["fake"]["replaced_images"] == 5
         assert record["real"]["replaced_images"] == 2 and record["real"]["n"] == 12
     assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_the_audit_replaces_damaged_images_as_the_run_did(tmp_path):
+    for i in range(3):
+        Image.fromarray(np.full((8, 8), 50 * i, np.uint8)).save(tmp_path / f"{i}.png")
+    (tmp_path / "1.png").write_bytes(b"no image")
+    config = get_config()
+    config.update({"dataset": f"folder:{tmp_path}", "on_bad_image": "skip"})
+    run = SimpleNamespace(config=config, num_classes=0, channels=1, class_names=())
+    real, _ = audit.real_images(run, 3, 0)
+    assert np.sort(real[:, 0, 0, 0]).tolist() == [x / 128 - 1 for x in (0.5, 100.5, 100.5)]
 
 
 @pytest.mark.parametrize(("program", "more", "refused"), [
@@ -234,7 +247,8 @@ def test_two_sets_of_images(place):
     ((), "either --workdir"),
     (("--workdir={}/run", "--metrics=fcd"), "no metric 'fcd' with the extractor inception"),
     (("--workdir={}/run", "--protocol=papers"), "no protocol 'papers'"),
-    (("--workdir={}/run", "--protocol=50k", "--num-fake=9"), "num_fake can be chosen with"),
+    (("--workdir={}/run", "--protocol=50k", "--num-fake=9"), "leave num_fake out, or use"),
+    (("--workdir={}/run", "--num-fake=-3"), "--num-fake is -3: it must be at least 0"),
     (("--workdir={}/run", "--protocol=paper", "--extractor=classifier"), "no split 'test'"),
     (("--workdir={}/run", "--num-real=2000", "--extractor=classifier"),
      "protocol free needs 2,000 images, but digits, split 'train', has 1,797"),
@@ -252,7 +266,7 @@ def test_two_sets_of_images(place):
     (("--images={}/pictures", "--against={}/a.npz", "--extractor=classifier"),
      "trained on images of 8 x 8 with 1 channel, but these are 8 x 8 with 3"),
     (("--images=digits", "--save-statistics=x.txt"), r"must end in \.npz"),
-    (("--workdir={}/run", "--scores={}/run/config.json"), r"give a name that ends in \.jsonl"),
+    (("--workdir={}/run", "--scores={}/run/config.json"), r"name must end in \.jsonl"),
     (("--images=nope", "--against=digits", "--extractor=classifier"), "unknown data set 'nope'"),
     (("--images=digits", "--save-statistics={}/x.npz", "--metrics=is"), "computes no score"),
     (("--images={}/nothing.npz", "--against=digits", "--extractor=classifier"), "no such file"),

@@ -1,6 +1,9 @@
 """The programs as a person runs them: exit status, one sentence for bad input, files."""
 
+import contextlib
+import errno
 import json
+import os
 import re
 import shutil
 import signal
@@ -46,6 +49,20 @@ def test_where_samples_are_written(out, made, workdir, tmp_path):
         f"--workdir={workdir}", "--num=2", f"--out={tmp_path}/{out}"]) == 0
     assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")
             if path.is_file()} == {f"{made}.npz", f"{made}.png"}
+
+
+def test_a_full_disk_leaves_the_earlier_samples(workdir, tmp_path, monkeypatch, capsys):
+    def full(file, **_):
+        with contextlib.nullcontext(file) if hasattr(file, "write") else open(file, "wb") as out:
+            out.write(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (tmp_path / "s.npz").write_bytes(b"earlier")
+    monkeypatch.setattr(np, "savez_compressed", full)
+    assert cli.run(sample.main, sample.arguments, "", "sample", [
+        f"--workdir={workdir}", "--num=2", f"--out={tmp_path / 's'}"]) == 74
+    assert "s.npz cannot be written (No space left on device)" in capsys.readouterr().err
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"earlier"]
 
 
 WALK = ("experiments.sample", "--rows=3", "--seed=4")

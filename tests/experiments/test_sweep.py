@@ -72,7 +72,7 @@ def test_what_is_finished_is_left_out_and_what_was_cut_off_goes_first(tmp_path):
     (["learning=1"], 1, "did you mean learning_rate"),
     (["n_dis=0"], 1, "at least 1"),
     (["arg=colour"], 1, "no variant 'colour'"),
-    ([], 0, "at least one")])
+    ([], 0, "--seeds is 0: it must be at least 1")])
 def test_a_wrong_sweep_is_a_sentence(grid, seeds, words):
     with pytest.raises(UserError, match=words):
         plan(DIGITS, parse_grid(grid), seeds)

@@ -189,7 +189,7 @@ def test_all_tables_of_a_data_set_and_a_scale():
     ({"table": "3"}, "there are 2, 7, 8"),
     ({"dataset": "mnist"}, "there are digits, fashion_mnist"),
     ({"scale": "huge"}, "there are tiny, quick, small, paper"),
-    ({"seeds": 0}, "at least one"),
+    ({"seeds": 0}, "--seeds is 0: it must be at least 1"),
     ({"table": "7", "dataset": "stl10"}, "Table 7 is for CIFAR-10 only"),
     ({"table": "figure15", "dataset": "stl10"}, "Figure 15 is for CIFAR-10 only"),
     ({"methods": ("sn_wgan_gp",)}, "at scale tiny has weight_clipping"),

@@ -2,8 +2,6 @@
 
 import importlib.util
 import json
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +17,7 @@ from experiments.compiler.tables import launch_row, table, verdict
 from experiments.compiler.targets import devices_of, parse_target
 from experiments.configs import cifar10_resnet, digits
 from sngan_jax.base.errors import UserError
-from tests.run.processes import environment
+from tests.programs import program
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,7 +36,7 @@ def test_targets(text, name, devices, memory):
     ("h200", "no such device; there are the TPUs v2, v3, .* cards h100, a100, l4, t4, b200"),
     ("", "no such device"), ("h100x0", "1 to 16 cards"), ("h100x17", "1 to 16 cards"),
     ("h100-8", "no such device"), ("v5e", "no such TPU"), ("v3-9", "sold as v3-8"),
-    ("v9-8", "no such device"), ("l4x", "no such device")])
+    ("v9-8", "no such device"), ("l4x", "no such device"), ("v5e:²x4", "not a shape")])
 def test_a_target_that_does_not_exist_is_a_sentence(text, words):
     with pytest.raises(UserError, match=words):
         parse_target(text)
@@ -153,18 +151,26 @@ def test_records_of_other_data_are_not_taken():
     assert few != many
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "words"), [
     ([], "--target is missing"), (["--sweep", "--target=h100"], "--sweep has its own flags"),
     (["--target=h100", "--out=docs"], "--out=docs is a folder"),
     (["--target=h100", "--compare=nothing"], "no such method"),
-    (["--topology=v3-9"], "sold as v3-8")])
+    (["--topology=v3-9"], "sold as v3-8"),
+    (["--target=h100", "--per-device-batch=8", "--config.batch_size=0"], "config.batch_size is 0"),
+    (["--target=h100", "--targets=a100"], "are flags of a sweep"),
+    (["--sweep", "--targets="], "--targets is empty"),
+    (["--sweep", "--per-device-batches=,"], "--per-device-batches is empty"),
+    (["--target"], "--target has no value")])
 def test_bad_input_is_a_sentence(arguments, words):
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments.compile_check",
-         "--config=experiments/configs/digits.py", *arguments], cwd=ROOT, env=environment(1),
-        text=True, capture_output=True, timeout=300)
+    done = program("experiments.compile_check", "--config=digits", *arguments)
     assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_sweep_goes_on_after_a_target_that_does_not_compile():
+    done = program("experiments.tpu_check", "--config=digits", "--sweep", "--compare=none",
+                   "--targets=v3:9x2x1", "--per-device-batches=0")
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert '"compared_with"' in done.stdout and done.stdout.count("v3:9x2x1") > 2
 
 
 def test_the_stored_records_of_cards_are_whole():

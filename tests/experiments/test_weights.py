@@ -97,19 +97,23 @@ def test_a_generator_alone_is_not_audited(folder):
     done = program("experiments.export_weights", f"--workdir={folder}/alone",
                    f"--out={folder}/alone.npz")
     assert done.returncode == 0 and "alone.npz: generator of iteration 90" in done.stdout
+    done = program("experiments.export_weights", f"--workdir={folder}/alone",
+                   f"--out={folder}/alone.npz", "--classes=cat,dog")
+    assert done.returncode == 2
+    assert "--classes has 2 names, but the model has no classes: leave the flag" in done.stderr
 
 
 IMPORT, EXPORT = "experiments.import_weights", "experiments.export_weights"
 
 
 @pytest.mark.parametrize("module, arguments, sentence", [
-    (IMPORT, ("--from=mimicry", "none.pth", "--workdir=w"), "there is no file none.pth"),
+    (IMPORT, ("--from=mimicry", "none.pth", "--workdir=w"), "no file none.pth: check its path"),
     (IMPORT, ("--from=mimicry", "weights.npz", "--workdir=w"), "cannot be read as a PyTorch file"),
     (IMPORT, ("--from=sngan_projection", "weights.npz", "--workdir=w"),
      "neither a generator nor a discriminator of sngan_projection"),
     (IMPORT, ("--from=sngan_jax", "ResNetGenerator_90.npz", "--workdir=w"), "it has no 'about'"),
     (IMPORT, ("--from=sngan_jax", "weights.npz", "weights.npz", "--workdir=w"), "takes one file"),
-    (IMPORT, ("--from=sngan_jax", "weights.npz", "--workdir=held"), "held holds a run already"),
+    (IMPORT, ("--from=sngan_jax", "weights.npz", "--workdir=held"), "held already holds a run"),
     (IMPORT, ("--from=keras", "weights.npz", "--workdir=w"), "--from is 'keras'"),
     (IMPORT, ("--from=sngan_jax", "--workdir=w"), "no files are named: give the generator's"),
     (IMPORT, ("--from=mimicry", "a", "b", "c", "--workdir=w"), "3 files are named"),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from functools import partial
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from PIL import Image
 
 from sngan_jax.activation_norms import BatchNorm, ConditionalBatchNorm
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.files import WriteError
 from sngan_jax.data.image_set import ImageSet, Reading
 from sngan_jax.metrics import evaluate
 from sngan_jax.metrics.evaluate import (
@@ -109,6 +111,14 @@ def test_statistics_are_cached_by_all_they_depend_on(tmp_path, monkeypatch):
     assert (one.collected.moments.mean != two.collected.moments.mean).any()
 
 
+def test_a_cache_that_cannot_be_written_costs_a_warning_only(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    side = of_images(image_set(30), "train", 0, ["fid"], mean_extractor(), cache=tmp_path / "file")
+    assert side.collected.moments.n == 30
+    assert re.fullmatch(r"warning: the statistics file \S*/file/\S* cannot be written \(.*\): "
+                        "choose another place, with SNGAN_JAX_CACHE\n", capsys.readouterr().err)
+
+
 def test_statistics_files_stand_for_images(tmp_path):
     extractor = mean_extractor()
     sides = [of_images(image_set(30, seed), "train", 0, ["fid"], extractor) for seed in (0, 1)]
@@ -188,7 +198,7 @@ def test_records_are_lines_and_a_table(tmp_path):
     assert head.split()[:2] == ["fid", "is"] and f"{record['scores']['fid']:.4g}" in row
     assert "30 of set0" in row and "±" in row
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(WriteError, match="cannot be written"):
         append_record(tmp_path / "file" / "scores.jsonl", record)
 
 
@@ -219,7 +229,7 @@ def test_images_of_their_own_sizes(tmp_path):
     np.testing.assert_allclose(np.sort(side.collected.features, 0), np.sort(expected, 0),
                                rtol=1e-5)
     assert side.about["size"] == "each its own" and side.about["alpha"] == "drop"
-    with pytest.raises(UserError, match="differ in size: bring them to one size with --image-size"):
+    with pytest.raises(UserError, match="differ in size: resize them to one size with --image"):
         of_images(opened, "train", 0, ["prdc"], mean_extractor())
     with pytest.raises(UserError, match="mixed sizes"):
         open_images(f"folder:{tmp_path}")

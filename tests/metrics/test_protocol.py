@@ -24,7 +24,7 @@ def test_ones_own_numbers():
 
 @pytest.mark.parametrize(("name", "numbers", "message"), [
     ("papers", {}, "no protocol 'papers': there are paper, 50k and free"),
-    ("paper", {"num_fake": 10}, "num_fake can be chosen with the protocol free"),
+    ("paper", {"num_fake": 10}, "leave num_fake out, or use the protocol free"),
     ("free", {"num_real": -1}, "num_real is -1"), ("free", {"splits": 0}, "at least 1")])
 def test_what_cannot_be(name, numbers, message):
     with pytest.raises(UserError, match=message):

@@ -1,14 +1,20 @@
 """Several processes as one run: the same losses, one set of files, errors if one is lost."""
 
+import itertools
 import os
 import signal
+import threading
 import time
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.files import WriteError
 from sngan_jax.run import distributed
+from sngan_jax.run.health import Diverged
+from sngan_jax.run.lock import InUse
 from sngan_jax.run.workdir import read_metrics
 from tests.compare import assert_same_losses
 from tests.run.processes import output, sentence, start, wait, wait_for
@@ -30,10 +36,22 @@ def test_one_process_joins_nothing(monkeypatch):
     for name in ("SLURM_STEP_NODELIST", "OMPI_COMM_WORLD_SIZE", "TPU_WORKER_HOSTNAMES"):
         monkeypatch.delenv(name, raising=False)
     with distributed.joined():
-        assert distributed.is_first() and not distributed.told_to_stop(1)
-        distributed.agree("anything", {"a": 1})
+        assert distributed.is_first() and not distributed.told_to_stop()
+        distributed.agree({"a": 1})
     tree = {"a": np.ones(2)}
     assert distributed.from_first(tree) is tree
+
+
+def test_the_calls_before_a_stop_are_counted_from_the_start_of_the_process(monkeypatch):
+    # JAX chooses the next number, 1 at the start, wherever the run resumes.
+    asked = []
+    monkeypatch.setattr("jax.process_count", lambda: 2)
+    monkeypatch.setattr(distributed, "_CALLS", itertools.count(1))
+    monkeypatch.setattr("jax.experimental.multihost_utils.reached_preemption_sync_point",
+                        asked.append)
+    for _ in range(3):
+        distributed.told_to_stop()
+    assert asked == [1, 2, 3]
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
@@ -45,6 +63,21 @@ def test_half_a_start_is_a_sentence(arguments, words):
         pass
 
 
+def test_processes_may_compare_facts_again(monkeypatch):
+    stored = {}
+
+    def put(key, value):
+        assert key not in stored  # as JAX's service refuses it
+        stored[key] = value
+
+    client = mock.Mock(key_value_set=put, blocking_key_value_get=lambda *_: [*stored.values()][-1])
+    monkeypatch.setattr("jax.process_count", lambda: 2)
+    monkeypatch.setattr(distributed, "_client", lambda: client)
+    for seed in (0, 1):
+        distributed.agree({"config.seed": seed})
+    assert len(stored) == 2
+
+
 def test_disagreements_name_the_field_and_both_hosts():
     first = {"host": "a", "facts": {"config.seed": 0, "commit": "x"}}
     second = {"host": "b", "facts": {"config.seed": 1, "commit": "x", "jax": "2"}}
@@ -52,6 +85,19 @@ def test_disagreements_name_the_field_and_both_hosts():
     words = "; ".join(distributed.disagreements([first, first, second]))
     assert "config.seed is 1 in process 2 on b and 0 in process 0 on a" in words
     assert "jax is '2'" in words and "'absent'" in words and "commit" not in words
+
+
+@pytest.mark.parametrize(("error", "status"), [
+    (UserError("x"), 2), (InUse("x"), 75), (WriteError("x"), 74), (Diverged("x"), 70)])
+def test_a_process_ends_with_the_status_of_its_error(error, status, monkeypatch):
+    ended = []
+    monkeypatch.setattr(distributed._Watch, "__init__", lambda self: None)
+    monkeypatch.setattr(distributed._Watch, "_tell", lambda *_: None)
+    monkeypatch.setattr(distributed._Watch, "_end", lambda self, *found: ended.append(found))
+    watch = distributed._Watch()
+    watch._me, watch._ending, watch._thread = 1, threading.Event(), mock.Mock()
+    watch.fail(error)
+    assert ended == [("x", status)]
 
 
 def iterations(workdir):
@@ -172,6 +218,12 @@ def test_sigterm_to_one_stops_both_at_one_iteration(tmp_path):
     assert wait(started, 90) == [75, 75]
     kept = max(int(p.name) for p in (workdir / "checkpoints").iterdir() if p.name.isdigit())
     assert f"stopped by SIGTERM at iteration {kept:,}, saved" in output(workdir, 0).read_text()
+    # A signal that comes before the first iteration of a resumed run stops it after that one.
+    started = start(2, 1, workdir, "--config.iterations=100000")
+    wait_for(lambda: "resuming" in output(workdir, 0).read_text(), "the checkpoint", of=started)
+    os.kill(started[1].pid, signal.SIGTERM)
+    assert wait(started, 90) == [75, 75]
+    assert "stopped by SIGTERM at iteration" in output(workdir, 0).read_text()
 
 
 @pytest.mark.slow

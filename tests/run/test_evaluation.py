@@ -3,11 +3,14 @@
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.data.sources import load
 from sngan_jax.metrics import classifier
+from sngan_jax.run.evaluation import extractor_of_run
 from sngan_jax.run.loop import train
 from tests.run.tensorboard_reader import scalars
 from tests.run.test_loop import like_finished, tiny
@@ -56,6 +59,13 @@ def test_a_resumed_run_has_no_record_twice(tmp_path):
     assert [(row["fake"]["iteration"], row["while_training"]) for row in after] == [
         (2, True), (4, False), (4, True)]
     assert after[2]["scores"] == before[1]["scores"]
+
+
+def test_the_classifier_is_that_of_the_first_process(monkeypatch):
+    monkeypatch.setattr("sngan_jax.run.distributed.from_first",
+                        lambda tree: jax.tree.map(np.zeros_like, tree))
+    extractor = extractor_of_run(tiny(**EVERY), load("digits", image_size=8))
+    assert not any(leaf.any() for leaf in jax.tree.leaves(extractor.params))
 
 
 @pytest.mark.parametrize(("changes", "message"), [

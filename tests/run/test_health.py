@@ -1,11 +1,14 @@
 """Errors about NaN and infinity, and warnings about a collapse."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from sngan_jax.run.health import Diverged, Watch
+from sngan_jax.run.loop import _diverged
 from sngan_jax.step.checks import (
     first_raised,
     flags_of_checks,
@@ -78,11 +81,21 @@ def test_a_collapse_is_warned_of_once(capsys):
     for _ in range(4):
         watch.row({"d_loss": 0.0}, {"a": 1.0})
     watch.row({"d_loss": 1.0}, {"a": 1.0})
-    watch.images(np.random.default_rng(0).integers(0, 256, (5, 4, 4, 1), np.uint8))
+    watch.images(np.random.default_rng(0).integers(0, 256, (5, 4, 4, 1), np.uint8), 200)
+    watch.images(np.full((5, 4, 4, 1), 7, np.uint8), 1)  # what a new G may draw
     assert capsys.readouterr().err == ""
     for _ in range(9):
         watch.row({"d_loss": 0.0}, {"a": 0.0})
-        watch.images(np.full((5, 4, 4, 1), 7, np.uint8))
+        watch.images(np.full((5, 4, 4, 1), 7, np.uint8), 200)
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 3
     assert "σ of a" in said[0] and "same image" in said[1] and "D has won" in said[2]
+
+
+@pytest.mark.parametrize(("first", "words"), [
+    (True, "; the last good state is the checkpoint of iteration 4 in /there; lower"),
+    (False, "bad; lower")])
+def test_only_the_first_process_knows_the_last_good_state(first, words, monkeypatch):
+    monkeypatch.setattr("sngan_jax.run.distributed.is_first", lambda: first)
+    checkpoints = SimpleNamespace(wait=lambda: None, all=lambda: [2, 4], folder="/there")
+    assert words in str(_diverged(Diverged("bad"), checkpoints, 0))

@@ -1,5 +1,6 @@
 """A whole run at toy size: files, resume, refusal, interruption, restoring."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,9 +13,16 @@ from PIL import Image
 
 from experiments.configs import digits
 from sngan_jax.base.errors import UserError
+from sngan_jax.data.image_set import DataError
 from sngan_jax.run.conditions import conditions
 from sngan_jax.run.loop import train
-from sngan_jax.run.restore import GoneError, at_iteration, check_classes, restore_run
+from sngan_jax.run.restore import (
+    GoneError,
+    at_iteration,
+    check_classes,
+    restore_run,
+    saved_iterations,
+)
 from sngan_jax.run.workdir import read_metrics
 from tests.compare import assert_same_images, assert_same_losses
 from tests.conftest import FINISHED
@@ -98,6 +106,14 @@ def test_ctrl_c_saves_and_the_same_call_goes_on(tmp_path, monkeypatch, capsys):
     assert "resuming" in capsys.readouterr().out
     assert [row["iteration"] for row in read_metrics(tmp_path)] == [1, 2, 3, 4, 5, 6]
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_clock_of_the_first_process_decides_when_minutes_are_over(tmp_path, monkeypatch):
+    monkeypatch.setattr("sngan_jax.run.distributed.from_first",
+                        lambda found: False if found is True else found)
+    train(tiny(iterations=3, log_every=1, checkpoint_every=100, keep_checkpoints=9,
+               checkpoint_minutes=1e-9), tmp_path)
+    assert saved_iterations(tmp_path) == [3]
 
 
 @pytest.mark.slow
@@ -216,6 +232,14 @@ def test_restoring_what_is_not_there_is_a_sentence(finished_run, tmp_path):
         restore_run(finished_run, 3)
 
 
+def test_processes_compare_what_their_numbers_depend_on(tmp_path, monkeypatch):
+    compared = {}
+    monkeypatch.setattr("sngan_jax.run.distributed.agree", compared.update)
+    with pytest.raises(UserError, match="there is no such file"):
+        train(tiny(dataset="npz:/nowhere/a.npz", seed=5), tmp_path / "run")
+    assert compared["config.seed"] == 5 and conditions().items() <= compared.items()
+
+
 @pytest.mark.parametrize(("changes", "sentence"), [
     ({"image_size": 12, "model": "cnn"}, "a multiple of 8: use 8 or 16"),
     ({"batch_size": 2000}, "1,?797"),
@@ -238,6 +262,22 @@ def test_bad_configs_are_sentences_and_leave_no_workdir(changes, sentence, tmp_p
         train(tiny(**changes), tmp_path / "run")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("first", "words"), [
+    (True, "with everything saved"), (False, "and continues from its last checkpoint")])
+def test_what_a_damaged_image_costs_is_said(first, words, tmp_path, monkeypatch):
+    @contextlib.contextmanager
+    def damaged(*_, **__):
+        def none():
+            raise DataError("cannot read a.png")
+
+        yield none
+
+    monkeypatch.setattr("sngan_jax.run.loop.feed", damaged)
+    monkeypatch.setattr("sngan_jax.run.distributed.is_first", lambda: first)
+    with pytest.raises(DataError, match=f"a.png; the run stopped at iteration 0, {words}; to"):
+        train(tiny(), tmp_path)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 from experiments.read_config import load_config
 from sngan_jax.base import memory
 from sngan_jax.base.errors import UserError
-from sngan_jax.run.preparation import activation_bytes, check_apart, check_room
+from sngan_jax.run.preparation import activation_bytes, check_apart, check_room, resumable
 from sngan_jax.step.setup import recipe_of
 from sngan_jax.step.state import abstract_state
 
@@ -24,9 +24,17 @@ def test_a_run_does_not_lie_in_the_pictures_that_it_is_trained_on(tmp_path, monk
             ("pictures", "pictures", False), ("pictures/", "pictures/cats/run", False),
             (tmp_path / "pictures", "pictures/run", False), (".", "run", False)]:
         config = SimpleNamespace(dataset=f"folder:{place}")
-        with nullcontext() if apart else pytest.raises(UserError, match="lies in the data set"):
+        with nullcontext() if apart else pytest.raises(UserError, match="is inside the data set"):
             check_apart(config, Path(workdir))
     check_apart(SimpleNamespace(dataset="digits"), Path("digits"))
+
+
+def test_a_stream_that_has_changed_is_told_by_paths_and_sizes():
+    saved = SimpleNamespace(meta={"data": "before"})
+    stored = SimpleNamespace(newest=lambda *_: saved)
+    stream = SimpleNamespace(name="folder:a", fingerprint=lambda: "now")
+    with pytest.raises(UserError, match=r"folder:a .*the paths or sizes of its files differ\)"):
+        resumable(load_config("digits"), Path("run"), stored, None, stream, False)
 
 
 def test_the_width_of_images_counts():

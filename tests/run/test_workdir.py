@@ -71,7 +71,7 @@ def test_a_folder_of_another_program_is_refused_and_left_alone(tmp_path, name):
     foreign(tmp_path, "notes.txt")
     foreign(tmp_path, name)
     before = content(tmp_path)
-    with pytest.raises(UserError, match=f"its {name.split('/')[0]} would be written over"):
+    with pytest.raises(UserError, match=f"its {name.split('/')[0]} would be overwritten"):
         check_workdir(tmp_path, defaults())
     assert content(tmp_path) == before and not is_run(tmp_path)
 

@@ -94,7 +94,7 @@ def changed(file, folder, **arrays):
 
 
 @pytest.mark.parametrize("arrays, sentence", [
-    ({"about": None}, "is not a file of weights of this library: it has no 'about'"),
+    ({"about": None}, "is not a weights file of this library: it has no 'about'"),
     ({"about": np.array("{}")}, "it has no 'format'"),
     ({"about": np.array("{")}, "cannot be read .*damaged or of another kind"),
     ({"about": np.array('{"format": 9, "config": {}, "channels": 1, "num_classes": 0, '

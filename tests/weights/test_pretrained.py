@@ -43,8 +43,8 @@ def test_the_digits_are_those_that_are_asked_for(digits):
 
 
 @pytest.mark.parametrize(("labels", "sentence"), [
-    ([3, 10], "the label 10 is no class: they are whole numbers from 0 to 9"),
-    (np.array([-1]), "the label -1 is no class"), ([0.5], "the label 0.5 is no class"),
+    ([3, 10], "the label 10 is not a class: classes are whole numbers from 0 to 9"),
+    (np.array([-1]), "the label -1 is not a class"), ([0.5], "the label 0.5 is not a class"),
     (3, r"labels have the shape \(\): give one label for each image"), ([], r"the shape \(0,\)")])
 def test_labels_that_are_no_classes(digits, labels, sentence):
     with pytest.raises(UserError, match=sentence):
