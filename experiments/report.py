@@ -62,8 +62,6 @@ def make_report(folders: Sequence[Path], out: Path, command: str = "") -> None:
         if not (make_workdir(out, "--out") / PAGE).exists():  # a mark, should this be interrupted
             write_text(out / PAGE, "This report is not finished.")
         pictures = make_workdir(out / PICTURES, "--out")
-        for old in pictures.glob("*.png"):
-            old.unlink()
         figures = [figure(found, pictures) for figure in FIGURES]
         tables = make_tables(found)
         finished = sum(run.state == FINISHED for run in found.runs)
@@ -73,7 +71,9 @@ def make_report(folders: Sequence[Path], out: Path, command: str = "") -> None:
                  f"Made {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC by commit "
                  f"{source or 'unknown'}" + (f", by the command: {command}" if command else ""))
         write_report(out, about, found, tables, figures)
-    drawn = [figure for figure in figures if not isinstance(figure, Missing)]
+        drawn = [figure for figure in figures if not isinstance(figure, Missing)]
+        for old in {*pictures.glob("*.png")} - {figure.file for figure in drawn}:
+            old.unlink()  # last, so that a full disk leaves the earlier report whole
     print(f"{_counted(tables, 'table')}, {_counted(drawn, 'figure')} "
           f"({len(figures) - len(drawn)} not run) of "
           f"{_counted(found.runs, 'run')}, {finished} finished and scored: {out / PAGE}, "

@@ -8,9 +8,9 @@ from typing import Any
 from .tpus import GIB
 
 # The headers of `row`, for a sweep over TPU slices, and of `launch_row`, for one over cards.
-ROW = ("topology", "cores", "batch", "a core", "HBM GiB", "GFLOP", "compute ms", "all-reduces",
+ROW = ("topology", "method", "cores", "batch", "a core", "HBM GiB", "GFLOP", "compute ms", "all-reduces",
        "MiB summed", "communication ms", "iterations/s", "hours")
-LAUNCH_ROW = ("target", "devices", "batch", "a device", "memory GiB", "of GiB", "launches", "once",
+LAUNCH_ROW = ("target", "method", "devices", "batch", "a device", "memory GiB", "of GiB", "launches", "once",
               "an update of D", "SN", "checks", "verdict")
 
 
@@ -120,5 +120,5 @@ def launch_row(record: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _head(record: dict[str, Any]) -> tuple[str, ...]:
-    return (record["topology"], str(record["devices"]), str(record["batch_size"]),
-            str(record["batch_size"] // record["devices"]))
+    return (record["topology"], record["method"], str(record["devices"]),
+            str(record["batch_size"]), str(record["batch_size"] // record["devices"]))

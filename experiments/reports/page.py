@@ -40,10 +40,9 @@ def write_report(folder: Path, about: Sequence[str], found: Collection, tables: 
       OSError: if one of them cannot be written.
     """
     (folder / TABLES).mkdir(parents=True, exist_ok=True)
-    for old in (folder / TABLES).glob("*.csv"):
-        old.unlink()
-    for table in tables:
-        write_text(folder / TABLES / f"{table.key}.csv", csv_text(table))
+    files = [folder / TABLES / f"{table.key}.csv" for table in tables]
+    for file, table in zip(files, tables, strict=True):
+        write_text(file, csv_text(table))
     runs = tuple(tuple(Entry(str(text), "text") for text in (
         run.folder, run.config["method"], run.setting, run.seed, run.how_far))
         for run in found.runs)
@@ -57,6 +56,8 @@ def write_report(folder: Path, about: Sequence[str], found: Collection, tables: 
             about=about, notes=found.notes, tables=tables, figures=figures,
             sources=sources_of(found), runs=Table(
                 "", "", "", ("folder", "method", "setting", "seed", "state"), runs)))
+    for old in {*(folder / TABLES).glob("*.csv")} - {*files}:
+        old.unlink()
 
 
 def csv_text(table: Table) -> str:

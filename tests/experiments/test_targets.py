@@ -94,7 +94,7 @@ def test_the_table_of_a_card():
     assert rows["launches of an iteration"].startswith("52 = 2 + 5 x 10")
     assert rows[f"  {NORMALIZATION}"] == "52 = 2 + 5 x 10" and rows["state donated"] == "yes"
     assert "3 launches per pass" in rows["beside them"]
-    assert launch_row(record("sn", 10))[4:9] == ("1.00", "16.0", "52", "2", "10")
+    assert launch_row(record("sn", 10))[5:10] == ("1.00", "16.0", "52", "2", "10")
     failed = {**record("sn", 10), "compiles": False, "why_not": "no bfloat16"}
     assert ("compiles", "no: no bfloat16") in table(failed)
     assert launch_row(failed)[-1] == "no bfloat16" and verdict(failed) == "does not compile"
