@@ -122,7 +122,7 @@ def test_a_kernel_of_ones_own_counts_by_its_stages():
 
     assert total("sigma_stages_1") == 30 and total("sigma_stages_4") == 33
     for name in ("sigma", "sigma_stages_0"):
-        with pytest.raises(UserError, match=f"'{name}'.*end its name with _stages_1"):
+        with pytest.raises(UserError, match=f"'{name}'.*end its name with _stages_N"):
             total(name)
 
 
