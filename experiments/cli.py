@@ -271,7 +271,7 @@ def names(text: str) -> list[str]:
     """A flag type: names separated by commas, at least one."""
     found = [name.strip() for name in text.split(",") if name.strip()]
     if not found:
-        raise argparse.ArgumentTypeError("is empty: name one or more, or leave it out")
+        raise argparse.ArgumentTypeError("is empty: give one or more, or leave it out")
     return found
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from sngan_jax.base.cache import cache_folder
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.files import WriteError
 from sngan_jax.metrics.inception_weights import (
     FILE,
     Weights,
@@ -54,8 +55,8 @@ def main(options: argparse.Namespace) -> None:
         try:
             save_weights(weights, target)
         except OSError as error:
-            raise UserError(f"{target} cannot be written ({error.strerror}): set SNGAN_JAX_CACHE "
-                            "to a folder of your own") from error
+            raise WriteError(f"{target} cannot be written ({error.strerror}): set SNGAN_JAX_CACHE "
+                             "to a folder of your own") from error
     head = "with the head: FID, KID, PRDC and the Inception Score" if weights.head else \
         "features only: FID, KID and PRDC, not the Inception Score"
     print(f"{target}: checksum {weights.checksum}, from {origin}; {head}")

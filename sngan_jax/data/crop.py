@@ -114,8 +114,8 @@ def check_size(image: np.ndarray, shape: tuple[int, ...], name: str) -> None:
     if image.shape[:2] != shape[:2]:
         raise DataError(
             f"images of mixed sizes: {name} is {image.shape[0]} x {image.shape[1]} (height x "
-            f"width), and those before it are {shape[0]} x {shape[1]}; give an image_size, to "
-            "which all are then resized"
+            f"width), and those before it are {shape[0]} x {shape[1]}; give an image_size, and "
+            "all are resized to it"
         )
 
 

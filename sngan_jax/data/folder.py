@@ -205,8 +205,8 @@ def common_size(files: list[Path], reading: Reading = CROPPED) -> tuple[int, int
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise MixedSizes(
                     f"images of mixed sizes: {files[0]} is {first[0]} x {first[1]} (height x "
-                    f"width) and {file} is {size[0]} x {size[1]}; give an image_size, to "
-                    "which all are then resized"
+                    f"width) and {file} is {size[0]} x {size[1]}; give an image_size, and "
+                    "all are resized to it"
                 )
     return first
 

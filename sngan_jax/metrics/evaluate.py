@@ -139,7 +139,7 @@ def of_images(images: ImageSet | ImageStream, split: str, num: int, metrics: Seq
     if file is not None:
         try:
             export(file, collected, about, extractor)
-        except UserError as error:  # the scores do not need the file
+        except WriteError as error:  # the scores do not need the file
             say(f"warning: {error}, with SNGAN_JAX_CACHE")
     return Side(collected, np.concatenate(labels)[:num] if labels else None, about)
 
@@ -219,15 +219,15 @@ def export(file: Path, collected: Collected, about: Mapping[str, object], extrac
     """Writes the moments to a statistics file, with a description of their source.
 
     Raises:
-      UserError: if it cannot be written.
+      WriteError: if it cannot be written.
     """
     about = {**about, "extractor": extractor.name, "checksum": extractor.checksum,
              "resize": extractor.resize}
     try:
         save_statistics(file, collected.moments, about)
     except OSError as error:
-        raise UserError(f"the statistics file {file} cannot be written ({error.strerror}): choose "
-                        "another place") from error
+        raise WriteError(f"the statistics file {file} cannot be written ({error.strerror}): choose "
+                         "another place") from error
 
 
 def append_record(file: Path, record: Mapping[str, object]) -> None:

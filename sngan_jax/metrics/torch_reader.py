@@ -154,7 +154,7 @@ def read_torch(file: Path) -> dict[str, np.ndarray]:
     except PermissionError:
         raise
     except Exception as error:  # a damaged pickle may raise anything
-        raise UserError(f"{file} cannot be read as a PyTorch file of weights ({one_line(error)}): "
+        raise UserError(f"{file} cannot be read as a PyTorch weights file ({one_line(error)}): "
                         "it is damaged or of another kind; fetch it again") from error
 
 

@@ -42,15 +42,14 @@ Evaluation = Callable[[GeneratorState, int, int], JsonObject]
 def extractor_of_run(config: ConfigDict, images: ImageSet | ImageStream) -> Extractor:
     """The extractor of a run's scores, which may have to be trained on the run's images.
 
-    Several processes, which must make the same call, get the first one's: training is not
-    deterministic on a GPU, and the features of both would be mixed.
+    Several processes must make the same call. All get the first one's extractor: training is not
+    deterministic on a GPU, and features of different classifiers would be mixed.
 
     Raises:
       UserError: for missing weights or labels, or a score that cannot be computed for this run.
     """
     metrics = names_of(config.evaluate_metrics)
     extractor = make_extractor(config.evaluate_extractor, images)
-    extractor = dataclasses.replace(extractor, params=distributed.from_first(extractor.params))
     check_metrics(metrics, extractor, labels=config.conditional and bool(images.num_classes))
     protocol = _protocol(config, images)
     check_features(extractor, protocol.fakes_for(metrics), keeps_features(metrics),
@@ -66,7 +65,8 @@ def extractor_of_run(config: ConfigDict, images: ImageSet | ImageStream) -> Extr
             raise UserError(f"config.evaluate_images = {config.evaluate_images} of {len(images):,} "
                             f"images is too few for {', '.join(names & set(metrics))}, which needs "
                             f"at least {least}")
-    return extractor
+    distributed.agree({"number of the extractor's logits": extractor.num_classes})
+    return dataclasses.replace(extractor, params=distributed.from_first(extractor.params))
 
 
 def _rarest(images: ImageSet | ImageStream, protocol: Protocol) -> int:

@@ -85,7 +85,7 @@ class Watch:
                 self._warn("σ", f"σ of {name} is {sigma:.1e}: a weight of D has become zero")
 
     def images(self, images: np.ndarray, iteration: int) -> None:
-        """Warns if all samples (uint8 (n, h, w, c)) are the same, except of an untrained G."""
+        """Warns if all samples (uint8 (n, h, w, c)) are the same, but not in early iterations."""
         if iteration >= _TRAINED and len(images) > 1 and int(np.ptp(images, axis=0).max()) <= 1:
             self._warn("G", "all samples of G are the same image: it has collapsed")
 

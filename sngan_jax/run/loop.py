@@ -102,7 +102,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, accept_changes: boo
                 if there := is_run(workdir):
                     still_ours = held.enter_context(locked(workdir))
                 images = load_data(config)
-                distributed.agree({"content hash of the data set": images.fingerprint()})
+                distributed.agree({"fingerprint of the data set": images.fingerprint()})
                 config = config.copy_and_resolve_references()
                 config.augment = chosen(config.augment, len(images))
                 plain = config.to_dict()
@@ -316,16 +316,21 @@ def _train(config: ConfigDict, workdir: Path, recipe: Recipe, init: Callable,
             checkpoints.save(state, about())
         checkpoints.wait()
     except DataError as error:  # an image of a stream
-        if iteration > first:
-            _save_now(checkpoints, log, state, about())
+        if iteration > first and distributed.is_first():
+            try:
+                _save_now(checkpoints, log, state, about())
+            except (Diverged, NotFiniteState) as worse:
+                raise _diverged(worse, checkpoints, rollbacks) from worse
         # By now the first process has begun a call, which cannot end without this one.
         kept = ("with everything saved" if distributed.is_first() else
-                "and continues from its last checkpoint")
+                "and will continue from its last checkpoint")
         raise DataError(f"{error}; the run stopped at iteration {iteration:,}, {kept}; to continue "
                         "without it, add --config.on_bad_image=skip --accept-config-changes"
                         ) from error
     except (Diverged, NotFiniteState) as error:
-        raise _diverged(error, checkpoints, rollbacks) from error
+        whole = _diverged(error, checkpoints, rollbacks)
+        distributed.from_first(0)  # a process that ended now would end the first one, which writes
+        raise whole from error
     finally:
         log.close()
     if iteration < config.iterations:

@@ -83,7 +83,7 @@ def resumable(config: ConfigDict, workdir: Path, stored: StoredCheckpoints, shap
         return None
     if saved.meta["data"] != images.fingerprint():
         differs = ("its content hash differs" if isinstance(images, ImageSet) else
-                   "the paths or sizes of its files differ")
+                   "its files, or how they are read, differ")
         raise UserError(f"the data set {images.name} (split {config.split}) has changed since "
                         f"{workdir} was trained on it ({differs}): restore the data and the split, "
                         "or choose another --workdir")

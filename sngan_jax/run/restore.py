@@ -37,7 +37,7 @@ class RestoredRun(NamedTuple):
     num_classes: number of classes; 0 for an unconditional model.
     channels: number of channels of the images.
     class_names: names of the classes; () if they have only numbers.
-    untrained: players that the file of weights lacked from which the run was made.
+    untrained: players that are missing in the weights file from which the run was made.
     replaced_images: number of images so far that replaced damaged ones (`config.on_bad_image`).
     """
 

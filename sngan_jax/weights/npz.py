@@ -1,4 +1,4 @@
-"""Our own file of weights: one `.npz` of named arrays, for any program that reads NumPy.
+"""Our own weights file: one `.npz` of named arrays, for any program that reads NumPy.
 
 | name                                           | what                                            |
 |------------------------------------------------|-------------------------------------------------|
@@ -52,7 +52,7 @@ def write(trained: Trained, file: Path, dtype: str = "float32") -> None:
         arrays[name] = np.asarray(array, np.float16 if small else np.float32)
     about = {"format": FORMAT, "config": trained.config, "channels": trained.channels,
              "num_classes": trained.num_classes, "iteration": trained.iteration, **trained.about}
-    with write_errors("the file of weights", file):
+    with write_errors("the weights file", file):
         write_npz(file, {**arrays, "about": np.array(json.dumps(about))})
 
 

@@ -135,6 +135,19 @@ def test_layers_with_options_of_linens_own(options):
                                2 * expected / expected[0], rtol=1e-4, atol=1e-12)
 
 
+class _Masked(nn.Dense):
+    """A user's own layer, whose field `mask` is not the weight's."""
+
+    mask: object = None
+
+
+def test_a_field_of_your_own_layer_called_mask_is_not_the_weights():
+    x = jnp.ones((1, 5))
+    variables = jax.jit(nn.Dense(4).init)(jax.random.key(0), x)
+    spectra = [layer_spectra(net, variables, x)[""] for net in (nn.Dense(4), _Masked(4, mask=3))]
+    np.testing.assert_allclose(*spectra, rtol=1e-6)
+
+
 class _MeanNorm(nn.Conv):
     """A user's own layer, as in docs/extend.md."""
 

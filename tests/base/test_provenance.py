@@ -15,7 +15,8 @@ def repository(monkeypatch, tmp_path):
 
     def git(*arguments):
         return subprocess.run(
-            ["git", "-c", "user.name=a", "-c", "user.email=a", *arguments], cwd=tmp_path,
+            ["git", "-c", "user.name=a", "-c", "user.email=a", "-c", "commit.gpgsign=false",
+             "-c", "core.hooksPath=/dev/null", *arguments], cwd=tmp_path,
             check=True, text=True, capture_output=True).stdout.strip()
 
     file = tmp_path / "sngan_jax" / "base" / "provenance.py"

@@ -36,5 +36,5 @@ def test_a_class_by_name_or_number():
     with pytest.raises(UserError, match="--morph is birds, but the classes of this model are 0 to "
                                         "2, called cats, dogs, 0"):
         class_number("birds", names, 3, "morph")
-    with pytest.raises(UserError, match="this model is unconditional: leave it out"):
+    with pytest.raises(UserError, match="this model is unconditional: leave the flag out"):
         class_number("0", (), 0, "label")

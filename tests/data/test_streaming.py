@@ -177,6 +177,11 @@ def test_links_to_nothing_and_pipes_are_damaged_images(tmp_path, exact):
         open_stream(f"folder:{tmp_path}", **options).scan()
     stream = open_stream(f"folder:{tmp_path}", **options, skip_bad=True)
     assert stream.read_counting(np.arange(3))[2] == 2
+    # Another picture would stand for the second one.
+    (tmp_path / "a.png").rename(tmp_path / "d.png")
+    (tmp_path / "a.png").symlink_to(tmp_path / "gone")
+    after = open_stream(f"folder:{tmp_path}", **options, skip_bad=True)
+    assert after.fingerprint() != stream.fingerprint()
 
 
 def test_a_set_of_nothing_but_damaged_images(tmp_path):

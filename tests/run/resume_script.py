@@ -20,7 +20,8 @@ from tests.faults.runs import differences
 from tests.small_model import one_step, small_model
 
 # Each method with other options, so that all of them are met with several.
-OPTIONS = [{"ema_decay": 0.0}, {"ema_decay": 0.9}, {"iterations_per_call": 2, "ema_decay": 0.9},
+OPTIONS = [{"ema_decay": 0.0}, {"ema_decay": 0.9, "conditional": True},
+           {"iterations_per_call": 2, "ema_decay": 0.9},
            {"stream": True, "ema_decay": 0.0}, {"n_dis": 2, "conditional": True}]
 
 

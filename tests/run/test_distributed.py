@@ -202,7 +202,7 @@ def test_hosts_with_other_data_or_none_are_told(tmp_path):
     run = tmp_path / "run"
     assert wait(start(2, 1, run, spec, folders=(folders[0], folders[1])), 120) == [2, 2]
     for process in (0, 1):
-        assert "content hash of the data set is" in sentence(run, process)
+        assert "fingerprint of the data set is" in sentence(run, process)
     assert wait(start(2, 1, run, spec, folders=(folders[0], folders[2])), 120) == [3, 2]
     assert "npz:a.npz: there is no such file" in sentence(run, 1)
     assert "process 1 of 2 ended: npz:a.npz: there is no such file" in sentence(run, 0)
@@ -224,6 +224,28 @@ def test_sigterm_to_one_stops_both_at_one_iteration(tmp_path):
     os.kill(started[1].pid, signal.SIGTERM)
     assert wait(started, 90) == [75, 75]
     assert "stopped by SIGTERM at iteration" in output(workdir, 0).read_text()
+
+
+@pytest.mark.slow
+def test_both_end_at_numbers_that_are_not_finite(tmp_path):
+    workdir = tmp_path / "run"
+    started = start(2, 1, workdir, "--config.iterations=40", "--config.checkpoint_every=1",
+                    "--config.learning_rate=1e30")
+    assert wait(started, 120) == [70, 70]
+    assert ["the last good state" in sentence(workdir, i) for i in (0, 1)] == [True, False]
+
+
+@pytest.mark.slow
+def test_the_classifier_and_the_clock_of_the_first_process(tmp_path):
+    workdir = tmp_path / "run"
+    started = start(
+        2, 1, workdir, "--config.iterations=4", "--config.log_every=2",
+        "--config.checkpoint_minutes=1e-7", "--config.evaluate_every=2",
+        "--config.evaluate_extractor=classifier", "--config.evaluate_metrics=fcd,cs",
+        "--config.evaluate_images=40")
+    assert wait(started, 240) == [0, 0]
+    assert iterations(workdir)[-1] == 4
+    assert len((workdir / "scores.jsonl").read_text().splitlines()) == 2
 
 
 @pytest.mark.slow

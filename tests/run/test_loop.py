@@ -266,7 +266,7 @@ def test_bad_configs_are_sentences_and_leave_no_workdir(changes, sentence, tmp_p
 
 
 @pytest.mark.parametrize(("first", "words"), [
-    (True, "with everything saved"), (False, "and continues from its last checkpoint")])
+    (True, "with everything saved"), (False, "and will continue from its last checkpoint")])
 def test_what_a_damaged_image_costs_is_said(first, words, tmp_path, monkeypatch):
     @contextlib.contextmanager
     def damaged(*_, **__):

@@ -29,11 +29,11 @@ def test_a_run_does_not_lie_in_the_pictures_that_it_is_trained_on(tmp_path, monk
     check_apart(SimpleNamespace(dataset="digits"), Path("digits"))
 
 
-def test_a_stream_that_has_changed_is_told_by_paths_and_sizes():
+def test_a_stream_that_has_changed_is_not_told_by_a_content_hash():
     saved = SimpleNamespace(meta={"data": "before"})
     stored = SimpleNamespace(newest=lambda *_: saved)
     stream = SimpleNamespace(name="folder:a", fingerprint=lambda: "now")
-    with pytest.raises(UserError, match=r"folder:a .*the paths or sizes of its files differ\)"):
+    with pytest.raises(UserError, match=r"folder:a .*its files, or how they are read, differ\)"):
         resumable(load_config("digits"), Path("run"), stored, None, stream, False)
 
 

@@ -1,4 +1,4 @@
-"""Our file of weights: a round trip, reading with NumPy, and one sentence for other files."""
+"""Our weights file: a round trip, reading with NumPy, and one sentence for other files."""
 
 import json
 
