@@ -108,7 +108,8 @@ IMPORT, EXPORT = "experiments.import_weights", "experiments.export_weights"
 
 @pytest.mark.parametrize("module, arguments, sentence", [
     (IMPORT, ("--from=mimicry", "none.pth", "--workdir=w"), "no file none.pth: check its path"),
-    (IMPORT, ("--from=mimicry", "weights.npz", "--workdir=w"), "cannot be read as a PyTorch file"),
+    (IMPORT, ("--from=mimicry", "weights.npz", "--workdir=w"),
+     "cannot be read as a PyTorch weights file"),
     (IMPORT, ("--from=sngan_projection", "weights.npz", "--workdir=w"),
      "neither a generator nor a discriminator of sngan_projection"),
     (IMPORT, ("--from=sngan_jax", "ResNetGenerator_90.npz", "--workdir=w"), "it has no 'about'"),
