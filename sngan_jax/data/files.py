@@ -42,8 +42,8 @@ def read_npz(file: str, split: str) -> tuple[np.ndarray, np.ndarray | None, int]
     name, wanted = keys_in_name(file)
     path = Path(name).expanduser()
     if not is_file(path):
-        there = "this is a folder" if is_dir(path) else "there is no such file"
-        raise DataError(f"npz:{name}: {there}: give the path of an .npz or .npy")
+        found = "this is a folder" if is_dir(path) else "there is no such file"
+        raise DataError(f"npz:{name}: {found}: give the path of an .npz or .npy")
     try:
         if path.suffix == ".npy":
             _only_train(file, split)
