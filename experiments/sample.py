@@ -36,9 +36,10 @@ import numpy as np
 
 from sngan_jax.analysis.nearest import nearest
 from sngan_jax.base.errors import UserError
-from sngan_jax.base.files import WriteError, check_writable, replacing
+from sngan_jax.base.files import WriteError, check_writable
 from sngan_jax.base.memory import check_memory
 from sngan_jax.data.class_names import class_number
+from sngan_jax.metrics.arrays import write_npz
 from sngan_jax.run.figures import MOVING, by_class, save_grid, save_walks
 from sngan_jax.run.preparation import load_data
 from sngan_jax.run.restore import RestoredRun, restore_run
@@ -108,9 +109,7 @@ def main(options: argparse.Namespace) -> None:
     images = arrays["images"]
     shown, row = (images, columns) if walk else _shown(run, images, options)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(Path(f"{out}.npz")) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **arrays)
+        write_npz(Path(f"{out}.npz"), arrays, compressed=True)
         save_grid(Path(f"{out}.png"), shown, row)
         if options.moving:
             save_walks(Path(f"{out}.{options.moving}"),

@@ -21,6 +21,11 @@ LINEAR = (nn.Dense, nn.DenseGeneral, nn.Einsum, nn.Embed, DenseParams, *CONVOLUT
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
+def mask_of(layer: nn.Module) -> Any:
+    """The mask of a convolution's weight, or None: other classes may call anything `mask`."""
+    return layer.mask if isinstance(layer, CONVOLUTIONS) else None
+
+
 def layout_of(layer: nn.Module, weight: jax.Array, call: Call) -> str:
     """The layout of a Linen layer's weight; in other classes, the last axis is the output.
 

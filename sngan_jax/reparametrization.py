@@ -11,7 +11,7 @@ from flax.core import meta
 
 from sngan_jax import spectral
 from sngan_jax.divisors import Spec, checked_vectors
-from sngan_jax.linen import CONVOLUTIONS, WEIGHTS, Call, convolution_of, geometry_of, layout_of
+from sngan_jax.linen import WEIGHTS, Call, convolution_of, geometry_of, layout_of, mask_of
 
 COLLECTION = "spectral"
 NORMALIZED = "normalized"  # read-only: W̄ itself, computed outside the forward pass
@@ -76,8 +76,7 @@ def spec_of(layer: Any, name: str, raw: jax.Array, call: Call) -> Spec:
     if spec.divisor == "operator" and (geometry := geometry_of(layer, call)):
         operator = functools.partial(convolution_of, geometry[0]), geometry[1]
     layout = (layer.sn_weights[name] if own else None) or layout_of(layer, raw, call)
-    mask = layer.mask if isinstance(layer, CONVOLUTIONS) else None
-    return dataclasses.replace(spec, layout=layout, mask=mask, operator=operator)
+    return dataclasses.replace(spec, layout=layout, mask=mask_of(layer), operator=operator)
 
 
 def state_path(path: tuple[str, ...]) -> tuple[str, ...]:

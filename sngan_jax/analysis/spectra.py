@@ -24,7 +24,7 @@ from flax.linen.module import InterceptorContext
 
 from sngan_jax.base.errors import UserError
 from sngan_jax.base.types import Leaf, PyTree
-from sngan_jax.linen import CONVOLUTIONS, LINEAR, WEIGHTS, geometry_of, layout_of
+from sngan_jax.linen import LINEAR, WEIGHTS, geometry_of, layout_of, mask_of
 from sngan_jax.models.convolution import conv_general_dilated
 from sngan_jax.models.resample import as_convolution, average_pool, conv_pool, conv_pool_on_cpu
 from sngan_jax.spectral import matricize
@@ -100,7 +100,7 @@ def linear_layers(module: nn.Module, variables: Variables, *inputs: Input
             if not _is_linens(layer):
                 again: PyTree = bare.apply(parameters, noise, *args[1:], **kwargs)
                 wrong[name] = _difference(output, again)
-            mask = layer.mask if isinstance(layer, CONVOLUTIONS) else None
+            mask = mask_of(layer)
             caught[name] = weight if mask is None else weight * mask
             call = args, kwargs
             known[name] = (_plain_class(layer).__name__, layout_of(layer, weight, call),

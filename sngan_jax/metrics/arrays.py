@@ -24,11 +24,11 @@ def checksum(arrays: Mapping[str, Any]) -> str:
     return digest.hexdigest()[:16]
 
 
-def write_npz(file: Path, arrays: Mapping[str, Any]) -> None:
+def write_npz(file: Path, arrays: Mapping[str, Any], *, compressed: bool = False) -> None:
     """Writes arrays by name, atomically; makes the folder if it is missing."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with replacing(file) as temporary, temporary.open("wb") as out:
-        np.savez(out, **arrays)
+        (np.savez_compressed if compressed else np.savez)(out, **arrays)
 
 
 def read_npz(file: Path) -> dict[str, np.ndarray]:
